@@ -1,0 +1,92 @@
+"""Record episodes on the stand-in robot."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from configs.data import CollectConfig
+from configs.lookup import lookup
+from v2w_gym.behaviours import expert_action, make_behaviour
+from v2w_gym.standin import StandinEnv, make_expert
+from v2w_gym.tasks import TASKS
+from world_models.data.episodes import Episode, save_episode
+
+
+def collect(cfg: CollectConfig) -> Path:
+    """Record what `cfg` asks for; episodes that exist already are kept.
+
+    An episode depends on its task and seed alone, so any number of workers records the same ones.
+
+    Raises:
+        ValueError: Unknown task or behaviour, or shares that do not sum to one.
+    """
+    for task in cfg.tasks:
+        lookup(TASKS, task, "task")
+    if abs(sum(cfg.behaviours.values()) - 1) > 1e-6:
+        raise ValueError(f"expected behaviour shares that sum to 1, found {cfg.behaviours}")
+    output = Path(cfg.output)
+    jobs = [
+        (cfg, task, cfg.first_seed + i)
+        for i in range(cfg.episodes)
+        for task in cfg.tasks
+        if not episode_path(output, task, cfg.first_seed + i).exists()
+    ]
+    for task in cfg.tasks:
+        (output / task).mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(cfg.workers) as pool:
+        for _ in tqdm(pool.imap(_record_job, jobs, 8), total=len(jobs), unit="episode"):
+            pass
+    return output
+
+
+def episode_path(folder: Path, task: str, seed: int) -> Path:
+    """Where the episode of a task and seed is kept."""
+    return folder / task / f"episode_{seed:08d}.npz"
+
+
+def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
+    """Drive the robot with one behaviour from the start that `seed` fixes to the task's horizon."""
+    frame, info = env.reset(seed=seed)
+    act = make_behaviour(behaviour, env, np.random.default_rng([seed, 1]))
+    expert = make_expert(env.task.name)
+    frames, success, states = [frame], [info["success"]], [env.state]
+    actions, labels = [], []
+    for _ in range(env.task.horizon):
+        labels.append(expert_action(env, expert, env.task.name))
+        actions.append(act())
+        frame, _, _, _, info = env.step(actions[-1])
+        frames.append(frame)
+        success.append(info["success"])
+        states.append(env.state)
+    return Episode(
+        frames=np.stack(frames),
+        actions=np.stack(actions),
+        expert_actions=np.stack(labels),
+        success=np.array(success),
+        robot=env.robot.name,
+        task=env.task.name,
+        instruction=env.task.instruction,
+        behaviour=behaviour,
+        seed=seed,
+        state={
+            "hand": np.array([s.hand for s in states], np.float32),
+            "opening": np.array([s.opening for s in states], np.float32),
+        },
+    )
+
+
+_envs: dict[str, StandinEnv] = {}
+"""One simulator per task and worker process: loading one takes longer than an episode."""
+
+
+def _record_job(job: tuple[CollectConfig, str, int]) -> None:
+    cfg, task, seed = job
+    env = _envs.setdefault(task, StandinEnv(task)) if task not in _envs else _envs[task]
+    names = list(cfg.behaviours)
+    shares = np.array([cfg.behaviours[name] for name in names])
+    behaviour = str(np.random.default_rng([seed, 0]).choice(names, p=shares / shares.sum()))
+    save_episode(
+        episode_path(Path(cfg.output), task, seed), record_episode(env, behaviour, seed)
+    )

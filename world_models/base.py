@@ -1,0 +1,111 @@
+"""What every world model offers: start from frames, step with actions.
+
+Shape legend, used everywhere: B rollouts, T frames, H x W pixels, C latent channels, h x w latent
+pixels, A action values.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from configs.robots import RobotSpec
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """What a world model remembers between steps; B rollouts of equal history share one state.
+
+    A state is never changed: it can be kept, branched from, split and joined.
+
+    Attributes:
+        frame: (B, 3, H, W) float32 in [-1, 1], the newest frame.
+        condition: (B, C, h, w) the latent of the first frame, pinned for the whole rollout.
+        latents: (B, T, C, h, w) oldest first, at most the model's window.
+        actions: (B, T, A): `actions[:, t]` was taken before frame t and led to it; NaN where no
+            action led to the frame because the rollout starts there.
+    """
+
+    frame: Tensor
+    condition: Tensor
+    latents: Tensor
+    actions: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of rollouts (B)."""
+        return len(self.frame)
+
+    @property
+    def history(self) -> int:
+        """Number of frames remembered (T)."""
+        return self.latents.shape[1]
+
+    def select(self, rows: list[int]) -> "RolloutState":
+        """Return the rollouts at `rows`, in that order."""
+        return RolloutState(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+
+def join_states(states: list[RolloutState]) -> RolloutState:
+    """Put rollouts of equal history into one state, in the order given."""
+    return RolloutState(
+        **{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(RolloutState)}
+    )
+
+
+@dataclass(frozen=True)
+class FrameNoise:
+    """The random numbers of one frame of B rollouts: a counter, not a stream that is used up.
+
+    Each value depends on (seed, episode, frame, draw) of its own rollout alone, so a rollout is
+    the same in any batch, order or shard, and after a resume.
+
+    Attributes:
+        seeds: (B,) seed of each rollout, in [0, 2**64).
+        episodes: (B,) episode number of each rollout, in [0, 2**64).
+        frames: (B,) index of the frame that is being made.
+    """
+
+    seeds: tuple[int, ...]
+    episodes: tuple[int, ...]
+    frames: tuple[int, ...]
+
+    def normal(self, draw: int, shape: tuple[int, ...]) -> Tensor:
+        """Return standard normal numbers (B, *shape), float32, the same at every call."""
+        rows = [
+            np.random.Generator(
+                np.random.Philox(key=[seed, episode], counter=[0, 0, draw, frame])
+            ).standard_normal(shape, dtype=np.float32)
+            for seed, episode, frame in zip(self.seeds, self.episodes, self.frames, strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows))
+
+
+class WorldModel(Protocol):
+    """Predicts the next camera frame from the frames and actions so far."""
+
+    robot: RobotSpec
+    window: int
+
+    def start(self, frames: NDArray[np.uint8]) -> RolloutState:
+        """Begin B rollouts from their first frame.
+
+        Args:
+            frames: (B, H, W, 3) uint8, of the robot's frame size.
+
+        Raises:
+            ValueError: Frames of another size or type.
+        """
+        ...
+
+    def step(
+        self, state: RolloutState, actions: NDArray[np.float32], noise: FrameNoise
+    ) -> RolloutState:
+        """Imagine the frame that follows when `actions` (B, A) are taken now.
+
+        Raises:
+            ValueError: Actions of another shape, not finite, or out of the robot's bounds.
+        """
+        ...

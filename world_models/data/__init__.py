@@ -1,0 +1,1 @@
+"""Recorded episodes: where they come from and how they are cut into training clips."""
