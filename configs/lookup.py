@@ -15,7 +15,9 @@ def lookup(table: Mapping[str, Value], name: str, what: str) -> Value:
     """
     if name in table:
         return table[name]
-    raise ValueError(f"expected {what} to be one of {sorted(table)}, found {name!r}{hint(name, table)}")
+    raise ValueError(
+        f"expected {what} to be one of {sorted(table)}, found {name!r}{hint(name, table)}"
+    )
 
 
 def hint(name: str, known: Mapping[str, object] | list[str]) -> str:

@@ -138,7 +138,9 @@ GOOGLE_ROBOT = RobotSpec(
 """The RT-1 robot: the 13 values of fractal20220817_data in alphabetical order of their names."""
 
 
-def _narrowed(spec: RobotSpec, bounds: Mapping[str, tuple[float, float]]) -> tuple[ActionField, ...]:
+def _narrowed(
+    spec: RobotSpec, bounds: Mapping[str, tuple[float, float]]
+) -> tuple[ActionField, ...]:
     return tuple(
         replace(f, low=bounds[f.name][0], high=bounds[f.name][1]) if f.name in bounds else f
         for f in spec.fields

@@ -1,0 +1,1 @@
+"""Run policies, judge rollouts, compare with reality, report."""

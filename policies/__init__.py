@@ -1,0 +1,1 @@
+"""Given a frame and an instruction, choose an action."""

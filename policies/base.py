@@ -47,9 +47,7 @@ class Policy(Protocol):
         """
         ...
 
-    def act(
-        self, frames: NDArray[np.uint8], active: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Choose the next action in every active slot.
 
         Args:

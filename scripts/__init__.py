@@ -1,0 +1,1 @@
+"""The commands: read settings, call one function, say where the results are."""

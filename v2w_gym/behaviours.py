@@ -117,9 +117,7 @@ def make_behaviour(name: str, env: StandinEnv, rng: np.random.Generator) -> Call
     return lookup(BEHAVIOURS, name, "behaviour")(env, rng)
 
 
-def _expert_of(
-    env: StandinEnv, task: str, misaim: float | Action = 0.0
-) -> Callable[[], Action]:
+def _expert_of(env: StandinEnv, task: str, misaim: float | Action = 0.0) -> Callable[[], Action]:
     policy = make_expert(task)
     return lambda: expert_action(env, policy, task, misaim)
 
@@ -145,6 +143,8 @@ def _displaced(env: StandinEnv, action: Action, offset: NDArray[np.float64]) -> 
     motion = env.robot.slices["world_vector"]
     moved = action.copy()
     moved[motion] = np.clip(
-        action[motion] + offset * env.robot.high[motion], env.robot.low[motion], env.robot.high[motion]
+        action[motion] + offset * env.robot.high[motion],
+        env.robot.low[motion],
+        env.robot.high[motion],
     )
     return moved

@@ -87,6 +87,4 @@ def _record_job(job: tuple[CollectConfig, str, int]) -> None:
     names = list(cfg.behaviours)
     shares = np.array([cfg.behaviours[name] for name in names])
     behaviour = str(np.random.default_rng([seed, 0]).choice(names, p=shares / shares.sum()))
-    save_episode(
-        episode_path(Path(cfg.output), task, seed), record_episode(env, behaviour, seed)
-    )
+    save_episode(episode_path(Path(cfg.output), task, seed), record_episode(env, behaviour, seed))

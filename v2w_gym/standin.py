@@ -4,6 +4,7 @@ This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,15 +137,15 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         """The simulator's state, for experts, labels and judges' ground truth."""
         observation = self._simulator._get_curr_obs_combined_no_goal()
         opening = -float(self._simulator.data.joint(DRAWER_JOINT).qpos[0])
-        return StandinState(
-            observation[:3].copy(), observation[4:7].copy(), opening, self._gripper
-        )
+        return StandinState(observation[:3].copy(), observation[4:7].copy(), opening, self._gripper)
 
     @property
     def success(self) -> bool:
         """Whether the drawer is now where the task wants it."""
         opening = self.state.opening
-        return opening <= CLOSED_BELOW if self.task.name == "close_drawer" else opening >= OPEN_ABOVE
+        return (
+            opening <= CLOSED_BELOW if self.task.name == "close_drawer" else opening >= OPEN_ABOVE
+        )
 
     @property
     def simulator_observation(self) -> NDArray[np.float64]:
@@ -178,7 +179,8 @@ def make_expert(task: str) -> Any:
     _mujoco()
     from metaworld.policies import ENV_POLICY_MAP
 
-    return ENV_POLICY_MAP[METAWORLD_NAMES[task]]()
+    experts: Mapping[str, Any] = ENV_POLICY_MAP
+    return experts[METAWORLD_NAMES[task]]()
 
 
 def _mujoco() -> Any:

@@ -1,0 +1,1 @@
+"""Given frames and actions, predict the next frame."""

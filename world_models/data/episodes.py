@@ -1,4 +1,4 @@
-"""One recorded episode on disk: what it holds, how it is written, and how it is checked when read."""
+"""One recorded episode on disk: what it holds, how it is written, how it is checked when read."""
 
 import json
 import os
@@ -6,11 +6,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = "v2w-episode-1"
+ARRAYS = ("frames", "actions", "expert_actions", "success")
 META = ("robot", "task", "instruction", "behaviour", "seed")
 
 
@@ -46,16 +48,14 @@ class Episode:
 def save_episode(path: Path, episode: Episode) -> None:
     """Write one deflated `.npz`; the file appears whole or not at all."""
     meta = {"format": FORMAT, **{name: getattr(episode, name) for name in META}}
-    arrays = {
-        "frames": episode.frames,
-        "actions": episode.actions,
-        "expert_actions": episode.expert_actions,
-        "success": episode.success,
+    arrays: dict[str, NDArray[Any]] = {
+        "meta": np.array(json.dumps(meta)),
+        **{name: getattr(episode, name) for name in ARRAYS},
         **{f"state/{name}": value for name, value in episode.state.items()},
     }
     partial = path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     partial.replace(path)
 
 
@@ -70,7 +70,7 @@ def load_episode(path: Path) -> Episode:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop("meta")))
         episode = Episode(
-            **{name: arrays.pop(name) for name in ("frames", "actions", "expert_actions", "success")},
+            **{name: arrays.pop(name) for name in ARRAYS},
             **{name: meta[name] for name in META},
             state={name.removeprefix("state/"): value for name, value in arrays.items()},
         )
@@ -116,7 +116,8 @@ def _check(path: Path, episode: Episode) -> None:
         )
     if wrong:
         raise ValueError(
-            f"expected arrays that fit {len(frames)} frames in {path}, found (length, expected) {wrong}"
+            f"expected arrays that fit {len(frames)} frames in {path}, "
+            f"found (length, expected) {wrong}"
         )
     if not np.isfinite(episode.actions).all():
         raise ValueError(f"expected finite actions in {path}, found NaN or infinity")
