@@ -1,0 +1,141 @@
+"""The `v2w` command: choose a command, read its settings, run it, and end with one clear line."""
+
+import ast
+import importlib
+import importlib.util
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast, get_type_hints
+
+from omegaconf import MISSING, OmegaConf
+
+from configs.loader import load_config
+from configs.lookup import lookup
+
+COMMANDS: Mapping[str, str] = {
+    "collect": "scripts.collect",
+    "train": "scripts.train",
+    "train-policy": "scripts.train_policy",
+    "train-judge": "scripts.train_judge",
+    "trials": "scripts.trials",
+    "rank": "scripts.rank",
+    "gate": "scripts.gate",
+}
+"""Where each command lives; a module is imported when its command is chosen, not before."""
+
+USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...]"
+FAILED, INTERRUPTED = 2, 130
+
+
+class Command(Protocol):
+    """A module of `scripts`: its docstring's first line is the help text."""
+
+    SCHEMA: type[Any]
+    main: Callable[[Any], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0 done, 2 failed, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    label = "v2w"
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview())
+            return 0 if words else FAILED
+        name, *settings = words
+        command = load_command(name)
+        label = f"v2w {name}"
+        if {"-h", "--help"} & set(settings):
+            print(_command_help(name, command.SCHEMA))
+        else:
+            command.main(read_settings(command, settings))
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"{label}: {' '.join(str(error).split())}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"{label}: interrupted; run the same command again to resume", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def load_command(name: str) -> Command:
+    """Import the module of a command.
+
+    Raises:
+        ValueError: Unknown command.
+        ModuleNotFoundError: The command needs a package that is not installed.
+    """
+    return cast(Command, importlib.import_module(lookup(COMMANDS, name, "command")))
+
+
+def read_settings(command: Command, words: Sequence[str]) -> Any:
+    """Turn the words after the command's name into its config; files first, then overrides.
+
+    Raises:
+        ValueError: A word that is neither a YAML file nor key=value, or a setting that is wrong.
+        FileNotFoundError: A file that does not exist.
+    """
+    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
+    return load_config(command.SCHEMA, files, [word for word in words if word not in files])
+
+
+def _overview() -> str:
+    lines = [f"  {name:<13} {_summary(module)}" for name, module in COMMANDS.items()]
+    more = "v2w <command> --help lists the settings of a command."
+    return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more])
+
+
+def _summary(module: str) -> str:
+    """Return the first line of a module's docstring without importing the module."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"expected {module} to be installed; run: pip install -e .")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def _command_help(name: str, schema: type[Any]) -> str:
+    defaults = OmegaConf.to_container(OmegaConf.structured(schema))
+    lines = [f"usage: {USAGE.replace('<command>', name)}", "", _summary(COMMANDS[name]), ""]
+    for key, default, doc in _settings(schema, cast(dict[str, Any], defaults)):
+        lines += [f"  {key}={default}", *([f"      {doc}"] if doc else [])]
+    return "\n".join(lines)
+
+
+def _settings(
+    schema: type[Any], defaults: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, str, str]]:
+    """Yield key, default as YAML and description of every setting, nested ones as `a.b`."""
+    types, docs = get_type_hints(schema), _attribute_docs(schema)
+    for name, default in defaults.items():
+        if is_dataclass(types[name]):
+            yield from _settings(cast(type, types[name]), default, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", _shown(default), docs.get(name, "")
+
+
+def _shown(default: object) -> str:
+    if default == MISSING:
+        return "(required)"
+    return default if isinstance(default, str) else json.dumps(default)
+
+
+def _attribute_docs(schema: type[Any]) -> dict[str, str]:
+    """Read the "Attributes:" part of a Google docstring: name -> description on one line."""
+    docs: dict[str, str] = {}
+    for line in (schema.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+        name, colon, text = line.strip().partition(": ")
+        if colon and name in schema.__dataclass_fields__:
+            docs[name] = text
+        elif docs and line.strip():
+            docs[next(reversed(docs))] += f" {line.strip()}"
+    return docs
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

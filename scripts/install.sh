@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Make .venv and install the package in it: scripts/install.sh [EXTRA,EXTRA]
+# Does nothing when that was done already for this folder and these requirements.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras="${1:-}"
+
+fail() {
+    echo "install: $*" >&2
+    exit 1
+}
+
+find_python() {
+    local without_venv="" name
+    for name in python3.11 python3.12 python3.10 python3; do
+        "$name" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+            >/dev/null 2>&1 || continue
+        if "$name" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+            command -v "$name"
+            return
+        fi
+        without_venv="$name"
+    done
+    [ -z "$without_venv" ] || fail "found $without_venv, but it cannot make virtual environments;" \
+        "install its venv module (Debian, Ubuntu: sudo apt install $without_venv-venv)"
+    fail "expected Python 3.10, 3.11 or 3.12 on the PATH, found none; install one from python.org"
+}
+
+[ -w . ] || fail "expected to be able to write in $PWD, found no permission; use a folder of yours"
+
+stamp=".venv/installed-${extras:-core}"
+state="$PWD $(cat setup.cfg pyproject.toml constraints.txt | cksum)"
+if [ "$(cat "$stamp" 2>/dev/null)" = "$state" ] && .venv/bin/python -c '' 2>/dev/null; then
+    exit 0
+fi
+
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    echo "install: making .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+fi
+
+# torch first and alone, by its exact version: a CPU build of it is taken where one is offered.
+echo "install: PyTorch (the largest part)"
+.venv/bin/python -m pip install "$(grep '^torch==' constraints.txt)" -c constraints.txt
+echo "install: v2w-gym${extras:+ with $extras}"
+.venv/bin/python -m pip install -e ".${extras:+[$extras]}" -c constraints.txt
+echo "$state" >"$stamp"

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Install with everything the tests need, check, test. Arguments go to pytest.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cores=$(getconf _NPROCESSORS_ONLN)
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores < 4 ? cores : 4))}"
+
+scripts/install.sh standin,test
+scripts/check.sh
+.venv/bin/python -m pytest --durations=10 "$@"
