@@ -1,0 +1,180 @@
+"""The `v2w` command: what it prints, and the exit status it ends with."""
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scripts import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Nested settings.
+
+    Attributes:
+        rate: How fast.
+    """
+
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a command that exists in this test only.
+
+    Attributes:
+        output: Where results go; a long
+            description goes on here.
+        inner: Nested.
+        names: Which ones.
+        limit: At most so many; null for all.
+    """
+
+    output: str
+    inner: Inner = Inner(rate=0.5)
+    names: list[str] = field(default_factory=lambda: ["a"])
+    limit: int | None = None
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Add a command "fake" that collects the configs it was called with."""
+    spec = importlib.util.find_spec("scripts.collect")
+    assert spec
+    module = importlib.util.module_from_spec(spec)
+    module.SCHEMA, module.calls = Settings, []
+    module.main = module.calls.append
+    monkeypatch.setitem(cli.COMMANDS, "fake", "scripts.collect")
+    monkeypatch.setitem(sys.modules, "scripts.collect", module)
+    return module
+
+
+def raising(error: BaseException) -> Callable[[object], None]:
+    def main(cfg: object) -> None:
+        raise error
+
+    return main
+
+
+def test_a_command_gets_its_settings(fake: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("output: here\nlimit: 3\n")
+    assert cli.main(["fake", "limit=4", str(path), "inner.rate=2"]) == 0
+    assert fake.calls == [Settings("here", Inner(2.0), limit=4)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fke"], "v2w: expected command to be one of "),
+        (["fke"], "did you mean 'fake'?"),
+        (["fake", "output=x", "limt=1"], "v2w fake: 'limt=1': unknown setting limt; did you mean"),
+        (["fake"], "v2w fake: expected a value for output"),
+        (["fake", "word"], "v2w fake: expected a .yaml file or key=value, found 'word'"),
+        (["fake", "absent.yaml"], "v2w fake: expected a YAML file at absent.yaml, found none"),
+    ],
+)
+def test_a_wrong_word_ends_in_one_line_and_status_2(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert cli.main(words) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("expected this,\n  found that"),
+        FileNotFoundError("expected this, found that"),
+        PermissionError("expected this, found that"),
+        ModuleNotFoundError("expected this, found that"),
+        OSError("expected this, found that"),
+    ],
+)
+def test_what_a_user_can_cause_ends_in_one_line_and_status_2(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    fake.main = raising(error)
+    assert cli.main(["fake", "output=x"]) == 2
+    assert capsys.readouterr().err == "v2w fake: expected this, found that\n"
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(fake: ModuleType) -> None:
+    fake.main = raising(RuntimeError("a bug"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["fake", "output=x"])
+
+
+def test_an_interrupt_says_how_to_resume(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.main = raising(KeyboardInterrupt())
+    assert cli.main(["fake", "output=x"]) == 130
+    expected = "v2w fake: interrupted; run the same command again to resume\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["-h"], 0), ([], 2)])
+def test_the_overview_has_a_line_for_every_command(
+    capsys: pytest.CaptureFixture[str], words: list[str], status: int
+) -> None:
+    assert cli.main(words) == status
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    helped = {line[0] for line in lines if len(line) > 3}
+    assert set(cli.COMMANDS) <= helped
+
+
+def test_the_help_of_a_command_shows_each_setting_its_default_and_meaning(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fake", "--help"]) == 0
+    settings = capsys.readouterr().out.split("\n\n")[2]
+    assert settings.splitlines() == [
+        "  output=(required)",
+        "      Where results go; a long description goes on here.",
+        "  inner.rate=0.5",
+        "      How fast.",
+        '  names=["a"]',
+        "      Which ones.",
+        "  limit=null",
+        "      At most so many; null for all.",
+    ]
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_setting_of_every_command_is_described(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert cli.main([name, "--help"]) == 0
+    settings = capsys.readouterr().out.split("\n\n")[2].splitlines()
+    keys = [line for line in settings if not line.startswith("      ")]
+    assert len(settings) == 2 * len(keys)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_first_line_of_a_config_is_the_command_that_uses_it(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    hash_sign, v2w, name, file, *overrides = first.split()
+    assert (hash_sign, v2w, file) == ("#", "v2w", f"configs/{path.name}")
+    cli.read_settings(cli.load_command(name), [str(path), *overrides])
+
+
+def test_the_shell_sees_the_exit_status_and_no_traceback() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "scripts.cli", "colect"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stderr.endswith("did you mean 'collect'?\n")
+    assert run.stderr.count("\n") == 1

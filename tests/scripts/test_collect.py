@@ -1,0 +1,40 @@
+"""`v2w collect`."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts import cli
+from v2w_gym.collect import episode_path
+from world_models.data.episodes import list_episodes, load_episode
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("tasks=[clos_drawer]", "did you mean 'close_drawer'?"),
+        ("behaviours.expert=2", "expected behaviour shares that sum to 1"),
+    ],
+)
+def test_impossible_settings_record_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, message: str
+) -> None:
+    output = tmp_path / "episodes"
+    assert cli.main(["collect", f"output={output}", word]) == 2
+    assert message in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_what_was_recorded_before_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("metaworld", reason="the stand-in robot is not installed")
+    kept = episode_path(tmp_path, "close_drawer", 7)
+    kept.parent.mkdir()
+    kept.write_text("recorded before")
+    words = ["tasks=[close_drawer]", "workers=1", "first_seed=7", "episodes=2"]
+    assert cli.main(["collect", f"output={tmp_path}", *words]) == 0
+    assert str(tmp_path) in capsys.readouterr().out
+    first, second = list_episodes([tmp_path])
+    assert first.read_text() == "recorded before"
+    assert load_episode(second).seed == 8
