@@ -1,6 +1,6 @@
 """How settings are read: a dataclass's defaults, then YAML files, then `key=value` overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -34,8 +34,21 @@ def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[
         config = _merge(config, _read_yaml(Path(file)), file)
     for override in overrides:
         config = _merge(config, _read_override(override), f"{override!r}")
+    return _finished(config)
+
+
+def from_mapping(schema: type[Config], settings: Mapping[str, Any], origin: str) -> Config:
+    """Return `schema` with `settings`, such as those on a checkpoint's card.
+
+    Raises:
+        ValueError: As for `load_config`; the message names `origin`.
+    """
+    return _finished(_merge(OmegaConf.structured(schema), OmegaConf.create(dict(settings)), origin))
+
+
+def _finished(config: DictConfig) -> Any:
     try:
-        return cast(Config, OmegaConf.to_object(config))
+        return OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         key = error.full_key
         raise ValueError(f"expected a value for {key}, found none; add {key}=...") from error

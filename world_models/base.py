@@ -72,6 +72,10 @@ class FrameNoise:
     episodes: tuple[int, ...]
     frames: tuple[int, ...]
 
+    def earlier(self, frames: int) -> "FrameNoise":
+        """Return the noise of the frame made `frames` frames before this one."""
+        return FrameNoise(self.seeds, self.episodes, tuple(f - frames for f in self.frames))
+
     def normal(self, draw: int, shape: tuple[int, ...]) -> Tensor:
         """Return standard normal numbers (B, *shape), float32, the same at every call."""
         rows = [

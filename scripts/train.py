@@ -1,0 +1,11 @@
+"""Train a world model on recorded episodes; the same command resumes."""
+
+from configs.train import TrainConfig
+from world_models.training import train
+
+SCHEMA = TrainConfig
+
+
+def main(cfg: TrainConfig) -> None:
+    """Train and say where the checkpoint is."""
+    print(f"world model: {train(cfg)}")

@@ -1,0 +1,66 @@
+"""Fit the autoencoder to single frames; the loop reads top to bottom."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from configs.train import AutoencoderTrainConfig
+from world_models.data.clips import EpisodeSet
+from world_models.frames import to_tensor
+from world_models.optimiser import Optimiser
+from world_models.vid2world.autoencoder import Autoencoder
+
+
+def train_autoencoder(
+    autoencoder: Autoencoder,
+    data: EpisodeSet,
+    cfg: AutoencoderTrainConfig,
+    seed: int,
+    state: Path,
+) -> None:
+    """Train in place, resuming from `state`, then freeze and measure the latents' scale."""
+    autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = Optimiser(autoencoder, cfg, state)
+    background = to_tensor(data.frames[:: max(1, len(data.frames) // 512)]).mean(0)
+    for step in optimiser.remaining_steps():
+        rng = np.random.default_rng([seed, 1, step])
+        frames = to_tensor(data.frames[rng.integers(0, len(data.frames), cfg.batch_size)])
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = autoencoder.encoder(frames)
+            noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
+            decoded = autoencoder.decoder(latents + cfg.latent_noise * noise)
+        optimiser.step(reconstruction_loss(decoded, frames, background, latents, cfg))
+    autoencoder.load_state_dict(optimiser.average)
+    autoencoder.requires_grad_(False).eval()
+    _measure_scale(autoencoder, data)
+
+
+def reconstruction_loss(
+    decoded: Tensor, frames: Tensor, background: Tensor, latents: Tensor, cfg: AutoencoderTrainConfig
+) -> Tensor:
+    """Return the absolute error, heavier where a frame differs from the mean frame."""
+    weight = 1 + cfg.moving_weight * (frames - background).abs().amax(1, keepdim=True).clamp(max=1)
+    error = (weight * (decoded.float() - frames).abs()).mean()
+    return error + cfg.latent_penalty * latents.float().square().mean()
+
+
+@torch.no_grad()
+def encode_all(autoencoder: Autoencoder, data: EpisodeSet, batch: int = 256) -> Tensor:
+    """Return the latents (N, C, h, w) of every frame."""
+    return torch.cat(
+        [
+            autoencoder.encode(to_tensor(data.frames[i : i + batch]))
+            for i in range(0, len(data.frames), batch)
+        ]
+    )
+
+
+@torch.no_grad()
+def _measure_scale(autoencoder: Autoencoder, data: EpisodeSet) -> None:
+    autoencoder.latent_mean.zero_()
+    autoencoder.latent_std.fill_(1)
+    sample = autoencoder.encode(to_tensor(data.frames[:: max(1, len(data.frames) // 4096)]))
+    autoencoder.latent_mean.copy_(sample.mean((0, 2, 3)))
+    autoencoder.latent_std.copy_(sample.std((0, 2, 3)))

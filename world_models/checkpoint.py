@@ -1,0 +1,73 @@
+"""One file format for weights: safetensors beside a JSON card that says what they are."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
+    """Write `path` (.safetensors) and its card; an interruption leaves the old pair or the new one.
+
+    Args:
+        path: Where the weights go; the card lies beside it with the ending `.json`.
+        tensors: Named weights, stored in their own dtype.
+        card: JSON values: kind, config, robot, provenance. The file's sha256 is added.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    card = {**card, "sha256": _sha256(partial)}
+    partial.replace(path)
+    partial.write_text(json.dumps(card, indent=2) + "\n")
+    partial.replace(path.with_suffix(".json"))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights and the card.
+
+    Raises:
+        FileNotFoundError: No weights or no card at `path`.
+        ValueError: Truncated or foreign weights, or weights that are not the ones on the card.
+    """
+    for needed in (path, path.with_suffix(".json")):
+        if not needed.is_file():
+            raise FileNotFoundError(
+                f"expected a checkpoint ({path.name} and {path.stem}.json) in {path.parent}, "
+                f"found no {needed.name}"
+            )
+    card = json.loads(path.with_suffix(".json").read_text())
+    found = _sha256(path)
+    if found != card["sha256"]:
+        raise ValueError(
+            f"expected {path} with sha256 {card['sha256']} as its card says, found {found}; "
+            "the file is truncated or from another training run: copy weights and card again"
+        )
+    try:
+        return load_file(path), card
+    except SafetensorError as error:
+        raise ValueError(f"expected safetensors weights in {path}, found {error}") from error
+
+
+def check_kind(path: Path, card: Mapping[str, Any], kind: str) -> None:
+    """Refuse a checkpoint of another kind.
+
+    Raises:
+        ValueError: The card says the weights are something else.
+    """
+    if card.get("kind") != kind:
+        raise ValueError(f"expected a {kind} checkpoint at {path}, found {card.get('kind')!r}")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,116 @@
+"""Residual blocks: convolution inside a frame, then causal convolution along time."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+TEMPORAL_TAPS = 3
+"""Frames a temporal convolution sees: t - 2, t - 1 and t."""
+
+
+def split_time(x: Tensor, frames: int) -> Tensor:
+    """Turn (B * T, ...) into (B, T, ...)."""
+    return x.unflatten(0, (-1, frames))
+
+
+class TemporalNorm(nn.Module):
+    """Group normalisation in front of a temporal layer.
+
+    `per_frame` statistics belong to one frame, which keeps the network strictly causal. `pooled`
+    statistics are shared by all frames of the window, as in the released checkpoints: there a past
+    frame's features depend on the present frame.
+    """
+
+    def __init__(self, groups: int, channels: int, mode: str, eps: float = 1e-5) -> None:
+        """Build for one of the two modes.
+
+        Raises:
+            ValueError: Unknown mode.
+        """
+        super().__init__()
+        if mode not in ("per_frame", "pooled"):
+            raise ValueError(f"expected temporal_norm 'per_frame' or 'pooled', found {mode!r}")
+        self.pooled = mode == "pooled"
+        self.norm = nn.GroupNorm(groups, channels, eps=eps)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Normalise frames (B * T, C, h, w), T = `frames`."""
+        if not self.pooled:
+            normed: Tensor = self.norm(x)
+            return normed
+        window = split_time(x, frames).transpose(1, 2)  # (B, C, T, h, w)
+        return self.norm(window).transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
+
+
+class CausalConv(nn.Module):
+    """Convolution over this frame and the two before it, at every latent pixel.
+
+    Frames before the window are zeros. Source: Vid2World section 4.1 (causal temporal convolution).
+    """
+
+    def __init__(self, channels: int) -> None:
+        """Build one linear map per tap; `weight` is (C, C, taps), oldest tap first."""
+        super().__init__()
+        conv = nn.Conv1d(channels, channels, TEMPORAL_TAPS)
+        self.weight, self.bias = conv.weight, conv.bias
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
+        window = F.pad(split_time(x, frames), (0, 0) * 3 + (TEMPORAL_TAPS - 1, 0))
+        taps = torch.cat([window[:, i : i + frames] for i in range(TEMPORAL_TAPS)], dim=2)
+        kernel = self.weight.transpose(1, 2).flatten(1)[..., None, None]  # (C, taps * C, 1, 1)
+        return F.conv2d(taps.flatten(0, 1), kernel, self.bias)
+
+
+class TemporalConvBlock(nn.Module):
+    """Four causal convolutions behind one skip; starts as the identity."""
+
+    def __init__(self, channels: int, groups: int, dropout: float, temporal_norm: str) -> None:
+        """Build the chain; the last convolution starts at zero."""
+        super().__init__()
+        self.norms = nn.ModuleList(TemporalNorm(groups, channels, temporal_norm) for _ in range(4))
+        self.convs = nn.ModuleList(CausalConv(channels) for _ in range(4))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.convs[-1].weight)
+        nn.init.zeros_(self.convs[-1].bias)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
+        h = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            h = conv(self.dropout(F.silu(norm(h, frames))), frames)
+        return x + h
+
+
+class ResBlock(nn.Module):
+    """Two convolutions inside each frame, told the frame's embedding, then a temporal block."""
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        embedding: int,
+        groups: int,
+        dropout: float,
+        temporal_norm: str,
+    ) -> None:
+        """Build for `channels` = (in, out); the second convolution starts at zero."""
+        super().__init__()
+        inside, outside = channels
+        self.norm1 = nn.GroupNorm(groups, inside)
+        self.conv1 = nn.Conv2d(inside, outside, 3, padding=1)
+        self.embed = nn.Linear(embedding, outside)
+        self.norm2 = nn.GroupNorm(groups, outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1)
+        self.skip = nn.Identity() if inside == outside else nn.Conv2d(inside, outside, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.temporal = TemporalConvBlock(outside, groups, dropout, temporal_norm)
+        nn.init.zeros_(self.conv2.weight)
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
+        """Transform frames (B * T, C, h, w) with one embedding (B * T, E) each."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.embed(F.silu(embedding))[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        out: Tensor = self.temporal(self.skip(x) + h, frames)
+        return out

@@ -1,0 +1,158 @@
+"""The denoising network: a U-Net over frames whose temporal layers only look back."""
+
+from torch import Tensor, nn
+import torch
+import torch.nn.functional as F
+
+from configs.model import UNetConfig
+from world_models.vid2world.attention import SpatialTransformer, TemporalTransformer
+from world_models.vid2world.blocks import ResBlock
+from world_models.vid2world.conditioning import ActionEmbedding, NoiseLevelEmbedding
+
+
+class UNet(nn.Module):
+    """Predict the velocity of every frame of a window from frames up to it.
+
+    Source: DynamiCrafter's network, made causal and action-conditioned (Vid2World section 4).
+    """
+
+    def __init__(self, cfg: UNetConfig, latent_channels: int, action_size: int) -> None:
+        """Build with fresh weights; the last convolution starts at zero."""
+        super().__init__()
+        widths = [cfg.channels * m for m in cfg.channel_multipliers]
+        embedding = 4 * cfg.channels
+        self.noise_embedding = NoiseLevelEmbedding(cfg.channels, embedding)
+        self.action_embedding = ActionEmbedding(action_size, cfg.channels, embedding)
+        self.conv_in = nn.Conv2d(2 * latent_channels, widths[0], 3, padding=1)
+        self.initial_attention = (
+            TemporalTransformer(widths[0], cfg.head_channels, cfg.groups, cfg.temporal_norm)
+            if cfg.initial_attention
+            else None
+        )
+        self.down, skips = _make_down(cfg, widths, embedding)
+        self.middle = nn.ModuleList(
+            [
+                _Stage(cfg, (widths[-1], widths[-1]), embedding, attention=True),
+                _Stage(cfg, (widths[-1], widths[-1]), embedding, attention=False),
+            ]
+        )
+        self.up = _make_up(cfg, widths, embedding, skips)
+        self.norm_out = nn.GroupNorm(cfg.groups, widths[0])
+        self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
+        nn.init.zeros_(self.conv_out.weight)
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        condition: Tensor,
+        noise_levels: Tensor,
+        actions: Tensor,
+        action_mask: Tensor,
+    ) -> Tensor:
+        """Return the velocity (B, T, C, h, w) of every frame.
+
+        Args:
+            noisy: (B, T, C, h, w) latents, each frame at its own noise level.
+            condition: (B, C, h, w) clean latent of the rollout's first frame.
+            noise_levels: (B, T) int64.
+            actions: (B, T, A), normalised to [-1, 1]; what led to each frame.
+            action_mask: (B, T) bool; False hides the action.
+        """
+        frames = noisy.shape[1]
+        embedding = self.noise_embedding(noise_levels)
+        embedding = (embedding + self.action_embedding(actions, action_mask)).flatten(0, 1)
+        repeated = condition[:, None].expand_as(noisy)
+        x = self.conv_in(torch.cat([noisy, repeated], dim=2).flatten(0, 1))  # (BT, width, h, w)
+        if self.initial_attention is not None:
+            x = self.initial_attention(x, frames)
+        skips = [x]
+        for layer in self.down:
+            x = layer(x, embedding, frames)
+            skips.append(x)
+        for layer in self.middle:
+            x = layer(x, embedding, frames)
+        for layer in self.up:
+            x = layer(torch.cat([x, skips.pop()], dim=1), embedding, frames)
+        velocity: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return velocity.unflatten(0, (-1, frames))
+
+
+class _Stage(nn.Module):
+    """A residual block, transformers where asked for, and a change of size where asked for."""
+
+    def __init__(
+        self,
+        cfg: UNetConfig,
+        channels: tuple[int, int],
+        embedding: int,
+        *,
+        attention: bool,
+        upsample: bool = False,
+    ) -> None:
+        super().__init__()
+        outside = channels[1]
+        self.res = ResBlock(channels, embedding, cfg.groups, cfg.dropout, cfg.temporal_norm)
+        self.spatial = (
+            SpatialTransformer(outside, cfg.head_channels, cfg.groups) if attention else None
+        )
+        self.temporal = (
+            TemporalTransformer(outside, cfg.head_channels, cfg.groups, cfg.temporal_norm)
+            if attention
+            else None
+        )
+        self.upsample = nn.Conv2d(outside, outside, 3, padding=1) if upsample else None
+
+    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
+        x = self.res(x, embedding, frames)
+        if self.spatial is not None and self.temporal is not None:
+            x = self.temporal(self.spatial(x), frames)
+        if self.upsample is not None:
+            x = self.upsample(F.interpolate(x, scale_factor=2))
+        return x
+
+
+class _Downsample(nn.Module):
+    """Halve height and width."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
+        halved: Tensor = self.conv(x)
+        return halved
+
+
+def _make_down(
+    cfg: UNetConfig, widths: list[int], embedding: int
+) -> tuple[nn.ModuleList, list[int]]:
+    """Return the layers of the way down and the width after each, the first convolution's first."""
+    layers: list[nn.Module] = []
+    skips = [widths[0]]
+    for level, width in enumerate(widths):
+        attention = 2**level in cfg.attention_sizes
+        for _ in range(cfg.blocks):
+            layers.append(_Stage(cfg, (skips[-1], width), embedding, attention=attention))
+            skips.append(width)
+        if level < len(widths) - 1:
+            layers.append(_Downsample(width))
+            skips.append(width)
+    return nn.ModuleList(layers), skips
+
+
+def _make_up(
+    cfg: UNetConfig, widths: list[int], embedding: int, skips: list[int]
+) -> nn.ModuleList:
+    """Return the layers of the way up, each of which takes one skip."""
+    layers, below, remaining = [], widths[-1], list(skips)
+    for level, width in reversed(list(enumerate(widths))):
+        attention = 2**level in cfg.attention_sizes
+        for block in range(cfg.blocks + 1):
+            upsample = level > 0 and block == cfg.blocks
+            channels = (below + remaining.pop(), width)
+            layers.append(
+                _Stage(cfg, channels, embedding, attention=attention, upsample=upsample)
+            )
+            below = width
+    return nn.ModuleList(layers)
