@@ -1,16 +1,19 @@
 """Gymnasium spaces of a robot."""
 
+from typing import cast
+
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
 
 from configs.robots import RobotSpec
 
 
-def action_space(robot: RobotSpec) -> Box:
-    """Return the robot's own action bounds, (A,) float32."""
-    return Box(robot.low, robot.high, dtype=np.float32)
+def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
+    """Return the robot's own action bounds: a `Box` (A,) float32."""
+    return cast("Space[NDArray[np.float32]]", Box(robot.low, robot.high, dtype=np.float32))
 
 
-def frame_space(robot: RobotSpec) -> Box:
-    """Return the space of camera frames, (H, W, 3) uint8."""
-    return Box(0, 255, (*robot.frame_size, 3), np.uint8)
+def frame_space(robot: RobotSpec) -> Space[NDArray[np.uint8]]:
+    """Return the space of camera frames: a `Box` (H, W, 3) uint8."""
+    return cast("Space[NDArray[np.uint8]]", Box(0, 255, (*robot.frame_size, 3), np.uint8))

@@ -1,0 +1,92 @@
+"""A world and a judge simple enough to predict by hand."""
+
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from configs.robots import STANDIN_SAWYER
+from world_models.base import RolloutState
+from world_models.copy_last import CopyLast
+
+
+class NoisyWorld:
+    """The next frame depends on history, action and noise.
+
+    Pixel (0, 0) is white exactly when the gripper closes fully; the rest is noise on the mean of
+    the remembered frames, so a wrong history, key or row shows.
+    """
+
+    def __init__(self):
+        self.robot = STANDIN_SAWYER
+        self.window = 4
+        self.batches = []
+
+    def start(self, frames):
+        return CopyLast(self.robot).start(frames)
+
+    def step(self, state, actions, noise):
+        self.batches.append(len(state))
+        motion = torch.from_numpy(actions[:, self.robot.slices["world_vector"]])
+        closing = torch.from_numpy(actions[:, self.robot.slices["gripper_closedness_action"]])
+        frame = state.latents.mean(1) + 0.2 * noise.normal(0, tuple(state.frame.shape[1:]))
+        frame = (frame + 5 * motion[:, :, None, None]).clamp(-1, 1)
+        frame[:, :, 0, 0] = closing
+        taken = torch.from_numpy(actions)[:, None]
+        return RolloutState(
+            frame=frame,
+            condition=state.condition,
+            latents=torch.cat([state.latents, frame[:, None]], 1)[:, -self.window :],
+            actions=torch.cat([state.actions, taken], 1)[:, -self.window :],
+        )
+
+
+class WhiteDotJudge:
+    """Calls a frame solved when its first pixel is white; `NoisyWorld` draws that dot."""
+
+    def __init__(self):
+        self.calls = []
+
+    def success(self, frames, task):
+        self.calls.append((frames.shape, task))
+        return frames[:, -1, 0, 0, 0] == 255
+
+
+@pytest.fixture
+def world():
+    return NoisyWorld()
+
+
+@pytest.fixture
+def judge():
+    return WhiteDotJudge()
+
+
+@pytest.fixture
+def act():
+    """Actions of the stand-in: `act(x=..., close=..., end=...)`."""
+
+    def make(x=0.0, close=0.0, end=False):
+        ending = {"terminate_episode": np.array([1, 0, 0])} if end else {}
+        return STANDIN_SAWYER.make_action(
+            world_vector=np.array([x, 0, 0]), gripper_closedness_action=close, **ending
+        )
+
+    return make
+
+
+@pytest.fixture
+def bundled(monkeypatch, world):
+    """Let `world` be what loading gives; returns the list of checkpoints asked for."""
+    asked = []
+
+    def load_world_model(checkpoint):
+        asked.append(checkpoint)
+        return world
+
+    loading = ModuleType("world_models.loading")
+    loading.load_world_model = load_world_model
+    monkeypatch.setitem(sys.modules, "world_models.loading", loading)
+    return asked

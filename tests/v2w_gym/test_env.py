@@ -1,0 +1,229 @@
+"""The scalar environment: Gymnasium's manners, errors, determinism, success."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from configs.robots import STANDIN_SAWYER
+from v2w_gym import attempts
+from v2w_gym.env import Vid2WorldEnv
+from v2w_gym.starts import bundled_starts
+from world_models.copy_last import CopyLast
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*maximum and minimum values are equal")
+
+ID = "Vid2World-RT1-v0"
+FIXED_FIELDS = ".*maximum and minimum values are equal"
+"""Gymnasium notices that the stand-in has joints it cannot move."""
+WEIGHTS = Path(attempts.__file__).parents[1] / "world_models" / "weights" / "standin.safetensors"
+
+
+def test_import_is_light():
+    heavy = "{'torch', 'mujoco', 'pandas', 'v2w_gym.env'}"
+    code = f"import sys, v2w_gym; found = {heavy} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_module_spelling_registers_on_import():
+    code = "import gymnasium as gym; gym.make('v2w_gym:StandinSawyer-v0', task='close_drawr')"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "did you mean 'close_drawer'?" in failed.stderr
+
+
+def test_horizon():
+    assert {gym.spec(name).max_episode_steps for name in (ID, "StandinSawyer-v0")} == {20}
+
+
+def test_check_env_is_clean(bundled):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", FIXED_FIELDS)
+        check_env(gym.make(ID, checkpoint="any", render_mode="rgb_array").unwrapped)
+
+
+def test_spec_survives_json(bundled):
+    env = gym.make(ID, checkpoint="some/where", task="open_drawer", start=3)
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    assert bundled == ["some/where"] * 2
+    observations = [made.reset(seed=5)[0] for made in (env, again)]
+    np.testing.assert_array_equal(*observations)
+    np.testing.assert_array_equal(observations[0], bundled_starts("open_drawer")[3].frame)
+
+
+def test_bundled_model_says_so_once(bundled):
+    attempts._say_bundled.cache_clear()
+    with pytest.warns(UserWarning, match="checkpoint="):
+        gym.make(ID)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", FIXED_FIELDS)
+        gym.make(ID)
+
+
+@pytest.mark.skipif(not WEIGHTS.exists(), reason=f"the bundled weights are not at {WEIGHTS}")
+@pytest.mark.filterwarnings("ignore:using the small bundled")
+def test_made_without_arguments_it_imagines_a_frame(act):
+    env = gym.make(ID)
+    first, _ = env.reset(seed=0)
+    second, reward, terminated, truncated, _ = env.step(act(x=0.05))
+    assert second.shape == (64, 64, 3) and (reward, terminated, truncated) == (0.0, False, False)
+    assert (first != second).any()
+
+
+def test_copy_last_shows_the_start_for_ever(act):
+    env = Vid2WorldEnv(CopyLast(STANDIN_SAWYER), start=7)
+    frame, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(frame, bundled_starts("close_drawer")[7].frame)
+    for _ in range(10):
+        np.testing.assert_array_equal(env.step(act(x=0.05))[0], frame)
+
+
+def test_time_limit_truncates_at_the_horizon(bundled, act):
+    env = gym.make(ID, checkpoint="any")
+    env.reset(seed=0)
+    endings = [env.step(act())[2:4] for _ in range(20)]
+    assert endings == [(False, False)] * 19 + [(False, True)]
+
+
+def test_record_video(bundled, act, tmp_path):
+    pytest.importorskip("moviepy", reason="RecordVideo needs moviepy")
+    env = gym.make(ID, checkpoint="any", render_mode="rgb_array", max_episode_steps=3)
+    env = gym.wrappers.RecordVideo(env, str(tmp_path), episode_trigger=lambda episode: True)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(act())
+    env.close()
+    assert [path.name for path in tmp_path.glob("*.mp4")] == ["rl-video-episode-0.mp4"]
+
+
+def rollout(env, steps, **reset):
+    frames = [env.reset(**reset)[0]]
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        frames.append(env.step(rng.uniform(STANDIN_SAWYER.low, STANDIN_SAWYER.high))[0])
+    return np.stack(frames)
+
+
+def test_same_seed_same_rollout(world):
+    one, two = Vid2WorldEnv(world), Vid2WorldEnv(world)
+    rollout(two, 3, seed=9)
+    np.testing.assert_array_equal(rollout(one, 6, seed=4), rollout(two, 6, seed=4))
+
+
+def test_episodes_differ_and_can_be_named(world):
+    env = Vid2WorldEnv(world, start=0)
+    episodes = [rollout(env, 2, seed=4), rollout(env, 2), rollout(env, 2)]
+    np.testing.assert_array_equal(episodes[0][0], episodes[1][0])
+    assert (episodes[0][1] != episodes[1][1]).any() and (episodes[1][1] != episodes[2][1]).any()
+    named = rollout(Vid2WorldEnv(world, start=0), 2, seed=4, options={"episode": 2, "x": 1})
+    np.testing.assert_array_equal(named, episodes[2])
+
+
+def test_unseeded_environments_differ(world):
+    infos = [Vid2WorldEnv(world).reset()[1] for _ in range(2)]
+    assert infos[0]["seed"] != infos[1]["seed"] and infos[0]["episode_index"] == 0
+
+
+def test_drawn_starts_vary_and_belong_to_the_task(world):
+    env = Vid2WorldEnv(world, task="open_drawer")
+    known = {start.frame.tobytes() for start in bundled_starts("open_drawer")}
+    drawn = {env.reset(seed=seed)[0].tobytes() for seed in range(20)}
+    assert drawn <= known and len(drawn) > 10
+
+
+def test_options_name_task_and_start(world):
+    env = Vid2WorldEnv(world, start=1)
+    frame, info = env.reset(seed=0, options={"task": "open_drawer", "start": 2})
+    np.testing.assert_array_equal(frame, bundled_starts("open_drawer")[2].frame)
+    assert info["instruction"] == env.task_description == "open the drawer"
+    assert env.task == "open_drawer"
+    env.reset()
+    assert env.task == "close_drawer"
+
+
+def test_success_needs_two_frames_in_a_row(world, judge, act):
+    env = Vid2WorldEnv(world, judge=judge)
+    _, info = env.reset(seed=0)
+    assert (info["success"], info["is_success"]) == (False, False)
+    steps = [env.step(act(close=close)) for close in (1, 0, 1, 1)]
+    assert [step[1] for step in steps] == [0, 0, 0, 1]
+    assert [step[2] for step in steps] == [False, False, False, True]
+    assert [step[4]["success"] for step in steps] == [False, False, False, True]
+    assert all(type(step[4]["is_success"]) is bool for step in steps)
+    assert judge.calls[-1] == ((1, 5, 64, 64, 3), "close_drawer")
+
+
+def test_without_a_judge_nothing_is_a_success(world, act):
+    env = Vid2WorldEnv(world)
+    env.reset(seed=0)
+    assert all(env.step(act(close=1))[1:3] == (0.0, False) for _ in range(3))
+
+
+def test_the_policy_may_end_the_attempt(world, act):
+    env = Vid2WorldEnv(world)
+    env.reset(seed=0)
+    _, reward, terminated, truncated, info = env.step(act(end=True))
+    assert (reward, terminated, truncated, info["success"]) == (0.0, True, False, False)
+
+
+def test_frames_are_the_callers_to_change(world, act):
+    env = Vid2WorldEnv(world, start=0)
+    env.reset(seed=0)[0][:] = 0
+    env.render()[:] = 0
+    np.testing.assert_array_equal(env.render(), bundled_starts("close_drawer")[0].frame)
+
+
+def test_wrong_actions(world, act):
+    env = Vid2WorldEnv(world)
+    env.reset(seed=0)
+    before = env.render()
+    with pytest.raises(ValueError, match=r"\(B, 13\).*found \(1, 5\)"):
+        env.step(np.zeros(5))
+    with pytest.raises(ValueError, match=r"world_vector\[0\] in \[-0.05, 0.05\].*found 0.2"):
+        env.step(act(x=0.2))
+    with pytest.raises(ValueError, match="found nan"):
+        env.step(act(x=np.nan))
+    np.testing.assert_array_equal(env.render(), before)
+
+
+@pytest.mark.parametrize("use", ["step", "render"])
+def test_reset_comes_first(world, act, use):
+    env = Vid2WorldEnv(world)
+    with pytest.raises(gym.error.ResetNeeded, match="reset"):
+        env.step(act()) if use == "step" else env.render()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"task": "close_drawr"}, ValueError, "did you mean 'close_drawer'"),
+        ({"start": 60}, ValueError, "from 0 to 59"),
+        ({"start": -1}, ValueError, "from 0 to 59"),
+        ({"start": "no/such.png"}, FileNotFoundError, "no/such.png"),
+        ({"checkpoint": "x"}, ValueError, "both"),
+        ({"render_mode": "human"}, ValueError, "rgb_array"),
+    ],
+)
+def test_wrong_arguments(world, arguments, error, text):
+    with pytest.raises(error, match=text):
+        Vid2WorldEnv(world, **arguments)
+
+
+def test_a_start_of_another_robot_or_size(tmp_path):
+    np.save(tmp_path / "start.npy", np.zeros((32, 32, 3), np.uint8))
+    env = Vid2WorldEnv(CopyLast(STANDIN_SAWYER), start=str(tmp_path / "start.npy"))
+    with pytest.raises(ValueError, match="64, 64, 3"):
+        env.reset(seed=0)
+
+
+def test_bundled_starts_are_refused_for_another_robot():
+    from configs.robots import GOOGLE_ROBOT
+
+    with pytest.raises(ValueError, match="picture of robot 'google_robot'"):
+        Vid2WorldEnv(CopyLast(GOOGLE_ROBOT)).reset(seed=0)

@@ -1,0 +1,118 @@
+"""One robot imagined by a world model, as a Gymnasium environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from v2w_gym.attempts import Attempt, Judge, check_render_mode, make_setting, next_key
+from v2w_gym.spaces import action_space, frame_space
+from v2w_gym.tasks import TASKS
+from world_models.base import WorldModel
+
+
+class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
+    """One attempt at a time at a task, in a world model's imagination.
+
+    The observation is the camera frame (H, W, 3) uint8, the action (A,) float32 in the robot's
+    units and bounds. The reward is 1 in the step in which the judge's verdict makes the attempt a
+    success, else 0. The attempt terminates there, or when the action asks for it; `TimeLimit`
+    truncates it. `info` holds `success` and its alias `is_success`, `task`, `instruction`, and
+    the `seed` and `episode_index` that, with the start and the actions, fix every pixel.
+
+    `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only; code that holds a model
+    or a judge calls this class.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
+
+    def __init__(
+        self,
+        model: WorldModel | None = None,
+        *,
+        checkpoint: str | None = None,
+        task: str = "close_drawer",
+        start: int | str | None = None,
+        judge: Judge | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        """Prepare attempts at one task.
+
+        Args:
+            model: The world model; several environments may share it.
+            checkpoint: Where to load a model from instead; neither means the bundled one.
+            task: Name of the task; see `v2w_gym.tasks`.
+            start: Index of a bundled start or path of a file, see `v2w_gym.starts.load_start`;
+                None draws a bundled start at each reset.
+            judge: Decides success; without one no attempt counts as a success.
+            render_mode: None or "rgb_array".
+
+        Raises:
+            FileNotFoundError: A checkpoint or start that is no file.
+            ValueError: Both a model and a checkpoint, or an unknown task, start or render mode.
+        """
+        self.setting = make_setting(model, checkpoint, task, start, judge)
+        self.render_mode = check_render_mode(render_mode)
+        robot = self.setting.model.robot
+        self.metadata = {**self.metadata, "render_fps": round(robot.control_hz)}
+        self.action_space = action_space(robot)
+        self.observation_space = frame_space(robot)
+        self._attempt: Attempt | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+        """Begin an attempt: episode 0 of `seed`, or the next episode of the last seed.
+
+        Args:
+            seed: Fixes the start that is drawn and everything the world model draws.
+            options: May name another `task` or `start`, or the `episode` to begin; other names
+                are ignored.
+
+        Raises:
+            FileNotFoundError: A start that is no file.
+            ValueError: Unknown task or start, or a start of another size than the robot's frames.
+        """
+        super().reset(seed=seed)
+        key = next_key(self._attempt, seed, self.np_random)
+        self._attempt = self.setting.begin([key], [options or {}])[0]
+        return self._attempt.frames[-1].copy(), self._attempt.info
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
+        """Imagine what the camera sees after `action` (A,).
+
+        Raises:
+            ValueError: Wrong shape, not finite, or out of the robot's bounds.
+            gymnasium.error.ResetNeeded: No reset yet.
+        """
+        actions = self.setting.model.robot.check_actions(np.asarray(action, np.float32)[None])
+        attempt = self.setting.advance([self._begun()], actions)[0]
+        self._attempt = attempt
+        frame, reward = attempt.frames[-1].copy(), float(attempt.success)
+        return frame, reward, attempt.terminated, False, attempt.info
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return the newest frame (H, W, 3), uint8.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No reset yet.
+        """
+        return self._begun().frames[-1].copy()
+
+    @property
+    def task(self) -> str:
+        """Name of the present attempt's task."""
+        return self._attempt.task.name if self._attempt else self.setting.task
+
+    @property
+    def task_description(self) -> str:
+        """The present attempt's instruction."""
+        return TASKS[self.task].instruction
+
+    def _begun(self) -> Attempt:
+        if self._attempt is None:
+            raise gym.error.ResetNeeded("expected reset() first; call env.reset(seed=...)")
+        return self._attempt
