@@ -1,0 +1,69 @@
+"""Let a policy act until every attempt is over: the one loop for imagined and real robots."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from numpy.typing import NDArray
+
+from policies.base import Policy
+
+
+@dataclass(frozen=True)
+class Finished:
+    """One attempt that is over.
+
+    Attributes:
+        slot: Where it ran.
+        frames: (T, H, W, 3) uint8, the start frame first.
+        success: Whether the environment called it a success.
+    """
+
+    slot: int
+    frames: NDArray[np.uint8]
+    success: bool
+
+    @property
+    def steps(self) -> int:
+        """Number of actions taken."""
+        return len(self.frames) - 1
+
+
+def run_attempts(
+    envs: VectorEnv[Any, Any, Any],
+    policy: Policy,
+    *,
+    env_seeds: Sequence[int],
+    policy_seeds: Sequence[int],
+    options: Mapping[str, Any],
+) -> Iterator[Finished]:
+    """Make one attempt in every slot and yield each as soon as it is over.
+
+    Args:
+        envs: Environments without autoreset whose `info` holds `instruction` and `success`. With
+            several slots, those that are over must bear to be stepped.
+        policy: Acts in all slots at once.
+        env_seeds: One per slot, for `envs.reset`.
+        policy_seeds: One per slot, for `policy.reset`.
+        options: For `envs.reset`.
+    """
+    seeds: Any = list(env_seeds)  # Gymnasium takes a list; its annotation knows only one number
+    newest, infos = envs.reset(seed=seeds, options=dict(options))
+    policy.reset(list(infos["instruction"]), seeds=policy_seeds)
+    frames = [[frame.copy()] for frame in newest]
+    active = np.ones(envs.num_envs, np.bool_)
+    while active.any():
+        newest, _, terminated, truncated, infos = envs.step(policy.act(newest, active))
+        for slot in np.flatnonzero(active).tolist():
+            frames[slot].append(newest[slot].copy())
+        over = active & (terminated | truncated)
+        active = active & ~over
+        for slot in np.flatnonzero(over).tolist():
+            yield Finished(slot, np.stack(frames[slot]), bool(infos["success"][slot]))
+
+
+def policy_seed(start_seed: int, seed: int) -> int:
+    """Return what a policy's random choices depend on; unrelated for any two pairs."""
+    return int(np.random.SeedSequence([start_seed, seed]).generate_state(1)[0])

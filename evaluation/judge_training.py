@@ -1,0 +1,194 @@
+"""Train the success judge on recorded frames and measure it on frames it has not seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from configs.evaluate import JudgeTrainConfig
+from evaluation.statistics import wilson
+from evaluation.success import (
+    KIND,
+    READABLE_SIGMA,
+    SCALE,
+    DrawerJudge,
+    OpeningNetwork,
+    judge_openings,
+    load_judge,
+)
+from world_models.checkpoint import save_checkpoint
+from world_models.data.episodes import Episode, list_episodes, load_episode
+from world_models.frames import to_tensor
+
+BINS = np.linspace(0.0, 0.16, 17)
+"""Openings, in metres, between which training frames are drawn equally often."""
+
+
+def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
+    """Train a judge, measure it on held-out episodes, and save it with its card.
+
+    Raises:
+        FileNotFoundError: No episodes to train on or to measure with.
+    """
+    torch.set_num_threads(cfg.threads)
+    torch.manual_seed(cfg.seed)
+    held_out = [load_episode(path) for path in list_episodes(cfg.held_out)]
+    frames, openings = _load_frames(list_episodes(cfg.episodes))
+    network = _fit(cfg, frames, openings)
+    card: dict[str, Any] = {
+        "kind": KIND,
+        "robot": held_out[0].robot,
+        "trained_on": f"{len(frames)} recorded frames of {', '.join(cfg.episodes)}",
+        "steps": cfg.steps,
+        "seed": cfg.seed,
+        "held_out": measure(DrawerJudge(network, {"sha256": ""}), held_out),
+    }
+    save_checkpoint(Path(cfg.output), network.state_dict(), card)
+    load_judge.cache_clear()
+    return load_judge(cfg.output)
+
+
+def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Compare a judge with the simulator's own state: errors per frame, agreement per episode.
+
+    Returns:
+        JSON values. Errors are of readable frames, agreement of episodes not abstained from.
+
+    Raises:
+        ValueError: The judge can read no frame.
+    """
+    readings = [judge.opening(episode.frames) for episode in episodes]
+    truths = [episode.state["opening"].astype(np.float64) for episode in episodes]
+    opening, sigma = (np.concatenate(parts) for parts in zip(*readings, strict=True))
+    error = np.abs(opening - np.concatenate(truths)) * 100
+    readable = sigma <= READABLE_SIGMA
+    if not readable.any():
+        raise ValueError("expected a judge that can read frames, found none it reads; train longer")
+    result: dict[str, Any] = {
+        "frames": len(error),
+        "mean_error_cm": _rounded(error[readable].mean()),
+        "error_95_percent_cm": _rounded(np.quantile(error[readable], 0.95)),
+        "unreadable_frames": int((~readable).sum()),
+    }
+    for task in sorted({episode.task for episode in episodes}):
+        chosen = [i for i, episode in enumerate(episodes) if episode.task == task]
+        result[task] = _agreement([readings[i] for i in chosen], [truths[i] for i in chosen], task)
+    return result
+
+
+def _agreement(
+    readings: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
+    truths: Sequence[NDArray[np.float64]],
+    task: str,
+) -> dict[str, Any]:
+    verdicts = [judge_openings(o[None], s[None], task) for o, s in readings]
+    truth = np.array(
+        [judge_openings(t[None], np.full_like(t, 1e-6)[None], task).success[0] for t in truths]
+    )
+    judged = np.array([v.success[0] for v in verdicts])
+    kept = ~np.array([v.abstained[0] for v in verdicts])
+    agreed, n = int((judged == truth)[kept].sum()), int(kept.sum())
+    low, high = wilson(agreed, n)
+    return {
+        "episodes": len(truth),
+        "solved": int(truth.sum()),
+        "abstained": len(truth) - n,
+        "judged": n,
+        "agreed": agreed,
+        "agreement": _rounded(agreed / max(n, 1)),
+        "agreement_95_percent": [_rounded(low), _rounded(high)],
+        "false_successes": int((judged & ~truth)[kept].sum()),
+        "false_failures": int((~judged & truth)[kept].sum()),
+    }
+
+
+def _load_frames(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Read every frame (N, H, W, 3) and its drawer opening (N,), in metres."""
+    episodes = [load_episode(path) for path in tqdm(paths, unit="episode", desc="read")]
+    frames = np.concatenate([episode.frames for episode in episodes])
+    return frames, np.concatenate([episode.state["opening"] for episode in episodes])
+
+
+def _fit(
+    cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32]
+) -> OpeningNetwork:
+    """Minimise the Gaussian likelihood, weighted so that uncertain frames still teach the mean.
+
+    Source: Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with
+    Probabilistic Neural Networks", ICLR 2022: beta-NLL with beta = 0.5.
+    """
+    rng = np.random.default_rng(cfg.seed)
+    bins = np.digitize(openings, BINS)
+    members = [np.flatnonzero(bins == b) for b in np.unique(bins)]
+    network = OpeningNetwork()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, cfg.steps)
+    for _ in tqdm(range(cfg.steps), unit="step", desc="train judge"):
+        rows = np.array(
+            [rng.choice(members[b]) for b in rng.integers(len(members), size=cfg.batch_size)]
+        )
+        mean, log_variance = network(augment(to_tensor(frames[rows]), rng))
+        target = torch.from_numpy(openings[rows]) / SCALE
+        likelihood = 0.5 * (log_variance + (target - mean) ** 2 / log_variance.exp())
+        loss = (likelihood * (0.5 * log_variance).exp().detach()).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+    return network
+
+
+def augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Make recorded frames (B, 3, H, W) look like imagined ones, and hide some drawers.
+
+    Imagined frames are softer, noisier and slightly off in brightness and place: a quarter of the
+    batch is blurred and a quarter loses resolution. An eighth gets a second frame shining through
+    and an eighth a patch painted over, which teaches the network to say that it cannot see.
+    """
+    size, _, height, width = frames.shape
+    frames = frames.clone()
+    quarter, eighth = size // 4, size // 8
+    frames[:quarter] = F.avg_pool2d(frames[:quarter], 3, 1, 1, count_include_pad=False)
+    small = F.interpolate(
+        frames[quarter : 2 * quarter], scale_factor=rng.uniform(0.35, 0.8), mode="area"
+    )
+    frames[quarter : 2 * quarter] = F.interpolate(small, size=(height, width), mode="bilinear")
+    order = torch.from_numpy(rng.permutation(size))
+    ghosts = order[:eighth]
+    frames[ghosts] = 0.5 * (frames[ghosts] + frames[order[eighth : 2 * eighth]])
+    for row in order[size - eighth :]:
+        _paint_patch(frames[row], rng)
+    frames = _shifted(frames, rng)
+    gain = torch.from_numpy(rng.uniform(0.9, 1.1, (size, 1, 1, 1)).astype(np.float32))
+    tint = torch.from_numpy(rng.uniform(-0.1, 0.1, (size, 3, 1, 1)).astype(np.float32))
+    spread = torch.from_numpy(rng.uniform(0, 0.08, (size, 1, 1, 1)).astype(np.float32))
+    noise = torch.from_numpy(rng.standard_normal(frames.shape, dtype=np.float32))
+    return (frames * gain + tint + spread * noise).clamp(-1, 1)
+
+
+def _paint_patch(frame: Tensor, rng: np.random.Generator) -> None:
+    """Cover a rectangle of one frame (3, H, W), in place, with its mean colour or a grey."""
+    high, wide = (int(side) for side in rng.integers(12, 40, size=2))
+    top, left = (int(rng.integers(-6, side - 6)) for side in frame.shape[1:])
+    patch = frame[:, max(top, 0) : top + high, max(left, 0) : left + wide]
+    grey = torch.full((3, 1, 1), rng.uniform(-1, 1))
+    patch[:] = patch.mean(dim=(1, 2), keepdim=True) if rng.random() < 0.5 else grey
+
+
+def _shifted(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Shift all frames (B, 3, H, W) by the same amount, at most one pixel each way."""
+    down, right = (int(shift) for shift in rng.integers(0, 3, size=2))
+    height, width = frames.shape[2:]
+    padded = F.pad(frames, (1, 1, 1, 1), mode="replicate")
+    return padded[:, :, down : down + height, right : right + width]
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 3)

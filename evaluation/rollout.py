@@ -1,0 +1,200 @@
+"""Run policies in a world model, closed loop, and compare them with trials on the robot."""
+
+import hashlib
+import json
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pandas as pd
+from gymnasium.vector import AutoresetMode
+from tqdm import tqdm
+
+from configs.evaluate import RankConfig
+from evaluation.closed_loop import Finished, policy_seed, run_attempts
+from evaluation.comparison import Comparison, compare
+from evaluation.report import write_report
+from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
+from evaluation.success import RolloutJudge, load_judge
+from evaluation.trials import check_distinct, choose_starts, load_trials
+from policies.base import Policy
+from policies.loading import make_policy
+from v2w_gym.tasks import TASKS
+from v2w_gym.vector_env import Vid2WorldVectorEnv
+from world_models.base import WorldModel
+from world_models.loading import load_world_model
+
+Batch: TypeAlias = tuple[Policy, str, list[tuple[int, int]]]
+"""A policy, a task, and the (start, seed) of rollouts that run together."""
+
+
+def rank(
+    cfg: RankConfig,
+    *,
+    model: WorldModel | None = None,
+    policies: Sequence[Policy] | None = None,
+    judge: RolloutJudge | None = None,
+) -> Comparison:
+    """Run what is not done yet, compare it with trials on the robot, and write the report.
+
+    Args:
+        cfg: What to run, and where the results go.
+        model: A world model to use instead of `cfg.checkpoint`.
+        policies: Policies to use instead of `cfg.policies`.
+        judge: A judge to use instead of `cfg.judge`.
+
+    Raises:
+        FileNotFoundError: A checkpoint or table that does not exist.
+        OSError: The run folder cannot be written, or the disk is full.
+        ValueError: A setting out of range, the folder of another run, or no trials to compare with.
+    """
+    model = model or load_world_model(cfg.checkpoint)
+    policies = policies or [make_policy(name, model.robot) for name in cfg.policies]
+    judge = judge or load_judge(cfg.judge)
+    real = load_trials(cfg.trials)
+    _check_comparable(real, cfg.tasks, policies)
+    rows = run_rollouts(cfg, model, policies, judge)
+    comparison = compare(rows, real)
+    write_report(Path(cfg.output), comparison, rows, real, judge.card, model_card(model))
+    return comparison
+
+
+def run_rollouts(
+    cfg: RankConfig, model: WorldModel, policies: Sequence[Policy], judge: RolloutJudge
+) -> pd.DataFrame:
+    """Run every policy on every task from every start with every seed; keep what is done already.
+
+    A rollout depends on its policy, task, start and seed alone: the rows are the same for any batch
+    size and order, and after any interruption.
+
+    Returns:
+        The rows of the run; see `evaluation.rows.load_rows`.
+
+    Raises:
+        OSError: The run folder cannot be written, or the disk is full.
+        ValueError: A setting out of range, or the folder of another run.
+    """
+    _check_counts(cfg)
+    check_distinct(policies)
+    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
+    identity = _identity(cfg, model, policies, judge)
+    folder = RunFolder(Path(cfg.output), identity)
+    total = len(policies) * len(cfg.tasks) * cfg.starts * cfg.seeds
+    began, frames = time.perf_counter(), 0
+    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
+        for policy, task, chosen in _batches(cfg, policies, frozenset(folder.done)):
+            seeds = [starts[task][start].seed for start, _ in chosen]
+            for attempt in _imagine(model, judge, (policy, task, chosen), seeds):
+                start, seed = chosen[attempt.slot]
+                verdict = judge.verdicts(attempt.frames[None], task)
+                row = Row(
+                    policy=policy.meta.name,
+                    task=task,
+                    start=start,
+                    start_seed=seeds[attempt.slot],
+                    seed=seed,
+                    success=None if verdict.abstained[0] else bool(verdict.success[0]),
+                    steps=attempt.steps,
+                    score=round(float(verdict.score[0]), 4),
+                    judge=judge.name,
+                    policy_fingerprint=policy.meta.fingerprint,
+                    model_fingerprint=identity["model"],
+                    video=video_name(policy.meta.name, task, start, seed),
+                )
+                folder.save(row, attempt.frames, model.robot.control_hz)
+                frames += attempt.steps
+                speed = frames / (time.perf_counter() - began)
+                progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
+                progress.update()
+    return load_rows(folder.path / ROWS)
+
+
+def model_card(model: WorldModel) -> Mapping[str, Any]:
+    """Return the card of the model's checkpoint, or what is known of a model without one."""
+    card: Mapping[str, Any] = getattr(model, "card", {})
+    if card:
+        return card
+    weights = hashlib.sha256()
+    for name, value in getattr(model, "state_dict", dict)().items():
+        weights.update(name.encode() + value.cpu().numpy().tobytes())
+    return {
+        "kind": type(model).__name__,
+        "robot": model.robot.name,
+        "window": model.window,
+        "weights": weights.hexdigest(),
+    }
+
+
+def _batches(cfg: RankConfig, policies: Sequence[Policy], done: Container[Key]) -> Iterator[Batch]:
+    """Yield what is not done, `cfg.batch_size` rollouts of one policy and task at a time."""
+    for policy, task in product(policies, cfg.tasks):
+        left = [
+            (start, seed)
+            for start, seed in product(range(cfg.starts), range(cfg.seeds))
+            if (policy.meta.name, task, start, seed) not in done
+        ]
+        for first in range(0, len(left), cfg.batch_size):
+            yield policy, task, left[first : first + cfg.batch_size]
+
+
+def _imagine(
+    model: WorldModel, judge: RolloutJudge, batch: Batch, start_seeds: Sequence[int]
+) -> Iterator[Finished]:
+    policy, task, chosen = batch
+    envs = Vid2WorldVectorEnv(
+        len(chosen), TASKS[task].horizon, model, judge=judge, autoreset_mode=AutoresetMode.DISABLED
+    )
+    starts = [start for start, _ in chosen]
+    return run_attempts(
+        envs,
+        policy,
+        env_seeds=[seed for _, seed in chosen],
+        policy_seeds=[
+            policy_seed(start_seed, seed)
+            for start_seed, (_, seed) in zip(start_seeds, chosen, strict=True)
+        ],
+        options={"task": task, "starts": starts, "episodes": starts},
+    )
+
+
+def _identity(
+    cfg: RankConfig, model: WorldModel, policies: Sequence[Policy], judge: RolloutJudge
+) -> dict[str, Any]:
+    """Return what must not change when a run is resumed."""
+    card = json.dumps(dict(model_card(model)), sort_keys=True)
+    return {
+        "model": hashlib.sha256(card.encode()).hexdigest(),
+        "judge": judge.name,
+        "policies": {policy.meta.name: policy.meta.fingerprint for policy in policies},
+        "tasks": cfg.tasks,
+        "starts": cfg.starts,
+        "seeds": cfg.seeds,
+    }
+
+
+def _check_counts(cfg: RankConfig) -> None:
+    for name in ("starts", "seeds", "batch_size"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
+
+
+def _check_comparable(real: pd.DataFrame, tasks: list[str], policies: Sequence[Policy]) -> None:
+    """Find out before the rollouts, not after them, that there is nothing to compare with."""
+    planned = set(product((policy.meta.name for policy in policies), tasks))
+    tried = set(zip(real["policy"], real["task"], strict=True))
+    if not planned & tried:
+        raise ValueError(
+            f"expected trials of at least one policy on one task, found trials of {sorted(tried)} "
+            f"and plans for {sorted(planned)}; record some with `v2w trials`"
+        )
+    if "policy_fingerprint" not in real:
+        return
+    for policy in policies:
+        found = set(real.loc[real["policy"] == policy.meta.name, "policy_fingerprint"])
+        if found - {policy.meta.fingerprint}:
+            raise ValueError(
+                f"expected trials of {policy.meta.name} with weights {policy.meta.fingerprint}, "
+                f"found trials with {sorted(found)}; record them again with `v2w trials`"
+            )

@@ -1,0 +1,191 @@
+"""Try policies on the stand-in robot (a simulated robot), and read tables of trials."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, SupportsFloat, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from configs.evaluate import TrialsConfig
+from configs.robots import STANDIN_SAWYER
+from evaluation.closed_loop import policy_seed, run_attempts
+from evaluation.rows import append_line, cut_torn_line
+from policies.base import Policy
+from policies.loading import make_policy
+from v2w_gym.attempts import SOLVED_FRAMES
+from v2w_gym.standin import StandinEnv
+from v2w_gym.starts import Start, bundled_starts
+from v2w_gym.tasks import TASKS
+
+Frame: TypeAlias = NDArray[np.uint8]
+Action: TypeAlias = NDArray[np.float32]
+
+BUNDLED = Path(__file__).parent / "reference" / "standin_trials.csv"
+COLUMNS = ("policy", "task", "start", "start_seed", "success", "steps", "policy_fingerprint")
+NEEDED = COLUMNS[:5]
+TEXTS = {"policy": str, "task": str, "policy_fingerprint": str}
+TRIALS = 0x747269616C
+"""Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
+
+
+class UntilSolved(gym.Wrapper[Frame, Action, Frame, Action]):
+    """Ends an attempt on the stand-in robot as it ends in a world model.
+
+    The task must be solved in `SOLVED_FRAMES` consecutive frames; `info["success"]` says so.
+    """
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Begin an attempt."""
+        self._solved = 0
+        frame, info = self.env.reset(seed=seed, options=options)
+        return frame, {**info, "success": False, "is_success": False}
+
+    def step(self, action: Action) -> tuple[Frame, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Act, and terminate if the task stayed solved."""
+        frame, _, terminated, truncated, info = self.env.step(action)
+        self._solved = self._solved + 1 if info["success"] else 0
+        held = self._solved >= SOLVED_FRAMES
+        info = {**info, "success": held, "is_success": held}
+        return frame, float(held), terminated or held, truncated, info
+
+
+def run_trials(cfg: TrialsConfig) -> Path:
+    """Try every policy on every task from every start, once; keep the trials that are done.
+
+    Returns:
+        The table's path.
+
+    Raises:
+        ModuleNotFoundError: The `standin` extra is not installed.
+        OSError: The table cannot be written.
+        ValueError: A setting out of range, or a table of policies with other weights.
+    """
+    policies = [make_policy(name, STANDIN_SAWYER) for name in cfg.policies]
+    check_distinct(policies)
+    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
+    robots = {task: _robot(task) for task in cfg.tasks}
+    table = Path(cfg.output)
+    done = _reopen(table, cfg, policies)
+    plan = [
+        (policy, task, start)
+        for policy, task, start in product(policies, cfg.tasks, range(cfg.starts))
+        if (policy.meta.name, task, start) not in done
+    ]
+    total = len(policies) * len(cfg.tasks) * cfg.starts
+    for policy, task, start in tqdm(plan, initial=total - len(plan), total=total, unit="trial"):
+        seed = starts[task][start].seed
+        [trial] = run_attempts(
+            robots[task],
+            policy,
+            env_seeds=[seed],
+            policy_seeds=[policy_seed(seed, TRIALS)],
+            options={},
+        )
+        name, weights = policy.meta.name, policy.meta.fingerprint
+        append_line(table, _csv([name, task, start, seed, trial.success, trial.steps, weights]))
+    for robot in robots.values():
+        robot.close()
+    return table
+
+
+def load_trials(path: str | Path | None = None) -> pd.DataFrame:
+    """Read a table of trials on a robot; None is the bundled one.
+
+    A table has the columns policy, task, start, start_seed and success (true or false), one row per
+    trial, and may have more; lines that begin with # are comments.
+
+    Raises:
+        FileNotFoundError: No such table.
+        ValueError: Not such a table.
+    """
+    file = Path(path) if path else BUNDLED
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"expected a table of trials at {file}, found none; record one with `v2w trials`"
+        )
+    try:
+        table = pd.read_csv(file, comment="#", dtype=TEXTS)
+    except ValueError as error:
+        raise ValueError(f"expected a table of trials at {file}, found: {error}") from error
+    missing = [name for name in NEEDED if name not in table]
+    if missing:
+        raise ValueError(
+            f"expected columns {list(NEEDED)} in {file}, found {list(table)}; add {missing}"
+        )
+    if "policy_fingerprint" in table:
+        table["policy_fingerprint"] = table["policy_fingerprint"].fillna("")
+    return table
+
+
+def choose_starts(task: str, count: int) -> list[Start]:
+    """Return the first `count` bundled starts of a task.
+
+    Raises:
+        ValueError: Unknown task, or more starts than there are.
+    """
+    starts = bundled_starts(task)
+    if not 1 <= count <= len(starts):
+        raise ValueError(f"expected starts from 1 to {len(starts)} for {task}, found {count}")
+    return starts[:count]
+
+
+def check_distinct(policies: Sequence[Policy]) -> None:
+    """Check that there are policies and that their labels differ.
+
+    Raises:
+        ValueError: No policy, or two of one name.
+    """
+    names = [policy.meta.name for policy in policies]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"expected policies with different names, found {names}; rename a file")
+
+
+def _robot(task: str) -> VectorEnv[Any, Any, Any]:
+    return SyncVectorEnv(
+        [lambda: TimeLimit(UntilSolved(StandinEnv(task)), TASKS[task].horizon)],
+        autoreset_mode=AutoresetMode.DISABLED,
+    )
+
+
+def _reopen(
+    table: Path, cfg: TrialsConfig, policies: Sequence[Policy]
+) -> set[tuple[str, str, int]]:
+    """Return which trials the table holds already; begin the table if there is none."""
+    if not table.exists():
+        table.parent.mkdir(parents=True, exist_ok=True)
+        partial = table.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
+        partial.replace(table)
+    cut_torn_line(table)
+    trials = load_trials(table)
+    weights = {policy.meta.name: policy.meta.fingerprint for policy in policies}
+    for name, found in zip(trials["policy"], trials["policy_fingerprint"], strict=True):
+        if weights.get(name, found) != found:
+            raise ValueError(
+                f"{table} holds trials of {name} with other weights: expected {weights[name]}, "
+                f"found {found}; choose another table with output=..., or delete this one"
+            )
+    return set(zip(trials["policy"], trials["task"], trials["start"].astype(int), strict=True))
+
+
+def _command(cfg: TrialsConfig) -> str:
+    lists = f"'policies=[{','.join(cfg.policies)}]' 'tasks=[{','.join(cfg.tasks)}]'"
+    return f"v2w trials output={cfg.output} {lists} starts={cfg.starts}"
+
+
+def _csv(values: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(values)
+    return line.getvalue()

@@ -1,0 +1,16 @@
+"""Train the success judge on recorded frames, and measure it on frames it has not seen."""
+
+import json
+
+from configs.evaluate import JudgeTrainConfig
+
+SCHEMA = JudgeTrainConfig
+
+
+def main(cfg: JudgeTrainConfig) -> None:
+    """Train, and show the accuracy."""
+    from evaluation.judge_training import train_judge
+
+    judge = train_judge(cfg)
+    print(json.dumps(judge.card["held_out"], indent=2))
+    print(f"\njudge and card are in {cfg.output}")

@@ -1,0 +1,15 @@
+"""Try policies on the stand-in robot (a simulated robot); the same command resumes."""
+
+from configs.evaluate import TrialsConfig
+
+SCHEMA = TrialsConfig
+
+
+def main(cfg: TrialsConfig) -> None:
+    """Run the trials, and say how they went."""
+    from evaluation.trials import load_trials, run_trials
+
+    table = run_trials(cfg)
+    rates = load_trials(table).groupby(["task", "policy"])["success"].agg(["mean", "count"])
+    print(rates.rename(columns={"mean": "success rate", "count": "trials"}).round(2).to_string())
+    print(f"\ntrials are in {table}")

@@ -1,0 +1,219 @@
+import dataclasses
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from configs.evaluate import RankConfig
+from configs.robots import STANDIN_SAWYER
+from evaluation.rollout import model_card, rank, run_rollouts
+from evaluation.rows import ROWS, read_rows
+from evaluation.success import judge_openings
+from evaluation.video import read_video
+from policies.base import PolicyMeta
+from v2w_gym.starts import bundled_starts
+from world_models.copy_last import CopyLast
+
+MOTION = STANDIN_SAWYER.slices["world_vector"]
+
+
+class Drifting(CopyLast):
+    """A world whose brightness follows the hand's height and its own noise."""
+
+    def step(self, state, actions, noise):
+        state = super().step(state, actions, noise)
+        rise = torch.from_numpy(actions[:, MOTION].sum(1))[:, None, None, None]
+        drift = rise + 0.1 * noise.normal(0, (3, 1, 1))
+        return dataclasses.replace(state, frame=(state.frame + drift).clamp(-1, 1))
+
+
+class Brightness:
+    """A judge to whom a brighter frame is a drawer that is more open."""
+
+    name = "brightness"
+    card = {"kind": "brightness"}
+
+    def opening(self, frames):
+        return 0.2 * frames.mean(axis=(-3, -2, -1)) / 255
+
+    def success(self, frames, task):
+        opening = self.opening(frames[:, -1])
+        return opening <= 0.03 if task == "close_drawer" else opening >= 0.12
+
+    def verdicts(self, frames, task):
+        opening = self.opening(frames)
+        return judge_openings(opening, np.full_like(opening, 0.01), task)
+
+
+class Looking:
+    """A policy whose actions depend on its seed, its step and what it sees."""
+
+    def __init__(self, name="looking", interrupt_after=None):
+        self.meta = PolicyMeta(name, STANDIN_SAWYER.name)
+        self.acts_left = interrupt_after
+
+    def reset(self, instructions, *, seeds):
+        self.generators = [np.random.default_rng(seed) for seed in seeds]
+
+    def act(self, frames, active):
+        if self.acts_left is not None:
+            self.acts_left -= 1
+            if self.acts_left < 0:
+                raise KeyboardInterrupt
+        actions = np.tile(STANDIN_SAWYER.make_action(), (len(frames), 1))
+        for slot in np.flatnonzero(active):
+            pull = 0.03 * (frames[slot].mean() / 255 - 0.4)
+            actions[slot, MOTION] = np.clip(
+                self.generators[slot].normal(pull, 0.02, 3), -0.05, 0.05
+            )
+        return actions
+
+
+MODEL = Drifting(STANDIN_SAWYER)
+
+
+def config(folder, **changes):
+    return dataclasses.replace(
+        RankConfig(output=str(folder), policies=[], starts=3, seeds=2, batch_size=4), **changes
+    )
+
+
+def run(folder, policies=None, **changes):
+    policies = policies or [Looking("a"), Looking("b")]
+    return run_rollouts(config(folder, **changes), MODEL, policies, Brightness())
+
+
+def fingerprints(folder):
+    videos = sorted(folder.rglob("*.mp4"))
+    return {p.relative_to(folder): hashlib.sha256(p.read_bytes()).hexdigest() for p in videos}
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reference")
+    return folder, run(folder)
+
+
+def test_one_row_and_video_per_rollout(reference):
+    folder, rows = reference
+    assert len(rows) == len(fingerprints(folder)) == 2 * 2 * 3 * 2
+    for row in rows.itertuples():
+        frames = read_video(folder / row.video)
+        start = bundled_starts(row.task)[row.start]
+        assert len(frames) == row.steps + 1
+        assert row.start_seed == start.seed
+        assert np.abs(frames[0].astype(int) - start.frame).mean() < 1
+
+
+def test_rollouts_differ_by_start_seed_and_policy_seed(reference):
+    assert len(set(fingerprints(reference[0]).values())) == 24 - 12  # "a" and "b" act alike
+
+
+def test_attempts_end_at_success_or_at_the_horizon(reference):
+    rows = reference[1]
+    success = rows["success"].astype(bool)
+    assert 0 < success.sum() < len(rows)
+    assert (rows.loc[~success, "steps"] == 20).all()
+    assert (rows.loc[success, "steps"] < 20).any()
+    assert ((rows["score"] >= 0.5) == success).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_batch_size_changes_nothing(reference, tmp_path, batch_size):
+    pd.testing.assert_frame_equal(run(tmp_path, batch_size=batch_size), reference[1])
+    assert fingerprints(tmp_path) == fingerprints(reference[0])
+
+
+def test_order_changes_nothing(reference, tmp_path):
+    policies = [Looking("b"), Looking("a")]
+    rows = run(tmp_path, policies, tasks=["open_drawer", "close_drawer"])
+    pd.testing.assert_frame_equal(rows, reference[1])
+    assert fingerprints(tmp_path) == fingerprints(reference[0])
+
+
+def test_interrupted_twice_and_resumed_is_the_same_run(reference, tmp_path):
+    for acts in (25, 30):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path, [Looking("a", interrupt_after=acts), Looking("b")])
+    finished = read_rows(tmp_path / ROWS)
+    assert 4 < len(finished) < 12
+    before = fingerprints(tmp_path)
+    file = tmp_path / ROWS
+    file.write_bytes(file.read_bytes()[:-10])
+    pd.testing.assert_frame_equal(run(tmp_path), reference[1])
+    assert before.items() <= fingerprints(tmp_path).items() == fingerprints(reference[0]).items()
+
+
+def test_done_rollouts_are_not_run_again(reference):
+    never = [Looking("a", interrupt_after=0), Looking("b", interrupt_after=0)]
+    pd.testing.assert_frame_equal(run(reference[0], never), reference[1])
+
+
+def test_another_world_model_in_the_same_folder_is_refused(reference):
+    with pytest.raises(ValueError, match="holds a run with another model"):
+        run_rollouts(config(reference[0]), CopyLast(STANDIN_SAWYER), [Looking("a")], Brightness())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"starts": 1000}, "expected starts from 1 to"),
+        ({"seeds": 0}, "expected seeds >= 1, found 0"),
+        ({"tasks": ["close_drawr"]}, "did you mean 'close_drawer'"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", **changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_policies_of_one_name_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="different names"):
+        run(tmp_path, [Looking("a"), Looking("a")])
+
+
+def test_card_of_a_model_without_checkpoint_knows_its_weights():
+    class Weighted(CopyLast, torch.nn.Module):
+        def __init__(self, value):
+            torch.nn.Module.__init__(self)
+            CopyLast.__init__(self, STANDIN_SAWYER)
+            self.weight = torch.nn.Parameter(torch.tensor(value), requires_grad=False)
+
+    assert model_card(Weighted(1.0)) == model_card(Weighted(1.0)) != model_card(Weighted(2.0))
+
+
+def trials(tmp_path, policy="a", weights=""):
+    lines = [
+        f"{policy},{task},{i},{start.seed},{i % 2 == 0},20,{weights}"
+        for task in ("close_drawer", "open_drawer")
+        for i, start in enumerate(bundled_starts(task)[:3])
+    ]
+    table = tmp_path / "trials.csv"
+    header = "policy,task,start,start_seed,success,steps,policy_fingerprint"
+    table.write_text("\n".join(["# command: by hand", header, *lines]) + "\n")
+    return str(table)
+
+
+def test_rank_compares_and_reports(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path))
+    comparison = rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
+    assert comparison.policies == ("a",)
+    assert comparison.cell("close_drawer", "a").real.value == pytest.approx(2 / 3)
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"policy": "c"}, "expected trials of at least one policy on one task"),
+        ({"weights": "123"}, "expected trials of a with weights"),
+    ],
+)
+def test_rank_finds_out_first_that_trials_do_not_fit(tmp_path, made, message):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path, **made))
+    with pytest.raises(ValueError, match=message):
+        rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,161 @@
+import dataclasses
+import os
+from importlib.util import find_spec
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.evaluate import TrialsConfig
+from evaluation import trials
+from evaluation.trials import UntilSolved, load_trials, run_trials
+from v2w_gym.spaces import action_space, frame_space
+from v2w_gym.standin import STANDIN_SAWYER
+from v2w_gym.starts import bundled_starts
+
+HEADER = "policy,task,start,start_seed,success\n"
+
+
+class Scripted(gym.Env):
+    """A robot whose task is solved in the frames that `solved` lists."""
+
+    metadata = {"render_modes": []}
+    action_space = action_space(STANDIN_SAWYER)
+    observation_space = frame_space(STANDIN_SAWYER)
+
+    def __init__(self, solved):
+        self.solved = solved
+        self.seeds = []
+
+    def reset(self, *, seed=None, options=None):
+        self.seeds.append(seed)
+        self.step_count = 0
+        return self._frame(), self._info()
+
+    def step(self, action):
+        self.step_count += 1
+        return self._frame(), 0.0, False, False, self._info()
+
+    def _frame(self):
+        return np.full((64, 64, 3), self.step_count, np.uint8)
+
+    def _info(self):
+        return {"instruction": "close the drawer", "success": self.step_count in self.solved}
+
+
+@pytest.mark.parametrize(
+    ("solved", "steps"),
+    [({3, 4}, 4), ({2, 4, 6, 7}, 7), ({0, 1, 2}, 2), ({5}, None), (set(), None)],
+)
+def test_an_attempt_ends_when_the_task_stays_solved(solved, steps):
+    env = UntilSolved(Scripted(solved))
+    action = STANDIN_SAWYER.make_action()
+    for _ in range(2):  # the count starts anew with each attempt
+        env.reset()
+        ends = [env.step(action) for _ in range(10)]
+        first = next((i for i, end in enumerate(ends, start=1) if end[2]), None)
+        assert first == steps
+        if steps:
+            assert ends[steps - 1][4]["success"] and not ends[steps - 2][4]["success"]
+
+
+@pytest.fixture
+def robots(monkeypatch):
+    made = []
+
+    def make(task):
+        made.append(Scripted({3, 4} if task == "close_drawer" else {3}))
+        return made[-1]
+
+    monkeypatch.setattr(trials, "StandinEnv", make)
+    return made
+
+
+def config(tmp_path, **changes):
+    cfg = TrialsConfig(output=str(tmp_path / "new" / "t.csv"), policies=["zero"], starts=3)
+    return dataclasses.replace(cfg, **changes)
+
+
+def test_one_trial_per_start_from_the_start_s_own_seed(tmp_path, robots):
+    table = load_trials(run_trials(config(tmp_path)))
+    seeds = [start.seed for start in bundled_starts("close_drawer")[:3]]
+    assert robots[0].seeds == seeds
+    closed, opened = (table[table["task"] == task] for task in ("close_drawer", "open_drawer"))
+    assert closed["success"].tolist() == [True] * 3 and closed["steps"].tolist() == [4] * 3
+    assert opened["success"].tolist() == [False] * 3 and opened["steps"].tolist() == [20] * 3
+    assert closed["start_seed"].tolist() == seeds and closed["start"].tolist() == [0, 1, 2]
+
+
+def test_first_line_is_the_command(tmp_path, robots):
+    first = run_trials(config(tmp_path)).read_text().splitlines()[0]
+    assert first.startswith("# command: v2w trials output=") and first.endswith(" starts=3")
+
+
+@pytest.mark.parametrize("lost", [1, 10, 40])
+def test_resumes_after_a_torn_line(tmp_path, robots, lost):
+    cfg = config(tmp_path)
+    whole = load_trials(run_trials(cfg))
+    os.truncate(cfg.output, os.path.getsize(cfg.output) - lost)  # noqa: PTH202
+    pd.testing.assert_frame_equal(load_trials(run_trials(cfg)), whole)
+    assert len(robots[-1].seeds) in (1, 2)  # only what was lost is tried again
+
+
+def test_more_starts_extend_the_table(tmp_path, robots):
+    run_trials(config(tmp_path))
+    table = load_trials(run_trials(config(tmp_path, starts=4, policies=["zero", "random"])))
+    assert len(table) == 2 * 2 * 4
+    assert not table.duplicated(["policy", "task", "start"]).any()
+
+
+def test_trials_of_other_weights_are_refused(tmp_path, robots):
+    cfg = config(tmp_path)
+    path = run_trials(cfg)
+    path.write_text(
+        path.read_text().replace("3,20,\n", "3,20,abc\n").replace(",20,\n", ",20,abc\n")
+    )
+    with pytest.raises(ValueError, match="holds trials of zero with other weights"):
+        run_trials(cfg)
+
+
+def test_missing_extra_says_what_to_install_and_writes_nothing(tmp_path, monkeypatch):
+    def missing(task):
+        raise ModuleNotFoundError("run: pip install '.[standin]'")
+
+    monkeypatch.setattr(trials, "StandinEnv", missing)
+    with pytest.raises(ModuleNotFoundError, match="pip install"):
+        run_trials(config(tmp_path))
+    assert not (tmp_path / "new").exists()
+
+
+def test_reads_a_table_from_elsewhere(tmp_path):
+    path = tmp_path / "real.csv"
+    path.write_text("# my lab\n" + HEADER + "1,close_drawer,0,5,true\n1,close_drawer,1,6,False\n")
+    table = load_trials(path)
+    assert table["success"].tolist() == [True, False]
+    assert table["policy"].tolist() == ["1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("policy,task,start,success\n", r"add \['start_seed'\]"),
+        ("", "expected a table of trials at"),
+        (HEADER + "a,b\n1,2,3,4,5,6,7\n", "expected a table of trials at"),
+    ],
+)
+def test_another_file_is_refused(tmp_path, text, message):
+    (tmp_path / "real.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_trials(tmp_path / "real.csv")
+
+
+def test_no_table_is_an_error_that_says_what_to_do(tmp_path):
+    with pytest.raises(FileNotFoundError, match="v2w trials"):
+        load_trials(tmp_path / "none.csv")
+
+
+@pytest.mark.skipif(find_spec("metaworld") is None, reason="needs the standin extra")
+def test_the_stand_in_robot_fails_if_nothing_moves(tmp_path):
+    table = load_trials(run_trials(config(tmp_path, starts=1)))
+    assert table["success"].tolist() == [False, False]
