@@ -1,6 +1,5 @@
 """Residual blocks: convolution inside a frame, then causal convolution along time."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,17 +48,16 @@ class CausalConv(nn.Module):
     """
 
     def __init__(self, channels: int) -> None:
-        """Build one linear map per tap; `weight` is (C, C, taps), oldest tap first."""
+        """Build one kernel (C, C, taps, 1, 1), oldest tap first."""
         super().__init__()
-        conv = nn.Conv1d(channels, channels, TEMPORAL_TAPS)
-        self.weight, self.bias = conv.weight, conv.bias
+        self.conv = nn.Conv3d(channels, channels, (TEMPORAL_TAPS, 1, 1))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
-        window = F.pad(split_time(x, frames), (0, 0) * 3 + (TEMPORAL_TAPS - 1, 0))
-        taps = torch.cat([window[:, i : i + frames] for i in range(TEMPORAL_TAPS)], dim=2)
-        kernel = self.weight.transpose(1, 2).flatten(1)[..., None, None]  # (C, taps * C, 1, 1)
-        return F.conv2d(taps.flatten(0, 1), kernel, self.bias)
+        window = split_time(x, frames).transpose(1, 2)  # (B, C, T, h, w)
+        padded = F.pad(window, (0, 0, 0, 0, TEMPORAL_TAPS - 1, 0))
+        convolved: Tensor = self.conv(padded).transpose(1, 2)
+        return convolved.flatten(0, 1)
 
 
 class TemporalConvBlock(nn.Module):
@@ -71,8 +69,8 @@ class TemporalConvBlock(nn.Module):
         self.norms = nn.ModuleList(TemporalNorm(groups, channels, temporal_norm) for _ in range(4))
         self.convs = nn.ModuleList(CausalConv(channels) for _ in range(4))
         self.dropout = nn.Dropout(dropout)
-        nn.init.zeros_(self.convs[-1].weight)
-        nn.init.zeros_(self.convs[-1].bias)
+        for parameter in self.convs[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Convolve frames (B * T, C, h, w), T = `frames`, along time."""

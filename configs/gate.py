@@ -1,0 +1,34 @@
+"""Settings of `v2w gate`."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What a world model must show before it is bundled.
+
+    Attributes:
+        output: Folder for `gate.json`, `gate.md` and the strips.
+        checkpoint: World model (.safetensors); None is the bundled one.
+        judge: Success judge (.safetensors); None is the bundled one.
+        episodes: Folders with held-out episodes.
+        limit: Episodes per task, the first by seed.
+        batch_size: Rollouts that run together; changes speed, not results.
+        run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
+        trials: Table of trials on the (stand-in) robot; None is the bundled one.
+        agreement: Smallest share of episodes whose success is judged as it really was.
+        correlation: Smallest correlation of the drawer's displacement with the real one.
+        null_rate: Largest simulated success rate of the policy that does nothing.
+    """
+
+    output: str = "runs/gate"
+    checkpoint: str | None = None
+    judge: str | None = None
+    episodes: list[str] = field(default_factory=lambda: ["data/standin/held_out"])
+    limit: int = 100
+    batch_size: int = 25
+    run: str | None = None
+    trials: str | None = None
+    agreement: float = 0.85
+    correlation: float = 0.80
+    null_rate: float = 0.05

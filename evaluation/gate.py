@@ -1,0 +1,193 @@
+"""The gate: is a world model good enough to rank policies with? Open loop, closed loop, verdict."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from configs.gate import GateConfig
+from evaluation.comparison import Comparison, compare
+
+from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
+from evaluation.rollout import model_card
+from evaluation.rows import load_rows
+from evaluation.strips import save_strips
+from evaluation.success import load_judge
+from evaluation.trials import load_trials
+from v2w_gym.tasks import TASKS
+from world_models.data.episodes import Episode, list_episodes, load_episode
+from world_models.loading import load_world_model
+
+NULL_POLICY = "zero"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing the gate asks.
+
+    Attributes:
+        task: Name of the task.
+        asked: What is asked, in words.
+        found: What was found, in words.
+        passed: Whether it holds.
+    """
+
+    task: str
+    asked: str
+    found: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Everything the gate measured.
+
+    Attributes:
+        model: Fingerprint of the world model.
+        judge: Name of the judge.
+        open_loop: One per task.
+        checks: What was asked and found.
+    """
+
+    model: str
+    judge: str
+    open_loop: tuple[OpenLoop, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+
+def run_gate(cfg: GateConfig) -> GateResult:
+    """Measure a world model on held-out episodes and write `gate.json`, `gate.md` and strips.
+
+    Raises:
+        FileNotFoundError: No checkpoint, judge, held-out episodes or rank run.
+        ValueError: The rank run is of another world model.
+    """
+    model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
+    fingerprint = str(model_card(model)["sha256"])
+    output = Path(cfg.output)
+    output.mkdir(parents=True, exist_ok=True)
+    measured = []
+    for task, episodes in _held_out(cfg).items():
+        imagined = imagine(model, episodes, cfg.batch_size)
+        measured.append(measure_open_loop(episodes, imagined, judge))
+        save_strips(output / f"{task}.png", [e.frames for e in episodes[:6]], list(imagined[:6]))
+    checks = [check for result in measured for check in _open_loop_checks(result, cfg)]
+    checks += _closed_loop_checks(cfg, fingerprint)
+    result = GateResult(fingerprint, judge.name, tuple(measured), tuple(checks))
+    (output / "gate.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+    (output / "gate.md").write_text(to_markdown(result))
+    return result
+
+
+def to_markdown(result: GateResult) -> str:
+    """Return the result as a page to read and commit."""
+    lines = [
+        f"# Gate: {'passed' if result.passed else 'NOT passed'}",
+        "",
+        "Reality is the stand-in robot, a physics simulation. Intervals are Wilson's, 95 %.",
+        "",
+        f"World model `{result.model[:12]}`, judge `{result.judge}`.",
+        "",
+        "| task | asked | found | |",
+        "|---|---|---|---|",
+        *(
+            f"| {c.task} | {c.asked} | {c.found} | {'pass' if c.passed else '**fail**'} |"
+            for c in result.checks
+        ),
+        "",
+        "| task | episodes | really solved | missed | invented | abstained | judge on real frames | "
+        "always guessing the majority |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r.task} | {r.n} | {r.solved} | {r.missed} | {r.invented} | {r.abstained} | "
+            f"{r.agreed_on_real / r.n:.2f} | {r.majority:.2f} |"
+            for r in result.open_loop
+        ),
+        "",
+        "PSNR in dB of the imagined frame, and of repeating the first frame, after k steps:",
+        "",
+        "| task | " + " | ".join(f"k = {h}" for h in result.open_loop[0].psnr) + " |",
+        "|---" * (1 + len(result.open_loop[0].psnr)) + "|",
+        *(
+            f"| {r.task} | "
+            + " | ".join(f"{r.psnr[h]:.1f} / {r.psnr_copy[h]:.1f}" for h in r.psnr)
+            + " |"
+            for r in result.open_loop
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _held_out(cfg: GateConfig) -> dict[str, list[Episode]]:
+    """Read the first `limit` episodes of every task that has any."""
+    by_task: dict[str, list[Episode]] = {task: [] for task in TASKS}
+    for path in list_episodes(cfg.episodes):
+        episode = load_episode(path)
+        if len(by_task[episode.task]) < cfg.limit:
+            by_task[episode.task].append(episode)
+    return {task: episodes for task, episodes in by_task.items() if episodes}
+
+
+def _open_loop_checks(result: OpenLoop, cfg: GateConfig) -> Iterator[Check]:
+    low, high = result.interval
+    yield Check(
+        result.task,
+        f"success judged as it really was in at least {cfg.agreement:.2f} of held-out episodes",
+        f"{result.agreement:.2f} [{low:.2f}, {high:.2f}], n = {result.n}",
+        result.agreement >= cfg.agreement,
+    )
+    yield Check(
+        result.task,
+        f"correlation of the drawer's displacement at least {cfg.correlation:.2f}",
+        f"{result.displacement_correlation:.2f}, n = {result.n}",
+        result.displacement_correlation >= cfg.correlation,
+    )
+
+
+def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:
+    if cfg.run is None:
+        return [Check("all", "closed loop", "not measured: set run=", False)]
+    rows = load_rows(Path(cfg.run) / "rollouts.jsonl")
+    others = set(rows["model_fingerprint"]) - {fingerprint}
+    if others:
+        raise ValueError(
+            f"expected a rank run of world model {fingerprint[:12]} in {cfg.run}, found "
+            f"{sorted(others)}; run `v2w rank` with this checkpoint and a new output first"
+        )
+    comparison = compare(rows, load_trials(cfg.trials))
+    return [
+        check
+        for task in comparison.tasks
+        for check in (_order_check(comparison, task), _null_check(comparison, task, cfg))
+    ]
+
+
+def _order_check(comparison: Comparison, task: str) -> Check:
+    """Pairs that reality tells apart must come out in the same order."""
+    told = [p for p in comparison.pairs if p.task == task and p.told in REALLY_TOLD]
+    wrong = [f"{p.first} / {p.second}" for p in told if p.gap_simulated * p.gap_real <= 0]
+    found = f"{len(told) - len(wrong)} of {len(told)}"
+    return Check(
+        task,
+        "every pair of policies that the trials tell apart is in the same order",
+        found + (f"; not {', '.join(wrong)}" if wrong else ""),
+        not wrong and bool(told),
+    )
+
+
+def _null_check(comparison: Comparison, task: str, cfg: GateConfig) -> Check:
+    asked = f"the policy that does nothing succeeds in at most {cfg.null_rate:.2f} of rollouts"
+    cell = comparison.cell(task, NULL_POLICY)
+    if cell is None:
+        return Check(task, asked, f"no policy {NULL_POLICY!r} in the run", False)
+    low, high = cell.simulated.interval
+    found = f"{cell.simulated.value:.2f} [{low:.2f}, {high:.2f}], n = {cell.simulated.n}"
+    return Check(task, asked, found, cell.simulated.value <= cfg.null_rate)
+
+
+REALLY_TOLD = ("same order", "opposite order", "only real")

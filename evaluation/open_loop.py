@@ -1,0 +1,139 @@
+"""Replay recorded actions in a world model and hold what it imagines against what happened."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from evaluation.success import DrawerJudge, Verdicts
+from evaluation.statistics import wilson
+from world_models.base import FrameNoise, WorldModel
+from world_models.data.episodes import Episode
+from world_models.frames import to_uint8
+
+HORIZONS = (1, 5, 10, 20)
+"""Steps after the first frame at which pixels are compared."""
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """How far one task's imagined episodes can be trusted; n episodes.
+
+    Attributes:
+        task: Name of the task.
+        n: Episodes replayed.
+        solved: Episodes that were really solved.
+        agreed: Episodes whose imagined success was judged as it really was.
+        missed: Really solved, judged unsolved in imagination.
+        invented: Really unsolved, judged solved in imagination.
+        abstained: Episodes whose imagined frames the judge could not read; they never agree.
+        agreed_on_real: The same judge's agreement on the recorded frames, its own ceiling.
+        displacement_correlation: Correlation over episodes of how far the drawer moved.
+        psnr: Horizon in steps -> mean PSNR of the world model, in dB.
+        psnr_copy: The same for the baseline that repeats the first frame.
+    """
+
+    task: str
+    n: int
+    solved: int
+    agreed: int
+    missed: int
+    invented: int
+    abstained: int
+    agreed_on_real: int
+    displacement_correlation: float
+    psnr: dict[int, float]
+    psnr_copy: dict[int, float]
+
+    @property
+    def agreement(self) -> float:
+        """Share of episodes that agree."""
+        return self.agreed / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the agreement."""
+        return wilson(self.agreed, self.n)
+
+    @property
+    def majority(self) -> float:
+        """The agreement of always guessing the more frequent outcome."""
+        return max(self.solved, self.n - self.solved) / self.n
+
+
+def imagine(
+    model: WorldModel, episodes: Sequence[Episode], batch_size: int
+) -> NDArray[np.uint8]:
+    """Replay each episode's actions from its first frame.
+
+    Args:
+        model: The world model.
+        episodes: N episodes of equal length T; an episode's seed is its noise's seed.
+        batch_size: Episodes that run together.
+
+    Returns:
+        Frames (N, T, H, W, 3), the first of each being the recorded one.
+    """
+    batches = [episodes[i : i + batch_size] for i in range(0, len(episodes), batch_size)]
+    return np.concatenate([_imagine_batch(model, b) for b in tqdm(batches, unit="batch")])
+
+
+def measure_open_loop(
+    episodes: Sequence[Episode], imagined: NDArray[np.uint8], judge: DrawerJudge
+) -> OpenLoop:
+    """Compare imagined frames (N, T, H, W, 3) with the N recorded episodes of one task."""
+    task = episodes[0].task
+    recorded = np.stack([episode.frames for episode in episodes])
+    truth = np.array([(e.success[1:] & e.success[:-1]).any() for e in episodes])
+    moved = np.array([e.state["opening"][-1] - e.state["opening"][0] for e in episodes])
+    verdicts, on_real = judge.verdicts(imagined, task), judge.verdicts(recorded, task)
+    agreed = _agrees(verdicts, truth)
+    decided = ~verdicts.abstained
+    return OpenLoop(
+        task=task,
+        n=len(episodes),
+        solved=int(truth.sum()),
+        agreed=int(agreed.sum()),
+        missed=int((truth & ~verdicts.success & decided).sum()),
+        invented=int((~truth & verdicts.success & decided).sum()),
+        abstained=int(verdicts.abstained.sum()),
+        agreed_on_real=int(_agrees(on_real, truth).sum()),
+        displacement_correlation=_correlation(
+            verdicts.opening[:, -1] - verdicts.opening[:, 0], moved
+        ),
+        psnr=_psnr(imagined, recorded),
+        psnr_copy=_psnr(np.broadcast_to(recorded[:, :1], recorded.shape), recorded),
+    )
+
+
+def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:
+    seeds = tuple(episode.seed for episode in episodes)
+    actions = np.stack([episode.actions for episode in episodes])
+    state = model.start(np.stack([episode.frames[0] for episode in episodes]))
+    frames = [to_uint8(state.frame)]
+    for t in range(actions.shape[1]):
+        noise = FrameNoise(seeds, (0,) * len(seeds), (t + 1,) * len(seeds))
+        state = model.step(state, actions[:, t], noise)
+        frames.append(to_uint8(state.frame))
+    return np.stack(frames, axis=1)
+
+
+def _agrees(verdicts: Verdicts, truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return ~verdicts.abstained & (verdicts.success == truth)
+
+
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    if a.std() == 0 or b.std() == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _psnr(imagined: NDArray[np.uint8], recorded: NDArray[np.uint8]) -> dict[int, float]:
+    horizons = [h for h in HORIZONS if h < recorded.shape[1]]
+    result = {}
+    for h in horizons:
+        error = (imagined[:, h].astype(np.float32) - recorded[:, h]) / 255
+        result[h] = float((-10 * np.log10((error**2).mean((1, 2, 3)) + 1e-10)).mean())
+    return result

@@ -1,0 +1,40 @@
+import numpy as np
+import torch
+
+from configs.robots import STANDIN_SAWYER
+from world_models.base import FrameNoise, join_states
+from world_models.copy_last import CopyLast
+
+
+def test_noise_of_a_rollout_does_not_depend_on_its_neighbours():
+    alone = FrameNoise((7,), (3,), (5,)).normal(0, (4, 2, 2))
+    among = FrameNoise((1, 7, 2), (9, 3, 3), (5, 5, 8)).normal(0, (4, 2, 2))
+    assert torch.equal(among[1], alone[0])
+
+
+def test_noise_differs_by_seed_episode_frame_and_draw():
+    base = FrameNoise((0,), (0,), (0,)).normal(0, (1000,))
+    others = [
+        FrameNoise((1,), (0,), (0,)).normal(0, (1000,)),
+        FrameNoise((0,), (1,), (0,)).normal(0, (1000,)),
+        FrameNoise((0,), (0,), (1,)).normal(0, (1000,)),
+        FrameNoise((0,), (0,), (0,)).normal(1, (1000,)),
+    ]
+    for other in others:
+        assert abs(np.corrcoef(base[0], other[0])[0, 1]) < 0.1
+    assert abs(base.mean().item()) < 0.1 and abs(base.std().item() - 1) < 0.1
+
+
+def test_earlier_is_the_noise_of_the_earlier_frame():
+    later = FrameNoise((4,), (2,), (9,))
+    assert torch.equal(
+        later.earlier(3).normal(1, (5,)), FrameNoise((4,), (2,), (6,)).normal(1, (5,))
+    )
+
+
+def test_states_split_and_join():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    state = CopyLast(STANDIN_SAWYER).start(frames)
+    back = join_states([state.select([2]), state.select([0, 1])])
+    assert len(back) == 3 and back.history == 1
+    assert torch.equal(back.frame, state.frame[[2, 0, 1]])

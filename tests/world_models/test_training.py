@@ -1,0 +1,140 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from configs.robots import STANDIN_SAWYER
+from configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
+from world_models.data.clips import load_episode_set, sample_clips
+from world_models.data.episodes import Episode, save_episode
+from world_models.diffusion import NoiseSchedule
+from world_models.optimiser import Optimiser, rate
+from world_models.training import loss_weight, sample_noise_levels, train
+from world_models.vid2world.model import load_vid2world
+
+
+@pytest.fixture
+def episodes(tmp_path):
+    """Three short episodes of seeded noise; frame t of episode e has the grey level 40 e + t."""
+    folder = tmp_path / "episodes"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for e in range(3):
+        levels = 40 * e + np.arange(7, dtype=np.uint8)
+        actions = np.stack(
+            [STANDIN_SAWYER.make_action(world_vector=rng.uniform(-0.05, 0.05)) for _ in range(6)]
+        )
+        save_episode(
+            folder / f"episode_{e}.npz",
+            Episode(
+                frames=np.broadcast_to(levels[:, None, None, None], (7, 64, 64, 3)).copy(),
+                actions=actions,
+                expert_actions=actions,
+                success=np.zeros(7, np.bool_),
+                robot="standin_sawyer",
+                task="close_drawer",
+                instruction="close the drawer",
+                behaviour="expert",
+                seed=e,
+            ),
+        )
+    return str(folder)
+
+
+@pytest.fixture
+def config(episodes, tmp_path, tiny_config):
+    return TrainConfig(
+        output=str(tmp_path / "run"),
+        episodes=[episodes],
+        model=tiny_config,
+        autoencoder=AutoencoderTrainConfig(steps=3, batch_size=2, save_every=2),
+        denoiser=DenoiserTrainConfig(steps=4, batch_size=2, clip_frames=4, save_every=2),
+        threads=1,
+    )
+
+
+def weights(path):
+    return load_vid2world(path).state_dict()
+
+
+def assert_same(one, two):
+    assert one.keys() == two.keys()
+    for name in one:
+        assert torch.equal(one[name], two[name]), name
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 3, 5])
+def test_interrupted_and_resumed_is_uninterrupted(config, tmp_path, monkeypatch, after):
+    whole = weights(train(replace(config, output=str(tmp_path / "whole"))))
+    step, taken = Optimiser.step, []
+
+    def interrupt(self, loss):
+        if len(taken) == after:
+            raise Interrupted
+        taken.append(step(self, loss))
+
+    monkeypatch.setattr(Optimiser, "step", interrupt)
+    with pytest.raises(Interrupted):
+        train(config)
+    monkeypatch.setattr(Optimiser, "step", step)
+    assert_same(weights(train(config)), whole)
+
+
+def test_a_folder_of_other_settings_is_refused(config):
+    train(config)
+    with pytest.raises(ValueError, match="expected the settings in .*config.json, found others"):
+        train(replace(config, seed=1))
+
+
+def test_training_learns(config):
+    longer = replace(config.autoencoder, steps=150, batch_size=8, warmup=5, ema_decay=0.9)
+    checkpoint = train(replace(config, autoencoder=longer))
+    model = load_vid2world(checkpoint)
+    frames = np.full((1, 64, 64, 3), 82, np.uint8)
+    rebuilt = model.autoencoder.decode(model.start(frames).condition)
+    assert (rebuilt - (82 / 127.5 - 1)).abs().mean() < 0.1  # the frames span 0.69 of the range
+
+
+def test_clips_are_windows_of_one_episode(episodes):
+    data = load_episode_set([episodes], STANDIN_SAWYER)
+    latents = torch.from_numpy(data.frames[:, :1, :1, :1].astype(np.float32))
+    clips = sample_clips(data, latents, 64, 4, np.random.default_rng(0))
+    values = clips.latents.flatten(1)
+    assert torch.equal(values - values[:, :1], torch.arange(4.0).expand(64, 4))
+    assert torch.equal(clips.condition.flatten() // 40, values[:, 0] // 40)
+    assert (clips.condition.flatten() % 40 == 0).all()
+    missing = clips.actions.isnan().all(-1)
+    assert torch.equal(missing[:, 0], values[:, 0] % 40 == 0)
+    assert not missing[:, 1:].any()
+
+
+def test_too_short_episodes_are_refused(episodes):
+    data = load_episode_set([episodes], STANDIN_SAWYER)
+    with pytest.raises(ValueError, match="expected episodes of at least 9 frames, found at most 7"):
+        sample_clips(data, torch.zeros(21, 1, 1, 1), 2, 9, np.random.default_rng(0))
+
+
+def test_noise_levels_are_independent_and_of_the_set_density():
+    cfg = DenoiserTrainConfig(low_noise_share=0.5, low_noise_level=9)
+    levels = sample_noise_levels(1000, (2000, 4), cfg, np.random.default_rng(0))
+    low = (levels <= 9).float()
+    assert low.mean().item() == pytest.approx(0.5 + 0.5 * 0.01, abs=0.02)
+    assert np.corrcoef(low[:, 0], low[:, 1])[0, 1] == pytest.approx(0, abs=0.06)
+
+
+def test_loss_weight_caps_the_clean_end_only():
+    schedule = NoiseSchedule(TrainConfig().model.diffusion)
+    weight = loss_weight(schedule, torch.tensor([[999, 499, 19]]), 5.0)[0].tolist()
+    assert weight == pytest.approx([1.0, 1.0, 5 * (1 - 0.981010)], abs=1e-4)
+
+
+def test_learning_rate_warms_up_and_decays():
+    cfg = DenoiserTrainConfig(steps=100, warmup=10, decay=0.2)
+    assert [rate(cfg, step) for step in (0, 4, 9, 50, 80, 90, 99)] == pytest.approx(
+        [0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05]
+    )
