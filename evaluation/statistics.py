@@ -1,0 +1,241 @@
+"""How well simulated success rates predict real ones, and how sure anyone can be: numbers only.
+
+A summary takes `real` and `sim` of shape (..., K): success rates of the same K policies. It works
+over the last axis, so the same function serves one observed table and thousands of posterior draws
+of it. A summary that is not defined for its input is NaN, never a convenient number.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Array = NDArray[np.float64]
+CONFIDENCE = 0.95
+NORMAL_QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+
+
+class Summary(Protocol):
+    """A number, or one per leading index, that compares K simulated rates with K real ones."""
+
+    def __call__(self, *, real: ArrayLike, sim: ArrayLike) -> Array:
+        """Return shape (...) for rates of shape (..., K)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval; all three are NaN where the number is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a number at all."""
+        return not math.isnan(self.value)
+
+
+def wilson(successes: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a success rate; (0, 1) if nothing was tried.
+
+    `successes` may be fractional: starts that were attempted several times count their mean.
+
+    Raises:
+        ValueError: Not 0 <= successes <= n.
+
+    Source: Wilson 1927, without continuity correction.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"expected 0 <= successes <= n, found successes = {successes}, n = {n}")
+    if n == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / n, NORMAL_QUANTILE**2
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = NORMAL_QUANTILE * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n**2)) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def sample_rates(
+    successes: ArrayLike, n: ArrayLike, draws: int, generator: np.random.Generator
+) -> Array:
+    """Draw (draws, ...) plausible true success rates: the posterior under Jeffreys' prior."""
+    successes, n = np.asarray(successes, float), np.asarray(n, float)
+    shape = (draws, *successes.shape)
+    return np.asarray(generator.beta(successes + 0.5, n - successes + 0.5, shape))
+
+
+def pearson(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the linear correlation in [-1, 1]; NaN if either side is constant."""
+    real, sim = _centred(real), _centred(sim)
+    with np.errstate(invalid="ignore"):
+        r = (real * sim).sum(-1) / np.sqrt((real**2).sum(-1) * (sim**2).sum(-1))
+    return np.asarray(np.clip(r, -1, 1))
+
+
+def spearman(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the correlation of the ranks, ties sharing a mean rank; NaN if a side is constant."""
+    return pearson(real=stats.rankdata(real, axis=-1), sim=stats.rankdata(sim, axis=-1))
+
+
+def kendall(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return Kendall's tau-b, pairs in the same order against pairs in the opposite one.
+
+    NaN if either side is constant.
+    """
+    real, sim = np.sign(_gaps(real)), np.sign(_gaps(sim))
+    with np.errstate(invalid="ignore"):
+        tau = (real * sim).sum((-2, -1)) / np.sqrt((real**2).sum((-2, -1)) * (sim**2).sum((-2, -1)))
+    return np.asarray(tau)
+
+
+def mmrv(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the mean maximum rank violation in [0, 1], exactly as SIMPLER's code computes it.
+
+    For each policy, the largest real gap to another one that the simulation orders differently;
+    then the mean. Strict comparisons: a tie on one side only counts for one policy of the pair, not
+    for the other.
+
+    Source: SIMPLER, section III-B. Gaps are real ones; swapping the arguments changes the result,
+    hence the keywords.
+    """
+    real_gap, sim_gap = _gaps(real), _gaps(sim)
+    violated = (sim_gap > 0) != (real_gap > 0)
+    return np.asarray((np.abs(real_gap) * violated).max(-1).mean(-1))
+
+
+def mmrv_ties(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the mean maximum rank violation with simulated ties broken by a fair coin.
+
+    A pair in the wrong order costs its real gap and a pair that is tied in simulation costs half of
+    it, for both policies. Without ties this equals `mmrv`.
+    """
+    real_gap, sim_gap = _gaps(real), _gaps(sim)
+    violation = np.abs(np.sign(sim_gap) - np.sign(real_gap)) / 2
+    return np.asarray((np.abs(real_gap) * violation).max(-1).mean(-1))
+
+
+def mean_bias(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the mean of simulated minus real; positive if the simulation flatters."""
+    return np.asarray((np.asarray(sim, float) - np.asarray(real, float)).mean(-1))
+
+
+def mean_absolute_error(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the mean distance between simulated and real."""
+    return np.asarray(np.abs(np.asarray(sim, float) - np.asarray(real, float)).mean(-1))
+
+
+def slope(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the least-squares slope of simulated on real; below 1, scores are squeezed together.
+
+    NaN if the real rates are all the same. Noise in the real rates alone also pulls it below 1.
+    """
+    real, sim = _centred(real), _centred(sim)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((real * sim).sum(-1) / (real**2).sum(-1))
+
+
+def top1(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return the chance that a policy chosen by simulation is a best one in reality.
+
+    A choice among simulated ties is made by a fair coin, so the result is 0 or 1 unless there are
+    ties.
+    """
+    real = np.asarray(real, float)
+    return _mean_of_chosen(real == real.max(-1, keepdims=True), sim)
+
+
+def regret(*, real: ArrayLike, sim: ArrayLike) -> Array:
+    """Return how much real success is lost by choosing the policy that is best in simulation."""
+    real = np.asarray(real, float)
+    return np.asarray(real.max(-1) - _mean_of_chosen(real, sim))
+
+
+def fisher_interval(r: float, k: int) -> tuple[float, float]:
+    """Return the 95 % interval of a correlation seen over k policies, as a sample of all policies.
+
+    It asks what other policies might give, and ignores the noise in each rate. NaN for fewer than
+    four policies, for undefined r, and for |r| = 1, which would give a width of zero.
+    """
+    if k < 4 or math.isnan(r) or math.isclose(abs(r), 1, rel_tol=1e-12):
+        return math.nan, math.nan
+    centre, half = math.atanh(r), NORMAL_QUANTILE / math.sqrt(k - 3)
+    return math.tanh(centre - half), math.tanh(centre + half)
+
+
+def leave_one_out(summary: Summary, *, real: ArrayLike, sim: ArrayLike) -> tuple[float, float]:
+    """Return the smallest and largest `summary` (K,) when each policy in turn is left out.
+
+    NaN if fewer than three policies would remain, or if it is undefined without some policy.
+    """
+    real, sim = np.asarray(real, float), np.asarray(sim, float)
+    if real.shape[-1] < 4:
+        return math.nan, math.nan
+    without = [
+        float(summary(real=np.delete(real, i, -1), sim=np.delete(sim, i, -1)))
+        for i in range(real.shape[-1])
+    ]
+    return float(np.min(without)), float(np.max(without))
+
+
+def chance_of_perfect_order(k: int) -> float:
+    """Return 1 / k!, the chance that a random order of k policies is the true one.
+
+    No permutation test of a ranking over k policies can give a smaller p value.
+    """
+    return 1 / math.factorial(k)
+
+
+def sign_test(plus: int, minus: int) -> float:
+    """Return the exact two-sided p value for `plus` against `minus` pairs that differ.
+
+    With one binary outcome per side and pair this is the exact McNemar test. 1 if no pair differs.
+    """
+    if plus + minus == 0:
+        return 1.0
+    return float(stats.binomtest(plus, plus + minus).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p values adjusted for being one family of tests (Holm 1979), in the same order."""
+    order = np.argsort(p_values)
+    adjusted = np.asarray(p_values, float)[order] * np.arange(len(p_values), 0, -1)
+    result = np.empty(len(p_values))
+    result[order] = np.minimum(np.maximum.accumulate(adjusted), 1)
+    return [float(p) for p in result]
+
+
+def estimate(value: float, draws: Array) -> Estimate:
+    """Return `value` with the middle 95 % of its posterior `draws`, widened to hold `value` itself.
+
+    The widening matters at the edge of a range: an observed violation of 0 lies below every draw of
+    it.
+    """
+    if math.isnan(value):
+        return Estimate(math.nan, math.nan, math.nan)
+    low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, min(value, float(low)), max(value, float(high)))
+
+
+def _centred(rates: ArrayLike) -> Array:
+    """Subtract the mean; exactly zero where all rates are the same, whatever the rounding."""
+    rates = np.asarray(rates, float)
+    constant = np.ptp(rates, axis=-1, keepdims=True) == 0
+    return np.asarray(np.where(constant, 0.0, rates - rates.mean(-1, keepdims=True)))
+
+
+def _gaps(rates: ArrayLike) -> Array:
+    """Return (..., K, K): how far policy i lies above policy j."""
+    values: Array = np.asarray(rates, float)
+    return np.asarray(values[..., :, None] - values[..., None, :])
+
+
+def _mean_of_chosen(values: ArrayLike, sim: ArrayLike) -> Array:
+    """Average `values` over the policies that are best in simulation."""
+    sim = np.asarray(sim, float)
+    chosen = sim == sim.max(-1, keepdims=True)
+    return np.asarray((np.asarray(values, float) * chosen).sum(-1) / chosen.sum(-1))
