@@ -126,9 +126,10 @@ def _shown(default: object) -> str:
 
 
 def _attribute_docs(schema: type[Any]) -> dict[str, str]:
-    """Read the "Attributes:" part of a Google docstring: name -> description on one line."""
+    """Read "Attributes:" of a Google docstring, inherited ones too: name -> one line."""
     docs: dict[str, str] = {}
-    for line in (schema.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+    parts = [(base.__doc__ or "").partition("Attributes:\n")[2] for base in schema.__mro__]
+    for line in "\n".join(reversed(parts)).splitlines():
         name, colon, text = line.strip().partition(": ")
         if colon and name in schema.__dataclass_fields__:
             docs[name] = text
