@@ -57,7 +57,7 @@ class WhiteDotJudge:
 
 @pytest.fixture(scope="session")
 def metaworld():
-    """Skip what needs the stand-in. Importing metaworld here would fix MuJoCo's renderer too early."""
+    """Skip without metaworld; importing it here would choose MuJoCo's renderer too early."""
     if importlib.util.find_spec("metaworld") is None:
         pytest.skip("the stand-in robot needs metaworld: pip install '.[standin]'")
 

@@ -172,7 +172,7 @@ def test_statistics_wrapper(world, judge, act):
     env = gym.wrappers.vector.RecordEpisodeStatistics(env)
     env.reset(seed=0)
     for _ in range(2):
-        info = env.step(np.stack([act(close=1), act()]))[4]
+        env.step(np.stack([act(close=1), act()]))
     assert list(env.return_queue) == [1.0] and list(env.length_queue) == [2]
 
 
