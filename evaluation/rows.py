@@ -129,7 +129,7 @@ class RunFolder:
         for name in sorted(earlier.keys() | identity.keys()):
             if earlier.get(name) != identity.get(name):
                 raise ValueError(
-                    f"{self.path} holds a run with another {name}: expected {earlier.get(name)!r}, "
+                    f"{self.path} holds another run: expected {name} {earlier.get(name)!r}, "
                     f"found {identity.get(name)!r}; choose another folder with output=..., or "
                     "delete this one"
                 )

@@ -152,7 +152,7 @@ def test_done_rollouts_are_not_run_again(reference):
 
 
 def test_another_world_model_in_the_same_folder_is_refused(reference):
-    with pytest.raises(ValueError, match="holds a run with another model"):
+    with pytest.raises(ValueError, match="holds another run: expected model"):
         run_rollouts(config(reference[0]), CopyLast(STANDIN_SAWYER), [Looking("a")], Brightness())
 
 

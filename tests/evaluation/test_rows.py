@@ -91,7 +91,7 @@ def test_a_rollout_without_its_video_is_redone_and_counted_once(run, damage, cap
 
 
 def test_another_run_is_refused_with_what_differs(run):
-    with pytest.raises(ValueError, match=r"another model: expected 'm1', found 'm2'; choose"):
+    with pytest.raises(ValueError, match=r"another run: expected model 'm1', found 'm2'; choose"):
         RunFolder(run.path, {**IDENTITY, "model": "m2"})
 
 
