@@ -1,0 +1,43 @@
+"""What every policy checks of what it is given."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.base import PolicyMeta
+
+
+def check_reset(instructions: Sequence[str], seeds: Sequence[int]) -> None:
+    """Check that every slot has an instruction and a seed.
+
+    Raises:
+        ValueError: Lengths that differ.
+    """
+    if len(instructions) != len(seeds):
+        raise ValueError(
+            f"expected one seed per instruction, found {len(instructions)} instructions and "
+            f"{len(seeds)} seeds"
+        )
+
+
+def check_frames(
+    meta: PolicyMeta, slots: int, frames: NDArray[np.uint8], active: NDArray[np.bool_]
+) -> None:
+    """Check what `Policy.act` is given against the slots of the last reset.
+
+    Raises:
+        ValueError: Frames of another type, size or number, or a mask of another type or length.
+    """
+    height, width = meta.image_size or frames.shape[1:3]
+    expected = (slots, height, width, 3)
+    if frames.dtype != np.uint8 or frames.shape != expected:
+        raise ValueError(
+            f"expected uint8 frames of shape {expected} for policy {meta.name!r} in {slots} slots, "
+            f"found {frames.dtype} {frames.shape}; resize the frames, or reset() with one "
+            "instruction per slot"
+        )
+    if active.dtype != np.bool_ or active.shape != (slots,):
+        raise ValueError(
+            f"expected a bool mask of shape {(slots,)}, found {active.dtype} {active.shape}"
+        )

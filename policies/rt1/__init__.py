@@ -1,0 +1,1 @@
+"""RT-1: a transformer that turns frames and an instruction into binned actions."""

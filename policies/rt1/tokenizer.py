@@ -1,0 +1,74 @@
+"""Actions to RT-1's 256-bin tokens and back."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.robots import RobotSpec
+
+TERMINATE = "terminate_episode"
+TOKEN_ORDER = (
+    TERMINATE,
+    "world_vector",
+    "rotation_delta",
+    "gripper_closedness_action",
+    "base_displacement_vertical_rotation",
+    "base_displacement_vector",
+)
+"""The fields in the order of their tokens. Source: RT-1's public JAX release."""
+
+
+class ActionTokenizer:
+    """Turns each action value into a token; the one-hot terminate field becomes one token.
+
+    Bins are cut with floor over 255 intervals, as RT-1 does it, so a decoded value lies up to one
+    bin below the value that was encoded: zero in [-1, 1] comes back as -0.0039.
+
+    Attributes:
+        free: (tokens,) bool; False where the robot cannot move, so that the token means nothing.
+    """
+
+    def __init__(self, robot: RobotSpec, bins: int = 256) -> None:
+        """Read bounds and order from the robot.
+
+        Raises:
+            ValueError: A robot without RT-1's fields.
+        """
+        if set(robot.slices) != set(TOKEN_ORDER):
+            raise ValueError(
+                f"expected a robot with the RT-1 fields {sorted(TOKEN_ORDER)}, found "
+                f"{robot.name!r} with {sorted(robot.slices)}"
+            )
+        self.robot = robot
+        self.bins = bins
+        self._terminate = robot.slices[TERMINATE]
+        self._columns = np.concatenate(
+            [np.arange(robot.action_size)[robot.slices[name]] for name in TOKEN_ORDER[1:]]
+        )
+        self._low = robot.low[self._columns].astype(np.float64)
+        self._range = robot.high[self._columns] - self._low
+        self.free = np.concatenate([[True], self._range > 0])
+
+    def __len__(self) -> int:
+        """Return the number of tokens of one action."""
+        return 1 + len(self._columns)
+
+    def encode(self, actions: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Turn actions (..., A) into tokens (..., len(self)); values are clipped to the bounds."""
+        share = (actions[..., self._columns] - self._low) / np.where(
+            self._range > 0, self._range, 1
+        )
+        motion = np.floor(np.clip(share, 0, 1) * (self.bins - 1)).astype(np.int64)
+        mode = np.argmax(actions[..., self._terminate], axis=-1)[..., None]
+        return np.concatenate([mode, motion], axis=-1)
+
+    def decode(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Turn tokens (..., len(self)) into actions (..., A).
+
+        A terminate token beyond the three modes means "terminate", as in RT-1.
+        """
+        mode = np.where(tokens[..., 0] < 3, tokens[..., 0], 0)
+        motion = tokens[..., 1:] / (self.bins - 1) * self._range + self._low
+        actions = np.zeros((*tokens.shape[:-1], self.robot.action_size), np.float32)
+        actions[..., self._terminate] = np.eye(3, dtype=np.float32)[mode]
+        actions[..., self._columns] = motion
+        return np.clip(actions, self.robot.low, self.robot.high)

@@ -1,0 +1,81 @@
+"""Policies that do not look: rest, noise, a recorded episode. They bound the learned ones."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.robots import RobotSpec
+from policies.base import PolicyMeta
+from policies.checks import check_frames, check_reset
+from world_models.data.episodes import load_episode
+
+Action: TypeAlias = NDArray[np.float32]
+Choose: TypeAlias = Callable[[int, int], Action]
+"""Seed of a slot and number of actions made in it so far -> the next action (A,)."""
+
+RANDOM_FIELDS = ("world_vector", "gripper_closedness_action")
+RANDOM_KEY = 0x72616E64
+"""Keeps these numbers apart from others that are drawn from the same seeds."""
+
+
+class ScriptedPolicy:
+    """Acts by the slot's seed and step alone."""
+
+    def __init__(self, name: str, robot: RobotSpec, choose: Choose) -> None:
+        """Make a policy that answers `choose(seed, step)`."""
+        self.meta = PolicyMeta(name, robot.name)
+        self._robot = robot
+        self._choose = choose
+        self._seeds: list[int] = []
+        self._steps: list[int] = []
+
+    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+        """See `Policy.reset`; any instruction will do."""
+        check_reset(instructions, seeds)
+        self._seeds = list(seeds)
+        self._steps = [0] * len(seeds)
+
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """See `Policy.act`."""
+        check_frames(self.meta, len(self._seeds), frames, active)
+        actions = np.tile(self._robot.make_action(), (len(frames), 1))
+        for slot in np.flatnonzero(active):
+            actions[slot] = self._choose(self._seeds[slot], self._steps[slot])
+            self._steps[slot] += 1
+        return actions
+
+
+def zero_policy(robot: RobotSpec) -> ScriptedPolicy:
+    """Never move."""
+    return ScriptedPolicy("zero", robot, lambda seed, step: robot.make_action())
+
+
+def random_policy(robot: RobotSpec) -> ScriptedPolicy:
+    """Move hand and gripper uniformly within the robot's bounds; never end the episode."""
+
+    def choose(seed: int, step: int) -> Action:
+        rng = np.random.default_rng([RANDOM_KEY, seed, step])
+        anywhere = rng.uniform(robot.low, robot.high).astype(np.float32)
+        return robot.make_action(**{name: anywhere[robot.slices[name]] for name in RANDOM_FIELDS})
+
+    return ScriptedPolicy("random", robot, choose)
+
+
+def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
+    """Repeat the actions of a recorded episode, then rest.
+
+    Raises:
+        ValueError: Not an episode, or one of another robot.
+    """
+    episode = load_episode(path)
+    if episode.robot != robot.name:
+        raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
+    actions = robot.check_actions(episode.actions)
+
+    def choose(seed: int, step: int) -> Action:
+        return actions[step] if step < len(actions) else robot.make_action()
+
+    return ScriptedPolicy("replay", robot, choose)

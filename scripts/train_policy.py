@@ -1,0 +1,13 @@
+"""Train an RT-1 policy on recorded episodes; the same command resumes."""
+
+from configs.policy import TrainPolicyConfig
+
+SCHEMA = TrainPolicyConfig
+
+
+def main(cfg: TrainPolicyConfig) -> None:
+    """Train and say where the checkpoints are."""
+    from policies.rt1.training import train
+
+    for checkpoint in train(cfg):
+        print(checkpoint)

@@ -1,0 +1,102 @@
+"""Small networks and episodes that are quick to make."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.policy import RT1Config, TrainPolicyConfig
+from configs.robots import STANDIN_SAWYER
+from policies.instructions import InstructionTable, make_table
+from policies.rt1.network import RT1Network
+from world_models.data.episodes import Episode, save_episode
+
+INSTRUCTIONS = ("close the drawer", "open the drawer")
+
+
+@pytest.fixture
+def tiny() -> RT1Config:
+    return RT1Config(
+        channels=(8, 8, 8),
+        blocks=(0, 0, 1),
+        groups=2,
+        width=16,
+        image_tokens=2,
+        learner_width=8,
+        layers=1,
+        heads=2,
+        head_size=8,
+        instruction_size=8,
+    )
+
+
+@pytest.fixture
+def table(tiny: RT1Config) -> InstructionTable:
+    return make_table(INSTRUCTIONS, tiny.instruction_size)
+
+
+@pytest.fixture
+def network(tiny: RT1Config) -> RT1Network:
+    """A network with large random weights, so that every input matters to its choices."""
+    torch.manual_seed(0)
+    network = RT1Network(tiny, action_tokens=11)
+    for weight in network.parameters():
+        weight.data += 0.3 * torch.randn_like(weight)
+    return network.eval()
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    """Nine frames of three slots: (9, 3, 64, 64, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (9, 3, 64, 64, 3), np.uint8)
+
+
+def write_episode(path: Path, steps: int, instruction: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    robot = STANDIN_SAWYER
+    actions = np.stack(
+        [
+            robot.make_action(world_vector=rng.uniform(-0.05, 0.05, 3).astype(np.float32))
+            for _ in range(steps)
+        ]
+    )
+    episode = Episode(
+        frames=np.full((steps + 1, 64, 64, 3), 100 * seed, np.uint8)
+        + np.arange(steps + 1, dtype=np.uint8)[:, None, None, None],
+        actions=actions,
+        expert_actions=actions[::-1].copy(),
+        success=np.zeros(steps + 1, bool),
+        robot=robot.name,
+        task="close_drawer",
+        instruction=instruction,
+        behaviour="expert",
+        seed=seed,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_episode(path, episode)
+
+
+@pytest.fixture
+def episodes(tmp_path: Path) -> Path:
+    """A folder with one episode of 8 steps and one of 3, shorter than the policy's memory."""
+    folder = tmp_path / "episodes"
+    write_episode(folder / "episode_0.npz", 8, "Close the drawer.", seed=0)
+    write_episode(folder / "episode_1.npz", 3, "open the drawer", seed=1)
+    return folder
+
+
+@pytest.fixture
+def train_cfg(tiny: RT1Config, episodes: Path, tmp_path: Path) -> TrainPolicyConfig:
+    return TrainPolicyConfig(
+        output=str(tmp_path / "run"),
+        weights=str(tmp_path / "weights"),
+        episodes=[str(episodes)],
+        held_out=[str(episodes)],
+        stages={"early": 0.25, "end": 1.0},
+        network=tiny,
+        steps=4,
+        batch_size=4,
+        warmup=2,
+        save_every=2,
+    )
