@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PI = float(np.pi)
+ROUNDING = 1e-6
+"""How far an action may miss a bound through arithmetic alone."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class RobotSpec:
         return action
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `actions` (B, A) as float32 if the robot can execute every one of them.
+        """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.
+
+        A value beyond its bound by no more than `ROUNDING` is brought back to it.
 
         Raises:
             ValueError: Wrong shape, a value that is not finite, or one outside the bounds.
@@ -102,7 +106,8 @@ class RobotSpec:
                 f"expected actions of shape (B, {self.action_size}) for robot {self.name!r}, "
                 f"found {actions.shape}"
             )
-        bad = ~np.isfinite(actions) | (actions < self.low) | (actions > self.high)
+        bad = ~np.isfinite(actions) | (actions < self.low - ROUNDING)
+        bad |= actions > self.high + ROUNDING
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
             raise ValueError(
@@ -110,7 +115,7 @@ class RobotSpec:
                 f"{self.high[column]:g}] for robot {self.name!r}, found {actions[row, column]:g} "
                 f"in row {row}; clip or rescale the policy's actions before the step"
             )
-        return actions
+        return np.clip(actions, self.low, self.high)
 
     def terminates(self, actions: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Whether each of `actions` (B, A) asks to end the episode: (B,)."""

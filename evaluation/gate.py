@@ -7,9 +7,8 @@ from pathlib import Path
 
 from configs.gate import GateConfig
 from evaluation.comparison import Comparison, compare
-
 from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
-from evaluation.rollout import model_card
+from evaluation.rollout import model_fingerprint
 from evaluation.rows import load_rows
 from evaluation.strips import save_strips
 from evaluation.success import load_judge
@@ -68,7 +67,7 @@ def run_gate(cfg: GateConfig) -> GateResult:
         ValueError: The rank run is of another world model.
     """
     model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
-    fingerprint = str(model_card(model)["sha256"])
+    fingerprint = model_fingerprint(model)
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
     measured = []
@@ -100,8 +99,8 @@ def to_markdown(result: GateResult) -> str:
             for c in result.checks
         ),
         "",
-        "| task | episodes | really solved | missed | invented | abstained | judge on real frames | "
-        "always guessing the majority |",
+        "| task | episodes | really solved | missed | invented | abstained | "
+        "judge on real frames | always guessing the majority |",
         "|---|---|---|---|---|---|---|---|",
         *(
             f"| {r.task} | {r.n} | {r.solved} | {r.missed} | {r.invented} | {r.abstained} | "

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from evaluation.success import DrawerJudge, Verdicts
 from evaluation.statistics import wilson
+from evaluation.success import DrawerJudge, Verdicts
 from world_models.base import FrameNoise, WorldModel
 from world_models.data.episodes import Episode
 from world_models.frames import to_uint8
@@ -63,9 +63,7 @@ class OpenLoop:
         return max(self.solved, self.n - self.solved) / self.n
 
 
-def imagine(
-    model: WorldModel, episodes: Sequence[Episode], batch_size: int
-) -> NDArray[np.uint8]:
+def imagine(model: WorldModel, episodes: Sequence[Episode], batch_size: int) -> NDArray[np.uint8]:
     """Replay each episode's actions from its first frame.
 
     Args:

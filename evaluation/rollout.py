@@ -127,6 +127,12 @@ def model_card(model: WorldModel) -> Mapping[str, Any]:
     }
 
 
+def model_fingerprint(model: WorldModel) -> str:
+    """Return the sha256 of the model's card, which holds the sha256 of its weights."""
+    card = json.dumps(dict(model_card(model)), sort_keys=True)
+    return hashlib.sha256(card.encode()).hexdigest()
+
+
 def _batches(cfg: RankConfig, policies: Sequence[Policy], done: Container[Key]) -> Iterator[Batch]:
     """Yield what is not done, `cfg.batch_size` rollouts of one policy and task at a time."""
     for policy, task in product(policies, cfg.tasks):
@@ -163,9 +169,8 @@ def _identity(
     cfg: RankConfig, model: WorldModel, policies: Sequence[Policy], judge: RolloutJudge
 ) -> dict[str, Any]:
     """Return what must not change when a run is resumed."""
-    card = json.dumps(dict(model_card(model)), sort_keys=True)
     return {
-        "model": hashlib.sha256(card.encode()).hexdigest(),
+        "model": model_fingerprint(model),
         "judge": judge.name,
         "policies": {policy.meta.name: policy.meta.fingerprint for policy in policies},
         "tasks": cfg.tasks,

@@ -6,12 +6,17 @@ import numpy as np
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-from configs.robots import RobotSpec
+from configs.robots import ROUNDING, RobotSpec
 
 
 def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
-    """Return the robot's own action bounds: a `Box` (A,) float32."""
-    return cast("Space[NDArray[np.float32]]", Box(robot.low, robot.high, dtype=np.float32))
+    """Return the robot's own action bounds: a `Box` (A,) float32.
+
+    A value the robot cannot move gets room for rounding, because Gymnasium warns of equal bounds.
+    """
+    room = np.where(robot.low == robot.high, ROUNDING, 0).astype(np.float32)
+    space = Box(robot.low - room, robot.high + room, dtype=np.float32)
+    return cast("Space[NDArray[np.float32]]", space)
 
 
 def frame_space(robot: RobotSpec) -> Space[NDArray[np.uint8]]:

@@ -38,7 +38,11 @@ def train_autoencoder(
 
 
 def reconstruction_loss(
-    decoded: Tensor, frames: Tensor, background: Tensor, latents: Tensor, cfg: AutoencoderTrainConfig
+    decoded: Tensor,
+    frames: Tensor,
+    background: Tensor,
+    latents: Tensor,
+    cfg: AutoencoderTrainConfig,
 ) -> Tensor:
     """Return the absolute error, heavier where a frame differs from the mean frame."""
     weight = 1 + cfg.moving_weight * (frames - background).abs().amax(1, keepdim=True).clamp(max=1)

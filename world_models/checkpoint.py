@@ -23,6 +23,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+    partial.chmod(0o644)  # safetensors keeps its files to their owner
     card = {**card, "sha256": _sha256(partial)}
     partial.replace(path)
     partial.write_text(json.dumps(card, indent=2) + "\n")

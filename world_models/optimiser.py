@@ -67,7 +67,7 @@ class Optimiser:
         for group in self._adam.param_groups:
             group["lr"] = self._cfg.learning_rate * rate(self._cfg, self.steps_done)
         self._adam.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), self._cfg.clip_norm)
         self._adam.step()
         self.steps_done += 1

@@ -100,7 +100,7 @@ def loss_weight(schedule: NoiseSchedule, levels: Tensor, largest: float) -> Tens
 def sample_noise_levels(
     noise_levels: int, shape: tuple[int, ...], cfg: DenoiserTrainConfig, rng: np.random.Generator
 ) -> Tensor:
-    """Return independent levels (B, T), int64: all levels alike, or near-clean with a set chance."""
+    """Return independent levels (B, T), int64: near-clean ones with a set chance, or any."""
     levels = rng.integers(0, noise_levels, shape)
     near_clean = rng.integers(0, cfg.low_noise_level + 1, shape)
     return torch.from_numpy(np.where(rng.random(shape) < cfg.low_noise_share, near_clean, levels))

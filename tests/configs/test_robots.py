@@ -55,6 +55,13 @@ def test_the_bounds_themselves_are_allowed_and_nothing_beyond(robot: RobotSpec) 
             robot.check_actions(np.stack([robot.low, beyond]))
 
 
+def test_a_rounding_error_beyond_a_bound_is_forgiven_and_removed() -> None:
+    robot = STANDIN_SAWYER
+    for beyond in (robot.high + 9e-7, robot.low - 9e-7):
+        checked = robot.check_actions(beyond.astype(np.float32)[None])[0]
+        assert (checked <= robot.high).all() and (checked >= robot.low).all()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_actions_that_are_not_finite_are_refused(value: float) -> None:
     action = GOOGLE_ROBOT.make_action(world_vector=value)

@@ -11,8 +11,6 @@ from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.copy_last import CopyLast
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*maximum and minimum values are equal")
-
 MODES = list(AutoresetMode)
 
 

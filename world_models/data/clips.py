@@ -61,8 +61,10 @@ def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
         none = np.full((1, robot.action_size), np.nan, np.float32)
         actions.append(np.concatenate([none, episode.actions]))
         lengths.append(len(episode.frames))
-    ends = np.cumsum(lengths)
-    return EpisodeSet(np.concatenate(frames), np.concatenate(actions), ends - lengths, ends)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return EpisodeSet(
+        np.concatenate(frames), np.concatenate(actions), ends - np.array(lengths), ends
+    )
 
 
 def sample_clips(

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world_models.vid2world.blocks import TemporalNorm, split_time
+from world_models.vid2world.blocks import TemporalNorm, split_time, zero
 
 
 class Attention(nn.Module):
@@ -78,7 +78,7 @@ class SpatialTransformer(nn.Module):
         self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
         self.project_in = nn.Linear(channels, channels)
         self.block = TransformerBlock(channels, head_channels, 1, causal=False)
-        self.project_out = _zero(nn.Linear(channels, channels))
+        self.project_out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform frames (B * T, C, h, w)."""
@@ -100,7 +100,7 @@ class TemporalTransformer(nn.Module):
         self.norm = TemporalNorm(groups, channels, temporal_norm, eps=1e-6)
         self.project_in = nn.Linear(channels, channels)
         self.block = TransformerBlock(channels, head_channels, 2, causal=True)
-        self.project_out = _zero(nn.Linear(channels, channels))
+        self.project_out = zero(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Transform frames (B * T, C, h, w), T = `frames`."""
@@ -110,9 +110,3 @@ class TemporalTransformer(nn.Module):
         batch, _, _, height, width = normed.shape
         out = tokens.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
         return x + out.flatten(0, 1)
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -12,6 +12,13 @@ def split_time(x: Tensor, frames: int) -> Tensor:
     return x.unflatten(0, (-1, frames))
 
 
+def zero(layer: nn.Module) -> nn.Module:
+    """Set a layer's parameters to zero, so that what it is added to starts unchanged."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
 class TemporalNorm(nn.Module):
     """Group normalisation in front of a temporal layer.
 
@@ -69,8 +76,7 @@ class TemporalConvBlock(nn.Module):
         self.norms = nn.ModuleList(TemporalNorm(groups, channels, temporal_norm) for _ in range(4))
         self.convs = nn.ModuleList(CausalConv(channels) for _ in range(4))
         self.dropout = nn.Dropout(dropout)
-        for parameter in self.convs[-1].parameters():
-            nn.init.zeros_(parameter)
+        zero(self.convs[-1])
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
@@ -102,8 +108,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Identity() if inside == outside else nn.Conv2d(inside, outside, 1)
         self.dropout = nn.Dropout(dropout)
         self.temporal = TemporalConvBlock(outside, groups, dropout, temporal_norm)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        zero(self.conv2)
 
     def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
         """Transform frames (B * T, C, h, w) with one embedding (B * T, E) each."""

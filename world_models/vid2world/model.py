@@ -65,8 +65,11 @@ class Vid2World(nn.Module):
         def denoise(noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
             branches = len(noisy) // len(told)
             return self.velocity(
-                noisy, state.condition.repeat(branches, 1, 1, 1), levels,
-                told.repeat(branches, 1, 1), mask,
+                noisy,
+                state.condition.repeat(branches, 1, 1, 1),
+                levels,
+                told.repeat(branches, 1, 1),
+                mask,
             )
 
         latent = sample_next_frame(denoise, self.schedule, self.cfg.sampler, history, noise)
@@ -129,6 +132,8 @@ def load_vid2world(path: Path) -> Vid2World:
     try:
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
     except RuntimeError as error:
-        raise ValueError(f"expected the weights that the card of {path} describes; {error}") from error
+        raise ValueError(
+            f"expected the weights that the card of {path} describes; {error}"
+        ) from error
     model.card = card
     return model.eval().requires_grad_(False)

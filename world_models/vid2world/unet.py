@@ -1,12 +1,12 @@
 """The denoising network: a U-Net over frames whose temporal layers only look back."""
 
-from torch import Tensor, nn
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from configs.model import UNetConfig
 from world_models.vid2world.attention import SpatialTransformer, TemporalTransformer
-from world_models.vid2world.blocks import ResBlock
+from world_models.vid2world.blocks import ResBlock, zero
 from world_models.vid2world.conditioning import ActionEmbedding, NoiseLevelEmbedding
 
 
@@ -38,9 +38,7 @@ class UNet(nn.Module):
         )
         self.up = _make_up(cfg, widths, embedding, skips)
         self.norm_out = nn.GroupNorm(cfg.groups, widths[0])
-        self.conv_out = nn.Conv2d(widths[0], latent_channels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)
+        self.conv_out = zero(nn.Conv2d(widths[0], latent_channels, 3, padding=1))
 
     def forward(
         self,
@@ -141,9 +139,7 @@ def _make_down(
     return nn.ModuleList(layers), skips
 
 
-def _make_up(
-    cfg: UNetConfig, widths: list[int], embedding: int, skips: list[int]
-) -> nn.ModuleList:
+def _make_up(cfg: UNetConfig, widths: list[int], embedding: int, skips: list[int]) -> nn.ModuleList:
     """Return the layers of the way up, each of which takes one skip."""
     layers, below, remaining = [], widths[-1], list(skips)
     for level, width in reversed(list(enumerate(widths))):
@@ -151,8 +147,6 @@ def _make_up(
         for block in range(cfg.blocks + 1):
             upsample = level > 0 and block == cfg.blocks
             channels = (below + remaining.pop(), width)
-            layers.append(
-                _Stage(cfg, channels, embedding, attention=attention, upsample=upsample)
-            )
+            layers.append(_Stage(cfg, channels, embedding, attention=attention, upsample=upsample))
             below = width
     return nn.ModuleList(layers)

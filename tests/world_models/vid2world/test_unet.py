@@ -42,7 +42,9 @@ def test_the_first_frame_reaches_every_frame(tiny_model):
 
 
 def test_pooled_norm_is_what_leaks(tiny_config, make_model):
-    pooled = make_model(replace(tiny_config, unet=replace(tiny_config.unet, temporal_norm="pooled")))
+    pooled = make_model(
+        replace(tiny_config, unet=replace(tiny_config.unet, temporal_norm="pooled"))
+    )
     changed = inputs()["noisy"].clone()
     changed[:, -1] += 1
     assert changed_frames(pooled.unet, noisy=changed) == [True] * T
@@ -51,9 +53,7 @@ def test_pooled_norm_is_what_leaks(tiny_config, make_model):
 def test_a_hidden_action_has_no_effect(tiny_model):
     hidden = torch.zeros(B, T, dtype=torch.bool)
     one = tiny_model.unet(**{**inputs(), "action_mask": hidden})
-    two = tiny_model.unet(
-        **{**inputs(), "action_mask": hidden, "actions": torch.randn(B, T, 13)}
-    )
+    two = tiny_model.unet(**{**inputs(), "action_mask": hidden, "actions": torch.randn(B, T, 13)})
     assert torch.equal(one, two)
 
 
