@@ -1,6 +1,8 @@
 """Record episodes on the stand-in robot."""
 
 import multiprocessing
+import signal
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +37,8 @@ def collect(cfg: CollectConfig) -> Path:
     ]
     for task in cfg.tasks:
         (output / task).mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(cfg.workers) as pool:
+    workers = (cfg.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is ours alone
+    with multiprocessing.get_context("spawn").Pool(*workers) as pool:
         for _ in tqdm(pool.imap(_record_job, jobs, 8), total=len(jobs), unit="episode"):
             pass
     return output
@@ -77,14 +80,17 @@ def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
     )
 
 
-_envs: dict[str, StandinEnv] = {}
-"""One simulator per task and worker process: loading one takes longer than an episode."""
+@lru_cache
+def _env(task: str) -> StandinEnv:
+    """Return this process's simulator of a task: loading one takes longer than an episode."""
+    return StandinEnv(task)
 
 
 def _record_job(job: tuple[CollectConfig, str, int]) -> None:
     cfg, task, seed = job
-    env = _envs.setdefault(task, StandinEnv(task)) if task not in _envs else _envs[task]
     names = list(cfg.behaviours)
     shares = np.array([cfg.behaviours[name] for name in names])
     behaviour = str(np.random.default_rng([seed, 0]).choice(names, p=shares / shares.sum()))
-    save_episode(episode_path(Path(cfg.output), task, seed), record_episode(env, behaviour, seed))
+    save_episode(
+        episode_path(Path(cfg.output), task, seed), record_episode(_env(task), behaviour, seed)
+    )

@@ -1,0 +1,130 @@
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from configs.gate import GateConfig
+from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from configs.robots import STANDIN_SAWYER
+from evaluation import gate
+from evaluation.gate import run_gate
+from evaluation.rows import Row
+from world_models.data.episodes import Episode, save_episode
+from world_models.vid2world.model import Vid2World
+
+TASK = "close_drawer"
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A network without knowledge and three short held-out episodes."""
+    cfg = WorldModelConfig(
+        autoencoder=AutoencoderConfig(channels=(8, 8), blocks=1, latent_channels=4),
+        unet=UNetConfig(channels=16, head_channels=8, groups=4),
+        sampler=SamplerConfig(steps=1),
+    )
+    Vid2World(cfg).save(tmp_path / "model.safetensors", {})
+    (tmp_path / "held_out").mkdir()
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        actions = np.stack([STANDIN_SAWYER.make_action()] * 3)
+        save_episode(
+            tmp_path / "held_out" / f"episode_{seed}.npz",
+            Episode(
+                frames=rng.integers(0, 256, (4, 64, 64, 3), np.uint8),
+                actions=actions,
+                expert_actions=actions,
+                success=np.array([False, False, True, True]),
+                robot="standin_sawyer",
+                task=TASK,
+                instruction="close the drawer",
+                behaviour="expert",
+                seed=seed,
+                state={"opening": np.linspace(0.1, 0.0, 4, dtype=np.float32)},
+            ),
+        )
+    return GateConfig(
+        output=str(tmp_path / "gate"),
+        checkpoint=str(tmp_path / "model.safetensors"),
+        episodes=[str(tmp_path / "held_out")],
+    )
+
+
+def rows(policy, successes, fingerprint):
+    return [
+        asdict(
+            Row(
+                policy=policy,
+                task=TASK,
+                start=start,
+                start_seed=start,
+                seed=0,
+                success=bool(success),
+                steps=3,
+                score=0.5,
+                judge="judge",
+                policy_fingerprint="",
+                model_fingerprint=fingerprint,
+                video="",
+            )
+        )
+        for start, success in enumerate(successes)
+    ]
+
+
+@pytest.fixture
+def ranked(config, tmp_path, monkeypatch):
+    """Return a config whose rank run and trials have the success counts given, out of 20."""
+
+    def make(simulated, real, fingerprint="model"):
+        monkeypatch.setattr(gate, "model_fingerprint", lambda model: "model")
+        run, table = tmp_path / "run", ["policy,task,start,start_seed,success"]
+        run.mkdir()
+        lines = []
+        for policy, count in simulated.items():
+            lines += rows(policy, [i < count for i in range(20)], fingerprint)
+        (run / "rollouts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        for policy, count in real.items():
+            table += [f"{policy},{TASK},{i},{i},{str(i < count).lower()}" for i in range(20)]
+        (tmp_path / "trials.csv").write_text("\n".join(table) + "\n")
+        return replace(config, run=str(run), trials=str(tmp_path / "trials.csv"))
+
+    return make
+
+
+def closed_loop(result):
+    return [check for check in result.checks if "episodes" not in check.asked][-2:]
+
+
+def test_a_network_without_knowledge_fails_and_says_so(config, tmp_path):
+    result = run_gate(config)
+    assert not result.passed
+    assert result.open_loop[0].n == 3 and result.open_loop[0].agreed == 0
+    page = (tmp_path / "gate" / "gate.md").read_text()
+    assert page.startswith("# Gate: NOT passed")
+    assert "not measured: set run=" in page
+    assert json.loads((tmp_path / "gate" / "gate.json").read_text())["checks"]
+    assert (tmp_path / "gate" / f"{TASK}.png").stat().st_size > 0
+
+
+def test_the_right_order_and_an_idle_null_policy_pass(ranked):
+    order, null = closed_loop(run_gate(ranked({"zero": 0, "good": 15}, {"zero": 0, "good": 18})))
+    assert order.passed and order.found == "1 of 1"
+    assert null.passed and null.found == "0.00 [0.00, 0.16], n = 20"
+
+
+def test_the_wrong_order_and_a_lucky_null_policy_fail(ranked):
+    order, null = closed_loop(run_gate(ranked({"zero": 9, "good": 3}, {"zero": 0, "good": 18})))
+    assert not order.passed and "0 of 1; not zero / good" in order.found
+    assert not null.passed and null.found.startswith("0.45")
+
+
+def test_a_run_without_the_null_policy_fails(ranked):
+    _, null = closed_loop(run_gate(ranked({"bad": 1, "good": 15}, {"bad": 0, "good": 18})))
+    assert not null.passed and "no policy 'zero'" in null.found
+
+
+def test_a_run_of_another_world_model_is_refused(ranked):
+    with pytest.raises(ValueError, match=r"expected a rank run of world model model .*\['other'\]"):
+        run_gate(ranked({"zero": 0, "good": 9}, {"zero": 0, "good": 9}, fingerprint="other"))
