@@ -99,12 +99,13 @@ def to_markdown(result: GateResult) -> str:
             for c in result.checks
         ),
         "",
-        "| task | episodes | really solved | missed | invented | abstained | "
-        "judge on real frames | always guessing the majority |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | episodes | really solved | missed | invented | abstained | agreement on "
+        "real frames | of guessing the majority | opening read, error: imagined / real |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(
             f"| {r.task} | {r.n} | {r.solved} | {r.missed} | {r.invented} | {r.abstained} | "
-            f"{r.agreed_on_real / r.n:.2f} | {r.majority:.2f} |"
+            f"{r.agreed_on_real / r.n:.2f} | {r.majority:.2f} | "
+            f"{r.opening_error_cm:.1f} / {r.opening_error_on_real_cm:.1f} cm |"
             for r in result.open_loop
         ),
         "",

@@ -1,7 +1,10 @@
 """Replay recorded actions in a world model and hold what it imagines against what happened."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,8 @@ from world_models.base import FrameNoise, WorldModel
 from world_models.data.episodes import Episode
 from world_models.frames import to_uint8
 
+GATE = Path(__file__).parent / "reference" / "gate" / "gate.json"
+"""What `v2w gate` found for the bundled world model."""
 HORIZONS = (1, 5, 10, 20)
 """Steps after the first frame at which pixels are compared."""
 
@@ -30,6 +35,8 @@ class OpenLoop:
         invented: Really unsolved, judged solved in imagination.
         abstained: Episodes whose imagined frames the judge could not read; they never agree.
         agreed_on_real: The same judge's agreement on the recorded frames, its own ceiling.
+        opening_error_cm: Mean distance of the opening read in imagined frames from the real one.
+        opening_error_on_real_cm: The same for the recorded frames.
         displacement_correlation: Correlation over episodes of how far the drawer moved.
         psnr: Horizon in steps -> mean PSNR of the world model, in dB.
         psnr_copy: The same for the baseline that repeats the first frame.
@@ -43,6 +50,8 @@ class OpenLoop:
     invented: int
     abstained: int
     agreed_on_real: int
+    opening_error_cm: float
+    opening_error_on_real_cm: float
     displacement_correlation: float
     psnr: dict[int, float]
     psnr_copy: dict[int, float]
@@ -85,7 +94,7 @@ def measure_open_loop(
     task = episodes[0].task
     recorded = np.stack([episode.frames for episode in episodes])
     truth = np.array([(e.success[1:] & e.success[:-1]).any() for e in episodes])
-    moved = np.array([e.state["opening"][-1] - e.state["opening"][0] for e in episodes])
+    opening = np.stack([episode.state["opening"] for episode in episodes])
     verdicts, on_real = judge.verdicts(imagined, task), judge.verdicts(recorded, task)
     agreed = _agrees(verdicts, truth)
     decided = ~verdicts.abstained
@@ -98,12 +107,30 @@ def measure_open_loop(
         invented=int((~truth & verdicts.success & decided).sum()),
         abstained=int(verdicts.abstained.sum()),
         agreed_on_real=int(_agrees(on_real, truth).sum()),
+        opening_error_cm=100 * float(np.abs(verdicts.opening - opening).mean()),
+        opening_error_on_real_cm=100 * float(np.abs(on_real.opening - opening).mean()),
         displacement_correlation=_correlation(
-            verdicts.opening[:, -1] - verdicts.opening[:, 0], moved
+            verdicts.opening[:, -1] - verdicts.opening[:, 0], opening[:, -1] - opening[:, 0]
         ),
         psnr=_psnr(imagined, recorded),
         psnr_copy=_psnr(np.broadcast_to(recorded[:, :1], recorded.shape), recorded),
     )
+
+
+def accuracy_on_imagined(model: str, judge: str) -> Mapping[str, Any]:
+    """Return what the committed gate measured of a judge on a world model's frames.
+
+    Args:
+        model: Fingerprint of the world model.
+        judge: Name of the judge.
+
+    Returns:
+        `OpenLoop` as JSON values per task; empty if the gate measured another pair.
+    """
+    gate = json.loads(GATE.read_text()) if GATE.is_file() else {}
+    if (gate.get("model"), gate.get("judge")) != (model, judge):
+        return {}
+    return {result["task"]: result for result in gate["open_loop"]}
 
 
 def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from configs.evaluate import RankConfig
 from evaluation.closed_loop import Finished, policy_seed, run_attempts
 from evaluation.comparison import Comparison, compare
+from evaluation.open_loop import accuracy_on_imagined
 from evaluation.report import write_report
 from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from evaluation.success import RolloutJudge, load_judge
@@ -57,7 +58,9 @@ def rank(
     _check_comparable(real, cfg.tasks, policies)
     rows = run_rollouts(cfg, model, policies, judge)
     comparison = compare(rows, real)
-    write_report(Path(cfg.output), comparison, rows, real, judge.card, model_card(model))
+    on_imagined = accuracy_on_imagined(model_fingerprint(model), judge.name)
+    judge_card = {**judge.card, **({"generated": on_imagined} if on_imagined else {})}
+    write_report(Path(cfg.output), comparison, rows, real, judge_card, model_card(model))
     return comparison
 
 

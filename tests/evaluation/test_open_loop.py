@@ -1,13 +1,16 @@
+import json
+
 import numpy as np
 import pytest
+import torch
 
 from configs.robots import STANDIN_SAWYER
+from evaluation import open_loop
 from evaluation.open_loop import imagine, measure_open_loop
 from evaluation.success import judge_openings
 from world_models.base import RolloutState
 from world_models.copy_last import CopyLast
 from world_models.data.episodes import Episode
-from world_models.frames import to_tensor
 
 STEPS = 6
 
@@ -33,7 +36,7 @@ class PerfectWorld(CopyLast):
 
 def to_change(actions):
     motion = actions[:, STANDIN_SAWYER.slices["world_vector"]][:, :1, None, None]
-    return to_tensor(np.zeros((1, 1, 1, 3), np.uint8)) * 0 + motion.astype(np.float32) * 8
+    return torch.from_numpy(8 * motion)
 
 
 def episode(seed, motion):
@@ -69,6 +72,7 @@ def test_a_perfect_world_agrees_everywhere(episodes):
     result = measure_open_loop(episodes, imagined, BrightnessJudge())
     assert (result.solved, result.agreed, result.missed, result.invented) == (2, 5, 0, 0)
     assert result.agreed_on_real == 5
+    assert max(result.opening_error_cm, result.opening_error_on_real_cm) < 0.1
     assert result.displacement_correlation > 0.999
     assert result.psnr[1] > 45 > result.psnr_copy[1]
     assert result.majority == 0.6
@@ -96,3 +100,13 @@ def test_an_abstention_never_agrees(episodes):
     imagined = np.stack([e.frames for e in episodes])
     result = measure_open_loop(episodes, imagined, Blind())
     assert (result.agreed, result.abstained, result.missed, result.invented) == (0, 5, 0, 0)
+
+
+def test_the_committed_gate_is_quoted_for_its_own_pair_only(tmp_path, monkeypatch):
+    gate = {"model": "m", "judge": "j", "open_loop": [{"task": "open_drawer", "n": 7}]}
+    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    monkeypatch.setattr(open_loop, "GATE", tmp_path / "gate.json")
+    assert open_loop.accuracy_on_imagined("m", "j") == {"open_drawer": gate["open_loop"][0]}
+    assert open_loop.accuracy_on_imagined("m", "another") == {}
+    monkeypatch.setattr(open_loop, "GATE", tmp_path / "none.json")
+    assert open_loop.accuracy_on_imagined("m", "j") == {}
