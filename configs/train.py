@@ -59,6 +59,8 @@ class DenoiserTrainConfig(OptimiserConfig):
         low_noise_share: Chance that a frame's noise level comes from [0, low_noise_level] and not
             from all levels; near-clean history is what sampling sees. 0 is the paper's density.
         low_noise_level: See `low_noise_share`.
+        high_noise_bias: Any other level is K (1 - u ** bias) for uniform u. 1 is the paper's
+            density; 2 favours high levels, where a frame must be foretold and not just cleaned.
         largest_weight: A velocity's error weighs the clean latent's error by 1 + SNR; the weight
             is capped here, so that near-clean frames serve as history and not as targets.
     """
@@ -68,8 +70,9 @@ class DenoiserTrainConfig(OptimiserConfig):
     learning_rate: float = 6e-4
     clip_frames: int = 10
     action_dropout: float = 0.1
-    low_noise_share: float = 0.4
-    low_noise_level: int = 60
+    low_noise_share: float = 0.5
+    low_noise_level: int = 30
+    high_noise_bias: float = 2.0
     largest_weight: float = 5.0
 
 

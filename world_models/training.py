@@ -1,7 +1,7 @@
 """Train a world model: the autoencoder, then the denoiser on its latents. Read it top to bottom."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from configs.lookup import lookup
+from configs.model import SamplerConfig
 from configs.robots import ROBOTS
 from configs.train import DenoiserTrainConfig, TrainConfig
 from world_models.autoencoder_training import encode_all, train_autoencoder
@@ -101,16 +102,21 @@ def sample_noise_levels(
     noise_levels: int, shape: tuple[int, ...], cfg: DenoiserTrainConfig, rng: np.random.Generator
 ) -> Tensor:
     """Return independent levels (B, T), int64: near-clean ones with a set chance, or any."""
-    levels = rng.integers(0, noise_levels, shape)
+    uniform = rng.random(shape)
+    levels = (noise_levels * (1 - uniform**cfg.high_noise_bias)).astype(np.int64)
     near_clean = rng.integers(0, cfg.low_noise_level + 1, shape)
     return torch.from_numpy(np.where(rng.random(shape) < cfg.low_noise_share, near_clean, levels))
 
 
 def _open_run(cfg: TrainConfig) -> Path:
-    """Make the run folder and note the settings; refuse a folder of other settings."""
+    """Make the run folder and note the settings; refuse a folder of other settings.
+
+    The sampler plays no part in training, so it may change.
+    """
     output = Path(cfg.output)
     output.mkdir(parents=True, exist_ok=True)
-    noted, settings = output / "config.json", json.dumps(asdict(cfg), indent=2)
+    trained = replace(cfg, model=replace(cfg.model, sampler=SamplerConfig()))
+    noted, settings = output / "config.json", json.dumps(asdict(trained), indent=2)
     if noted.exists() and noted.read_text() != settings:
         raise ValueError(
             f"expected the settings in {noted}, found others; "

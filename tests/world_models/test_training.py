@@ -91,6 +91,15 @@ def test_a_folder_of_other_settings_is_refused(config):
         train(replace(config, seed=1))
 
 
+def test_the_sampler_may_change_after_training(config):
+    before = train(config)
+    trained = weights(before)
+    sampler = replace(config.model.sampler, steps=7)
+    checkpoint = train(replace(config, model=replace(config.model, sampler=sampler)))
+    assert load_vid2world(checkpoint).cfg.sampler.steps == 7
+    assert_same(weights(checkpoint), trained)
+
+
 def test_training_learns(config):
     longer = replace(config.autoencoder, steps=150, batch_size=8, warmup=5, ema_decay=0.9)
     checkpoint = train(replace(config, autoencoder=longer))
@@ -125,6 +134,14 @@ def test_noise_levels_are_independent_and_of_the_set_density():
     low = (levels <= 9).float()
     assert low.mean().item() == pytest.approx(0.5 + 0.5 * 0.01, abs=0.02)
     assert np.corrcoef(low[:, 0], low[:, 1])[0, 1] == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize(("bias", "share"), [(1.0, 0.3), (2.0, 0.3**0.5)])
+def test_bias_favours_high_noise_levels(bias, share):
+    cfg = DenoiserTrainConfig(low_noise_share=0.0, high_noise_bias=bias)
+    levels = sample_noise_levels(1000, (2000, 4), cfg, np.random.default_rng(0))
+    assert (levels >= 700).float().mean().item() == pytest.approx(share, abs=0.02)
+    assert levels.min() >= 0 and levels.max() == 999
 
 
 def test_loss_weight_caps_the_clean_end_only():
