@@ -8,8 +8,9 @@ SCHEMA = RankConfig
 def main(cfg: RankConfig) -> None:
     """Run the rollouts, and say where the report is."""
     from evaluation.rollout import rank
+    from evaluation.verdict import headline
 
     comparison = rank(cfg)
-    print(f"{len(comparison.policies)} policies compared on {', '.join(comparison.tasks)}")
+    print(headline(comparison))
     for name in ("report.html", "success_rates.png", "scatter.png"):
         print(f"  {cfg.output}/{name}")

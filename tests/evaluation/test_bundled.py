@@ -1,0 +1,63 @@
+"""What is bundled fits together: weights, judge, starts, trials and the committed gate."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from configs.evaluate import RankConfig
+from configs.loader import load_config
+from configs.robots import STANDIN_SAWYER
+from evaluation.open_loop import GATE
+from evaluation.rollout import model_fingerprint
+from evaluation.success import load_judge
+from evaluation.trials import load_trials
+from policies.loading import make_policy
+from v2w_gym.starts import bundled_starts
+from v2w_gym.tasks import TASKS
+from world_models.loading import load_world_model
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study():
+    return load_config(RankConfig, [str(ROOT / "configs" / "rank_standin.yaml")], [])
+
+
+def test_the_gate_was_run_on_the_bundled_model_and_judge():
+    gate = json.loads(GATE.read_text())
+    assert gate["model"] == model_fingerprint(load_world_model())
+    assert gate["judge"] == load_judge().name
+    assert {result["task"] for result in gate["open_loop"]} == set(TASKS)
+
+
+def test_every_policy_of_the_study_was_tried_with_its_bundled_weights(study):
+    trials = load_trials()
+    for name in study.policies:
+        mine = trials[trials["policy"] == name]
+        assert set(mine["policy_fingerprint"]) == {
+            make_policy(name, STANDIN_SAWYER).meta.fingerprint
+        }
+        assert mine.groupby("task").size().to_dict() == dict.fromkeys(TASKS, 60)
+
+
+def test_trials_began_at_the_bundled_starts():
+    trials = load_trials()
+    for task in TASKS:
+        tried = trials[trials["task"] == task].drop_duplicates("start").set_index("start")
+        expected = pd.Series([start.seed for start in bundled_starts(task)], name="start_seed")
+        pd.testing.assert_series_equal(
+            tried["start_seed"].sort_index(), expected, check_index_type=False, check_names=False
+        )
+
+
+def test_bundled_weights_are_small():
+    weights = [path for path in ROOT.glob("*/weights/*") if path.is_file()]
+    assert {path.parent.parent.name for path in weights} == {
+        "evaluation",
+        "policies",
+        "world_models",
+    }
+    assert sum(path.stat().st_size for path in weights) < 25e6
