@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from configs.train import AutoencoderTrainConfig
 from world_models.data.clips import EpisodeSet
@@ -53,12 +54,8 @@ def reconstruction_loss(
 @torch.no_grad()
 def encode_all(autoencoder: Autoencoder, data: EpisodeSet, batch: int = 256) -> Tensor:
     """Return the latents (N, C, h, w) of every frame."""
-    return torch.cat(
-        [
-            autoencoder.encode(to_tensor(data.frames[i : i + batch]))
-            for i in range(0, len(data.frames), batch)
-        ]
-    )
+    firsts = tqdm(range(0, len(data.frames), batch), desc="encoding", unit="batch")
+    return torch.cat([autoencoder.encode(to_tensor(data.frames[i : i + batch])) for i in firsts])
 
 
 @torch.no_grad()

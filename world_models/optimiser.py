@@ -1,6 +1,7 @@
 """One optimiser step: its learning rate, averaged weights, progress, and a state that survives."""
 
 import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Optimiser:
         """Start at step 0, or where `state` was left by an earlier sitting.
 
         Raises:
-            ValueError: `state` belongs to another network.
+            ValueError: `state` is damaged or belongs to another network.
         """
         self._network = network
         self._cfg = cfg
@@ -93,13 +94,14 @@ class Optimiser:
         partial.replace(self._state)
 
     def _load(self) -> None:
-        state = torch.load(self._state, weights_only=True)
         try:
+            state = torch.load(self._state, weights_only=True)
             self._network.load_state_dict(state["network"])
-        except RuntimeError as error:
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(
-                f"expected {self._state} to hold the network that the configuration describes, "
-                f"found another; choose a new output folder ({error})"
+                f"expected {self._state} to hold the training state of the configured network, "
+                f"found {type(error).__name__} ({error}); delete it to start over, or choose another "
+                "output folder"
             ) from error
         self._adam.load_state_dict(state["adam"])
         self.average, self.steps_done = state["average"], state["steps_done"]

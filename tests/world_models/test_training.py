@@ -91,6 +91,15 @@ def test_a_folder_of_other_settings_is_refused(config):
         train(replace(config, seed=1))
 
 
+@pytest.mark.parametrize("damage", [lambda data: data[:-500], lambda data: b"", lambda data: b"no"])
+def test_a_damaged_training_state_is_refused(config, tmp_path, damage):
+    train(config)
+    state = tmp_path / "run" / "denoiser.state"
+    state.write_bytes(damage(state.read_bytes()))
+    with pytest.raises(ValueError, match=r"denoiser\.state.*delete it to start over"):
+        train(config)
+
+
 def test_the_sampler_may_change_after_training(config):
     before = train(config)
     trained = weights(before)
