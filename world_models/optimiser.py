@@ -100,8 +100,8 @@ class Optimiser:
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise ValueError(
                 f"expected {self._state} to hold the training state of the configured network, "
-                f"found {type(error).__name__} ({error}); delete it to start over, or choose another "
-                "output folder"
+                f"found a damaged file or another network's ({type(error).__name__}); "
+                "delete it to start over, or choose another output folder"
             ) from error
         self._adam.load_state_dict(state["adam"])
         self.average, self.steps_done = state["average"], state["steps_done"]
