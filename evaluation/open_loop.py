@@ -94,7 +94,7 @@ def measure_open_loop(
     task = episodes[0].task
     recorded = np.stack([episode.frames for episode in episodes])
     truth = np.array([(e.success[1:] & e.success[:-1]).any() for e in episodes])
-    opening = np.stack([episode.state["opening"] for episode in episodes])
+    opening = np.stack([episode.state["opening"] for episode in episodes]).astype(np.float64)
     verdicts, on_real = judge.verdicts(imagined, task), judge.verdicts(recorded, task)
     agreed = _agrees(verdicts, truth)
     decided = ~verdicts.abstained
