@@ -52,6 +52,27 @@ def misaimed_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], A
     return _expert_of(env, env.task.name, offset.astype(np.float32))
 
 
+def missing_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
+    """Act as an expert that sees the handle 8 to 30 cm to the side, and so passes it by."""
+    sideways = rng.choice([-1, 1]) * rng.uniform(0.08, 0.30)
+    offset = np.array([sideways, rng.uniform(-0.05, 0.05), 0.0], np.float32)
+    act, noise = _expert_of(env, env.task.name, offset), _noise(rng, 0.2)
+    return lambda: _displaced(env, act(), noise())
+
+
+def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
+    """Change one's mind between the task and the other one, every five steps on average."""
+    experts = [_expert_of(env, env.task.name), _expert_of(env, _other(env.task.name))]
+    noise = _noise(rng, 0.2)
+
+    def act() -> Action:
+        if rng.random() < 0.2:
+            experts.reverse()
+        return _displaced(env, experts[0](), noise())
+
+    return act
+
+
 def other_task(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Do the other task's motion, with a little noise."""
     act, noise = _expert_of(env, _other(env.task.name)), _noise(rng, 0.2)
@@ -101,6 +122,8 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "expert": expert,
     "noisy_expert": noisy_expert,
     "misaimed_expert": misaimed_expert,
+    "missing_expert": missing_expert,
+    "undecided_expert": undecided_expert,
     "other_task": other_task,
     "there_and_back": there_and_back,
     "expert_then_noise": expert_then_noise,
