@@ -117,20 +117,18 @@ def measure_open_loop(
     )
 
 
-def accuracy_on_imagined(model: str, judge: str) -> Mapping[str, Any]:
-    """Return what the committed gate measured of a judge on a world model's frames.
+def committed_gate(model: str, judge: str) -> Mapping[str, Any]:
+    """Return what the committed gate found, as JSON values (see `evaluation.gate.GateResult`).
 
     Args:
         model: Fingerprint of the world model.
         judge: Name of the judge.
 
     Returns:
-        `OpenLoop` as JSON values per task; empty if the gate measured another pair.
+        Empty if the gate measured another pair.
     """
-    gate = json.loads(GATE.read_text()) if GATE.is_file() else {}
-    if (gate.get("model"), gate.get("judge")) != (model, judge):
-        return {}
-    return {result["task"]: result for result in gate["open_loop"]}
+    gate: dict[str, Any] = json.loads(GATE.read_text()) if GATE.is_file() else {}
+    return gate if (gate.get("model"), gate.get("judge")) == (model, judge) else {}
 
 
 def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from configs.evaluate import RankConfig
 from evaluation.closed_loop import Finished, policy_seed, run_attempts
 from evaluation.comparison import Comparison, compare
-from evaluation.open_loop import accuracy_on_imagined
+from evaluation.open_loop import committed_gate
 from evaluation.report import write_report
 from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from evaluation.success import RolloutJudge, load_judge
@@ -57,9 +58,12 @@ def rank(
     real = load_trials(cfg.trials)
     _check_comparable(real, cfg.tasks, policies)
     rows = run_rollouts(cfg, model, policies, judge)
+    gate = committed_gate(model_fingerprint(model), judge.name)
     comparison = compare(rows, real)
-    on_imagined = accuracy_on_imagined(model_fingerprint(model), judge.name)
-    judge_card = {**judge.card, **({"generated": on_imagined} if on_imagined else {})}
+    comparison = replace(comparison, notes=(*comparison.notes, *_gate_notes(gate, cfg.tasks)))
+    judge_card = dict(judge.card)
+    if gate:
+        judge_card["generated"] = {result["task"]: result for result in gate["open_loop"]}
     write_report(Path(cfg.output), comparison, rows, real, judge_card, model_card(model))
     return comparison
 
@@ -134,6 +138,16 @@ def model_fingerprint(model: WorldModel) -> str:
     """Return the sha256 of the model's card, which holds the sha256 of its weights."""
     card = json.dumps(dict(model_card(model)), sort_keys=True)
     return hashlib.sha256(card.encode()).hexdigest()
+
+
+def _gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:
+    """Say what the world model failed before it was bundled."""
+    for check in gate.get("checks", []):
+        if not check["passed"] and check["task"] in tasks:
+            yield (
+                f"{check['task']}: this world model did not pass its gate, which asked that "
+                f"{check['asked']}, and found {check['found']}; do not rely on its ranking here."
+            )
 
 
 def _batches(cfg: RankConfig, policies: Sequence[Policy], done: Container[Key]) -> Iterator[Batch]:

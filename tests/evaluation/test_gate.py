@@ -9,6 +9,7 @@ from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldMod
 from configs.robots import STANDIN_SAWYER
 from evaluation import gate
 from evaluation.gate import run_gate
+from evaluation.rollout import _gate_notes
 from evaluation.rows import Row
 from world_models.data.episodes import Episode, save_episode
 from world_models.vid2world.model import Vid2World
@@ -128,3 +129,12 @@ def test_a_run_without_the_null_policy_fails(ranked):
 def test_a_run_of_another_world_model_is_refused(ranked):
     with pytest.raises(ValueError, match=r"expected a rank run of world model model .*\['other'\]"):
         run_gate(ranked({"zero": 0, "good": 9}, {"zero": 0, "good": 9}, fingerprint="other"))
+
+
+def test_a_ranking_says_what_the_gate_found_wanting():
+    check = {"task": TASK, "asked": "order is kept", "found": "1 of 2", "passed": False}
+    passed = {**check, "passed": True}
+    [note] = _gate_notes({"checks": [check, passed, {**check, "task": "open_drawer"}]}, [TASK])
+    assert note.startswith("close_drawer: this world model did not pass its gate")
+    assert "order is kept" in note and "1 of 2" in note
+    assert not list(_gate_notes({}, [TASK]))

@@ -106,7 +106,7 @@ def test_the_committed_gate_is_quoted_for_its_own_pair_only(tmp_path, monkeypatc
     gate = {"model": "m", "judge": "j", "open_loop": [{"task": "open_drawer", "n": 7}]}
     (tmp_path / "gate.json").write_text(json.dumps(gate))
     monkeypatch.setattr(open_loop, "GATE", tmp_path / "gate.json")
-    assert open_loop.accuracy_on_imagined("m", "j") == {"open_drawer": gate["open_loop"][0]}
-    assert open_loop.accuracy_on_imagined("m", "another") == {}
+    assert open_loop.committed_gate("m", "j") == gate
+    assert open_loop.committed_gate("m", "another") == {}
     monkeypatch.setattr(open_loop, "GATE", tmp_path / "none.json")
-    assert open_loop.accuracy_on_imagined("m", "j") == {}
+    assert open_loop.committed_gate("m", "j") == {}
