@@ -56,6 +56,7 @@ def rank(
     policies = policies or [make_policy(name, model.robot) for name in cfg.policies]
     judge = judge or load_judge(cfg.judge)
     real = load_trials(cfg.trials)
+    real = real[real["task"].isin(cfg.tasks)]
     _check_comparable(real, cfg.tasks, policies)
     rows = run_rollouts(cfg, model, policies, judge)
     gate = committed_gate(model_fingerprint(model), judge.name)

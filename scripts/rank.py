@@ -12,5 +12,7 @@ def main(cfg: RankConfig) -> None:
 
     comparison = rank(cfg)
     print(headline(comparison))
+    for note in comparison.notes:
+        print(f"  note: {note}")
     for name in ("report.html", "success_rates.png", "scatter.png"):
         print(f"  {cfg.output}/{name}")
