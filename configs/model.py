@@ -1,6 +1,7 @@
 """Settings of the world model: what is stored on a checkpoint's card and rebuilds the network."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,91 @@ class AutoencoderConfig:
 
 
 @dataclass(frozen=True)
+class KLAutoencoderConfig:
+    """Stable Diffusion's autoencoder (`world_models.vid2world.kl_autoencoder`).
+
+    Attributes:
+        channels: Feature channels at full size.
+        channel_multipliers: Per size, finest first; each next size halves height and width.
+        blocks: Residual blocks per size on the way down (one more on the way up).
+        latent_channels: Channels of the latent (C).
+        scale: Factor that brings latents to unit spread.
+    """
+
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    blocks: int = 2
+    latent_channels: int = 4
+    scale: float = 0.18215
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """A CLIP tower (`world_models.vid2world.clip`); the defaults are ViT-H-14's image tower.
+
+    Attributes:
+        width: Channels of a token.
+        layers: Transformer blocks that are used.
+        heads: Attention heads.
+        hidden: Channels inside each block's feed-forward network.
+    """
+
+    width: int = 1280
+    layers: int = 32
+    heads: int = 16
+    hidden: int = 5120
+
+
+@dataclass(frozen=True)
+class ResamplerConfig:
+    """The network that turns an image's CLIP tokens into the tokens that cross-attention reads.
+
+    Attributes:
+        channels: Channels inside.
+        layers: Pairs of attention and feed-forward network.
+        heads: Attention heads.
+        head_channels: Channels per head.
+        tokens: Number of tokens that come out.
+        out_channels: Channels of those.
+    """
+
+    channels: int = 1024
+    layers: int = 4
+    heads: int = 12
+    head_channels: int = 64
+    tokens: int = 256
+    out_channels: int = 1024
+
+
+@dataclass(frozen=True)
+class ContextConfig:
+    """What cross-attention reads: an empty prompt, and the conditioning frame through CLIP.
+
+    Attributes:
+        clip: The image tower.
+        resampler: What makes few tokens of its output.
+        text_tokens: Length of the stored prompt embedding.
+    """
+
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    resampler: ResamplerConfig = field(default_factory=ResamplerConfig)
+    text_tokens: int = 77
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """How a camera frame lies in the picture that the model works on.
+
+    Attributes:
+        resized: Height and width the frame is resized to.
+        canvas: Height and width of the whole picture; black bars fill the rest.
+    """
+
+    resized: tuple[int, int]
+    canvas: tuple[int, int] = (320, 512)
+
+
+@dataclass(frozen=True)
 class UNetConfig:
     """The denoising network (`world_models.vid2world.unet`).
 
@@ -31,6 +117,13 @@ class UNetConfig:
         attention_sizes: Downsampling factors at which transformers follow the residual blocks.
         head_channels: Channels per attention head.
         initial_attention: Whether a temporal transformer follows the first convolution.
+        initial_attention_heads: Its attention heads, of `head_channels` each; 0 shares out the
+            channels that there are.
+        context_channels: Channels of the tokens that cross-attention reads; 0 for no such layers.
+        action_embedding: `linear` for continuous values, `table` for on-off ones, `none`.
+        rate_embedding: Whether the network is told frames per second.
+        causal: Whether temporal layers look back only; the network Vid2World starts from does not.
+        output_conv: `plain`, or `height_causal` as in the released weights: a quirk.
         groups: Groups of every group normalisation.
         dropout: Dropout inside residual blocks and temporal convolutions.
         temporal_norm: `per_frame` keeps each frame's statistics to itself, which makes the network
@@ -43,6 +136,12 @@ class UNetConfig:
     attention_sizes: tuple[int, ...] = (2,)
     head_channels: int = 32
     initial_attention: bool = True
+    initial_attention_heads: int = 0
+    context_channels: int = 0
+    action_embedding: str = "linear"
+    rate_embedding: bool = False
+    causal: bool = True
+    output_conv: str = "plain"
     groups: int = 16
     dropout: float = 0.0
     temporal_norm: str = "per_frame"
@@ -76,14 +175,48 @@ class SamplerConfig:
         eta: 0 is deterministic given the first noise; 1 is as stochastic as DDPM.
         guidance_scale: Causal action guidance; 1 switches it off.
         guidance_rescale: Share by which the guided output gets the spread of the unguided one.
-        history_noise_level: Noise level given to the frames that are known already.
+        history_noise_level: Noise level given to the frames that are known already; null for the
+            last but one of the steps' levels, which grows as steps shrink.
+        rescale_history: Whether known frames get the scale their noise level had in training.
+        finish_clean: Whether the last step ends at the clean latent at scale 1, not at level 0.
+        sample_latents: Whether recorded frames are encoded to a random draw, not to the mean.
+        own_context: Whether the branch without the action reads the conditioning frame as the
+            autoencoder gives it back, not as it is.
+        reencode: Whether a window that slides is decoded and encoded again.
+        clip_keep: When a whole clip is drawn, the share of actions that the branch without them
+            keeps at random.
     """
 
     steps: int = 4
     eta: float = 0.0
     guidance_scale: float = 1.0
     guidance_rescale: float = 0.0
-    history_noise_level: int = 10
+    history_noise_level: int | None = 10
+    rescale_history: bool = True
+    finish_clean: bool = True
+    sample_latents: bool = False
+    own_context: bool = False
+    reencode: bool = False
+    clip_keep: float = 0.0
+
+
+_RELEASED = SamplerConfig(
+    steps=50, eta=1.0, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39
+)
+PRESETS: Mapping[str, SamplerConfig] = {
+    "clean": _RELEASED,
+    "reference": replace(
+        _RELEASED,
+        history_noise_level=None,
+        rescale_history=False,
+        finish_clean=False,
+        sample_latents=True,
+        own_context=True,
+        reencode=True,
+        clip_keep=0.8,
+    ),
+}
+"""For the released weights: `reference` does what the official code does, quirks included."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +226,19 @@ class WorldModelConfig:
     Attributes:
         robot: Name of the `RobotSpec` whose actions it understands.
         window: Most frames it looks at, the new one included.
+        context_frames: Recorded frames it is made to begin with.
+        raw_fields: Action fields it is told in the robot's own units; the others are brought from
+            the robot's bounds to [-1, 1].
+        first_action: What the first frame of a window is told in place of the action before it:
+            `hidden` shows the action where it is known, `zeros` never does, as in the released
+            training code.
+        condition_frame: Which frame conditions the window: the `start` of the rollout, or the
+            `oldest` frame of the window.
+        rate: Frames per second the network is told, if it is told a rate.
         autoencoder: See `AutoencoderConfig`.
+        kl_autoencoder: Takes the place of `autoencoder`.
+        context: See `ContextConfig`.
+        geometry: See `GeometryConfig`; null for frames that go in as they are.
         unet: See `UNetConfig`.
         diffusion: See `DiffusionConfig`.
         sampler: See `SamplerConfig`.
@@ -101,7 +246,15 @@ class WorldModelConfig:
 
     robot: str = "standin_sawyer"
     window: int = 10
+    context_frames: int = 1
+    raw_fields: tuple[str, ...] = ()
+    first_action: str = "hidden"
+    condition_frame: str = "start"
+    rate: int = 3
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    kl_autoencoder: KLAutoencoderConfig | None = None
+    context: ContextConfig | None = None
+    geometry: GeometryConfig | None = None
     unet: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)

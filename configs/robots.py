@@ -1,11 +1,17 @@
 """What a robot's action means: order, units, bounds and control rate, one `RobotSpec` per robot."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from configs.lookup import lookup
+
+Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
+"""What a field may be set to: its numbers, one number for all of them, or the label of one."""
 
 PI = float(np.pi)
 ROUNDING = 1e-6
@@ -22,6 +28,8 @@ class ActionField:
         unit: Physical unit of one value, per control step.
         low: Smallest value the robot executes.
         high: Largest value the robot executes; equal to `low` for a field this robot cannot move.
+        labels: A name for each value; empty for values that are only numbered.
+        idle: Which value is 1 while the field does nothing; None where they are all 0.
     """
 
     name: str
@@ -29,6 +37,30 @@ class ActionField:
     unit: str
     low: float
     high: float
+    labels: tuple[str, ...] = ()
+    idle: int | None = None
+
+    @cached_property
+    def resting(self) -> NDArray[np.float32]:
+        """The values (size,) that do nothing."""
+        return self._one(self.idle) if self.idle is not None else np.zeros(self.size, np.float32)
+
+    def to_values(self, value: Value) -> NDArray[np.float32]:
+        """Return the values (size,) that `value` stands for; a label stands for a 1 at its place.
+
+        Raises:
+            ValueError: Not one of the labels, or another number of values than `size`.
+        """
+        if isinstance(value, str):
+            places = {label: i for i, label in enumerate(self.labels)}
+            return self._one(lookup(places, value, self.name))
+        given = np.asarray(value, np.float32)
+        if given.shape not in ((), (1,), (self.size,)):
+            raise ValueError(f"expected {self.size} values of {self.name}, found {given.shape}")
+        return np.broadcast_to(given, self.size)
+
+    def _one(self, place: int) -> NDArray[np.float32]:
+        return np.eye(self.size, dtype=np.float32)[place]
 
 
 @dataclass(frozen=True)
@@ -40,17 +72,19 @@ class RobotSpec:
         fields: The action's fields, in the order in which they are concatenated.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
+        moves_by_field: What `make_action` is told for each of `moves`.
     """
 
     name: str
     fields: tuple[ActionField, ...]
     control_hz: float
     frame_size: tuple[int, int]
+    moves_by_field: Mapping[str, Mapping[str, Value]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def action_size(self) -> int:
         """Number of values in one action (A)."""
-        return sum(field.size for field in self.fields)
+        return sum(f.size for f in self.fields)
 
     @cached_property
     def low(self) -> NDArray[np.float32]:
@@ -64,33 +98,35 @@ class RobotSpec:
 
     @cached_property
     def value_names(self) -> tuple[str, ...]:
-        """One label per action value, such as `world_vector[0]`."""
-        return tuple(f"{f.name}[{i}]" for f in self.fields for i in range(f.size))
+        """One name per action value, such as `world_vector[0]` or `keys[w]`."""
+        return tuple(f"{f.name}[{i}]" for f in self.fields for i in f.labels or range(f.size))
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
         """Where each field lies in the action."""
-        ends = np.cumsum([field.size for field in self.fields])
+        ends = np.cumsum([f.size for f in self.fields])
         return {
             f.name: slice(int(e) - f.size, int(e)) for f, e in zip(self.fields, ends, strict=True)
         }
 
-    def make_action(self, **values: NDArray[np.float32] | float) -> NDArray[np.float32]:
-        """Return an action (A,) that does nothing except in the named fields.
+    @cached_property
+    def moves(self) -> Mapping[str, NDArray[np.float32]]:
+        """A few telling actions (A,) by label; each differs from rest in one field."""
+        return {label: self.make_action(**told) for label, told in self.moves_by_field.items()}
 
-        A robot that can end an episode gets "continue" unless `terminate_episode` is named.
+    def make_action(self, **values: Value) -> NDArray[np.float32]:
+        """Return an action (A,) that does nothing except in the named fields.
 
         Raises:
             KeyError: A name that is not a field of this robot.
+            ValueError: Values that the field cannot take; see `ActionField.to_values`.
         """
-        action = np.zeros(self.action_size, np.float32)
-        if "terminate_episode" in self.slices:
-            action[self.slices["terminate_episode"]] = CONTINUE
-        for name, value in values.items():
+        for name in values:
             if name not in self.slices:
                 raise KeyError(f"expected one of {list(self.slices)}, found action field {name!r}")
-            action[self.slices[name]] = value
-        return action
+        return np.concatenate(
+            [f.to_values(values[f.name]) if f.name in values else f.resting for f in self.fields]
+        )
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.
@@ -124,8 +160,17 @@ class RobotSpec:
         return np.argmax(actions[:, self.slices["terminate_episode"]], axis=1) == 0
 
 
-CONTINUE = np.array([0, 1, 0], np.float32)
 TERMINATE = np.array([1, 0, 0], np.float32)
+
+
+def _steps(name: str, size: float) -> Mapping[str, Mapping[str, Value]]:
+    """Moves by `size` along both directions of each axis of a field."""
+    return {
+        f"{sign}{axis}": {name: tuple(step if axis == a else 0.0 for a in "XYZ")}
+        for axis in "XYZ"
+        for sign, step in (("+", size), ("-", -size))
+    }
+
 
 GOOGLE_ROBOT = RobotSpec(
     name="google_robot",
@@ -134,11 +179,12 @@ GOOGLE_ROBOT = RobotSpec(
         ActionField("base_displacement_vertical_rotation", 1, "rad", -PI, PI),
         ActionField("gripper_closedness_action", 1, "change of closedness", -1, 1),
         ActionField("rotation_delta", 3, "rad", -PI / 2, PI / 2),
-        ActionField("terminate_episode", 3, "one-hot: end, arm, base", 0, 1),
+        ActionField("terminate_episode", 3, "one-hot: end, arm, base", 0, 1, idle=1),
         ActionField("world_vector", 3, "m", -1, 1),
     ),
     control_hz=3,
     frame_size=(256, 320),
+    moves_by_field=_steps("world_vector", 0.1),
 )
 """The RT-1 robot: the 13 values of fractal20220817_data in alphabetical order of their names."""
 
@@ -165,7 +211,69 @@ STANDIN_SAWYER = RobotSpec(
     ),
     control_hz=3,
     frame_size=(64, 64),
+    moves_by_field=_steps("world_vector", 0.05),
 )
 """The stand-in: Meta-World's simulated Sawyer arm behind the same 13 names. No base, no wrist."""
 
-ROBOTS: Mapping[str, RobotSpec] = {spec.name: spec for spec in (GOOGLE_ROBOT, STANDIN_SAWYER)}
+KEYS = ("w", "a", "s", "d", "space", "ctrl", "shift", "1", "2", "3", "r")
+MOUSE_X = "-1000 -500 -300 -200 -100 -60 -30 -20 -10 -4 -2 0 2 4 10 20 30 60 100 200 300 500 1000"
+MOUSE_Y = "-200 -100 -50 -20 -10 -4 -2 0 2 4 10 20 50 100 200"
+
+
+def _mouse(name: str, speeds: str) -> ActionField:
+    labels = tuple(speeds.split())
+    unit = "one-hot: pixels, negative is left or up"
+    return ActionField(name, len(labels), unit, 0, 1, labels, labels.index("0"))
+
+
+CSGO_PLAYER = RobotSpec(
+    name="csgo_player",
+    fields=(
+        ActionField("keys", len(KEYS), "held or not", 0, 1, KEYS),
+        ActionField("left_click", 1, "held or not", 0, 1),
+        ActionField("right_click", 1, "held or not", 0, 1),
+        _mouse("mouse_x", MOUSE_X),
+        _mouse("mouse_y", MOUSE_Y),
+    ),
+    control_hz=16,
+    frame_size=(150, 280),
+    moves_by_field={
+        **{key.upper(): {"keys": key} for key in "wasd"},
+        "mouse left": {"mouse_x": "-60"},
+        "mouse right": {"mouse_x": "60"},
+        "mouse up": {"mouse_y": "-20"},
+        "mouse down": {"mouse_y": "20"},
+    },
+)
+"""A player of Counter-Strike: Global Offensive: 51 on-off values.
+
+Source: Diffusion for World Modeling (DIAMOND), arXiv 2405.12399, and its data set.
+"""
+
+RECON_JACKAL = RobotSpec(
+    name="recon_jackal",
+    fields=(
+        ActionField("displacement_x", 1, "m, forward", -0.625, 1.25),
+        ActionField("displacement_y", 1, "m, to the left", -1, 1),
+        ActionField("yaw_change", 1, "rad, to the left", -PI, PI),
+    ),
+    control_hz=4,
+    frame_size=(480, 640),
+    moves_by_field={
+        "forward": {"displacement_x": 0.25},
+        "backward": {"displacement_x": -0.25},
+        "left": {"displacement_y": 0.25},
+        "right": {"displacement_y": -0.25},
+        "turn left": {"yaw_change": 0.2},
+        "turn right": {"yaw_change": -0.2},
+    },
+)
+"""The Jackal of the RECON data set, a wheeled robot outdoors; axes are its own before the step.
+
+The displacements' bounds are those by which the released model's actions are normalised: -2.5 to 5
+and -4 to 4 units of 0.25 m.
+"""
+
+ROBOTS: Mapping[str, RobotSpec] = {
+    spec.name: spec for spec in (GOOGLE_ROBOT, STANDIN_SAWYER, CSGO_PLAYER, RECON_JACKAL)
+}

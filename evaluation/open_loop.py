@@ -132,15 +132,19 @@ def committed_gate(model: str, judge: str) -> Mapping[str, Any]:
 
 
 def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:
-    seeds = tuple(episode.seed for episode in episodes)
+    first = np.stack([episode.frames[:1] for episode in episodes])
     actions = np.stack([episode.actions for episode in episodes])
-    state = model.start(np.stack([episode.frames[0] for episode in episodes]))
+    seeds = tuple(episode.seed for episode in episodes)
+    state = model.start(first, actions[:, :0], _noise(seeds, 0))
     frames = [to_uint8(state.frame)]
     for t in range(actions.shape[1]):
-        noise = FrameNoise(seeds, (0,) * len(seeds), (t + 1,) * len(seeds))
-        state = model.step(state, actions[:, t], noise)
+        state = model.step(state, actions[:, t], _noise(seeds, t + 1))
         frames.append(to_uint8(state.frame))
     return np.stack(frames, axis=1)
+
+
+def _noise(seeds: tuple[int, ...], frame: int) -> FrameNoise:
+    return FrameNoise(seeds, (0,) * len(seeds), (frame,) * len(seeds))
 
 
 def _agrees(verdicts: Verdicts, truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

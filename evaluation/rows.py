@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,12 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from evaluation.run_folder import open_run_folder
 from evaluation.video import read_video, write_video
 
 log = logging.getLogger(__name__)
 
 ROWS = "rollouts.jsonl"
-IDENTITY = "run.json"
 Key: TypeAlias = tuple[str, str, int, int]
 
 
@@ -79,9 +78,7 @@ class RunFolder:
             OSError: The folder cannot be written.
             ValueError: The folder holds the rows of a run with another identity.
         """
-        self.path = path
-        _check_writable(path)
-        self._check_identity(json.loads(json.dumps(identity)))
+        self.path = open_run_folder(path, identity)
         cut_torn_line(path / ROWS)
         self.done = {row.key for row in read_rows(path / ROWS) if self._has_video(row)}
 
@@ -117,22 +114,6 @@ class RunFolder:
                 *(row.key, row.steps + 1, row.video, found),
             )
         return found == row.steps + 1
-
-    def _check_identity(self, identity: dict[str, Any]) -> None:
-        file = self.path / IDENTITY
-        if not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(json.dumps(identity, indent=2) + "\n")
-            partial.replace(file)
-            return
-        earlier = json.loads(file.read_text())
-        for name in sorted(earlier.keys() | identity.keys()):
-            if earlier.get(name) != identity.get(name):
-                raise ValueError(
-                    f"{self.path} holds another run: expected {name} {earlier.get(name)!r}, "
-                    f"found {identity.get(name)!r}; choose another folder with output=..., or "
-                    "delete this one"
-                )
 
 
 def video_name(policy: str, task: str, start: int, seed: int) -> str:
@@ -197,15 +178,3 @@ def cut_torn_line(path: Path) -> None:
     if whole < len(content):
         log.warning("%s ends in a torn line; what it stood for will be done again", path)
         os.truncate(path, whole)
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise type(error)(
-            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
-            "choose another one with output=..."
-        ) from error

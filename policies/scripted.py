@@ -54,7 +54,13 @@ def zero_policy(robot: RobotSpec) -> ScriptedPolicy:
 
 
 def random_policy(robot: RobotSpec) -> ScriptedPolicy:
-    """Move hand and gripper uniformly within the robot's bounds; never end the episode."""
+    """Move hand and gripper uniformly within the robot's bounds; never end the episode.
+
+    Raises:
+        ValueError: A robot without hand or gripper.
+    """
+    if not set(RANDOM_FIELDS) <= set(robot.slices):
+        raise ValueError(f"expected a robot with {RANDOM_FIELDS}, found {robot.name!r}")
 
     def choose(seed: int, step: int) -> Action:
         rng = np.random.default_rng([RANDOM_KEY, seed, step])

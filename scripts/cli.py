@@ -24,6 +24,11 @@ COMMANDS: Mapping[str, str] = {
     "trials": "scripts.trials",
     "rank": "scripts.rank",
     "gate": "scripts.gate",
+    "rollout": "scripts.rollout",
+    "action-control": "scripts.action_control",
+    "convert": "scripts.convert",
+    "random-checkpoint": "scripts.random_checkpoint",
+    "parity": "scripts.parity",
 }
 """Where each command lives; a module is imported when its command is chosen, not before."""
 
@@ -32,7 +37,10 @@ FAILED, INTERRUPTED = 2, 130
 
 
 class Command(Protocol):
-    """A module of `scripts`: its docstring's first line is the help text."""
+    """A module of `scripts`: its docstring's first line is the help text.
+
+    A module may also name `ARGUMENTS`: settings that bare words fill, in this order.
+    """
 
     SCHEMA: type[Any]
     main: Callable[[Any], None]
@@ -51,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = load_command(name)
         label = f"v2w {name}"
         if {"-h", "--help"} & set(settings):
-            print(_command_help(name, command.SCHEMA))
+            print(_command_help(name, command))
         else:
             command.main(read_settings(command, settings))
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -77,15 +85,28 @@ def read_settings(command: Command, words: Sequence[str]) -> Any:
     """Turn the words after the command's name into its config; files first, then overrides.
 
     Raises:
-        ValueError: A word that is neither a YAML file nor key=value, or a setting that is wrong.
+        ValueError: A bare word too many, or a setting that is wrong.
         FileNotFoundError: A file that does not exist.
     """
     files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
-    return load_config(command.SCHEMA, files, [word for word in words if word not in files])
+    bare = [word for word in words if "=" not in word and word not in files]
+    names = arguments(command)
+    if len(bare) > len(names):
+        asked = "".join(f"{name.upper()}, " for name in names)
+        raise ValueError(f"expected {asked}a .yaml file or key=value, found {bare[len(names)]!r}")
+    filled = [f"{name}={word}" for name, word in zip(names, bare, strict=False)]
+    return load_config(
+        command.SCHEMA, files, filled + [word for word in words if word not in files + bare]
+    )
+
+
+def arguments(command: Command) -> tuple[str, ...]:
+    """Return the settings that bare words fill."""
+    return getattr(command, "ARGUMENTS", ())
 
 
 def _overview() -> str:
-    lines = [f"  {name:<13} {_summary(module)}" for name, module in COMMANDS.items()]
+    lines = [f"  {name:<18} {_summary(module)}" for name, module in COMMANDS.items()]
     more = "v2w <command> --help lists the settings of a command."
     return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more])
 
@@ -99,10 +120,11 @@ def _summary(module: str) -> str:
     return (ast.get_docstring(tree) or "").partition("\n")[0]
 
 
-def _command_help(name: str, schema: type[Any]) -> str:
-    defaults = OmegaConf.to_container(OmegaConf.structured(schema))
-    lines = [f"usage: {USAGE.replace('<command>', name)}", "", _summary(COMMANDS[name]), ""]
-    for key, default, doc in _settings(schema, cast(dict[str, Any], defaults)):
+def _command_help(name: str, command: Command) -> str:
+    defaults = OmegaConf.to_container(OmegaConf.structured(command.SCHEMA))
+    words = " ".join([name, *(argument.upper() for argument in arguments(command))])
+    lines = [f"usage: {USAGE.replace('<command>', words)}", "", _summary(COMMANDS[name]), ""]
+    for key, default, doc in _settings(command.SCHEMA, cast(dict[str, Any], defaults)):
         lines += [f"  {key}={default}", *([f"      {doc}"] if doc else [])]
     return "\n".join(lines)
 

@@ -4,18 +4,15 @@ The scalar and the vector environment are both thin over this module, so a rollo
 either.
 """
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from v2w_gym.starts import BUNDLED_ROBOT, bundled_starts, load_start
-from v2w_gym.tasks import TASKS, Task
+from v2w_gym.starts import Context, draw_start, load_start
+from v2w_gym.tasks import Task, find_task
 from world_models.base import FrameNoise, RolloutState, WorldModel, join_states
 from world_models.frames import to_uint8
 
@@ -30,7 +27,7 @@ class Judge(Protocol):
         """Return whether the task is solved in the last frame of each video: (B,).
 
         Args:
-            frames: (B, T, H, W, 3) uint8, from the start frame to now.
+            frames: (B, T, H, W, 3) uint8, from the first context frame to now.
             task: Name of the task that all B videos attempt.
         """
         ...
@@ -50,13 +47,14 @@ class RolloutKey:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt from its start frame to now. It is never changed, so it can be branched from.
+    """One attempt from its start to now. It is never changed, so it can be branched from.
 
     Attributes:
         task: What is attempted.
         key: Which random numbers the world model uses.
         state: What the world model remembers, B = 1.
-        frames: Every frame so far, (H, W, 3) uint8 each, the start frame first.
+        frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
+        context_frames: How many of them it began with.
         solved: How many of the newest frames, without a gap, the judge calls solved.
         stopped: Whether the policy asked to end the attempt.
     """
@@ -65,13 +63,14 @@ class Attempt:
     key: RolloutKey
     state: RolloutState
     frames: tuple[NDArray[np.uint8], ...]
+    context_frames: int
     solved: int = 0
     stopped: bool = False
 
     @property
     def steps(self) -> int:
-        """Number of actions taken."""
-        return len(self.frames) - 1
+        """Number of actions taken since."""
+        return len(self.frames) - self.context_frames
 
     @property
     def success(self) -> bool:
@@ -117,24 +116,27 @@ class Setting:
     ) -> list[Attempt]:
         """Begin one attempt per key; its options may name another `task`, `start` or `episode`.
 
+        Attempts that begin with equally many frames share one call of the model.
+
         Raises:
             FileNotFoundError: A start that is no file.
-            ValueError: Unknown task or start, or a start of another size than the robot's frames.
+            ValueError: Unknown task or start, or one that is not the robot's.
         """
-        tasks = [lookup(TASKS, chosen.get("task", self.task), "task") for chosen in options]
+        robot = self.model.robot
+        tasks = [find_task(chosen.get("task", self.task), robot.name) for chosen in options]
         keys = [
             replace(key, episode=int(chosen.get("episode", key.episode)))
             for key, chosen in zip(keys, options, strict=True)
         ]
-        frames = [
-            self._start_frame(chosen.get("start", self.start), task.name, key)
+        starts = [
+            (self._source(chosen.get("start", self.start), task, key), task.name)
             for chosen, task, key in zip(options, tasks, keys, strict=True)
         ]
-        state = self.model.start(np.stack(frames))
-        return [
-            Attempt(task, key, state.select([row]), (frame,))
-            for row, (task, key, frame) in enumerate(zip(tasks, keys, frames, strict=True))
-        ]
+        read = {  # a file that several attempts begin with is read once
+            (source, task): load_start(source, task, robot, self.model.context_frames)
+            for source, task in dict.fromkeys(starts)
+        }
+        return self._begun(tasks, keys, [read[start] for start in starts])
 
     def advance(self, attempts: Sequence[Attempt], actions: NDArray[np.float32]) -> list[Attempt]:
         """Take one of `actions` (B, A), checked already, in each of B attempts.
@@ -147,10 +149,9 @@ class Setting:
             state = self.model.step(
                 join_states([attempts[row].state for row in rows]),
                 actions[rows],
-                FrameNoise(
-                    seeds=tuple(attempts[row].key.seed for row in rows),
-                    episodes=tuple(attempts[row].key.episode for row in rows),
-                    frames=tuple(len(attempts[row].frames) for row in rows),
+                _noise(
+                    [attempts[row].key for row in rows],
+                    [len(attempts[row].frames) for row in rows],
                 ),
             )
             for i, (row, frame) in enumerate(zip(rows, to_uint8(state.frame), strict=True)):
@@ -162,52 +163,28 @@ class Setting:
                 )
         return newer if self.judge is None else _judged(self.judge, newer)
 
-    def _start_frame(
-        self, source: int | str | None, task: str, key: RolloutKey
-    ) -> NDArray[np.uint8]:
-        """Load the start; a drawn one depends on the key alone."""
-        robot = self.model.robot.name
-        if not isinstance(source, str) and robot != BUNDLED_ROBOT:
-            raise ValueError(
-                f"expected start to be a picture of robot {robot!r}, found {source!r}; the "
-                f"bundled starts show {BUNDLED_ROBOT!r}"
+    def _source(self, start: int | str | None, task: Task, key: RolloutKey) -> int | str:
+        """Return where the start comes from; a drawn one depends on the key alone."""
+        if start is not None:
+            return start
+        rng = np.random.default_rng([key.seed, key.episode])
+        return draw_start(task.name, self.model.robot, rng)
+
+    def _begun(
+        self, tasks: Sequence[Task], keys: Sequence[RolloutKey], contexts: Sequence[Context]
+    ) -> list[Attempt]:
+        begun: dict[int, Attempt] = {}
+        for rows in _groups([len(context.frames) for context in contexts]):
+            length = len(contexts[rows[0]].frames)
+            state = self.model.start(
+                np.stack([contexts[row].frames for row in rows]),
+                np.stack([contexts[row].actions for row in rows]),
+                _noise([keys[row] for row in rows], [length - 1] * len(rows)),
             )
-        if source is None:
-            draw = np.random.default_rng([key.seed, key.episode])
-            source = int(draw.integers(len(bundled_starts(task))))
-        return load_start(source, task)
-
-
-def make_setting(
-    model: WorldModel | None,
-    checkpoint: str | None,
-    task: str,
-    start: int | str | None,
-    judge: Judge | None,
-) -> Setting:
-    """Check what an environment was given, and load the world model if it has to be loaded.
-
-    Raises:
-        FileNotFoundError: A checkpoint or start that is no file.
-        ValueError: Both a model and a checkpoint, or an unknown task or start.
-    """
-    lookup(TASKS, task, "task")
-    if start is not None:
-        load_start(start, task)
-    if model is not None and checkpoint is not None:
-        raise ValueError(
-            f"expected a model or a checkpoint, found both (checkpoint={checkpoint!r})"
-        )
-    return Setting(model or load_model(checkpoint), judge, task, start)
-
-
-def load_model(checkpoint: str | None) -> WorldModel:
-    """Return the world model of a checkpoint, or the bundled one; loaded once per process."""
-    from world_models.loading import load_world_model
-
-    if checkpoint is None:
-        _say_bundled()
-    return load_world_model(checkpoint)
+            for i, row in enumerate(rows):
+                frames = tuple(contexts[row].frames)
+                begun[row] = Attempt(tasks[row], keys[row], state.select([i]), frames, length)
+        return [begun[row] for row in range(len(contexts))]
 
 
 def next_key(previous: Attempt | None, seed: int | None, rng: np.random.Generator) -> RolloutKey:
@@ -219,29 +196,24 @@ def next_key(previous: Attempt | None, seed: int | None, rng: np.random.Generato
     return RolloutKey(int(rng.integers(2**32)), 0)
 
 
-def check_render_mode(mode: str | None) -> str | None:
-    """Return `mode` if it is None or "rgb_array".
-
-    Raises:
-        ValueError: Another mode; for "human", make the environment through Gymnasium.
-    """
-    if mode in (None, "rgb_array"):
-        return mode
-    raise ValueError(
-        f"expected render_mode None or 'rgb_array', found {mode!r}; "
-        "gym.make(..., render_mode='human') opens a window around 'rgb_array'"
-    )
-
-
 def _judged(judge: Judge, attempts: list[Attempt]) -> list[Attempt]:
     """Count the solved frames of attempts that have just advanced."""
     judged = list(attempts)
-    for rows in _groups([(attempt.task.name, attempt.steps) for attempt in attempts]):
+    for rows in _groups([(attempt.task.name, len(attempt.frames)) for attempt in attempts]):
         videos = np.stack([np.stack(attempts[row].frames) for row in rows])
         verdicts = judge.success(videos, attempts[rows[0]].task.name)
         for row, verdict in zip(rows, verdicts, strict=True):
             judged[row] = replace(attempts[row], solved=attempts[row].solved + 1 if verdict else 0)
     return judged
+
+
+def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:
+    """Return the noise of one frame of each rollout, `frames` being their indices."""
+    return FrameNoise(
+        seeds=tuple(key.seed for key in keys),
+        episodes=tuple(key.episode for key in keys),
+        frames=tuple(frames),
+    )
 
 
 def _groups(labels: Sequence[Hashable]) -> list[list[int]]:
@@ -250,12 +222,3 @@ def _groups(labels: Sequence[Hashable]) -> list[list[int]]:
     for row, label in enumerate(labels):
         groups.setdefault(label, []).append(row)
     return list(groups.values())
-
-
-@cache
-def _say_bundled() -> None:
-    warnings.warn(
-        "using the small bundled world model of the stand-in robot; "
-        "pass checkpoint= to use another",
-        stacklevel=2,
-    )

@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from configs.data import CollectConfig
-from configs.lookup import lookup
+from configs.robots import STANDIN_SAWYER
 from v2w_gym.behaviours import expert_action, make_behaviour
 from v2w_gym.standin import StandinEnv, make_expert
-from v2w_gym.tasks import TASKS
+from v2w_gym.tasks import find_task
 from world_models.data.episodes import Episode, save_episode
 
 
@@ -25,7 +25,7 @@ def collect(cfg: CollectConfig) -> Path:
         ValueError: Unknown task or behaviour, or shares that do not sum to one.
     """
     for task in cfg.tasks:
-        lookup(TASKS, task, "task")
+        find_task(task, STANDIN_SAWYER.name)
     if abs(sum(cfg.behaviours.values()) - 1) > 1e-6:
         raise ValueError(f"expected behaviour shares that sum to 1, found {cfg.behaviours}")
     output = Path(cfg.output)

@@ -1,12 +1,14 @@
 """One robot imagined by a world model, as a Gymnasium environment."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.attempts import Attempt, Judge, check_render_mode, make_setting, next_key
+from v2w_gym.attempts import Attempt, Judge, next_key
+from v2w_gym.making import ModelChoice, check_render_mode, make_setting
 from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
@@ -22,7 +24,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
     the `seed` and `episode_index` that, with the start and the actions, fix every pixel.
 
     `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only; code that holds a model
-    or a judge calls this class.
+    or a judge calls this class. The ids say which domain: RT1, CSGO or RECON.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
@@ -32,6 +34,10 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         model: WorldModel | None = None,
         *,
         checkpoint: str | None = None,
+        preset: str | None = None,
+        sampler: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
         judge: Judge | None = None,
@@ -41,18 +47,25 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
         Args:
             model: The world model; several environments may share it.
-            checkpoint: Where to load a model from instead; neither means the bundled one.
+            checkpoint: Path or hub id (`owner/name`) of one to load instead; neither means the
+                bundled one.
+            preset: Which sampler it gets, a key of `configs.model.PRESETS`; None for its own.
+            sampler: Fields of `configs.model.SamplerConfig` that differ from that.
+            device: Where it runs, such as "cuda"; None is the CPU.
+            robots: Names of the robots the environment is for; None for any.
             task: Name of the task; see `v2w_gym.tasks`.
-            start: Index of a bundled start or path of a file, see `v2w_gym.starts.load_start`;
-                None draws a bundled start at each reset.
+            start: Index of a bundled start or path of a picture, video or episode, see
+                `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
             judge: Decides success; without one no attempt counts as a success.
             render_mode: None or "rgb_array".
 
         Raises:
             FileNotFoundError: A checkpoint or start that is no file.
-            ValueError: Both a model and a checkpoint, or an unknown task, start or render mode.
+            ValueError: Both a model and how to load one, or an argument that is unknown or of
+                another robot.
         """
-        self.setting = make_setting(model, checkpoint, task, start, judge)
+        choice = ModelChoice(checkpoint, preset, sampler, device, robots)
+        self.setting = make_setting(model, choice, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         robot = self.setting.model.robot
         self.metadata = {**self.metadata, "render_fps": round(robot.control_hz)}
@@ -72,7 +85,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
         Raises:
             FileNotFoundError: A start that is no file.
-            ValueError: Unknown task or start, or a start of another size than the robot's frames.
+            ValueError: Unknown task or start, or one that is not the robot's.
         """
         super().reset(seed=seed)
         key = next_key(self._attempt, seed, self.np_random)

@@ -12,10 +12,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
 from configs.robots import STANDIN_SAWYER
 from v2w_gym.spaces import action_space, frame_space
-from v2w_gym.tasks import TASKS
+from v2w_gym.tasks import find_task
 
 SIMULATOR_STEPS = 5
 """Simulator steps (12.5 ms each) for which one action is held; see `StandinEnv`."""
@@ -68,12 +67,12 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         """Load the simulator.
 
         Raises:
-            ValueError: Unknown task.
+            ValueError: Unknown task, or one of other robots.
             ModuleNotFoundError: The `standin` extra is not installed.
         """
-        self.task = lookup(TASKS, task, "task")
-        self.render_mode = render_mode
         self.robot = STANDIN_SAWYER
+        self.task = find_task(task, self.robot.name)
+        self.render_mode = render_mode
         self.action_space = action_space(self.robot)
         self.observation_space = frame_space(self.robot)
         self._simulator = _make_simulator(METAWORLD_NAMES[task])

@@ -1,7 +1,7 @@
-"""Where a rollout in a world model begins: one camera frame of a robot about to try a task."""
+"""Where a rollout in a world model begins: what a camera saw before the policy takes over."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import hint, lookup
-from v2w_gym.tasks import TASKS
-from world_models.data.episodes import load_episode
+from configs.lookup import lookup
+from configs.robots import RobotSpec
+from v2w_gym.recordings import Recording, read_recording
+from v2w_gym.tasks import TASKS, find_task, tasks_of
+from world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"
 BUNDLED_ROBOT = "standin_sawyer"
@@ -28,6 +30,19 @@ class Start:
     frame: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Context:
+    """What a rollout begins with.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8, oldest first.
+        actions: (T - 1, A) float32, taken between them; NaN where an action is not known.
+    """
+
+    frames: NDArray[np.uint8]
+    actions: NDArray[np.float32]
+
+
 def bundled_starts(task: str) -> list[Start]:
     """Return the starts that come with the package for one task, in a fixed order.
 
@@ -38,27 +53,44 @@ def bundled_starts(task: str) -> list[Start]:
     return [start for start in _bundled() if start.task == task]
 
 
-def load_start(source: int | str, task: str) -> NDArray[np.uint8]:
-    """Return the frame (H, W, 3) that a rollout of `task` begins with.
+def draw_start(task: str, robot: RobotSpec, rng: np.random.Generator) -> int:
+    """Return the index of one of the bundled starts.
+
+    Raises:
+        ValueError: Unknown task, or a robot of which no start is bundled.
+    """
+    return int(rng.integers(len(_starts_of(task, robot, None))))
+
+
+def load_start(source: int | str, task: str, robot: RobotSpec, context_frames: int) -> Context:
+    """Return what a rollout of `task` begins with.
+
+    A recording gives its first frames, as many as it has up to `context_frames`, and the actions
+    between them if it holds any. A single picture is held still for `context_frames` frames.
 
     Args:
-        source: Index into `bundled_starts(task)`, or the path of a picture (.png, .jpg), a frame
-            (.npy) or a recorded episode (.npz), of which the first frame is taken.
+        source: Index into `bundled_starts(task)`, or the path of a file that `read_recording`
+            knows.
         task: Name of the task.
+        robot: Whose camera and actions the rollout is about.
+        context_frames: How many frames the world model is made to begin with.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown task, index out of range, or a file that cannot be read as a frame.
+        ValueError: Unknown task, index out of range, a file that is no recording, or frames or
+            actions that are not the robot's.
     """
+    find_task(task, robot.name)
     if isinstance(source, str):
-        return _read_frame(Path(source))
-    starts = bundled_starts(task)
-    if not 0 <= source < len(starts):
-        raise ValueError(
-            f"expected start to be a file or an index from 0 to {len(starts) - 1} for task "
-            f"{task!r}, found {source}"
-        )
-    return starts[source].frame
+        recording = read_recording(source)
+    else:
+        recording = Recording(_bundled_frame(source, task, robot)[None])
+    context = _beginning(recording, robot, context_frames)
+    try:
+        check_context(context.frames[None], context.actions[None], robot, context_frames + 1)
+    except ValueError as error:
+        raise ValueError(f"start {source!r} does not fit: {error}") from error
+    return context
 
 
 def save_starts(path: Path, starts: Sequence[Start]) -> None:
@@ -91,7 +123,7 @@ def record_starts(path: Path, count: int) -> None:
     from v2w_gym.standin import StandinEnv
 
     starts: list[Start] = []
-    for task in TASKS:
+    for task in tasks_of(BUNDLED_ROBOT):
         env = StandinEnv(task)
         for seed in range(FIRST_SEED, FIRST_SEED + count):
             starts.append(Start(task, seed, env.reset(seed=seed)[0]))
@@ -104,39 +136,31 @@ def _bundled() -> list[Start]:
     return load_starts(BUNDLED)
 
 
-def _read_picture(path: Path) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"), np.uint8).copy()
-
-
-def _read_array(path: Path) -> NDArray[np.uint8]:
-    frame: NDArray[np.uint8] = np.load(path, allow_pickle=False)
-    return frame
-
-
-def _read_first_frame(path: Path) -> NDArray[np.uint8]:
-    return load_episode(path).frames[0]
-
-
-READERS: Mapping[str, Callable[[Path], NDArray[np.uint8]]] = {
-    ".png": _read_picture,
-    ".jpg": _read_picture,
-    ".jpeg": _read_picture,
-    ".npy": _read_array,
-    ".npz": _read_first_frame,
-}
-
-
-def _read_frame(path: Path) -> NDArray[np.uint8]:
-    reader = lookup(READERS, path.suffix.lower(), f"the file type of start {str(path)!r}")
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        raise FileNotFoundError(
-            f"expected a start frame at {path}, found no such file{hint(path.name, beside)}"
+def _starts_of(task: str, robot: RobotSpec, asked: int | None) -> list[Start]:
+    """Return the bundled starts of a task, if they show this robot."""
+    if robot.name != BUNDLED_ROBOT:
+        raise ValueError(
+            f"expected start to be a picture, video or episode of robot {robot.name!r}, found "
+            f"{asked!r}; the bundled starts show {BUNDLED_ROBOT!r}"
         )
-    try:
-        return reader(path)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"expected a start frame at {path}, found {error!r}") from error
+    return bundled_starts(task)
+
+
+def _bundled_frame(index: int, task: str, robot: RobotSpec) -> NDArray[np.uint8]:
+    starts = _starts_of(task, robot, index)
+    if not 0 <= index < len(starts):
+        raise ValueError(
+            f"expected start to be a file or an index from 0 to {len(starts) - 1} for task "
+            f"{task!r}, found {index}"
+        )
+    return starts[index].frame
+
+
+def _beginning(recording: Recording, robot: RobotSpec, count: int) -> Context:
+    if len(recording.frames) == 1:
+        resting = np.tile(robot.make_action(), (count - 1, 1))
+        return Context(np.repeat(recording.frames, count, axis=0), resting)
+    frames, actions = recording.frames[:count], recording.actions
+    if actions is None:
+        actions = np.full((len(frames) - 1, robot.action_size), np.nan, np.float32)
+    return Context(frames, actions[: len(frames) - 1])

@@ -1,7 +1,9 @@
-"""Which tasks exist and how a person would ask a robot for each."""
+"""Which tasks exist, who can attempt them, and how a person would ask for each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from configs.lookup import lookup
 
 
 @dataclass(frozen=True)
@@ -12,17 +14,43 @@ class Task:
         name: Key in `TASKS`.
         instruction: What a language-conditioned policy is told.
         horizon: Control steps after which an attempt counts as failed.
+        robots: Names of the robots that can attempt it.
     """
 
     name: str
     instruction: str
     horizon: int
+    robots: tuple[str, ...]
 
+
+ARMS = ("google_robot", "standin_sawyer")
 
 TASKS: Mapping[str, Task] = {
     task.name: task
     for task in (
-        Task("close_drawer", "close the drawer", 20),
-        Task("open_drawer", "open the drawer", 20),
+        Task("close_drawer", "close the drawer", 20, ARMS),
+        Task("open_drawer", "open the drawer", 20, ARMS),
+        Task("play", "play", 100, ("csgo_player",)),
+        Task("drive", "drive on", 16, ("recon_jackal",)),
     )
 }
+
+
+def tasks_of(robot: str) -> dict[str, Task]:
+    """Return the tasks that a robot can attempt, by name."""
+    return {name: task for name, task in TASKS.items() if robot in task.robots}
+
+
+def find_task(name: str, robot: str) -> Task:
+    """Return the task called `name`, for a robot that can attempt it.
+
+    Raises:
+        ValueError: Unknown task, or a task of other robots.
+    """
+    task = lookup(TASKS, name, "task")
+    if robot not in task.robots:
+        raise ValueError(
+            f"expected task to be one of {sorted(tasks_of(robot))} for robot {robot!r}, found "
+            f"{name!r}, a task of {' and '.join(task.robots)}"
+        )
+    return task

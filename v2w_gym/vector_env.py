@@ -10,7 +10,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from configs.lookup import hint, lookup
-from v2w_gym.attempts import Attempt, Judge, check_render_mode, make_setting, next_key
+from v2w_gym.attempts import Attempt, Judge, next_key
+from v2w_gym.making import ModelChoice, check_render_mode, make_setting
 from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
@@ -41,6 +42,10 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         model: WorldModel | None = None,
         *,
         checkpoint: str | None = None,
+        preset: str | None = None,
+        sampler: Mapping[str, Any] | None = None,
+        device: str | None = None,
+        robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
         judge: Judge | None = None,
@@ -54,6 +59,10 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             max_episode_steps: Steps after which an attempt is truncated; -1 for no limit.
             model: As in `Vid2WorldEnv`, like the arguments up to `render_mode`.
             checkpoint: See there.
+            preset: See there.
+            sampler: See there.
+            device: See there.
+            robots: See there.
             task: See there.
             start: See there.
             judge: See there.
@@ -70,7 +79,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
                 f"num_envs={num_envs}, max_episode_steps={max_episode_steps}"
             )
         self.num_envs = num_envs
-        self.setting = make_setting(model, checkpoint, task, start, judge)
+        choice = ModelChoice(checkpoint, preset, sampler, device, robots)
+        self.setting = make_setting(model, choice, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = (
             lookup(AUTORESET_MODES, autoreset_mode, "autoreset_mode")

@@ -23,14 +23,17 @@ class RolloutState:
 
     Attributes:
         frame: (B, 3, H, W) float32 in [-1, 1], the newest frame.
-        condition: (B, C, h, w) the latent of the first frame, pinned for the whole rollout.
+        condition: (B, C, h, w) the latent of the frame that conditions the window.
+        context: (B, G, M, D) what cross-attention is told of that frame: M tokens for each of G
+            guidance branches, one set where the branches share it; empty for a model without.
         latents: (B, T, C, h, w) oldest first, at most the model's window.
         actions: (B, T, A): `actions[:, t]` was taken before frame t and led to it; NaN where no
-            action led to the frame because the rollout starts there.
+            action is known, such as before the first frame.
     """
 
     frame: Tensor
     condition: Tensor
+    context: Tensor
     latents: Tensor
     actions: Tensor
 
@@ -53,6 +56,12 @@ def join_states(states: list[RolloutState]) -> RolloutState:
     return RolloutState(
         **{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(RolloutState)}
     )
+
+
+def first_unknown(actions: Tensor) -> Tensor:
+    """Put an unknown action before actions (B, T - 1, A), so that each frame has the one before."""
+    unknown = actions.new_full((len(actions), 1, actions.shape[2]), torch.nan)
+    return torch.cat([unknown, actions], dim=1)
 
 
 @dataclass(frozen=True)
@@ -88,19 +97,30 @@ class FrameNoise:
 
 
 class WorldModel(Protocol):
-    """Predicts the next camera frame from the frames and actions so far."""
+    """Predicts the next camera frame from the frames and actions so far.
+
+    Attributes:
+        robot: Whose camera and actions it knows.
+        window: Most frames it looks at, the new one included.
+        context_frames: How many recorded frames it is made to begin with; fewer will do.
+    """
 
     robot: RobotSpec
     window: int
+    context_frames: int
 
-    def start(self, frames: NDArray[np.uint8]) -> RolloutState:
-        """Begin B rollouts from their first frame.
+    def start(
+        self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
+    ) -> RolloutState:
+        """Begin B rollouts from recorded frames.
 
         Args:
-            frames: (B, H, W, 3) uint8, of the robot's frame size.
+            frames: (B, T, H, W, 3) uint8, of the robot's frame size, oldest first, T < window.
+            actions: (B, T - 1, A) taken between them; NaN where an action is not known.
+            noise: Of the newest of the frames.
 
         Raises:
-            ValueError: Frames of another size or type.
+            ValueError: Frames of another size, type or number, or impossible actions.
         """
         ...
 
@@ -111,5 +131,23 @@ class WorldModel(Protocol):
 
         Raises:
             ValueError: Actions of another shape, not finite, or out of the robot's bounds.
+        """
+        ...
+
+    def imagine_clip(
+        self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
+    ) -> NDArray[np.uint8]:
+        """Imagine a whole clip at once from its first frame, not frame by frame.
+
+        Args:
+            frames: (B, H, W, 3) uint8, the first frame of each clip.
+            actions: (B, T - 1, A), T at most the window.
+            noise: Of the last of the T frames.
+
+        Returns:
+            Frames (B, T, H, W, 3), uint8; the first is imagined too.
+
+        Raises:
+            ValueError: Frames or actions of another size, or more of them than the window.
         """
         ...

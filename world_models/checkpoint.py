@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,26 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
         card: JSON values: kind, config, robot, provenance. The file's sha256 is added.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
+        except SafetensorError as error:
+            raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
+        partial.chmod(0o644)  # safetensors keeps its files to their owner
+        card = {**card, "sha256": sha256_of(partial)}
+    with replacing(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(card, indent=2) + "\n")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it takes the place of `path` only if nothing goes wrong."""
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
-    partial.chmod(0o644)  # safetensors keeps its files to their owner
-    card = {**card, "sha256": _sha256(partial)}
-    partial.replace(path)
-    partial.write_text(json.dumps(card, indent=2) + "\n")
-    partial.replace(path.with_suffix(".json"))
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -44,7 +58,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"found no {needed.name}"
             )
     card = json.loads(path.with_suffix(".json").read_text())
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != card["sha256"]:
         raise ValueError(
             f"expected {path} with sha256 {card['sha256']} as its card says, found {found}; "
@@ -66,7 +80,8 @@ def check_kind(path: Path, card: Mapping[str, Any], kind: str) -> None:
         raise ValueError(f"expected a {kind} checkpoint at {path}, found {card.get('kind')!r}")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

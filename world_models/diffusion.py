@@ -7,6 +7,7 @@ Source: Salimans & Ho 2022 (v); Lin et al. 2024 (zero terminal SNR); Vid2World s
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.model import DiffusionConfig
@@ -25,9 +26,7 @@ class NoiseSchedule:
 
         Source: Lin et al. 2024, algorithm 1, on DynamiCrafter's betas.
         """
-        roots = np.linspace(cfg.beta_start**0.5, cfg.beta_end**0.5, cfg.noise_levels)
-        signal = np.sqrt(np.cumprod(1 - roots**2))
-        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+        signal = _signal(cfg, zero_terminal_snr=True)
         falling = np.linspace(1.0, cfg.rescale_final, cfg.rescale_levels)
         scale = np.full(cfg.noise_levels, cfg.rescale_final)
         scale[: cfg.rescale_levels] = falling[: cfg.noise_levels]
@@ -66,3 +65,44 @@ class NoiseSchedule:
         """Amplitudes of signal and noise, (B, T, 1, 1, 1)."""
         power = self.alphas_cumprod.to(levels.device)[levels][..., None, None, None]
         return power.sqrt(), (1 - power).sqrt()
+
+
+def released_buffers(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> dict[str, Tensor]:
+    """Return the schedule's tables as released checkpoints store them; nothing of ours reads them.
+
+    A base checkpoint holds them as they were before the rescale to zero terminal signal-to-noise
+    ratio.
+    """
+    power = _signal(cfg, zero_terminal_snr=zero_terminal_snr) ** 2
+    before = np.append(1.0, power[:-1])
+    betas = 1 - power / before
+    variance = betas * (1 - before) / (1 - power)
+    inverse = np.zeros_like(power) if zero_terminal_snr else 1 / power
+    tables = {
+        "betas": betas,
+        "alphas_cumprod": power,
+        "alphas_cumprod_prev": before,
+        "sqrt_alphas_cumprod": np.sqrt(power),
+        "sqrt_one_minus_alphas_cumprod": np.sqrt(1 - power),
+        "log_one_minus_alphas_cumprod": np.log(1 - power),
+        "sqrt_recip_alphas_cumprod": np.sqrt(inverse),
+        "sqrt_recipm1_alphas_cumprod": np.sqrt(np.maximum(inverse - 1, 0)),
+        "posterior_variance": variance,
+        "posterior_log_variance_clipped": np.log(np.maximum(variance, 1e-20)),
+        "posterior_mean_coef1": betas * np.sqrt(before) / (1 - power),
+        "posterior_mean_coef2": (1 - before) * np.sqrt(1 - betas) / (1 - power),
+        "scale_arr": np.append(
+            np.linspace(1.0, cfg.rescale_final, cfg.rescale_levels),
+            np.full(cfg.noise_levels, cfg.rescale_final),
+        ),
+    }
+    return {name: torch.from_numpy(values).float() for name, values in tables.items()}
+
+
+def _signal(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> NDArray[np.float64]:
+    """Return the amplitude of the signal at each level (K,)."""
+    roots = np.linspace(cfg.beta_start**0.5, cfg.beta_end**0.5, cfg.noise_levels)
+    signal = np.sqrt(np.cumprod(1 - roots**2))
+    if zero_terminal_snr:
+        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    return signal

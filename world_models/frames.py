@@ -1,11 +1,15 @@
-"""Pixels to tensors and back: the only place that knows pixel ranges."""
+"""Pixels to tensors and back, and between a camera's size and the model's: the only such place."""
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from configs.model import GeometryConfig
 from configs.robots import RobotSpec
+
+BLACK = -1.0
 
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
@@ -19,8 +23,36 @@ def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
     return pixels.movedim(-3, -1).contiguous().cpu().numpy()
 
 
+def to_canvas(frames: Tensor, geometry: GeometryConfig) -> Tensor:
+    """Resize camera frames (N, 3, H, W) and put black bars around them, to the canvas's size.
+
+    An odd bar is one pixel wider below and on the right.
+    Source: the released data sets' Resize and CenterCrop, which pads what is too small.
+    """
+    resized = F.interpolate(frames, geometry.resized, mode="bilinear", antialias=True)
+    return F.pad(resized, _bars(geometry), value=BLACK)
+
+
+def from_canvas(frames: Tensor, geometry: GeometryConfig, size: tuple[int, int]) -> Tensor:
+    """Cut the bars off frames (N, 3, H, W) and resize what is left to the camera's `size`."""
+    left, _, top, _ = _bars(geometry)
+    height, width = geometry.resized
+    inside = frames[..., top : top + height, left : left + width]
+    return F.interpolate(inside, size, mode="bilinear", antialias=True)
+
+
+def fit(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Cut frames (N, H, W, 3) to the shape of `size` around their centre, then resize them."""
+    height, width = frames.shape[1:3]
+    scale = min(height / size[0], width / size[1])
+    kept = round(scale * size[0]), round(scale * size[1])
+    top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
+    inside = to_tensor(frames[:, top : top + kept[0], left : left + kept[1]])
+    return to_uint8(F.interpolate(inside, size, mode="bilinear", antialias=True))
+
+
 def check_frames(frames: NDArray[np.uint8], robot: RobotSpec) -> NDArray[np.uint8]:
-    """Return `frames` if they are (B, H, W, 3) uint8 of the robot's frame size.
+    """Return `frames` if they are (N, H, W, 3) uint8 of the robot's frame size.
 
     Raises:
         ValueError: Another type or shape.
@@ -28,7 +60,63 @@ def check_frames(frames: NDArray[np.uint8], robot: RobotSpec) -> NDArray[np.uint
     expected = (*robot.frame_size, 3)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected:
         raise ValueError(
-            f"expected uint8 frames of shape (B, {', '.join(map(str, expected))}) for robot "
+            f"expected uint8 frames of shape (N, {', '.join(map(str, expected))}) for robot "
             f"{robot.name!r}, found {frames.dtype} {frames.shape}; crop and resize them first"
         )
     return frames
+
+
+def check_context(
+    frames: NDArray[np.uint8], actions: NDArray[np.float32], robot: RobotSpec, window: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return what a rollout begins with: frames (B, T, H, W, 3) and actions (B, T - 1, A).
+
+    Raises:
+        ValueError: Another type or shape, frames that leave no room in the window, or an action
+            that is known (not NaN throughout) and impossible.
+    """
+    if frames.ndim != 5 or not 0 < frames.shape[1] < window:
+        raise ValueError(
+            f"expected 1 to {window - 1} frames (B, T, H, W, 3) to begin with, found shape "
+            f"{frames.shape}"
+        )
+    check_frames(frames.reshape(-1, *frames.shape[2:]), robot)
+    return frames, _check_sequence(actions, (len(frames), frames.shape[1] - 1), robot)
+
+
+def check_clip(
+    frames: NDArray[np.uint8], actions: NDArray[np.float32], robot: RobotSpec, window: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return what a whole clip is imagined from: frames (B, H, W, 3) and actions (B, T - 1, A).
+
+    Raises:
+        ValueError: Another type or shape, or a clip longer than the window.
+    """
+    check_frames(frames, robot)
+    if actions.ndim != 3 or not 0 < actions.shape[1] < window:
+        raise ValueError(
+            f"expected 1 to {window - 1} actions (B, T - 1, A), one for each frame of a clip but "
+            f"the first, found shape {actions.shape}"
+        )
+    return frames, _check_sequence(actions, (len(frames), actions.shape[1]), robot)
+
+
+def _check_sequence(
+    actions: NDArray[np.float32], expected: tuple[int, int], robot: RobotSpec
+) -> NDArray[np.float32]:
+    shape = (*expected, robot.action_size)
+    if actions.shape != shape:
+        raise ValueError(
+            f"expected actions of shape {shape} for robot {robot.name!r}, found {actions.shape}"
+        )
+    known = ~np.isnan(actions).all(axis=2)
+    checked = actions.astype(np.float32)
+    checked[known] = robot.check_actions(checked[known])
+    return checked
+
+
+def _bars(geometry: GeometryConfig) -> tuple[int, int, int, int]:
+    """Widths of the bars at the left, right, top and bottom."""
+    height = geometry.canvas[0] - geometry.resized[0]
+    width = geometry.canvas[1] - geometry.resized[1]
+    return width // 2, width - width // 2, height // 2, height - height // 2

@@ -1,27 +1,142 @@
-"""Find a world model by path, once per process."""
+"""Find a world model by path or hub id, once per process."""
 
 import functools
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from configs.loader import from_mapping
+from configs.lookup import hint, lookup
+from configs.model import PRESETS, SamplerConfig
 from world_models.base import WorldModel
-from world_models.vid2world.model import load_vid2world
+from world_models.vid2world.model import Vid2World, load_vid2world
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
 """A small world model of the stand-in robot, trained by this project."""
+HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
+"""`owner/name`, or `owner/name@revision`."""
+ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth")
 
 
-def load_world_model(checkpoint: str | None = None) -> WorldModel:
-    """Return the model at `checkpoint` (a `.safetensors` file with its card), or the bundled one.
+def load_world_model(
+    checkpoint: str | None = None,
+    *,
+    preset: str | None = None,
+    sampler: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> WorldModel:
+    """Return a world model, ready for inference.
 
-    The same file is loaded once per process and shared.
+    The same weights are loaded once per process and device, and shared.
+
+    Args:
+        checkpoint: A file of ours (`.safetensors` with its card) or in the released format
+            (`.ckpt`, `.safetensors`), a folder with one of them, or a hub id `owner/name` or
+            `owner/name@revision`; None is the bundled model.
+        preset: Key of `configs.model.PRESETS`, for the sampler; None for the card's own.
+        sampler: Fields of `SamplerConfig` that differ from that.
+        device: Where it runs, such as `cuda`.
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: Not a whole world model checkpoint.
+        ValueError: Not a whole world model checkpoint, an unknown preset or sampler setting, or a
+            device that is not there.
+        OSError: The hub cannot be reached.
     """
-    return _load(Path(checkpoint).resolve() if checkpoint is not None else BUNDLED)
+    path = BUNDLED if checkpoint is None else find_checkpoint(checkpoint)
+    model = _load(path, _usable(device))
+    chosen = model.cfg.sampler if preset is None else lookup(PRESETS, preset, "preset")
+    chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
+    return model.with_sampler(chosen)
+
+
+def find_checkpoint(checkpoint: str) -> Path:
+    """Return the file that a path, a folder or a hub id means; a hub id is downloaded.
+
+    Raises:
+        FileNotFoundError: Nothing there.
+        ValueError: A folder with several checkpoints.
+        OSError: The hub cannot be reached.
+    """
+    path, hub = Path(checkpoint), HUB_ID.fullmatch(checkpoint)
+    if path.is_file():
+        return path.resolve()
+    if path.is_dir():
+        return _only_checkpoint(path)
+    if hub is not None and path.suffix not in ENDINGS:
+        return _only_checkpoint(_download(hub["name"], hub["revision"]))
+    beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+    raise FileNotFoundError(
+        f"expected a checkpoint at {path}, found no such file{hint(path.name, beside)}; a hub id "
+        "looks like owner/name or owner/name@revision"
+    )
+
+
+def _usable(device: str) -> str:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return device
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [f"*{ending}" for ending in (*ENDINGS, ".json")]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"expected {name!r} (revision {revision or 'main'}) on the hub or in its cache, found "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _only_checkpoint(folder: Path) -> Path:
+    found = sorted(p for p in folder.rglob("*") if p.suffix in ENDINGS)
+    ours = [path for path in found if path.with_suffix(".json").is_file()]
+    choices = ours or found
+    if len(choices) == 1:
+        return choices[0]
+    if not choices:
+        raise FileNotFoundError(f"expected a checkpoint {ENDINGS} in {folder}, found none")
+    raise ValueError(
+        f"expected one checkpoint in {folder}, found {[p.name for p in choices]}; name the file"
+    )
 
 
 @functools.lru_cache(maxsize=2)
-def _load(path: Path) -> WorldModel:
-    return load_vid2world(path)
+def _load(path: Path, device: str) -> Vid2World:
+    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+        return load_vid2world(path).to(device)
+    return load_published(path).to(device)
+
+
+def load_published(path: Path) -> Vid2World:
+    """Return the model of a file in the released format, which carries no card.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a whole causal checkpoint.
+    """
+    from world_models.vid2world.released import load_released, read_released
+
+    released = read_released(path)
+    if not released.causal:
+        raise ValueError(
+            f"expected a causal checkpoint, found the base that Vid2World starts from at {path}; "
+            f"make it causal: v2w convert {path} OUT.safetensors robot=google_robot "
+            "transfer=extrapolative"
+        )
+    model = load_released(released)
+    model.card = model.make_card({"source": path.name, "source_bytes": path.stat().st_size})
+    return model

@@ -16,6 +16,7 @@ from world_models.autoencoder_training import encode_all, train_autoencoder
 from world_models.data.clips import Clips, EpisodeSet, load_episode_set, sample_clips
 from world_models.diffusion import NoiseSchedule
 from world_models.optimiser import Optimiser
+from world_models.vid2world.autoencoder import Autoencoder
 from world_models.vid2world.model import Vid2World
 
 CHECKPOINT = "world_model.safetensors"
@@ -38,12 +39,14 @@ def train(cfg: TrainConfig) -> Path:
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
     torch.manual_seed(cfg.seed)
     model = Vid2World(cfg.model)
+    if not isinstance(model.autoencoder, Autoencoder):
+        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
     train_autoencoder(
         model.autoencoder, data, cfg.autoencoder, cfg.seed, output / "autoencoder.state"
     )
     latents = encode_all(model.autoencoder, data)
     train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, output / "denoiser.state")
-    model.save(
+    model.half().save(
         output / CHECKPOINT, {"training_episodes": len(data.starts), "settings": asdict(cfg)}
     )
     return output / CHECKPOINT
@@ -82,9 +85,10 @@ def diffusion_forcing_loss(
     scaled = model.schedule.rescaled(clips.latents, levels)
     noisy = model.schedule.add_noise(scaled, noise, levels)
     with torch.autocast("cpu", torch.bfloat16):
-        predicted = model.velocity(noisy, clips.condition, levels, clips.actions, action_mask)
+        told = model.told(clips.condition, clips.actions, action_mask)
+        predicted = model.velocity(noisy, levels, told)
     target = model.schedule.velocity(scaled, noise, levels)
-    error = (predicted.float() - target).square().mean((2, 3, 4))  # (B, T)
+    error = (predicted - target).square().mean((2, 3, 4))  # (B, T)
     return (error * loss_weight(model.schedule, levels, cfg.largest_weight)).mean()
 
 

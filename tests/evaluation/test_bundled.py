@@ -15,10 +15,11 @@ from evaluation.success import load_judge
 from evaluation.trials import load_trials
 from policies.loading import make_policy
 from v2w_gym.starts import bundled_starts
-from v2w_gym.tasks import TASKS
+from v2w_gym.tasks import tasks_of
 from world_models.loading import load_world_model
 
 ROOT = Path(__file__).parents[2]
+TASKS = tasks_of(STANDIN_SAWYER.name)
 
 
 @pytest.fixture

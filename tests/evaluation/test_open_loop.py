@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,6 @@ from configs.robots import STANDIN_SAWYER
 from evaluation import open_loop
 from evaluation.open_loop import imagine, measure_open_loop
 from evaluation.success import judge_openings
-from world_models.base import RolloutState
 from world_models.copy_last import CopyLast
 from world_models.data.episodes import Episode
 
@@ -31,7 +31,7 @@ class PerfectWorld(CopyLast):
     def step(self, state, actions, noise):
         after = super().step(state, actions, noise)
         frame = state.frame + to_change(actions)
-        return RolloutState(frame, after.condition, after.latents, after.actions)
+        return replace(after, frame=frame)
 
 
 def to_change(actions):

@@ -111,6 +111,27 @@ def test_what_a_user_can_cause_ends_in_one_line_and_status_2(
     assert capsys.readouterr().err == "v2w fake: expected this, found that\n"
 
 
+def test_bare_words_fill_the_arguments_of_a_command(fake: ModuleType) -> None:
+    fake.ARGUMENTS = ("output", "limit")
+    assert cli.main(["fake", "there", "inner.rate=2", "4"]) == 0
+    assert fake.calls == [Settings("there", Inner(2.0), limit=4)]
+
+
+def test_a_bare_word_too_many_is_refused(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.ARGUMENTS = ("output",)
+    assert cli.main(["fake", "there", "more"]) == 2
+    expected = "v2w fake: expected OUTPUT, a .yaml file or key=value, found 'more'\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_help_shows_the_arguments(fake: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    fake.ARGUMENTS = ("output",)
+    assert cli.main(["fake", "--help"]) == 0
+    assert "usage: v2w fake OUTPUT [CONFIG.yaml ...]" in capsys.readouterr().out
+
+
 def test_a_mistake_of_ours_keeps_its_traceback(fake: ModuleType) -> None:
     fake.main = raising(RuntimeError("a bug"))
     with pytest.raises(RuntimeError, match="a bug"):

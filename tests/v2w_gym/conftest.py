@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import torch
 
 from configs.robots import STANDIN_SAWYER
-from world_models.base import RolloutState
 from world_models.copy_last import CopyLast
 
 
@@ -17,16 +17,21 @@ class NoisyWorld:
     """The next frame depends on history, action and noise.
 
     Pixel (0, 0) is white exactly when the gripper closes fully; the rest is noise on the mean of
-    the remembered frames, so a wrong history, key or row shows.
+    the remembered frames, so a wrong history, key or row shows. So does the noise of the start,
+    which is added to the newest remembered frame and not to the one that is seen.
     """
 
-    def __init__(self):
+    def __init__(self, context_frames=1):
         self.robot = STANDIN_SAWYER
         self.window = 4
+        self.context_frames = context_frames
+        self.begun = []
         self.batches = []
 
-    def start(self, frames):
-        return CopyLast(self.robot).start(frames)
+    def start(self, frames, actions, noise):
+        self.begun.append((frames, actions, noise.frames))
+        state = CopyLast(self.robot, self.window).start(frames, actions, noise)
+        return replace(state, latents=state.latents + noise.normal(1, state.latents.shape[1:]))
 
     def step(self, state, actions, noise):
         self.batches.append(len(state))
@@ -36,12 +41,15 @@ class NoisyWorld:
         frame = (frame + 5 * motion[:, :, None, None]).clamp(-1, 1)
         frame[:, :, 0, 0] = closing
         taken = torch.from_numpy(actions)[:, None]
-        return RolloutState(
+        return replace(
+            state,
             frame=frame,
-            condition=state.condition,
             latents=torch.cat([state.latents, frame[:, None]], 1)[:, -self.window :],
             actions=torch.cat([state.actions, taken], 1)[:, -self.window :],
         )
+
+    def imagine_clip(self, frames, actions, noise):
+        raise NotImplementedError("the environments go frame by frame")
 
 
 class WhiteDotJudge:
@@ -55,6 +63,11 @@ class WhiteDotJudge:
         return frames[:, -1, 0, 0, 0] == 255
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def metaworld():
     """Skip without metaworld; importing it here would choose MuJoCo's renderer too early."""
@@ -65,6 +78,12 @@ def metaworld():
 @pytest.fixture
 def world():
     return NoisyWorld()
+
+
+@pytest.fixture
+def many_frames():
+    """A world that is made to begin with three frames."""
+    return NoisyWorld(context_frames=3)
 
 
 @pytest.fixture
@@ -86,15 +105,35 @@ def act():
 
 
 @pytest.fixture
-def bundled(monkeypatch, world):
-    """Let `world` be what loading gives; returns the list of checkpoints asked for."""
-    asked = []
+def pretend(monkeypatch):
+    """Let a world be what loading gives: `pretend(world)` returns the list of what is asked for."""
 
-    def load_world_model(checkpoint):
-        asked.append(checkpoint)
-        return world
+    def loads(world):
+        asked = []
 
-    loading = ModuleType("world_models.loading")
-    loading.load_world_model = load_world_model
-    monkeypatch.setitem(sys.modules, "world_models.loading", loading)
-    return asked
+        def load_world_model(checkpoint=None, *, preset=None, sampler=None, device="cpu"):
+            if preset not in (None, "clean"):
+                raise ValueError(f"expected preset to be one of ['clean'], found {preset!r}")
+            asked.append((checkpoint, preset, sampler, device))
+            return world
+
+        loading = ModuleType("world_models.loading")
+        loading.load_world_model = load_world_model
+        monkeypatch.setitem(sys.modules, "world_models.loading", loading)
+        return asked
+
+    return loads
+
+
+@pytest.fixture
+def bundled(pretend, world):
+    """Let `world` be what loading gives; returns the list of what is asked for."""
+    return pretend(world)
+
+
+@pytest.fixture
+def frames_of():
+    """Random frames of a robot's camera: `frames_of(robot, count)`, (count, H, W, 3) uint8."""
+    return lambda robot, count=1: np.random.default_rng(count).integers(
+        0, 256, (count, *robot.frame_size, 3), np.uint8
+    )

@@ -11,13 +11,14 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from configs.robots import STANDIN_SAWYER
-from v2w_gym import attempts
+from v2w_gym import making
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
+from world_models.base import FrameNoise
 from world_models.copy_last import CopyLast
 
 ID = "Vid2World-RT1-v0"
-WEIGHTS = Path(attempts.__file__).parents[1] / "world_models" / "weights" / "standin.safetensors"
+WEIGHTS = Path(making.__file__).parents[1] / "world_models" / "weights" / "standin.safetensors"
 
 
 def test_import_is_light():
@@ -45,14 +46,14 @@ def test_check_env_is_clean(bundled):
 def test_spec_survives_json(bundled):
     env = gym.make(ID, checkpoint="some/where", task="open_drawer", start=3)
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert bundled == ["some/where"] * 2
+    assert bundled == [("some/where", None, None, "cpu")] * 2
     observations = [made.reset(seed=5)[0] for made in (env, again)]
     np.testing.assert_array_equal(*observations)
     np.testing.assert_array_equal(observations[0], bundled_starts("open_drawer")[3].frame)
 
 
 def test_bundled_model_says_so_once(bundled):
-    attempts._say_bundled.cache_clear()
+    making._say_bundled.cache_clear()
     with pytest.warns(UserWarning, match="checkpoint="):
         gym.make(ID)
     with warnings.catch_warnings():
@@ -200,7 +201,11 @@ def test_reset_comes_first(world, act, use):
         ({"start": 60}, ValueError, "from 0 to 59"),
         ({"start": -1}, ValueError, "from 0 to 59"),
         ({"start": "no/such.png"}, FileNotFoundError, "no/such.png"),
-        ({"checkpoint": "x"}, ValueError, "both"),
+        ({"checkpoint": "x"}, ValueError, "both .*checkpoint='x'"),
+        ({"preset": "clean"}, ValueError, "both .*preset='clean'"),
+        ({"sampler": {"steps": 2}}, ValueError, "both .*sampler"),
+        ({"device": "cpu"}, ValueError, "both .*device='cpu'"),
+        ({"task": "play"}, ValueError, "found 'play', a task of csgo_player"),
         ({"render_mode": "human"}, ValueError, "rgb_array"),
     ],
 )
@@ -209,15 +214,52 @@ def test_wrong_arguments(world, arguments, error, text):
         Vid2WorldEnv(world, **arguments)
 
 
-def test_a_start_of_another_robot_or_size(tmp_path):
+def test_a_start_of_another_size(tmp_path):
     np.save(tmp_path / "start.npy", np.zeros((32, 32, 3), np.uint8))
-    env = Vid2WorldEnv(CopyLast(STANDIN_SAWYER), start=str(tmp_path / "start.npy"))
-    with pytest.raises(ValueError, match="64, 64, 3"):
-        env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"start.npy' does not fit.*64, 64, 3"):
+        Vid2WorldEnv(CopyLast(STANDIN_SAWYER), start=str(tmp_path / "start.npy"))
 
 
-def test_bundled_starts_are_refused_for_another_robot():
-    from configs.robots import GOOGLE_ROBOT
+@pytest.fixture
+def clip(tmp_path, frames_of, act):
+    """A recording of six frames and the path of its file."""
+    frames = frames_of(STANDIN_SAWYER, 6)
+    actions = np.stack([act(x=t / 200) for t in range(6)])
+    np.savez(tmp_path / "clip.npz", image=frames, action=actions)
+    return frames, actions, str(tmp_path / "clip.npz")
 
-    with pytest.raises(ValueError, match="picture of robot 'google_robot'"):
-        Vid2WorldEnv(CopyLast(GOOGLE_ROBOT)).reset(seed=0)
+
+def test_a_model_that_begins_with_more_frames_gets_them(many_frames, clip, act):
+    frames, actions, path = clip
+    env = Vid2WorldEnv(many_frames, start=path)
+    observation, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observation, frames[2])
+    given, between, noise_frames = many_frames.begun[-1]
+    np.testing.assert_array_equal(given[0], frames[:3])
+    np.testing.assert_array_equal(between[0], actions[:2])
+    assert noise_frames == (2,)
+
+
+def test_steps_count_the_policys_actions_alone(many_frames, clip, judge, act):
+    env = gym.wrappers.TimeLimit(Vid2WorldEnv(many_frames, start=clip[2], judge=judge), 4)
+    env.reset(seed=0)
+    endings = [env.step(act())[2:4] for _ in range(4)]
+    assert endings == [(False, False)] * 3 + [(False, True)]
+    assert judge.calls[0] == ((1, 4, 64, 64, 3), "close_drawer")
+
+
+def test_a_new_frames_noise_is_that_of_its_index(many_frames, clip, act, monkeypatch):
+    env = Vid2WorldEnv(many_frames, start=clip[2])
+    env.reset(seed=9, options={"episode": 4})
+    used, step = [], many_frames.step
+    monkeypatch.setattr(many_frames, "step", lambda *a: used.append(a[2]) or step(*a))
+    env.step(act())
+    env.step(act())
+    assert used == [FrameNoise((9,), (4,), (3,)), FrameNoise((9,), (4,), (4,))]
+
+
+def test_a_drawn_start_is_held_still_for_a_model_that_begins_with_more(many_frames):
+    frame, _ = Vid2WorldEnv(many_frames).reset(seed=3)
+    given, between, _ = many_frames.begun[-1]
+    assert (given[0] == frame).all() and given.shape == (1, 3, 64, 64, 3)
+    np.testing.assert_array_equal(between[0], [STANDIN_SAWYER.make_action()] * 2)

@@ -4,23 +4,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
 from v2w_gym.starts import (
     BUNDLED,
+    BUNDLED_ROBOT,
     FIRST_SEED,
     Start,
     bundled_starts,
+    draw_start,
     load_start,
     load_starts,
     record_starts,
     save_starts,
 )
-from v2w_gym.tasks import TASKS
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.tasks import tasks_of
 
 FRAME = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", tasks_of(BUNDLED_ROBOT))
 def test_sixty_different_starts_are_bundled_per_task(task):
     starts = bundled_starts(task)
     assert [start.seed for start in starts] == list(range(2_000_000, 2_000_060))
@@ -52,49 +54,90 @@ def test_recording_repeats_the_bundle(tmp_path, metaworld):
         assert difference.mean() < 0.5  # another graphics driver may round differently
 
 
-def test_start_from_the_bundle():
-    frame = bundled_starts("open_drawer")[59].frame
-    np.testing.assert_array_equal(load_start(59, "open_drawer"), frame)
+def test_a_bundled_start_is_one_frame_for_a_model_that_begins_with_one():
+    context = load_start(59, "open_drawer", STANDIN_SAWYER, 1)
+    np.testing.assert_array_equal(context.frames, bundled_starts("open_drawer")[59].frame[None])
+    assert context.actions.shape == (0, 13)
 
 
-def test_start_from_files(tmp_path):
-    Image.fromarray(FRAME).save(tmp_path / "start.png")
-    Image.fromarray(np.full_like(FRAME, 100)).save(tmp_path / "start.JPG", quality=95)
-    np.save(tmp_path / "start.npy", FRAME)
-    save_episode(
-        tmp_path / "episode.npz",
-        Episode(
-            frames=np.stack([FRAME, 255 - FRAME]),
-            actions=np.zeros((1, 13), np.float32),
-            expert_actions=np.zeros((1, 13), np.float32),
-            success=np.zeros(2, bool),
-            robot="standin_sawyer",
-            task="close_drawer",
-            instruction="close the drawer",
-            behaviour="expert",
-            seed=0,
-        ),
-    )
-    for name in ("start.png", "start.npy", "episode.npz"):
-        np.testing.assert_array_equal(load_start(str(tmp_path / name), "close_drawer"), FRAME)
-    assert np.abs(load_start(str(tmp_path / "start.JPG"), "close_drawer") - 100.0).max() <= 2
+def test_a_single_picture_is_held_while_the_robot_rests(tmp_path, frames_of):
+    frame = frames_of(CSGO_PLAYER)[0]
+    Image.fromarray(frame).save(tmp_path / "still.png")
+    context = load_start(str(tmp_path / "still.png"), "play", CSGO_PLAYER, 4)
+    np.testing.assert_array_equal(context.frames, np.stack([frame] * 4))
+    np.testing.assert_array_equal(context.actions, np.stack([CSGO_PLAYER.make_action()] * 3))
+
+
+def test_a_clip_begins_with_its_first_frames_and_unknown_actions(tmp_path, frames_of):
+    frames = frames_of(RECON_JACKAL, 6)
+    np.save(tmp_path / "clip.npy", frames)
+    context = load_start(str(tmp_path / "clip.npy"), "drive", RECON_JACKAL, 4)
+    np.testing.assert_array_equal(context.frames, frames[:4])
+    assert context.actions.shape == (3, 3) and np.isnan(context.actions).all()
+
+
+def test_an_episode_begins_with_its_actions_too(tmp_path, frames_of):
+    frames = frames_of(GOOGLE_ROBOT, 5)
+    actions = np.stack([GOOGLE_ROBOT.make_action(world_vector=t / 10) for t in range(5)])
+    np.savez(tmp_path / "eps.npz", image=frames, action=actions)
+    context = load_start(str(tmp_path / "eps.npz"), "open_drawer", GOOGLE_ROBOT, 3)
+    np.testing.assert_array_equal(context.frames, frames[:3])
+    np.testing.assert_array_equal(context.actions, actions[:2])
+
+
+def test_a_short_clip_gives_what_it_has(tmp_path, frames_of):
+    frames = frames_of(STANDIN_SAWYER, 2)
+    np.save(tmp_path / "clip.npy", frames)
+    context = load_start(str(tmp_path / "clip.npy"), "open_drawer", STANDIN_SAWYER, 4)
+    np.testing.assert_array_equal(context.frames, frames)
+    assert context.actions.shape == (1, 13)
+
+
+def test_a_clip_without_frames_is_refused(tmp_path, frames_of):
+    np.save(tmp_path / "clip.npy", frames_of(STANDIN_SAWYER, 2)[:0])
+    with pytest.raises(ValueError, match=r"clip.npy, found .*T > 0"):
+        load_start(str(tmp_path / "clip.npy"), "open_drawer", STANDIN_SAWYER, 4)
+
+
+def test_frames_of_another_robot_are_refused(tmp_path, frames_of):
+    np.save(tmp_path / "clip.npy", frames_of(STANDIN_SAWYER, 2))
+    with pytest.raises(
+        ValueError, match=r"clip.npy' does not fit: .*150, 280, 3\).*csgo.*found uint8 \(2, 64, 64"
+    ):
+        load_start(str(tmp_path / "clip.npy"), "play", CSGO_PLAYER, 4)
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "text"),
-    [
-        ("strat.png", FileNotFoundError, "did you mean 'start.png'"),
-        ("start.gif", ValueError, "file type"),
-        ("start.png", ValueError, "cannot identify image"),
-        ("start.npy", ValueError, "start.npy, found"),
-        ("start.npz", ValueError, "start.npz, found"),
-    ],
+    ("actions", "text"),
+    [(np.zeros((3, 10)), r"found \(1, 1, 10\)"), (np.full((3, 13), 2), "found 2 in row 0")],
 )
-def test_files_that_are_no_starts(tmp_path, name, error, text):
-    for kind in ("png", "npy", "npz", "gif"):
-        (tmp_path / f"start.{kind}").write_bytes(b"nothing of the kind")
-    with pytest.raises(error, match=text):
-        load_start(str(tmp_path / name), "close_drawer")
+def test_actions_of_another_robot_are_refused(tmp_path, frames_of, actions, text):
+    np.savez(tmp_path / "eps.npz", image=frames_of(STANDIN_SAWYER, 3), action=actions)
+    with pytest.raises(ValueError, match=f"eps.npz' does not fit: .*{text}"):
+        load_start(str(tmp_path / "eps.npz"), "open_drawer", STANDIN_SAWYER, 2)
+
+
+@pytest.mark.parametrize("index", [-1, 60])
+def test_a_start_that_is_not_bundled(index):
+    with pytest.raises(ValueError, match="from 0 to 59"):
+        load_start(index, "close_drawer", STANDIN_SAWYER, 1)
+
+
+@pytest.mark.parametrize(
+    ("robot", "task"), [(GOOGLE_ROBOT, "open_drawer"), (CSGO_PLAYER, "play")], ids=str
+)
+def test_bundled_starts_show_the_stand_in_alone(robot, task):
+    text = f"video or episode of robot {robot.name!r}, found 3; the bundled starts show 'standin"
+    with pytest.raises(ValueError, match=text):
+        load_start(3, task, robot, 1)
+    with pytest.raises(ValueError, match="found None"):
+        draw_start(task, robot, np.random.default_rng(0))
+
+
+def test_a_start_is_for_a_task_of_the_robot(tmp_path, frames_of):
+    np.save(tmp_path / "clip.npy", frames_of(CSGO_PLAYER, 2))
+    with pytest.raises(ValueError, match=r"one of \['play'\].*found 'open_drawer'"):
+        load_start(str(tmp_path / "clip.npy"), "open_drawer", CSGO_PLAYER, 1)
 
 
 def test_unknown_task():

@@ -6,6 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from configs.robots import STANDIN_SAWYER
+from v2w_gym import attempts
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
@@ -107,6 +108,43 @@ def test_a_slot_may_have_its_own_start_task_episode_and_seed(world, act):
     np.testing.assert_array_equal(frames[1], alone.step(act())[0])
 
 
+@pytest.fixture
+def clips(tmp_path, frames_of):
+    """Paths of a picture, a clip of two frames and one of five."""
+    for count in (1, 2, 5):
+        np.save(tmp_path / f"{count}.npy", frames_of(STANDIN_SAWYER, count))
+    return [str(tmp_path / f"{count}.npy") for count in (1, 2, 5)]
+
+
+def test_slots_may_begin_with_different_numbers_of_frames(many_frames, judge, clips):
+    starts = [*clips, 7]
+    env = Vid2WorldVectorEnv(4, 20, many_frames, judge=judge)
+    actions = [calm(random_actions(np.random.default_rng(1), 4)) for _ in range(3)]
+    batch = [env.reset(seed=5, options={"starts": starts})[0], *(env.step(a)[0] for a in actions)]
+    assert [given[0].shape[:2] for given in many_frames.begun] == [(3, 3), (1, 2)]
+    assert many_frames.batches == [3, 1, 3, 1, 4]  # until the short one has filled the window too
+    assert [shape[:2] for (shape, _) in judge.calls[:2]] == [(3, 4), (1, 3)]
+    for slot, start in enumerate(starts):
+        one = Vid2WorldEnv(many_frames, start=start)
+        alone = [one.reset(seed=5 + slot)[0], *(one.step(a[slot])[0] for a in actions)]
+        np.testing.assert_array_equal(np.stack(batch)[:, slot], np.stack(alone))
+
+
+def test_time_is_counted_from_the_first_action_in_every_slot(many_frames, clips, act):
+    env = Vid2WorldVectorEnv(3, 2, many_frames)
+    env.reset(seed=0, options={"starts": clips})
+    endings = [env.step(np.stack([act()] * 3))[3].tolist() for _ in range(2)]
+    assert endings == [[False] * 3, [True] * 3]
+
+
+def test_a_file_that_all_slots_begin_with_is_read_once(world, clips, monkeypatch):
+    env = Vid2WorldVectorEnv(3, 20, world, start=clips[2])
+    read, load = [], attempts.load_start
+    monkeypatch.setattr(attempts, "load_start", lambda *a: read.append(a[0]) or load(*a))
+    env.reset(seed=0)
+    assert read == [clips[2]]
+
+
 def test_an_option_may_hold_for_every_slot(world):
     frames, _ = Vid2WorldVectorEnv(2, 20, world).reset(seed=0, options={"start": 3})
     np.testing.assert_array_equal(frames, np.stack([bundled_starts("close_drawer")[3].frame] * 2))
@@ -141,7 +179,7 @@ def test_different_tasks_are_judged_apart(world, judge, act):
 
 def test_make_vec_uses_it(bundled, act):
     env = gym.make_vec("v2w_gym:Vid2World-RT1-v0", num_envs=2, checkpoint="x", task="open_drawer")
-    assert isinstance(env, Vid2WorldVectorEnv) and bundled == ["x"]
+    assert isinstance(env, Vid2WorldVectorEnv) and bundled == [("x", None, None, "cpu")]
     frames, info = env.reset(seed=0)
     assert frames in env.observation_space and info["_success"].all()
     assert info["success"].dtype == bool

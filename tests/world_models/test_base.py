@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from configs.robots import STANDIN_SAWYER
-from world_models.base import FrameNoise, join_states
+from world_models.base import FrameNoise, first_unknown, join_states
 from world_models.copy_last import CopyLast
 
 
@@ -33,8 +33,19 @@ def test_earlier_is_the_noise_of_the_earlier_frame():
 
 
 def test_states_split_and_join():
-    frames = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
-    state = CopyLast(STANDIN_SAWYER).start(frames)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (3, 2, 64, 64, 3), np.uint8)
+    actions = np.stack([STANDIN_SAWYER.make_action(world_vector=x) for x in (0, 0.01, 0.02)])
+    noise = FrameNoise((0, 1, 2), (0, 0, 0), (1, 1, 1))
+    state = CopyLast(STANDIN_SAWYER).start(frames, actions[:, None], noise)
     back = join_states([state.select([2]), state.select([0, 1])])
-    assert len(back) == 3 and back.history == 1
+    assert len(back) == 3 and back.history == 2
     assert torch.equal(back.frame, state.frame[[2, 0, 1]])
+    assert torch.equal(back.actions[:, 1, -1], torch.tensor([0.02, 0, 0.01]))
+    assert back.context.shape == (3, 0, 0, 0)
+
+
+def test_the_first_action_is_unknown():
+    actions = torch.arange(12.0).reshape(2, 3, 2)
+    aligned = first_unknown(actions)
+    assert torch.equal(aligned[:, 1:], actions) and aligned[:, 0].isnan().all()

@@ -3,13 +3,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from configs.model import DiffusionConfig, SamplerConfig
+from configs.model import PRESETS, DiffusionConfig, SamplerConfig
 from world_models.base import FrameNoise
 from world_models.diffusion import NoiseSchedule
 from world_models.sampler import (
+    FIRST_DRAW,
+    HISTORY_DRAW,
+    STEP_DRAW,
+    ddim_steps,
     ddim_update,
     guided_velocity,
+    history_level,
     noisy_history,
+    sample_clip,
     sample_next_frame,
     trailing_levels,
 )
@@ -87,46 +93,170 @@ def test_noise_of_a_remembered_frame_stays_the_same():
     assert not torch.equal(now, latents)
 
 
+def masks(batch, length):
+    kept = torch.ones(batch, length, dtype=torch.bool)
+    hidden = kept.clone()
+    hidden[:, -1] = False
+    return kept, hidden
+
+
 def test_guidance_of_one_is_no_guidance_and_two_pushes_twice_as_far():
     def denoise(noisy, levels, mask):
         return noisy + mask[..., None, None, None]
 
     window, levels = torch.randn(2, 3, 1, 2, 2), torch.zeros(2, 3, dtype=torch.long)
-    mask = torch.ones(2, 3, dtype=torch.bool)
-    plain = guided_velocity(denoise, SamplerConfig(), window, levels, mask)
-    assert torch.equal(plain, window[:, -1:] + 1)
-    pushed = guided_velocity(denoise, SamplerConfig(guidance_scale=2.0), window, levels, mask)
-    torch.testing.assert_close(pushed, window[:, -1:] + 2)
+    plain = guided_velocity(denoise, SamplerConfig(), window, levels, masks(2, 3))
+    assert torch.equal(plain, window + 1)
+    cfg = SamplerConfig(guidance_scale=2.0)
+    pushed = guided_velocity(denoise, cfg, window, levels, masks(2, 3))
+    torch.testing.assert_close(pushed[:, -1], window[:, -1] + 2)
+    torch.testing.assert_close(pushed[:, :-1], window[:, :-1] + 1)
 
 
-def test_full_guidance_rescale_restores_the_spread():
+def test_full_guidance_rescale_restores_the_spread_of_the_whole_window():
     def denoise(noisy, levels, mask):
         return noisy * (1 + mask[..., None, None, None])
 
     cfg = SamplerConfig(guidance_scale=3.0, guidance_rescale=1.0)
-    window, levels = torch.randn(2, 1, 4, 8, 8), torch.zeros(2, 1, dtype=torch.long)
-    mask = torch.ones(2, 1, dtype=torch.bool)
-    guided = guided_velocity(denoise, cfg, window, levels, mask)
-    told = denoise(window, levels, mask)
+    window, levels = torch.randn(2, 2, 4, 8, 8), torch.zeros(2, 2, dtype=torch.long)
+    kept, hidden = masks(2, 2)
+    guided = guided_velocity(denoise, cfg, window, levels, (kept, hidden))
+    told = denoise(window, levels, kept)
     torch.testing.assert_close(guided.std((1, 2, 3, 4)), told.std((1, 2, 3, 4)))
+    assert not torch.allclose(guided[:, -1].std((1, 2, 3)), told[:, -1].std((1, 2, 3)))
 
 
-@pytest.mark.parametrize("steps", [7, 15, 20, 25, 50])
-def test_full_stochasticity_never_gives_nan(steps):
-    # with eta 1 the radicand is a rounding error below zero at the first of these many steps
-    cfg = replace(SamplerConfig(), steps=steps, eta=1.0)
-    latent = sample_next_frame(
-        GaussianWorld(0.0, 1.0), SCHEDULE, cfg, torch.zeros(2, 1, 4, 2, 2), NOISE
-    )
-    assert latent.isfinite().all()
+@pytest.mark.parametrize("preset", PRESETS)
+def test_no_step_count_gives_nan(preset):
+    # with eta 1 the radicand falls just below zero at the first of 16 step counts
+    schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
+    for steps in range(1, 1001):
+        cfg = replace(PRESETS[preset], steps=steps)
+        table = [value for step in ddim_steps(schedule, cfg) for value in vars(step).values()]
+        assert torch.tensor(table).isfinite().all(), steps
 
 
-def test_last_update_returns_the_clean_latent_at_scale_one():
+def test_last_step_ends_at_the_clean_latent_at_scale_one():
     schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
     clean, noise = torch.randn(2, 1, 1, 3, 2, 2)
-    levels = torch.full((1, 1), 499)
+    step = ddim_steps(schedule, SamplerConfig(steps=2, eta=1.0))[-1]
+    levels = torch.full((1, 1), step.level)
     scaled = schedule.rescaled(clean[None], levels)
     noisy = schedule.add_noise(scaled, noise[None], levels)
     velocity = schedule.velocity(scaled, noise[None], levels)
-    last = ddim_update(schedule, 0.0, noisy, velocity, (499, None), None)
+    assert (step.power, step.direction, step.spread) == (1, 0, 0)
+    last = ddim_update(schedule, step, noisy, velocity, None)
     torch.testing.assert_close(last, clean[None], rtol=1e-4, atol=1e-5)
+
+
+def test_the_released_sampler_stops_one_step_short():
+    schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
+    last = ddim_steps(schedule, PRESETS["reference"])[-1]
+    assert last.level == 19 and last.rescale == 1
+    assert last.power == pytest.approx(0.99915, abs=1e-6)
+    assert last.spread == pytest.approx(0.0285069, abs=1e-6)
+    assert last.direction == pytest.approx(0.0061120, abs=1e-6)
+
+
+@pytest.mark.parametrize(("steps", "level"), [(50, 39), (25, 79), (20, 99), (10, 199), (5, 399)])
+def test_the_released_history_level_grows_as_steps_shrink(steps, level):
+    cfg = replace(PRESETS["reference"], steps=steps)
+    assert history_level(SCHEDULE, cfg) == level
+    assert history_level(SCHEDULE, replace(PRESETS["clean"], steps=steps)) == 39
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"history_noise_level": 1000}, "from 0 to 999, found 1000"),
+        ({"history_noise_level": None, "steps": 1}, "at least 2 sampler steps"),
+    ],
+)
+def test_impossible_history_levels_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        history_level(SCHEDULE, replace(SamplerConfig(), **settings))
+
+
+def test_history_gets_the_scale_of_its_level_unless_told_otherwise():
+    schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
+    latents = torch.randn(2, 3, 1, 2, 2)
+    cfg = SamplerConfig(history_noise_level=399)
+    scaled = noisy_history(schedule, cfg, latents, NOISE)
+    plain = noisy_history(schedule, replace(cfg, rescale_history=False), latents, NOISE)
+    signal = schedule.alphas_cumprod[399].sqrt()
+    torch.testing.assert_close(plain - scaled, 0.3 * signal * latents)
+
+
+class Transcribed:
+    """A network that shows every input in its output, and the released loop, literally."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def __call__(self, noisy, levels, mask):
+        shown = noisy.mean(1, keepdim=True) + levels[..., None, None, None] / 1000
+        return 0.5 * noisy + shown * (1 + 0.3 * mask[..., None, None, None])
+
+    def next_frame(self, history, noise, steps, scale, rescale):
+        acp, scales = self.schedule.alphas_cumprod, self.schedule.scale
+        levels = [1000 // steps * (i + 1) - 1 for i in range(steps)]
+        length, shape, small = history.shape[1], history.shape[2:], levels[1]
+        known = [
+            acp[small].sqrt() * history[:, t]
+            + (1 - acp[small]).sqrt() * noise.earlier(length - t).normal(HISTORY_DRAW, shape)
+            for t in range(length)
+        ]
+        x = noise.normal(FIRST_DRAW, shape)
+        for index in reversed(range(steps)):
+            t, a = levels[index], acp[levels[index]]
+            a_prev = acp[levels[index - 1]] if index else acp[0]
+            window = torch.stack([*known, x], 1)
+            at = torch.tensor([[small] * length + [t]] * len(x))
+            mask = torch.ones_like(at)
+            told = self(window, at, mask)
+            mask[:, -1] = 0
+            untold = self(window, at, mask)
+            v = untold + scale * (told - untold)
+            ratio = told.std((1, 2, 3, 4)) / v.std((1, 2, 3, 4))
+            v = rescale * v * ratio.view(-1, 1, 1, 1, 1) + (1 - rescale) * v
+            v = v[:, -1]
+            x0, eps = a.sqrt() * x - (1 - a).sqrt() * v, a.sqrt() * v + (1 - a).sqrt() * x
+            x0 = x0 * scales[levels[max(index - 1, 0)]] / scales[t]
+            sigma = ((1 - a_prev) / (1 - a) * (1 - a / a_prev)).sqrt()
+            direction = (1 - a_prev - sigma**2).clamp(min=0).sqrt()
+            draw = noise.normal(STEP_DRAW + steps - 1 - index, shape)
+            x = a_prev.sqrt() * x0 + direction * eps + sigma * draw
+        return x
+
+
+@pytest.mark.parametrize("steps", [5, 10, 20])
+def test_the_reference_preset_is_the_released_loop(steps):
+    schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
+    network, history = Transcribed(schedule), torch.randn(2, 3, 2, 4, 4)
+    cfg = replace(PRESETS["reference"], steps=steps)
+    ours = sample_next_frame(network, schedule, cfg, history, NOISE)
+    theirs = network.next_frame(history, NOISE, steps, 2.5, 0.7)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_whole_clip_has_the_distribution_of_the_exact_denoiser():
+    cfg = SamplerConfig(steps=500, eta=1.0)
+    hidden = torch.zeros(2, 4, dtype=torch.bool)
+    world = GaussianWorld(0.6, 0.3)
+    clip = sample_clip(world, SCHEDULE, cfg, hidden, (4, 16, 16), NOISE)
+    assert clip.shape == (2, 4, 4, 16, 16)
+    assert clip.mean().item() == pytest.approx(0.6, abs=0.02)
+    assert clip.std().item() == pytest.approx(0.3, abs=0.02)
+    assert world.frames == 500 * 2 * 4
+    assert all((levels == levels[0, 0]).all() for levels in world.levels)
+
+
+def test_a_clip_does_not_depend_on_its_batch():
+    cfg = SamplerConfig(steps=3, eta=1.0)
+
+    def draw(noise):
+        hidden = torch.zeros(len(noise.seeds), 4, dtype=torch.bool)
+        return sample_clip(GaussianWorld(0.0, 1.0), SCHEDULE, cfg, hidden, (1, 2, 2), noise)
+
+    together = draw(FrameNoise((1, 2), (0, 0), (5, 5)))
+    torch.testing.assert_close(draw(FrameNoise((2,), (0,), (5,))), together[1:])

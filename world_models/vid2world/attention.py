@@ -1,35 +1,88 @@
-"""Attention inside a frame, and causal attention along time at every latent pixel."""
+"""Attention inside a frame, along time at every latent pixel, and to the conditioning frame."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from configs.model import UNetConfig
 from world_models.vid2world.blocks import TemporalNorm, split_time, zero
+from world_models.vid2world.conditioning import Context
+
+FUSED_FROM = 2**16
+"""Scores per head from which PyTorch's fused kernel is used: it never holds all of them.
+
+Below it plain products are faster on a CPU, where the fused kernel makes training a third slower.
+"""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
+    """Return softmax(query @ key^T / sqrt(c)) @ value of heads (N, heads, L, c).
+
+    Causal: no position reads a later one.
+    """
+    if query.shape[-2] * key.shape[-2] >= FUSED_FROM:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(later, float("-inf"))
+    return scores.softmax(dim=-1) @ value
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over (N, L, C) tokens; causal: no token sees a later one."""
+    """Multi-head self-attention over (N, L, C) tokens."""
 
-    def __init__(self, channels: int, head_channels: int, *, causal: bool) -> None:
+    def __init__(self, channels: int, heads: int, *, causal: bool) -> None:
         """Build projections without bias, as in Stable Diffusion."""
         super().__init__()
-        self.heads = channels // head_channels
+        self.heads = heads
         self.causal = causal
-        self.to_qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.to_k = nn.Linear(channels, channels, bias=False)
+        self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return attended tokens (N, L, C)."""
-        qkv = self.to_qkv(tokens).unflatten(-1, (3, self.heads, -1))  # (N, L, 3, heads, C/heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (N, heads, L, C/heads)
-        # Plain products: at these lengths PyTorch's fused CPU kernel makes training a third slower.
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-        if self.causal:
-            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-            scores = scores.masked_fill(later, float("-inf"))
-        attended = scores.softmax(dim=-1) @ value
-        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        query, key, value = (
+            _split_heads(project(tokens), self.heads)
+            for project in (self.to_q, self.to_k, self.to_v)
+        )
+        out: Tensor = self.to_out(_join_heads(attend(query, key, value, causal=self.causal)))
         return out
+
+
+class CrossAttention(nn.Module):
+    """Frames read the prompt and the conditioning image, each through a softmax of its own.
+
+    Source: DynamiCrafter section 3.2 (dual-stream image injection).
+    """
+
+    def __init__(self, channels: int, context_channels: int, heads: int) -> None:
+        """Build one query and two pairs of key and value projections."""
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(channels, channels, bias=False)
+        self.text_k = nn.Linear(context_channels, channels, bias=False)
+        self.text_v = nn.Linear(context_channels, channels, bias=False)
+        self.image_k = nn.Linear(context_channels, channels, bias=False)
+        self.image_v = nn.Linear(context_channels, channels, bias=False)
+        self.to_out = nn.Linear(channels, channels)
+
+    def forward(self, tokens: Tensor, context: Context) -> Tensor:
+        """Return what tokens (B * T, L, C) read in the context of their rollout and frame."""
+        query = self.to_q(tokens)
+        text = self._read(query, self.text_k(context.text), self.text_v(context.text))
+        image = context.image.flatten(0, 1)  # (B * F, M, D), F sets of image tokens each
+        pictured = self._read(query, self.image_k(image), self.image_v(image))
+        out: Tensor = self.to_out(text + pictured)
+        return out
+
+    def _read(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Attend from (B * T, L, C) to (N, M, C); frames that share keys form one sequence."""
+        sequences = query.reshape(len(key), -1, query.shape[-1])
+        heads = (_split_heads(part, self.heads) for part in (sequences, key, value))
+        return _join_heads(attend(*heads)).reshape(query.shape)
 
 
 class FeedForward(nn.Module):
@@ -49,41 +102,46 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention layers and a feed-forward network, each behind a layer norm and a skip."""
+    """One or two attention layers and a feed-forward network, each behind a norm and a skip."""
 
-    def __init__(self, channels: int, head_channels: int, attentions: int, *, causal: bool) -> None:
-        """Build `attentions` attention layers and one feed-forward network."""
+    def __init__(self, channels: int, attention: Attention, second: nn.Module | None) -> None:
+        """Build; `second` is another self-attention, or a cross-attention to a context."""
         super().__init__()
-        self.attentions = nn.ModuleList(
-            Attention(channels, head_channels, causal=causal) for _ in range(attentions)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(attentions))
-        self.norm = nn.LayerNorm(channels)
+        self.norm1 = nn.LayerNorm(channels)
+        self.attention = attention
+        self.norm2 = nn.LayerNorm(channels) if second is not None else None
+        self.second = second
+        self.norm3 = nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (N, L, C)."""
-        for norm, attention in zip(self.norms, self.attentions, strict=True):
-            tokens = tokens + attention(norm(tokens))
-        out: Tensor = tokens + self.feed_forward(self.norm(tokens))
+    def forward(self, tokens: Tensor, *context: Context) -> Tensor:
+        """Return tokens (N, L, C); a context is for the second attention."""
+        tokens = tokens + self.attention(self.norm1(tokens))
+        if self.second is not None and self.norm2 is not None:
+            tokens = tokens + self.second(self.norm2(tokens), *context)
+        out: Tensor = tokens + self.feed_forward(self.norm3(tokens))
         return out
 
 
 class SpatialTransformer(nn.Module):
-    """Every latent pixel attends to its own frame."""
+    """Every latent pixel attends to its own frame, and to the context where there is one."""
 
-    def __init__(self, channels: int, head_channels: int, groups: int) -> None:
+    def __init__(self, channels: int, cfg: UNetConfig) -> None:
         """Build with a zero output projection, so that it starts as the identity."""
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        heads = channels // cfg.head_channels
+        cross = (
+            CrossAttention(channels, cfg.context_channels, heads) if cfg.context_channels else None
+        )
+        self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
         self.project_in = nn.Linear(channels, channels)
-        self.block = TransformerBlock(channels, head_channels, 1, causal=False)
+        self.block = TransformerBlock(channels, Attention(channels, heads, causal=False), cross)
         self.project_out = zero(nn.Linear(channels, channels))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *context: Context) -> Tensor:
         """Transform frames (B * T, C, h, w)."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (BT, hw, C)
-        tokens = self.project_out(self.block(self.project_in(tokens)))
+        tokens = self.project_out(self.block(self.project_in(tokens), *context))
         return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
@@ -94,13 +152,22 @@ class TemporalTransformer(nn.Module):
     there are two self-attentions and no positional encoding: order comes from the convolutions.
     """
 
-    def __init__(self, channels: int, head_channels: int, groups: int, temporal_norm: str) -> None:
-        """Build with a zero output projection, so that it starts as the identity."""
+    def __init__(self, channels: int, cfg: UNetConfig, heads: int = 0) -> None:
+        """Build with a zero output projection.
+
+        Args:
+            channels: Channels that come in and go out.
+            cfg: The network's settings.
+            heads: Attention heads of `cfg.head_channels` each; 0 shares out `channels` instead.
+        """
         super().__init__()
-        self.norm = TemporalNorm(groups, channels, temporal_norm, eps=1e-6)
-        self.project_in = nn.Linear(channels, channels)
-        self.block = TransformerBlock(channels, head_channels, 2, causal=True)
-        self.project_out = zero(nn.Linear(channels, channels))
+        inner = heads * cfg.head_channels or channels
+        heads = heads or channels // cfg.head_channels
+        first, second = (Attention(inner, heads, causal=cfg.causal) for _ in range(2))
+        self.norm = TemporalNorm(channels, cfg, eps=1e-6)
+        self.project_in = nn.Linear(channels, inner)
+        self.block = TransformerBlock(inner, first, second)
+        self.project_out = zero(nn.Linear(inner, channels))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Transform frames (B * T, C, h, w), T = `frames`."""
@@ -110,3 +177,11 @@ class TemporalTransformer(nn.Module):
         batch, _, _, height, width = normed.shape
         out = tokens.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
         return x + out.flatten(0, 1)
+
+
+def _split_heads(tokens: Tensor, heads: int) -> Tensor:
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)  # (N, heads, L, C / heads)
+
+
+def _join_heads(attended: Tensor) -> Tensor:
+    return attended.transpose(1, 2).flatten(2)  # (N, L, C)

@@ -1,10 +1,12 @@
-"""Residual blocks: convolution inside a frame, then causal convolution along time."""
+"""Residual blocks: convolution inside a frame, then convolution along time."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from configs.model import UNetConfig
+
 TEMPORAL_TAPS = 3
-"""Frames a temporal convolution sees: t - 2, t - 1 and t."""
+"""Frames a temporal convolution sees."""
 
 
 def split_time(x: Tensor, frames: int) -> Tensor:
@@ -27,17 +29,19 @@ class TemporalNorm(nn.Module):
     frame's features depend on the present frame.
     """
 
-    def __init__(self, groups: int, channels: int, mode: str, eps: float = 1e-5) -> None:
-        """Build for one of the two modes.
+    def __init__(self, channels: int, cfg: UNetConfig, eps: float = 1e-5) -> None:
+        """Build for `cfg.temporal_norm`.
 
         Raises:
             ValueError: Unknown mode.
         """
         super().__init__()
-        if mode not in ("per_frame", "pooled"):
-            raise ValueError(f"expected temporal_norm 'per_frame' or 'pooled', found {mode!r}")
-        self.pooled = mode == "pooled"
-        self.norm = nn.GroupNorm(groups, channels, eps=eps)
+        if cfg.temporal_norm not in ("per_frame", "pooled"):
+            raise ValueError(
+                f"expected temporal_norm 'per_frame' or 'pooled', found {cfg.temporal_norm!r}"
+            )
+        self.pooled = cfg.temporal_norm == "pooled"
+        self.norm = nn.GroupNorm(cfg.groups, channels, eps=eps)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Normalise frames (B * T, C, h, w), T = `frames`."""
@@ -48,40 +52,43 @@ class TemporalNorm(nn.Module):
         return self.norm(window).transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
 
 
-class CausalConv(nn.Module):
-    """Convolution over this frame and the two before it, at every latent pixel.
+class TemporalConv(nn.Module):
+    """Convolution along time at every latent pixel.
 
-    Frames before the window are zeros. Source: Vid2World section 4.1 (causal temporal convolution).
+    Causal: over this frame and the two before it. Otherwise: over the frame before, this one and
+    the next. Frames outside the window are zeros.
+    Source: Vid2World section 4.1 (causal temporal convolution).
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, causal: bool) -> None:
         """Build one kernel (C, C, taps, 1, 1), oldest tap first."""
         super().__init__()
+        after = 0 if causal else TEMPORAL_TAPS // 2
+        self.padding = (0, 0, 0, 0, TEMPORAL_TAPS - 1 - after, after)
         self.conv = nn.Conv3d(channels, channels, (TEMPORAL_TAPS, 1, 1))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
         window = split_time(x, frames).transpose(1, 2)  # (B, C, T, h, w)
-        padded = F.pad(window, (0, 0, 0, 0, TEMPORAL_TAPS - 1, 0))
-        convolved: Tensor = self.conv(padded).transpose(1, 2)
+        convolved: Tensor = self.conv(F.pad(window, self.padding)).transpose(1, 2)
         return convolved.flatten(0, 1)
 
 
 class TemporalConvBlock(nn.Module):
-    """Four causal convolutions behind one skip; starts as the identity."""
+    """Four temporal convolutions behind one skip; starts as the identity."""
 
-    def __init__(self, channels: int, groups: int, dropout: float, temporal_norm: str) -> None:
+    def __init__(self, channels: int, cfg: UNetConfig) -> None:
         """Build the chain; the last convolution starts at zero."""
         super().__init__()
-        self.norms = nn.ModuleList(TemporalNorm(groups, channels, temporal_norm) for _ in range(4))
-        self.convs = nn.ModuleList(CausalConv(channels) for _ in range(4))
-        self.dropout = nn.Dropout(dropout)
+        self.norms = nn.ModuleList(TemporalNorm(channels, cfg) for _ in range(4))
+        self.convs = nn.ModuleList(TemporalConv(channels, causal=cfg.causal) for _ in range(4))
+        self.dropout = nn.Dropout(cfg.dropout)
         zero(self.convs[-1])
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
-        h = x
-        for norm, conv in zip(self.norms, self.convs, strict=True):
+        h = self.convs[0](F.silu(self.norms[0](x, frames)), frames)
+        for norm, conv in zip(self.norms[1:], self.convs[1:], strict=True):
             h = conv(self.dropout(F.silu(norm(h, frames))), frames)
         return x + h
 
@@ -89,25 +96,18 @@ class TemporalConvBlock(nn.Module):
 class ResBlock(nn.Module):
     """Two convolutions inside each frame, told the frame's embedding, then a temporal block."""
 
-    def __init__(
-        self,
-        channels: tuple[int, int],
-        embedding: int,
-        groups: int,
-        dropout: float,
-        temporal_norm: str,
-    ) -> None:
+    def __init__(self, channels: tuple[int, int], embedding: int, cfg: UNetConfig) -> None:
         """Build for `channels` = (in, out); the second convolution starts at zero."""
         super().__init__()
         inside, outside = channels
-        self.norm1 = nn.GroupNorm(groups, inside)
+        self.norm1 = nn.GroupNorm(cfg.groups, inside)
         self.conv1 = nn.Conv2d(inside, outside, 3, padding=1)
         self.embed = nn.Linear(embedding, outside)
-        self.norm2 = nn.GroupNorm(groups, outside)
+        self.norm2 = nn.GroupNorm(cfg.groups, outside)
         self.conv2 = nn.Conv2d(outside, outside, 3, padding=1)
         self.skip = nn.Identity() if inside == outside else nn.Conv2d(inside, outside, 1)
-        self.dropout = nn.Dropout(dropout)
-        self.temporal = TemporalConvBlock(outside, groups, dropout, temporal_norm)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.temporal = TemporalConvBlock(outside, cfg)
         zero(self.conv2)
 
     def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:

@@ -1,32 +1,80 @@
-"""What a frame is told: its own noise level, and the action that led to it."""
+"""What the network is told besides noisy latents: levels, actions, a rate, a conditioning frame."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class NoiseLevelEmbedding(nn.Module):
-    """Embed one noise level per frame (Diffusion Forcing). Source: Vid2World section 4.2."""
+@dataclass(frozen=True)
+class Context:
+    """What cross-attention reads.
 
-    frequencies: Tensor
+    Attributes:
+        text: (B, L, D) embedding of a prompt.
+        image: (B, F, M, D) tokens of the conditioning frame: one set for all frames (F = 1), or
+            one for each (F = T).
+    """
+
+    text: Tensor
+    image: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the network is told about a window of T frames of B rollouts.
+
+    Attributes:
+        frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame, for all or for each.
+        actions: (B, T, A) what led to each frame, as the network was trained to read it; None
+            for a network that knows no actions.
+        action_mask: (B, T) True or 1 keeps the action, False or 0 hides it.
+        rate: (B,) frames per second; None for a network that is not told.
+        context: For cross-attention; None for a network without.
+    """
+
+    frame: Tensor
+    actions: Tensor | None = None
+    action_mask: Tensor | None = None
+    rate: Tensor | None = None
+    context: Context | None = None
+
+
+class NumberEmbedding(nn.Module):
+    """Embed numbers by sinusoids: a noise level per frame (Diffusion Forcing), or a rate.
+
+    Source: Vid2World section 4.2.
+    """
 
     def __init__(self, channels: int, embedding: int) -> None:
         """Build for sinusoids of `channels` values."""
         super().__init__()
-        half = channels // 2
-        powers = torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("frequencies", powers, persistent=False)
         self.hidden = nn.Linear(channels, embedding)
         self.out = nn.Linear(embedding, embedding)
 
-    def forward(self, levels: Tensor) -> Tensor:
-        """Turn levels (B, T) into embeddings (B, T, E)."""
-        angles = levels[..., None].float() * self.frequencies
-        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Turn numbers (...) into embeddings (..., E)."""
+        half = self.hidden.in_features // 2
+        powers = torch.arange(half, dtype=torch.float32, device=numbers.device) / half
+        angles = numbers[..., None].float() * torch.exp(-math.log(10000) * powers)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.hidden.weight.dtype)
         embedding: Tensor = self.out(F.silu(self.hidden(waves)))
         return embedding
+
+
+class ActionTable(nn.Module):
+    """One vector for each value that can be on; an action is the sum of those that are."""
+
+    def __init__(self, action_size: int, channels: int) -> None:
+        """Build a table (A, channels)."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(action_size, channels))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Turn on-off actions (..., A) into sums (..., channels)."""
+        return actions @ self.weight
 
 
 class ActionEmbedding(nn.Module):
@@ -35,18 +83,22 @@ class ActionEmbedding(nn.Module):
     Source: Vid2World section 4.2 (action injection per frame, dropout per frame).
     """
 
-    def __init__(self, action_size: int, channels: int, embedding: int) -> None:
-        """Build a network of three linear layers."""
+    def __init__(self, kind: str, action_size: int, channels: int, embedding: int) -> None:
+        """Build for `linear` (continuous) or `table` (on-off) actions.
+
+        Raises:
+            ValueError: Unknown kind.
+        """
         super().__init__()
+        if kind not in ("linear", "table"):
+            raise ValueError(f"expected action_embedding 'linear' or 'table', found {kind!r}")
+        self.table = ActionTable(action_size, channels) if kind == "table" else None
+        first = [nn.Linear(action_size, channels), nn.SiLU()] if kind == "linear" else []
         self.layers = nn.Sequential(
-            nn.Linear(action_size, channels),
-            nn.SiLU(),
-            nn.Linear(channels, embedding),
-            nn.SiLU(),
-            nn.Linear(embedding, embedding),
+            *first, nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
         )
 
     def forward(self, actions: Tensor, action_mask: Tensor) -> Tensor:
-        """Embed actions (B, T, A), kept where `action_mask` (B, T) is True: (B, T, E)."""
-        embedding: Tensor = self.layers(actions)
+        """Embed actions (B, T, A), kept where `action_mask` (B, T) is set: (B, T, E)."""
+        embedding: Tensor = self.layers(self.table(actions) if self.table else actions)
         return embedding * action_mask[..., None]

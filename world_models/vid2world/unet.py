@@ -1,13 +1,27 @@
 """The denoising network: a U-Net over frames whose temporal layers only look back."""
 
+from collections.abc import Callable, Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from configs.lookup import lookup
 from configs.model import UNetConfig
 from world_models.vid2world.attention import SpatialTransformer, TemporalTransformer
 from world_models.vid2world.blocks import ResBlock, zero
-from world_models.vid2world.conditioning import ActionEmbedding, NoiseLevelEmbedding
+from world_models.vid2world.conditioning import (
+    ActionEmbedding,
+    Conditioning,
+    Context,
+    NumberEmbedding,
+)
+from world_models.vid2world.quirks import HeightCausalConv
+
+OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
+    "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),
+    "height_causal": HeightCausalConv,
+}
 
 
 class UNet(nn.Module):
@@ -17,15 +31,26 @@ class UNet(nn.Module):
     """
 
     def __init__(self, cfg: UNetConfig, latent_channels: int, action_size: int) -> None:
-        """Build with fresh weights; the last convolution starts at zero."""
+        """Build with fresh weights; the last convolution starts at zero.
+
+        Raises:
+            ValueError: An unknown kind of temporal norm, action embedding or output convolution.
+        """
         super().__init__()
         widths = [cfg.channels * m for m in cfg.channel_multipliers]
         embedding = 4 * cfg.channels
-        self.noise_embedding = NoiseLevelEmbedding(cfg.channels, embedding)
-        self.action_embedding = ActionEmbedding(action_size, cfg.channels, embedding)
+        self.noise_embedding = NumberEmbedding(cfg.channels, embedding)
+        self.rate_embedding = (
+            NumberEmbedding(cfg.channels, embedding) if cfg.rate_embedding else None
+        )
+        self.action_embedding = (
+            ActionEmbedding(cfg.action_embedding, action_size, cfg.channels, embedding)
+            if cfg.action_embedding != "none"
+            else None
+        )
         self.conv_in = nn.Conv2d(2 * latent_channels, widths[0], 3, padding=1)
         self.initial_attention = (
-            TemporalTransformer(widths[0], cfg.head_channels, cfg.groups, cfg.temporal_norm)
+            TemporalTransformer(widths[0], cfg, cfg.initial_attention_heads)
             if cfg.initial_attention
             else None
         )
@@ -38,42 +63,43 @@ class UNet(nn.Module):
         )
         self.up = _make_up(cfg, widths, embedding, skips)
         self.norm_out = nn.GroupNorm(cfg.groups, widths[0])
-        self.conv_out = zero(nn.Conv2d(widths[0], latent_channels, 3, padding=1))
+        make_conv = lookup(OUTPUT_CONVS, cfg.output_conv, "output_conv")
+        self.conv_out = zero(make_conv(widths[0], latent_channels))
 
-    def forward(
-        self,
-        noisy: Tensor,
-        condition: Tensor,
-        noise_levels: Tensor,
-        actions: Tensor,
-        action_mask: Tensor,
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, noise_levels: Tensor, told: Conditioning) -> Tensor:
         """Return the velocity (B, T, C, h, w) of every frame.
 
         Args:
             noisy: (B, T, C, h, w) latents, each frame at its own noise level.
-            condition: (B, C, h, w) clean latent of the rollout's first frame.
             noise_levels: (B, T) int64.
-            actions: (B, T, A), normalised to [-1, 1]; what led to each frame.
-            action_mask: (B, T) bool; False hides the action.
+            told: What else the network is told.
         """
         frames = noisy.shape[1]
-        embedding = self.noise_embedding(noise_levels)
-        embedding = (embedding + self.action_embedding(actions, action_mask)).flatten(0, 1)
-        repeated = condition[:, None].expand_as(noisy)
-        x = self.conv_in(torch.cat([noisy, repeated], dim=2).flatten(0, 1))  # (BT, width, h, w)
+        embedding = self._embed(noise_levels, told).flatten(0, 1)  # (BT, E)
+        context = () if told.context is None else (told.context,)
+        conditioned = torch.cat([noisy, told.frame.expand_as(noisy)], dim=2)
+        x = self.conv_in(conditioned.flatten(0, 1))  # (BT, width, h, w)
         if self.initial_attention is not None:
             x = self.initial_attention(x, frames)
         skips = [x]
         for layer in self.down:
-            x = layer(x, embedding, frames)
+            x = layer(x, embedding, frames, *context)
             skips.append(x)
         for layer in self.middle:
-            x = layer(x, embedding, frames)
+            x = layer(x, embedding, frames, *context)
         for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], dim=1), embedding, frames)
+            x = layer(torch.cat([x, skips.pop()], dim=1), embedding, frames, *context)
         velocity: Tensor = self.conv_out(F.silu(self.norm_out(x)))
         return velocity.unflatten(0, (-1, frames))
+
+    def _embed(self, noise_levels: Tensor, told: Conditioning) -> Tensor:
+        """Return one embedding per frame (B, T, E)."""
+        embedding: Tensor = self.noise_embedding(noise_levels)
+        if self.rate_embedding is not None:
+            embedding = embedding + self.rate_embedding(told.rate)[:, None]
+        if self.action_embedding is not None:
+            embedding = embedding + self.action_embedding(told.actions, told.action_mask)
+        return embedding
 
 
 class _Stage(nn.Module):
@@ -90,21 +116,15 @@ class _Stage(nn.Module):
     ) -> None:
         super().__init__()
         outside = channels[1]
-        self.res = ResBlock(channels, embedding, cfg.groups, cfg.dropout, cfg.temporal_norm)
-        self.spatial = (
-            SpatialTransformer(outside, cfg.head_channels, cfg.groups) if attention else None
-        )
-        self.temporal = (
-            TemporalTransformer(outside, cfg.head_channels, cfg.groups, cfg.temporal_norm)
-            if attention
-            else None
-        )
+        self.res = ResBlock(channels, embedding, cfg)
+        self.spatial = SpatialTransformer(outside, cfg) if attention else None
+        self.temporal = TemporalTransformer(outside, cfg) if attention else None
         self.upsample = nn.Conv2d(outside, outside, 3, padding=1) if upsample else None
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, frames: int, *context: Context) -> Tensor:
         x = self.res(x, embedding, frames)
         if self.spatial is not None and self.temporal is not None:
-            x = self.temporal(self.spatial(x), frames)
+            x = self.temporal(self.spatial(x, *context), frames)
         if self.upsample is not None:
             x = self.upsample(F.interpolate(x, scale_factor=2))
         return x
@@ -117,7 +137,7 @@ class _Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, frames: int, *context: Context) -> Tensor:
         halved: Tensor = self.conv(x)
         return halved
 

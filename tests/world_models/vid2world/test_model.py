@@ -1,17 +1,21 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from configs.model import PRESETS
 from world_models.base import FrameNoise
 from world_models.vid2world.model import load_vid2world
 
 
 def step_once(model):
-    frames = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 1, 64, 64, 3), np.uint8)
     action = model.robot.make_action(world_vector=0.03)[None]
-    return model.step(model.start(frames), action, FrameNoise((0,), (0,), (1,)))
+    noise = FrameNoise((0,), (0,), (1,))
+    state = model.start(frames, np.zeros((1, 0, 13), np.float32), noise.earlier(1))
+    return model.step(state, action, noise)
 
 
 def test_actions_are_brought_to_unit_range(tiny_model):
@@ -21,18 +25,77 @@ def test_actions_are_brought_to_unit_range(tiny_model):
     assert unit == pytest.approx([0, 0, 0, -0.5, 0, 0, 0, -1, 1, -1, 1, 1, 1], abs=1e-6)
 
 
-def test_a_missing_action_is_a_hidden_one(tiny_model):
-    noisy, levels = torch.randn(1, 2, 4, 8, 8), torch.full((1, 2), 500)
+def test_raw_fields_stay_in_the_units_of_the_robot(tiny_config, make_model):
+    raw = make_model(replace(tiny_config, raw_fields=("world_vector",)))
+    action = raw.robot.make_action(world_vector=0.05, gripper_closedness_action=-0.5)
+    unit = raw.normalised(torch.from_numpy(action)).tolist()
+    assert unit[3] == -0.5 and unit[10:] == pytest.approx([0.05] * 3)
+
+
+def test_an_unknown_action_is_a_hidden_one(tiny_model):
     actions = torch.zeros(1, 2, 13)
     missing = actions.clone()
     missing[:, 0] = float("nan")
-    mask = torch.ones(1, 2, dtype=torch.bool)
-    hidden = torch.tensor([[False, True]])
-    condition = torch.zeros(1, 4, 8, 8)
-    one = tiny_model.velocity(noisy, condition, levels, missing, mask)
-    two = tiny_model.velocity(noisy, condition, levels, actions, hidden)
-    assert torch.equal(one, two)
-    assert not torch.equal(one, tiny_model.velocity(noisy, condition, levels, actions, mask))
+    condition, mask = torch.zeros(1, 4, 8, 8), torch.ones(1, 2, dtype=torch.bool)
+    told = tiny_model.told(condition, missing, mask)
+    assert told.action_mask.tolist() == [[False, True]]
+    assert told.actions.isfinite().all()
+
+
+def test_first_action_zeros_tells_the_first_frame_zeros(tiny_config, make_model):
+    model = make_model(replace(tiny_config, first_action="zeros"))
+    actions = torch.full((1, 3, 13), 0.01)
+    condition, mask = torch.zeros(1, 4, 8, 8), torch.ones(1, 3, dtype=torch.bool)
+    told = model.told(condition, actions, mask)
+    assert told.actions[0, 0].abs().max() == 0 and told.actions[0, 1:].abs().min() > 0
+    assert told.action_mask.all()
+    actions[:, 0] = float("nan")
+    assert model.told(condition, actions, mask).action_mask.all()
+
+
+def test_the_conditioning_frame_is_the_start_or_the_oldest(tiny_config, make_model):
+    for which in ("start", "oldest"):
+        model = make_model(replace(tiny_config, condition_frame=which))
+        states = [step_once(model)]
+        for frame in range(2, 6):
+            action = model.robot.make_action()[None]
+            states.append(model.step(states[-1], action, FrameNoise((0,), (0,), (frame,))))
+        assert torch.equal(states[2].condition, states[0].condition)  # the window has just filled
+        slid = states[4].condition
+        assert torch.equal(slid, states[0].condition) == (which == "start")
+        assert which == "start" or torch.equal(slid, states[4].latents[:, 0])
+
+
+def test_a_sampler_can_be_changed_without_copying_weights(tiny_model):
+    other = tiny_model.with_sampler(replace(tiny_model.cfg.sampler, steps=1))
+    assert (other.cfg.sampler.steps, tiny_model.cfg.sampler.steps) == (1, 2)
+    assert other.unet is tiny_model.unet
+    assert not torch.equal(step_once(other).latents, step_once(tiny_model).latents)
+
+
+def test_a_sampler_for_published_checkpoints_is_refused_where_it_makes_no_sense(tiny_model):
+    with pytest.raises(ValueError, match="expected sample_latents=false"):
+        step_once(tiny_model.with_sampler(PRESETS["reference"]))
+
+
+def test_clips_are_imagined_at_once_and_each_alone(tiny_model):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    actions = np.stack([[tiny_model.robot.make_action(world_vector=x)] * 3 for x in (0, 0.03)])
+    clips = tiny_model.imagine_clip(frames, actions, FrameNoise((0, 1), (0, 0), (3, 3)))
+    alone = tiny_model.imagine_clip(frames[1:], actions[1:], FrameNoise((1,), (0,), (3,)))
+    assert clips.shape == (2, 4, 64, 64, 3) and clips.dtype == np.uint8
+    assert np.abs(clips[1:].astype(int) - alone).max() <= 1
+
+
+def test_every_action_of_a_clip_matters(tiny_model):
+    frames = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    actions = np.stack([tiny_model.robot.make_action()] * 3)[None]
+    changed = actions.copy()
+    changed[:, 1] = tiny_model.robot.make_action(world_vector=0.05)
+    noise = FrameNoise((0,), (0,), (3,))
+    one, two = (tiny_model.imagine_clip(frames, a, noise) for a in (actions, changed))
+    moved = (one != two).any((0, 2, 3, 4))
+    assert moved.tolist() == [False, False, True, True]
 
 
 def test_saved_and_loaded_models_agree(tiny_model, tmp_path):
@@ -41,9 +104,16 @@ def test_saved_and_loaded_models_agree(tiny_model, tmp_path):
     loaded = load_vid2world(path)
     assert loaded.cfg == tiny_model.cfg
     assert loaded.card["provenance"] == {"why": "test"}
-    stored = {name: value.half().float() for name, value in tiny_model.state_dict().items()}
-    tiny_model.load_state_dict(stored)
-    torch.testing.assert_close(step_once(loaded).latents, step_once(tiny_model).latents)
+    assert torch.equal(step_once(loaded).latents, step_once(tiny_model).latents)
+
+
+def test_half_precision_is_for_the_file_alone(tiny_model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    before = step_once(tiny_model).latents
+    tiny_model.half().save(path, {})
+    loaded = load_vid2world(path)
+    assert loaded.unet.conv_in.weight.dtype == torch.float32
+    torch.testing.assert_close(step_once(loaded).latents, before, rtol=0.05, atol=0.05)
 
 
 def test_truncated_weights_are_refused(tiny_model, tmp_path):

@@ -1,0 +1,66 @@
+"""Settings of `v2w rollout` and `v2w action-control`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ImagineConfig:
+    """Which world model imagines, and where it begins.
+
+    Attributes:
+        output: Folder for the results; the same command resumes there.
+        checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
+        preset: Sampler settings by name, clean or reference; null is what the checkpoint says.
+        sampler: Single sampler settings that differ, such as sampler.steps=10.
+        device: Where the network runs, such as cuda.
+        start: Number of a bundled start, or a picture, video or recorded episode.
+        fit: Cut and resize frames of another size than the robot's.
+        task: What the robot attempts; null is the first task of the robot.
+        seed: Seed of everything random, together with episode.
+        episode: Number of the rollout with that seed.
+    """
+
+    output: str
+    checkpoint: str | None = None
+    preset: str | None = None
+    sampler: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    start: int | str = 0
+    fit: bool = False
+    task: str | None = None
+    seed: int = 0
+    episode: int = 0
+
+
+@dataclass(frozen=True)
+class RolloutConfig(ImagineConfig):
+    """What is done in a rollout, and for how long.
+
+    Attributes:
+        actions: recorded replays those of the start's recording, held draws moves at random, idle
+            does nothing; or the actions (N, A) of a .npy file, or those of another recording.
+        moves: Names of the moves that held draws from; null is all of the robot's.
+        hold: Frames for which a drawn move is held.
+        steps: Frames to imagine; null for as many as there are actions, or the task's horizon.
+        mode: autoregressive imagines frame by frame, past the window too; clip all at once.
+    """
+
+    output: str = "runs/rollout"
+    actions: str = "held"
+    moves: list[str] | None = None
+    hold: int = 10
+    steps: int | None = None
+    mode: str = "autoregressive"
+
+
+@dataclass(frozen=True)
+class ActionControlConfig(ImagineConfig):
+    """How long each move of the robot is held, from the same start and with the same noise.
+
+    Attributes:
+        steps: Frames to imagine.
+    """
+
+    output: str = "runs/action_control"
+    steps: int = 15

@@ -1,0 +1,25 @@
+"""Which golden cases can be checked, and what checks each."""
+
+from collections.abc import Mapping
+
+from evaluation.parity.golden import Check
+from evaluation.parity.network import training_loss, unet, weight_transfer
+from evaluation.parity.sampling import ddim_ar, ddim_nar, schedule
+from evaluation.parity.towers import clip_image, clip_text, resampler, vae
+
+CASES: Mapping[str, Check] = {
+    "unet_noncausal": unet,
+    "unet_causal": unet,
+    "unet_csgo": unet,
+    "unet_recon": unet,
+    "weight_transfer": weight_transfer,
+    "schedule": schedule,
+    "ddim_ar": ddim_ar,
+    "ddim_nar": ddim_nar,
+    "training_loss": training_loss,
+    "vae": vae,
+    "resampler": resampler,
+    "clip_image": clip_image,
+    "clip_text": clip_text,
+}
+"""Name of a case -> what runs ours on it."""

@@ -1,0 +1,51 @@
+"""A folder of results that the same command continues, and that refuses another's."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+IDENTITY = "run.json"
+
+
+def open_run_folder(path: Path, identity: Mapping[str, Any]) -> Path:
+    """Create a folder, or open the one that was created with the same identity.
+
+    Args:
+        path: The folder.
+        identity: JSON values that decide what the results mean: settings and fingerprints.
+
+    Raises:
+        OSError: The folder cannot be written.
+        ValueError: The folder holds the results of another identity.
+    """
+    _check_writable(path)
+    identity = json.loads(json.dumps(identity))
+    file = path / IDENTITY
+    if not file.exists():
+        partial = file.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(identity, indent=2) + "\n")
+        partial.replace(file)
+    earlier = json.loads(file.read_text())
+    for name in {**identity, **earlier}:
+        if earlier.get(name) != identity.get(name):
+            raise ValueError(
+                f"{path} holds another run: expected {name} {earlier.get(name)!r}, "
+                f"found {identity.get(name)!r}; choose another folder with output=..., or "
+                "delete this one"
+            )
+    return path
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
+            "choose another one with output=..."
+        ) from error

@@ -1,0 +1,141 @@
+"""Imagine futures of one start in a folder, frame by frame; an interruption loses nothing."""
+
+import os
+import pickle
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from v2w_gym.attempts import RolloutKey
+from v2w_gym.starts import Context
+from world_models.base import FrameNoise, RolloutState, WorldModel
+from world_models.frames import to_uint8
+
+STATE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        state: What the world model remembers.
+        steps: Frames imagined so far.
+        seconds: Time spent on them.
+    """
+
+    state: RolloutState
+    steps: int = 0
+    seconds: float = 0.0
+
+
+def imagine_stepwise(
+    folder: Path, model: WorldModel, context: Context, actions: NDArray[np.float32], key: RolloutKey
+) -> float:
+    """Take actions (B, N, A) from one start, all B with the same noise.
+
+    Each frame is kept in `folder`, where the same call goes on.
+
+    Returns:
+        Seconds per frame, of which all B make one.
+
+    Raises:
+        ValueError: Frames or actions that are not the robot's, or a damaged state.
+    """
+    futures, steps = actions.shape[:2]
+    newest = len(context.frames) - 1
+    state = model.start(
+        np.stack([context.frames] * futures),
+        np.stack([context.actions] * futures),
+        _noise(key, futures, newest),
+    )
+    progress = _load_progress(folder, Progress(state))
+    if progress.steps == 0:
+        save_frame(folder, 0, to_uint8(state.frame))
+    bar = tqdm(total=steps, initial=progress.steps, unit="frame")
+    for step in range(progress.steps, steps):
+        began = time.perf_counter()
+        noise = _noise(key, futures, newest + step + 1)
+        state = model.step(progress.state, actions[:, step], noise)
+        save_frame(folder, step + 1, to_uint8(state.frame))
+        seconds = progress.seconds + time.perf_counter() - began
+        progress = Progress(state, step + 1, seconds)
+        _save_progress(folder, progress)
+        bar.update()
+    bar.close()
+    return progress.seconds / steps
+
+
+def imagine_at_once(
+    folder: Path, model: WorldModel, context: Context, actions: NDArray[np.float32], key: RolloutKey
+) -> float:
+    """Take actions (B, N, A) from the newest frame of a start, as whole clips.
+
+    Returns:
+        Seconds per frame, of which all B make one.
+
+    Raises:
+        ValueError: Frames or actions that are not the robot's, or more than the window holds.
+    """
+    futures, steps = actions.shape[:2]
+    noise = _noise(key, futures, len(context.frames) - 1 + steps)
+    began = time.perf_counter()
+    clips = model.imagine_clip(np.stack([context.frames[-1]] * futures), actions, noise)
+    seconds = time.perf_counter() - began
+    for step in range(steps + 1):
+        save_frame(folder, step, clips[:, step])
+    return seconds / steps
+
+
+def save_frame(folder: Path, step: int, frames: NDArray[np.uint8]) -> None:
+    """Keep frames (B, H, W, 3) below each other as one picture; it appears whole or not at all."""
+    path = _frame_path(folder, step)
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    Image.fromarray(np.concatenate(list(frames))).save(partial, "PNG")
+    partial.replace(path)
+
+
+def load_frames(folder: Path, futures: int, steps: int) -> NDArray[np.uint8]:
+    """Return frames (B, N + 1, H, W, 3): the newest known one, then those imagined in N steps."""
+    pictures = [np.array(Image.open(_frame_path(folder, step))) for step in range(steps + 1)]
+    return np.stack([np.split(picture, futures) for picture in pictures], axis=1)
+
+
+def _frame_path(folder: Path, step: int) -> Path:
+    return folder / "frames" / f"{step:05d}.png"
+
+
+def _noise(key: RolloutKey, futures: int, frame: int) -> FrameNoise:
+    """Return the noise of one frame, the same for all futures."""
+    return FrameNoise((key.seed,) * futures, (key.episode,) * futures, (frame,) * futures)
+
+
+def _save_progress(folder: Path, progress: Progress) -> None:
+    partial = folder / f"{STATE}.{os.getpid()}.partial"
+    torch.save({**vars(progress), "state": vars(progress.state)}, partial)
+    partial.replace(folder / STATE)
+
+
+def _load_progress(folder: Path, fresh: Progress) -> Progress:
+    """Return how far the folder is; `fresh` if nothing is done, and each tensor where it has it."""
+    if not (folder / STATE).exists():
+        return fresh
+    try:
+        saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"expected the state of a rollout at {folder / STATE}, found a damaged file "
+            f"({type(error).__name__}); delete it to start over"
+        ) from error
+    tensors = {
+        name: value.to(getattr(fresh.state, name).device) for name, value in saved["state"].items()
+    }
+    return Progress(RolloutState(**tensors), saved["steps"], saved["seconds"])

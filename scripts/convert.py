@@ -1,0 +1,17 @@
+"""Turn a published checkpoint into one of this project's format: smaller, checked, with a card."""
+
+from configs.released import ConvertConfig
+
+SCHEMA = ConvertConfig
+ARGUMENTS = ("checkpoint", "output")
+
+
+def main(cfg: ConvertConfig) -> None:
+    """Convert, and say what was written and how to use it."""
+    from world_models.loading import find_checkpoint
+    from world_models.vid2world.convert import convert
+
+    output = convert(cfg, find_checkpoint(cfg.checkpoint))
+    size = output.stat().st_size / 1e9
+    print(f"wrote {output} ({size:.2f} GB) and its card {output.with_suffix('.json')}")
+    print(f"  checkpoint={output} makes it the world model of any command or environment")

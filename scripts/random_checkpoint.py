@@ -1,0 +1,14 @@
+"""Write a checkpoint in the published format with random weights, to try things with."""
+
+from configs.released import RandomCheckpointConfig
+
+SCHEMA = RandomCheckpointConfig
+ARGUMENTS = ("output",)
+
+
+def main(cfg: RandomCheckpointConfig) -> None:
+    """Write it, and say how large it is."""
+    from world_models.vid2world.convert import write_random
+
+    output = write_random(cfg)
+    print(f"wrote {output} ({output.stat().st_size / 1e9:.3f} GB) with random weights")

@@ -1,0 +1,20 @@
+import pytest
+
+from evaluation.run_folder import open_run_folder
+
+IDENTITY = {"model": "m1", "moves": ("+X", "-X"), "steps": None}
+
+
+def test_a_folder_is_opened_again_by_the_same_run_alone(tmp_path):
+    folder = open_run_folder(tmp_path / "deep" / "run", IDENTITY)
+    assert open_run_folder(folder, dict(reversed(IDENTITY.items()))) == folder
+    for changed in ({**IDENTITY, "steps": 3}, {**IDENTITY, "new": 1}, {"model": "m1"}):
+        with pytest.raises(ValueError, match="holds another run: expected .* found .*output="):
+            open_run_folder(folder, changed)
+    open_run_folder(folder, IDENTITY)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="expected a folder that can be written"):
+        open_run_folder(tmp_path / "file" / "run", IDENTITY)

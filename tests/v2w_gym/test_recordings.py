@@ -1,0 +1,192 @@
+"""Recordings: every file type, and what is refused."""
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from v2w_gym.recordings import read_recording
+from world_models.data.episodes import Episode, save_episode
+
+RNG = np.random.default_rng(0)
+FRAMES = RNG.integers(0, 256, (4, 64, 48, 3), np.uint8)
+ACTIONS = RNG.normal(size=(4, 13)).astype(np.float32)
+
+
+def write_video(path, frames):
+    """Write frames (T, H, W, 3) without loss, as far as brightness goes."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=3, options={"crf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv444p"
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def episode():
+    return Episode(
+        frames=FRAMES,
+        actions=ACTIONS[:-1],
+        expert_actions=ACTIONS[:-1],
+        success=np.zeros(4, bool),
+        robot="standin_sawyer",
+        task="close_drawer",
+        instruction="close the drawer",
+        behaviour="expert",
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize("name", ["one.png", "one.JPG", "one.npy"])
+def test_a_picture_is_a_recording_of_one_frame(tmp_path, name):
+    plain = np.full((64, 48, 3), (10, 100, 200), np.uint8)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, plain)
+    else:
+        Image.fromarray(plain).save(tmp_path / name)
+    recording = read_recording(tmp_path / name)
+    assert recording.frames.shape == (1, 64, 48, 3) and recording.frames.dtype == np.uint8
+    assert np.abs(recording.frames[0].astype(int) - plain).max() <= 2
+    assert recording.actions is None
+
+
+def test_a_picture_without_loss_is_exact_and_transparency_is_dropped(tmp_path):
+    transparent = np.dstack([FRAMES[0], np.full((64, 48), 7, np.uint8)])
+    Image.fromarray(transparent).save(tmp_path / "one.png")
+    np.testing.assert_array_equal(read_recording(tmp_path / "one.png").frames[0], FRAMES[0])
+
+
+def test_frames_in_an_array(tmp_path):
+    np.save(tmp_path / "clip.npy", FRAMES)
+    recording = read_recording(str(tmp_path / "clip.npy"))
+    np.testing.assert_array_equal(recording.frames, FRAMES)
+    assert recording.actions is None
+
+
+def test_a_video_gives_every_frame_in_order(tmp_path):
+    plain = np.empty((5, 64, 48, 3), np.uint8)
+    plain[:] = np.array([20, 70, 120, 170, 220])[:, None, None, None]
+    plain[:, :32, :, 0] = 200  # red above
+    write_video(tmp_path / "clip.mp4", plain)
+    recording = read_recording(tmp_path / "clip.mp4")
+    assert recording.frames.shape == plain.shape and recording.actions is None
+    assert np.abs(recording.frames.astype(int) - plain).max() <= 4
+
+
+def test_an_episode_gives_frames_and_the_actions_taken(tmp_path):
+    save_episode(tmp_path / "episode.npz", episode())
+    recording = read_recording(tmp_path / "episode.npz")
+    np.testing.assert_array_equal(recording.frames, FRAMES)
+    np.testing.assert_array_equal(recording.actions, ACTIONS[:-1])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_released_converters_last_action_leads_nowhere(tmp_path, dtype):
+    np.savez_compressed(tmp_path / "eps.npz", image=FRAMES, action=ACTIONS.astype(dtype))
+    recording = read_recording(tmp_path / "eps.npz")
+    np.testing.assert_array_equal(recording.frames, FRAMES)
+    np.testing.assert_array_equal(recording.actions, ACTIONS[:-1])
+    assert recording.actions.dtype == np.float32
+
+
+def test_the_released_converters_frames_alone_will_do(tmp_path):
+    np.savez(tmp_path / "eps.npz", image=FRAMES)
+    assert read_recording(tmp_path / "eps.npz").actions is None
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "text"),
+    [
+        ("strat.png", FileNotFoundError, "did you mean 'start.png'"),
+        ("start.gif", ValueError, r"file type of recording .*\.mp4.*found '\.gif'"),
+        ("start.png", ValueError, "found cannot identify image"),
+        ("start.mp4", ValueError, "found no readable video"),
+        ("start.npy", ValueError, "start.npy, found"),
+        ("start.npz", ValueError, "start.npz, found"),
+    ],
+)
+def test_files_that_are_no_recordings(tmp_path, name, error, text):
+    for kind in ("png", "mp4", "npy", "npz", "gif"):
+        (tmp_path / f"start.{kind}").write_bytes(b"nothing of the kind")
+    with pytest.raises(error, match=text):
+        read_recording(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["clip.png", "clip.mp4", "clip.npy", "episode.npz", "eps.npz"])
+def test_a_file_that_is_cut_short_is_refused(tmp_path, name):
+    path = tmp_path / name
+    if name == "clip.png":
+        Image.fromarray(FRAMES[0]).save(path)
+    elif name == "clip.mp4":
+        write_video(path, FRAMES)
+    elif name == "clip.npy":
+        np.save(path, FRAMES)
+    elif name == "episode.npz":
+        save_episode(path, episode())
+    else:
+        np.savez_compressed(path, image=FRAMES, action=ACTIONS)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=name):
+        read_recording(path)
+
+
+def test_a_damaged_byte_is_noticed(tmp_path):
+    np.savez_compressed(tmp_path / "eps.npz", image=FRAMES)
+    damaged = bytearray((tmp_path / "eps.npz").read_bytes())
+    damaged[60:90] = bytes(30)
+    (tmp_path / "eps.npz").write_bytes(damaged)
+    with pytest.raises(ValueError, match="eps.npz, found"):
+        read_recording(tmp_path / "eps.npz")
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        (FRAMES.astype(np.float64), r"found float64 \(4, 64, 48, 3\), not uint8 frames"),
+        (FRAMES[..., :2], r"uint8 \(4, 64, 48, 2\)"),
+        (FRAMES[:0], r"\(0, 64, 48, 3\).*T > 0"),
+        (FRAMES[0, :, :, 0], r"\(64, 48\)"),
+    ],
+)
+def test_arrays_that_are_no_frames(tmp_path, frames, text):
+    np.save(tmp_path / "clip.npy", frames)
+    with pytest.raises(ValueError, match=text):
+        read_recording(tmp_path / "clip.npy")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "text"),
+    [
+        ({"arr_0": ACTIONS}, r"arrays \['arr_0'\], neither"),
+        ({"image": FRAMES, "action": ACTIONS[:-1]}, r"`action` \(3, 13\) for `image` \(4, 64"),
+        ({"image": FRAMES, "action": ACTIONS[:, 0]}, r"`action` \(4,\)"),
+    ],
+)
+def test_archives_that_are_no_episodes(tmp_path, arrays, text):
+    np.savez(tmp_path / "eps.npz", **arrays)
+    with pytest.raises(ValueError, match=text):
+        read_recording(tmp_path / "eps.npz")
+
+
+def test_sound_alone_is_no_video(tmp_path):
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+    with pytest.raises(ValueError, match="found no video stream"):
+        read_recording(tmp_path / "sound.mp4")
+
+
+@pytest.mark.skipif("V2W_TEST_DATA" not in os.environ, reason="V2W_TEST_DATA is not set")
+def test_real_recordings():
+    data = Path(os.environ["V2W_TEST_DATA"])
+    video = read_recording(data / "bridge_clips" / "000000000.mp4")
+    assert video.frames.shape == (40, 256, 256, 3) and video.frames.std() > 20
+    episode = read_recording(data / "fractal_frames" / "fractal_sample.npz")
+    assert episode.frames.shape == (22, 256, 320, 3) and episode.actions is None

@@ -1,0 +1,117 @@
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from configs.model import PRESETS
+from configs.released import ConvertConfig, RandomCheckpointConfig
+from world_models.loading import find_checkpoint, load_world_model
+from world_models.vid2world.convert import convert, write_random
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "rt1.ckpt"
+    return write_random(RandomCheckpointConfig(str(path)))
+
+
+@pytest.fixture(scope="module")
+def converted(released, tmp_path_factory):
+    path = tmp_path_factory.mktemp("converted") / "rt1.safetensors"
+    return convert(ConvertConfig("", str(path)), released)
+
+
+def test_the_bundled_model_needs_nothing():
+    model = load_world_model()
+    assert model.robot.name == "standin_sawyer"
+    assert load_world_model().unet is model.unet  # loaded once
+
+
+def test_released_and_converted_files_both_load(released, converted):
+    models = [load_world_model(str(path)) for path in (released, converted)]
+    assert [model.robot.name for model in models] == ["google_robot"] * 2
+    assert models[0].card["provenance"]["source"] == "rt1.ckpt"
+    assert models[1].card["provenance"]["source_weights"] > 0
+
+
+def test_presets_and_settings_share_the_weights(released):
+    plain = load_world_model(str(released))
+    assert plain.cfg.sampler == PRESETS["clean"]
+    chosen = load_world_model(str(released), preset="reference", sampler={"steps": 5})
+    assert chosen.cfg.sampler == replace(PRESETS["reference"], steps=5)
+    assert chosen.unet is plain.unet
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "referense"}, "did you mean 'reference'"),
+        ({"sampler": {"step": 5}}, "unknown setting step; did you mean 'steps'"),
+        ({"sampler": {"steps": "many"}}, "steps"),
+        ({"device": "cudaa"}, "expected a device that PyTorch can use here.*found 'cudaa'"),
+    ],
+)
+def test_unknown_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        load_world_model(**settings)
+
+
+def test_a_folder_with_one_checkpoint_is_that_checkpoint(released, converted, tmp_path):
+    assert find_checkpoint(str(released.parent)) == released
+    assert find_checkpoint(str(converted.parent)) == converted
+    with pytest.raises(FileNotFoundError, match="found none"):
+        find_checkpoint(str(tmp_path))
+    for name in ("a.ckpt", "b.ckpt"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"found \['a.ckpt', 'b.ckpt'\]; name the file"):
+        find_checkpoint(str(tmp_path))
+
+
+@pytest.fixture
+def hub(converted, tmp_path, monkeypatch):
+    """A hub that cannot be reached, and a cache that holds lab/world at two revisions."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--lab--world"
+    for name, commit in (("main", "a" * 40), ("v2", "b" * 40)):
+        snapshot = repository / "snapshots" / commit
+        snapshot.mkdir(parents=True)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / name).write_text(commit)
+        for path in (converted, converted.with_suffix(".json")):
+            shutil.copy(path, snapshot / path.name)
+    return repository / "snapshots"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "commit"), [("lab/world", "a"), ("lab/world@v2", "b"), ("lab/world@main", "a")]
+)
+def test_a_hub_id_is_found_in_the_cache(hub, checkpoint, commit):
+    path = find_checkpoint(checkpoint)
+    assert path == hub / (commit * 40) / "rt1.safetensors"
+    assert load_world_model(checkpoint).robot.name == "google_robot"
+
+
+@pytest.mark.parametrize("checkpoint", ["lab/other", "lab/world@v3"])
+def test_what_the_hub_does_not_have_is_said_plainly(hub, checkpoint):
+    with pytest.raises(FileNotFoundError, match="on the hub or in its cache"):
+        find_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("checkpoint", ["rt2.ckpt", "nowhere/rt1.ckpt", "/tmp/no/such/file"])
+def test_no_file_is_said_plainly(checkpoint):
+    with pytest.raises(FileNotFoundError, match="a hub id looks like owner/name"):
+        find_checkpoint(checkpoint)
+
+
+def test_a_near_name_is_suggested(released):
+    with pytest.raises(FileNotFoundError, match=r"did you mean 'rt1\.ckpt'"):
+        find_checkpoint(str(released.with_name("rt.ckpt")))
+
+
+def test_the_base_is_not_a_world_model(tmp_path):
+    path = write_random(RandomCheckpointConfig(str(tmp_path / "base.ckpt"), base=True))
+    with pytest.raises(ValueError, match="make it causal: v2w convert"):
+        load_world_model(str(path))

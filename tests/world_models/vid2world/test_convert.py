@@ -1,0 +1,190 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.model import PRESETS
+from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
+from world_models.base import FrameNoise
+from world_models.checkpoint import sha256_of
+from world_models.vid2world.convert import convert, write_random
+from world_models.vid2world.model import load_vid2world
+from world_models.vid2world.released import load_released, read_released
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory):
+    path = tmp_path_factory.mktemp("released") / "rt1.ckpt"
+    return write_random(RandomCheckpointConfig(str(path)))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    path = tmp_path_factory.mktemp("base") / "base.ckpt"
+    return write_random(RandomCheckpointConfig(str(path), base=True))
+
+
+def first_latent(model):
+    """Start from a frame and denoise the next in one step."""
+    model = model.with_sampler(replace(model.cfg.sampler, steps=1))
+    frames = np.random.default_rng(0).integers(0, 256, (1, 1, 256, 320, 3), np.uint8)
+    noise = FrameNoise((0,), (0,), (1,))
+    state = model.start(frames, np.zeros((1, 0, 13), np.float32), noise.earlier(1))
+    action = model.robot.make_action(world_vector=0.1)[None]
+    return model.step(state, action, noise).latents[:, -1]
+
+
+def test_a_converted_checkpoint_is_the_released_one(released, tmp_path):
+    output = convert(ConvertConfig("", str(tmp_path / "rt1.safetensors")), released)
+    converted, original = load_vid2world(output), load_released(read_released(released))
+    assert converted.cfg == replace(original.cfg, sampler=PRESETS["clean"])
+    assert torch.equal(first_latent(converted), first_latent(original))
+
+
+def test_the_card_says_where_the_weights_come_from(released, tmp_path):
+    cfg = ConvertConfig("", str(tmp_path / "rt1.safetensors"), preset="reference")
+    card = load_vid2world(convert(cfg, released)).card
+    assert card["provenance"]["source"] == "rt1.ckpt"
+    assert card["provenance"]["source_sha256"] == sha256_of(released)
+    assert card["config"]["robot"] == "google_robot"
+    assert card["config"]["sampler"]["reencode"] is True
+
+
+def test_dead_weights_are_left_behind(released, tmp_path):
+    output = convert(ConvertConfig("", str(tmp_path / "rt1.safetensors")), released)
+    stored = sum(p.numel() for p in load_vid2world(output).state_dict().values())
+    assert stored < sum(w.numel() for w in read_released(released).weights.values())
+    assert not any("text_tower" in name for name in load_vid2world(output).state_dict())
+
+
+def test_half_the_size_runs_in_half_precision(released, tmp_path):
+    cfg = ConvertConfig("", str(tmp_path / "rt1.safetensors"), precision="bfloat16")
+    model = load_vid2world(convert(cfg, released))
+    assert model.unet.conv_in.weight.dtype == torch.bfloat16
+    assert next(model.autoencoder.parameters()).dtype == torch.float32
+    exact = first_latent(load_released(read_released(released)))
+    found = first_latent(model)
+    assert found.dtype == torch.float32
+    assert (found - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+@pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
+def test_a_base_becomes_causal_and_keeps_what_it_knows(base, tmp_path, mode):
+    cfg = ConvertConfig("", str(tmp_path / "x.safetensors"), robot="csgo_player", transfer=mode)
+    model = load_vid2world(convert(cfg, base))
+    before = load_released(read_released(base), "csgo_player").unet.state_dict()
+    after = model.unet.state_dict()
+    same = "down.0.res.conv1.weight"
+    assert torch.equal(after[same], before[same])
+    kernel = "down.0.res.temporal.convs.0.conv.weight"
+    old, new = before[kernel].unbind(2), after[kernel].unbind(2)
+    zero = torch.zeros_like(old[0])
+    expected = {
+        "shift": old,
+        "masked": (zero, old[0], old[1]),
+        "extrapolative": (zero, old[0] - old[2], old[1] + 2 * old[2]),
+    }
+    for ours, wanted in zip(new, expected[mode], strict=True):
+        torch.testing.assert_close(ours, wanted)
+    assert torch.equal(after["conv_out.weight"], before["conv_out.weight"])
+    assert after["action_embedding.table.weight"].shape == (51, 32)
+    assert model.card["provenance"]["transfer"] == {"mode": mode, "order": 2, "seed": 0}
+
+
+def test_the_released_loaders_mistake_is_made_on_request_only(base, tmp_path):
+    cfg = ConvertConfig(
+        "",
+        str(tmp_path / "x.safetensors"),
+        robot="google_robot",
+        transfer="extrapolative",
+        height_causal=True,
+    )
+    model = load_vid2world(convert(cfg, base))
+    old = load_released(read_released(base), "google_robot").unet.conv_out.weight
+    assert model.cfg.unet.output_conv == "height_causal"
+    expected = torch.stack([0 * old[:, :, 0], old[:, :, 0] - old[:, :, 2], old[:, :, 1]], dim=2)
+    expected[:, :, 2] += 2 * old[:, :, 2]
+    torch.testing.assert_close(model.unet.conv_out.weight, expected)
+
+
+def test_new_action_layers_depend_on_the_seed_alone(base, tmp_path):
+    def layers(seed):
+        cfg = ConvertConfig(
+            "",
+            str(tmp_path / "x.safetensors"),
+            robot="google_robot",
+            transfer="masked",
+            seed=seed,
+        )
+        return load_vid2world(convert(cfg, base)).unet.action_embedding.layers[0].weight.clone()
+
+    assert torch.equal(layers(1), layers(1)) and not torch.equal(layers(1), layers(2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "float16"}, "precision to be one of"),
+        ({"preset": "clear"}, "did you mean 'clean'"),
+        ({"robot": "recon_jackal"}, r"'recon_jackal' \(3 action values\)"),
+        ({"transfer": "masked"}, "for a base checkpoint and for no other"),
+    ],
+)
+def test_wrong_settings_are_refused(released, tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        convert(ConvertConfig("", str(tmp_path / "x.safetensors"), **settings), released)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_base_needs_a_transfer(base, tmp_path):
+    cfg = ConvertConfig("", str(tmp_path / "x.safetensors"), robot="google_robot")
+    with pytest.raises(ValueError, match="is not causal"):
+        convert(cfg, base)
+
+
+def test_a_failed_write_leaves_what_was_there(released, tmp_path, monkeypatch):
+    output = tmp_path / "rt1.safetensors"
+    convert(ConvertConfig("", str(output)), released)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("world_models.checkpoint.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        convert(ConvertConfig("", str(output)), released)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"output": "x.bin"}, "the ending of output"),
+        ({"size": "small"}, "size to be one of"),
+        ({"robot": "spot"}, "robot to be one of"),
+    ],
+)
+def test_impossible_random_checkpoints_are_refused(tmp_path, settings, message):
+    given = {"output": "x.ckpt", **settings}
+    given["output"] = str(tmp_path / given["output"])
+    with pytest.raises(ValueError, match=message):
+        write_random(RandomCheckpointConfig(**given))
+
+
+def test_random_checkpoints_depend_on_the_seed_alone(tmp_path):
+    def written(name, seed):
+        path = Path(write_random(RandomCheckpointConfig(str(tmp_path / name), seed=seed)))
+        return sha256_of(path)
+
+    same = written("a.safetensors", 3), written("b.safetensors", 3)
+    assert same[0] == same[1] != written("c.safetensors", 4)
+
+
+def test_no_layer_of_a_random_checkpoint_is_zero(released):
+    weights = read_released(released).weights
+    tables = {"posterior_mean_coef2"}
+    zero = [n for n, w in weights.items() if n.startswith(("model", "image")) and not w.any()]
+    assert not zero and tables <= set(weights)
+    assert SIZES["tiny"].of(RELEASED["google_robot"]).unet.channels == 32

@@ -1,0 +1,132 @@
+"""Check what an environment is given, and load the world model if it has to be loaded."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from configs.lookup import lookup
+from configs.robots import ROBOTS
+from v2w_gym import DOMAINS
+from v2w_gym.attempts import Judge, Setting
+from v2w_gym.recordings import read_recording
+from v2w_gym.starts import BUNDLED_ROBOT, load_start
+from v2w_gym.tasks import TASKS, find_task
+from world_models.base import WorldModel
+
+RELEASED = {
+    "google_robot": "thuml/Vid2World-RT1",
+    "csgo_player": "thuml/Vid2World-CSGO",
+    "recon_jackal": "thuml/Vid2World-RECON",
+}
+"""Where the authors of Vid2World publish a world model of each robot."""
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which world model an environment loads, and which it accepts.
+
+    Attributes:
+        checkpoint: See `world_models.loading.load_world_model`, like the next three.
+        preset: See there.
+        sampler: See there.
+        device: See there; None is the CPU.
+        robots: Names of the robots the environment is for; None for any.
+    """
+
+    checkpoint: str | None = None
+    preset: str | None = None
+    sampler: Mapping[str, Any] | None = None
+    device: str | None = None
+    robots: Sequence[str] | None = None
+
+
+def make_setting(
+    model: WorldModel | None,
+    choice: ModelChoice,
+    task: str,
+    start: int | str | None,
+    judge: Judge | None,
+) -> Setting:
+    """Put together where attempts take place.
+
+    Raises:
+        FileNotFoundError: A checkpoint or start that is no file.
+        ValueError: Both a model and how to load one, or something unknown or of another robot.
+    """
+    lookup(TASKS, task, "task")
+    for name in choice.robots or ():
+        lookup(ROBOTS, name, "robot")
+    if isinstance(start, str):
+        read_recording(start)  # a wrong path is noticed before gigabytes are loaded
+    model = load_model(choice) if model is None else _check_alone(model, choice)
+    robot = model.robot
+    if choice.robots and robot.name not in choice.robots:
+        others = [name for name, robots in DOMAINS.items() if robot.name in robots]
+        raise ValueError(
+            f"expected a world model of {' or '.join(choice.robots)}, found one of {robot.name}; "
+            f"make {' or '.join(others)}"
+        )
+    find_task(task, robot.name)
+    if start is not None:
+        load_start(start, task, robot, model.context_frames)
+    return Setting(model, judge, task, start)
+
+
+def load_model(choice: ModelChoice) -> WorldModel:
+    """Return the world model that is chosen, or the bundled one; loaded once per process.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: No checkpoint and no bundled model of the robot, or an unknown setting.
+    """
+    from world_models.loading import load_world_model
+
+    if choice.checkpoint is None:
+        if choice.robots and BUNDLED_ROBOT not in choice.robots:
+            robot = choice.robots[0]
+            raise ValueError(
+                f"expected checkpoint= to name a world model of {robot}, found None, and none is "
+                f"bundled; pass checkpoint={RELEASED[robot]!r}, or make one with random weights: "
+                f"v2w random-checkpoint OUT robot={robot}"
+            )
+        _say_bundled()
+    return load_world_model(
+        choice.checkpoint,
+        preset=choice.preset,
+        sampler=choice.sampler,
+        device=choice.device or "cpu",
+    )
+
+
+def check_render_mode(mode: str | None) -> str | None:
+    """Return `mode` if it is None or "rgb_array".
+
+    Raises:
+        ValueError: Another mode; for "human", make the environment through Gymnasium.
+    """
+    if mode in (None, "rgb_array"):
+        return mode
+    raise ValueError(
+        f"expected render_mode None or 'rgb_array', found {mode!r}; "
+        "gym.make(..., render_mode='human') opens a window around 'rgb_array'"
+    )
+
+
+def _check_alone(model: WorldModel, choice: ModelChoice) -> WorldModel:
+    """Return a model that was given, if nothing says how to load one."""
+    for name in ("checkpoint", "preset", "sampler", "device"):
+        value = getattr(choice, name)
+        if value is not None:
+            raise ValueError(f"expected a model or how to load one, found both ({name}={value!r})")
+    return model
+
+
+@cache
+def _say_bundled() -> None:
+    warnings.warn(
+        "using the small bundled world model of the stand-in robot; pass checkpoint= to use "
+        f"another, such as checkpoint={RELEASED['google_robot']!r} with a picture as start=",
+        stacklevel=2,
+    )

@@ -1,0 +1,155 @@
+"""From a checkpoint in the released format to one of ours, and random ones in that format."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from configs.lookup import lookup
+from configs.model import PRESETS
+from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
+from world_models.checkpoint import replacing, sha256_of
+from world_models.diffusion import released_buffers
+from world_models.vid2world.conditioning import ActionEmbedding
+from world_models.vid2world.layout import Shape, base_of, released_shapes, sources
+from world_models.vid2world.model import Vid2World
+from world_models.vid2world.quirks import causal_output
+from world_models.vid2world.released import Released, load_released, read_released
+from world_models.vid2world.transfer import causal_weights
+
+PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
+    """Write the released checkpoint at `checkpoint` as one of ours, without its dead weights.
+
+    Weights stay in the file until they are written, so memory stays below the file's size.
+
+    Returns:
+        What was written; the card beside it says where it comes from.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: Damaged, not of the robot asked for, a base without `transfer`, or a setting
+            that is not among its choices.
+        OSError: The disk is full.
+    """
+    precision = lookup(PRECISIONS, cfg.precision, "precision")
+    sampler = lookup(PRESETS, cfg.preset, "preset")
+    released = read_released(checkpoint)
+    if released.causal == (cfg.transfer is not None):
+        found = "is causal already" if released.causal else "is not causal"
+        raise ValueError(
+            f"expected transfer= for a base checkpoint and for no other, found transfer="
+            f"{cfg.transfer}: {checkpoint} {found}"
+        )
+    model = load_released(released, cfg.robot)
+    provenance = _provenance(released, model)
+    if cfg.transfer is not None:
+        model = causalize(model, cfg)
+        provenance["transfer"] = {"mode": cfg.transfer, "order": cfg.order, "seed": cfg.seed}
+    model = model.with_sampler(sampler)
+    model.unet.to(precision)
+    if model.context is not None:
+        model.context.to(precision)
+    output = Path(cfg.output)
+    model.save(output, provenance)
+    return output
+
+
+def causalize(base: Vid2World, cfg: ConvertConfig) -> Vid2World:
+    """Return a causal, action-conditioned model that keeps what a base model knows.
+
+    The action layers are new, drawn from `cfg.seed`.
+    Source: Vid2World sections 4.1 and 4.2.
+
+    Raises:
+        ValueError: Unknown mode, or an order that does not fit the kernels.
+    """
+    unet = replace(
+        base.cfg.unet,
+        causal=True,
+        action_embedding=RELEASED[base.cfg.robot].unet.action_embedding,
+        output_conv="height_causal" if cfg.height_causal else "plain",
+    )
+    with torch.device("meta"):
+        model = Vid2World(replace(base.cfg, unet=unet))
+    old = base.unet.state_dict()
+    network = causal_weights(old, str(cfg.transfer), cfg.order)
+    if cfg.height_causal:
+        network |= causal_output(old, str(cfg.transfer), cfg.order)
+    weights = {**base.state_dict(), **{f"unet.{name}": value for name, value in network.items()}}
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.unet.action_embedding = _new_action_layers(model, cfg.seed)
+    return model.eval().requires_grad_(False)
+
+
+def write_random(cfg: RandomCheckpointConfig) -> Path:
+    """Write a checkpoint in the released format, complete to the last dead weight.
+
+    All are random and no layer is left at zero: matrices keep the spread of what passes through
+    them, biases are small and norms near one.
+
+    Raises:
+        ValueError: Unknown robot or size, or a file that ends otherwise.
+        OSError: The disk is full.
+    """
+    output = Path(cfg.output)
+    write = lookup(WRITERS, output.suffix, "the ending of output")
+    size = lookup(SIZES, cfg.size, "size")
+    model = size.of(lookup(RELEASED, cfg.robot, "robot"))
+    if cfg.base:
+        model = replace(model, unet=base_of(model.unet))
+    buffers = released_buffers(model.diffusion, zero_terminal_snr=not cfg.base)
+    generator = torch.Generator().manual_seed(cfg.seed)
+    weights = {
+        name: buffers[name] if name in buffers else _random(name, shape, generator)
+        for name, shape in released_shapes(model, size.text).items()
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(output) as partial:
+        write(weights, partial)
+    return output
+
+
+def _new_action_layers(model: Vid2World, seed: int) -> ActionEmbedding:
+    unet = model.cfg.unet
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        size = model.robot.action_size
+        return ActionEmbedding(unet.action_embedding, size, unet.channels, 4 * unet.channels)
+
+
+def _write_pickled(weights: Mapping[str, Tensor], path: Path) -> None:
+    torch.save({"state_dict": dict(weights), "global_step": 0}, path)
+
+
+def _write_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
+    save_file(dict(weights), path)
+
+
+WRITERS = {".ckpt": _write_pickled, ".safetensors": _write_safetensors}
+"""Ending of a file in the released format -> what writes it."""
+
+
+def _random(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
+    values = torch.randn(shape, generator=generator)
+    if values.ndim < 2:
+        return 0.1 * values if name.endswith("bias") else 1 + 0.15 * values
+    return values / values[0].numel() ** 0.5
+
+
+def _provenance(released: Released, model: Vid2World) -> dict[str, Any]:
+    """Say where the weights come from, and what became of each of them."""
+    read = {source.name for source in sources(model).values()}
+    return {
+        "source": released.path.name,
+        "source_sha256": sha256_of(released.path),
+        "source_weights": len(released.weights),
+        "kept_weights": len(read),
+        "dropped": "text tower (its empty prompt is kept), dead weights, schedule tables",
+    }

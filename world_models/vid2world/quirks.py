@@ -1,0 +1,46 @@
+"""What the released weights were trained with and nobody would choose: needed to run them, no more.
+
+Each quirk is switched on by the configuration of a released model and by nothing else.
+"""
+
+from collections.abc import Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from world_models.vid2world.transfer import causal_kernel
+
+TOKENS_PER_FRAME = 16
+FRAME_RATE = 3
+"""Frames per second that the network is told in every domain, whatever the camera's rate."""
+
+
+class HeightCausalConv(nn.Conv2d):
+    """The last 3 x 3 convolution, made causal by mistake: along image height, as if it were time.
+
+    A row is computed from itself and the two rows above it.
+    """
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        """Build a kernel (out, in, 3, 3)."""
+        super().__init__(channels, out_channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve frames (N, C, h, w)."""
+        return super().forward(F.pad(x, (1, 1, 2, 0)))
+
+
+def tokens_by_frame(tokens: Tensor, frames: int) -> Tensor:
+    """Deal image tokens (B, M, D) out to T = `frames` frames: (B, F, M / F, D).
+
+    In a window of exactly M / 16 frames each frame gets 16 tokens of its own; in any other, every
+    frame gets all of them. The released code decides by counting tokens, so its autoregressive
+    rollouts see all tokens until the window is full.
+    """
+    own = tokens.shape[1] == TOKENS_PER_FRAME * frames
+    return tokens.unflatten(1, (frames if own else 1, -1))
+
+
+def causal_output(weights: Mapping[str, Tensor], mode: str, order: int) -> dict[str, Tensor]:
+    """Transfer the output convolution along image height, as the released loader does."""
+    return {"conv_out.weight": causal_kernel(weights["conv_out.weight"], mode, order)}
