@@ -66,6 +66,7 @@ class ResamplerConfig:
         layers: Pairs of attention and feed-forward network.
         heads: Attention heads.
         head_channels: Channels per head.
+        hidden: Channels inside each feed-forward network.
         tokens: Number of tokens that come out.
         out_channels: Channels of those.
     """
@@ -74,6 +75,7 @@ class ResamplerConfig:
     layers: int = 4
     heads: int = 12
     head_channels: int = 64
+    hidden: int = 4096
     tokens: int = 256
     out_channels: int = 1024
 

@@ -126,7 +126,7 @@ SIZES: Mapping[str, ReleasedSize] = {
     "tiny": ReleasedSize(
         KLAutoencoderConfig(channels=32, channel_multipliers=(1, 1, 1, 1), blocks=1),
         ContextConfig(
-            _SMALL_CLIP, ResamplerConfig(channels=32, layers=1, heads=1, out_channels=32)
+            _SMALL_CLIP, ResamplerConfig(channels=32, layers=1, heads=1, hidden=64, out_channels=32)
         ),
         TextConfig(_SMALL_CLIP, vocabulary=8, joint=16),
         replace(

@@ -11,9 +11,9 @@ from evaluation.parity.golden import Comparison, GoldenCase, Tolerance
 from world_models.diffusion import NoiseSchedule
 from world_models.vid2world.conditioning import Conditioning, Context
 from world_models.vid2world.quirks import causal_output, tokens_by_frame
+from world_models.vid2world.released_names import unet_sources
 from world_models.vid2world.transfer import causal_weights
 from world_models.vid2world.unet import UNet
-from world_models.vid2world.unet_names import unet_sources
 
 PREFIX = "model.diffusion_model."
 TEXT_TOKENS = 77

@@ -9,8 +9,8 @@ from configs.model import ClipConfig, KLAutoencoderConfig, ResamplerConfig
 from evaluation.parity.golden import Comparison, GoldenCase, Tolerance
 from world_models.vid2world.clip import ClipImageTower, ClipTextTower
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from world_models.vid2world.released_names import dead_shapes, tower_source
 from world_models.vid2world.resampler import Resampler
-from world_models.vid2world.tower_names import dead_shapes, tower_source
 
 
 @torch.no_grad()
@@ -55,6 +55,7 @@ def resampler(case: GoldenCase) -> Iterator[Comparison]:
         layers=config["depth"],
         heads=config["heads"],
         head_channels=config["dim_head"],
+        hidden=config["ff_mult"] * config["dim"],
         tokens=config["num_queries"] * config["video_length"],
         out_channels=config["output_dim"],
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,10 +16,11 @@ from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointCon
 from world_models.checkpoint import replacing, sha256_of
 from world_models.diffusion import released_buffers
 from world_models.vid2world.conditioning import ActionEmbedding
-from world_models.vid2world.layout import Shape, base_of, released_shapes, sources
+from world_models.vid2world.layout import base_of, released_shapes, sources
 from world_models.vid2world.model import Vid2World
 from world_models.vid2world.quirks import causal_output
 from world_models.vid2world.released import Released, load_released, read_released
+from world_models.vid2world.released_names import Shape
 from world_models.vid2world.transfer import causal_weights
 
 PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -112,7 +114,12 @@ def write_random(cfg: RandomCheckpointConfig) -> Path:
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as partial:
-        write(weights, partial)
+        try:
+            write(weights, partial)
+        except (RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"expected to write {output}, found {error}; is the disk full?"
+            ) from error
     return output
 
 

@@ -11,10 +11,13 @@ from configs.released import TextConfig
 from world_models.diffusion import released_buffers
 from world_models.vid2world.clip import ClipTextTower
 from world_models.vid2world.model import Vid2World
-from world_models.vid2world.tower_names import Source, dead_shapes, tower_source
-from world_models.vid2world.unet_names import unet_sources
-
-Shape = tuple[int, ...]
+from world_models.vid2world.released_names import (
+    Shape,
+    Source,
+    dead_shapes,
+    tower_source,
+    unet_sources,
+)
 
 NETWORK = "model.diffusion_model."
 PROMPT = "context.text"

@@ -243,14 +243,15 @@ class Vid2World(nn.Module):
         return torch.stack(tokens, dim=1)
 
     def _slide(self, state: RolloutState, noise: FrameNoise) -> RolloutState:
-        """Drop the oldest frame of a full window."""
-        latents, condition, context = state.latents[:, 1:], state.condition, state.context
+        """Drop the oldest frame of a full window; `noise` is that of the frame to come."""
+        kept = state.latents[:, 1:]
+        latents, condition, context = kept, state.condition, state.context
         if self.cfg.sampler.reencode:
-            pictures = self.autoencoder.decode(latents.flatten(0, 1))
-            latents = self._encode(pictures.unflatten(0, latents.shape[:2]), noise.earlier(1))
+            pictures = self.autoencoder.decode(kept.flatten(0, 1))
+            latents = self._encode(pictures.unflatten(0, kept.shape[:2]), noise.earlier(1))
         if self.cfg.condition_frame == "oldest":
             condition = latents[:, 0]
-            context = self._context_tokens(self.autoencoder.decode(condition), condition)
+            context = self._context_tokens(self.autoencoder.decode(kept[:, 0]), condition)
         return RolloutState(state.frame, condition, context, latents, state.actions[:, 1:])
 
     def _denoiser(self, state: RolloutState, actions: Tensor) -> Denoiser:

@@ -30,7 +30,6 @@ from world_models.vid2world.clip import ClipTextTower, empty_prompt
 from world_models.vid2world.layout import (
     NETWORK,
     PROMPT,
-    Shape,
     base_of,
     fill,
     released_shapes,
@@ -38,6 +37,7 @@ from world_models.vid2world.layout import (
     text_sources,
 )
 from world_models.vid2world.model import Vid2World
+from world_models.vid2world.released_names import Shape
 
 CLIP_HEADS = 16
 RESAMPLER_HEAD_CHANNELS = 64
@@ -111,13 +111,24 @@ def load_released(released: Released, robot: str | None = None) -> Vid2World:
         ) from error
     _check_complete(released, released_shapes(cfg, text))
     with torch.device("meta"):
-        model, tower = Vid2World(cfg), ClipTextTower(text.clip, text.vocabulary)
+        model = Vid2World(cfg)
     fill(model, sources(model), released.weights)
-    fill(tower, text_sources(tower), released.weights)
-    with torch.inference_mode():
-        prompt = tower.eval()(empty_prompt(text.vocabulary))[0]
-    model.load_state_dict({PROMPT: prompt.clone()}, strict=False, assign=True)
+    prompt = embed_empty_prompt(released.path, text)
+    model.load_state_dict({PROMPT: prompt}, strict=False, assign=True)
     return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def embed_empty_prompt(path: Path, text: TextConfig) -> Tensor:
+    """Return what the text tower of a checkpoint makes of the empty prompt: (L, D).
+
+    The file is opened apart for it, so that the memory of the tower is let go at once.
+    """
+    with torch.device("meta"):
+        tower = ClipTextTower(text.clip, text.vocabulary)
+    fill(tower, text_sources(tower), read_released(path).weights)
+    embedding: Tensor = tower.eval()(empty_prompt(text.vocabulary))
+    return embedding[0].clone()
 
 
 def describe(released: Released, robot: str | None = None) -> WorldModelConfig:
@@ -218,6 +229,7 @@ def _describe_context(shapes: Mapping[str, Shape]) -> ContextConfig:
         layers=_count(shapes, r"image_proj_model\.layers\.(\d+)\."),
         heads=shapes["image_proj_model.layers.0.0.to_q.weight"][0] // RESAMPLER_HEAD_CHANNELS,
         head_channels=RESAMPLER_HEAD_CHANNELS,
+        hidden=shapes["image_proj_model.layers.0.1.1.weight"][0],
         tokens=latents[1],
         out_channels=shapes["image_proj_model.proj_out.weight"][0],
     )

@@ -45,9 +45,9 @@ class _Layer(nn.Module):
         self.to_out = nn.Linear(inner, cfg.channels, bias=False)
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(cfg.channels),
-            nn.Linear(cfg.channels, 4 * cfg.channels, bias=False),
+            nn.Linear(cfg.channels, cfg.hidden, bias=False),
             nn.GELU(),
-            nn.Linear(4 * cfg.channels, cfg.channels, bias=False),
+            nn.Linear(cfg.hidden, cfg.channels, bias=False),
         )
 
     def forward(self, latents: Tensor, tokens: Tensor) -> Tensor:

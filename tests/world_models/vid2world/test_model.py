@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from configs.model import PRESETS
+from configs.model import PRESETS, GeometryConfig
+from configs.released import RELEASED, SIZES
 from world_models.base import FrameNoise
-from world_models.vid2world.model import load_vid2world
+from world_models.vid2world.model import Vid2World, load_vid2world
 
 
 def step_once(model):
@@ -148,3 +149,82 @@ def test_another_kind_is_refused(tiny_model, tmp_path):
 def test_no_checkpoint_is_said_plainly(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"found no model\.safetensors"):
         load_vid2world(tmp_path / "model.safetensors")
+
+
+@pytest.fixture
+def published(make_model):
+    """A model put together as the published ones are, small enough to step in no time."""
+    released = RELEASED["google_robot"]
+    tiny = SIZES["tiny"].of(released)
+    return make_model(
+        replace(
+            tiny,
+            window=3,
+            geometry=GeometryConfig(resized=(32, 40), canvas=(32, 64)),
+            unet=replace(tiny.unet, channels=32, channel_multipliers=(1, 2)),
+            sampler=replace(PRESETS["clean"], steps=2),
+        )
+    )
+
+
+def roll(model, steps):
+    """Return the states of a rollout, the first before any step."""
+    frames = np.random.default_rng(0).integers(0, 256, (1, 1, 256, 320, 3), np.uint8)
+    noise = FrameNoise((0,), (0,), (0,))
+    states = [model.start(frames, np.zeros((1, 0, 13), np.float32), noise)]
+    for frame in range(1, steps + 1):
+        action = model.robot.make_action(world_vector=0.1)[None]
+        states.append(model.step(states[-1], action, FrameNoise((0,), (0,), (frame,))))
+    return states
+
+
+def test_both_branches_read_the_same_tokens_in_the_clean_preset_alone(published):
+    (clean,) = roll(published, 0)
+    (reference,) = roll(published.with_sampler(PRESETS["reference"]), 0)
+    assert clean.context.shape[1] == 1 and reference.context.shape[1] == 2
+    torch.testing.assert_close(reference.context[:, 0], clean.context[:, 0])
+    assert not torch.allclose(reference.context[:, 1], reference.context[:, 0])
+
+
+def test_the_reference_preset_draws_the_first_latents(published):
+    clean, reference = (
+        roll(published.with_sampler(PRESETS[name]), 0)[0].latents for name in PRESETS
+    )
+    again = roll(published.with_sampler(PRESETS["reference"]), 0)[0].latents
+    assert torch.equal(reference, again) and not torch.equal(clean, reference)
+
+
+def test_a_sliding_window_is_read_by_its_oldest_frame(published):
+    before, after = roll(published, 3)[-2:]
+    assert before.history == after.history == published.window
+    assert torch.equal(after.condition, before.latents[:, 1])
+    assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
+    picture = published.autoencoder.decode(before.latents[:, 1])
+    torch.testing.assert_close(after.context[:, 0], published.context(picture))
+
+
+def test_a_window_that_is_encoded_again_still_remembers_the_latents_it_drew(published):
+    sampler = replace(PRESETS["reference"], steps=2)
+    before, after = roll(published.with_sampler(sampler), 3)[-2:]
+    assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
+    assert not torch.equal(after.condition, before.latents[:, 1])
+    picture = published.autoencoder.decode(before.latents[:, 1])
+    torch.testing.assert_close(after.context[:, 0], published.context(picture))
+    copy = published.autoencoder.decode(after.condition)
+    torch.testing.assert_close(after.context[:, 1], published.context(copy))
+
+
+def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch):
+    model = published.with_sampler(replace(PRESETS["reference"], steps=2))
+    told = []
+    tell = Vid2World.told
+    monkeypatch.setattr(Vid2World, "told", lambda *given: told.append(given) or tell(*given))
+    start = roll(model, 1)[0]
+    _, _, actions, mask, tokens = told[0]
+    assert mask.tolist() == [[True, True], [True, False]]
+    assert torch.equal(tokens, torch.cat([start.context[:, 0], start.context[:, 1]]))
+    assert torch.equal(actions[0].nan_to_num(), actions[1].nan_to_num())
+
+
+def test_the_agents_frame_has_its_own_size_again(published):
+    assert roll(published, 1)[1].frame.shape == (1, 3, 256, 320)

@@ -11,8 +11,8 @@ from evaluation.parity import towers
 from evaluation.parity.golden import load_case
 from world_models.vid2world.clip import ClipImageTower, ClipTextTower
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from world_models.vid2world.released_names import DEAD, Source, dead_shapes, tower_source
 from world_models.vid2world.resampler import Resampler
-from world_models.vid2world.tower_names import DEAD, Source, dead_shapes, tower_source
 
 CONTEXT = ContextConfig()
 TEXT = ClipConfig(width=1024, layers=23, heads=16, hidden=4096)  # of 24 blocks
