@@ -61,7 +61,8 @@ def check_frames(frames: NDArray[np.uint8], robot: RobotSpec) -> NDArray[np.uint
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != expected:
         raise ValueError(
             f"expected uint8 frames of shape (N, {', '.join(map(str, expected))}) for robot "
-            f"{robot.name!r}, found {frames.dtype} {frames.shape}; crop and resize them first"
+            f"{robot.name!r}, found {frames.dtype} {frames.shape}; crop and resize "
+            "them first (in a command: fit=true)"
         )
     return frames
 

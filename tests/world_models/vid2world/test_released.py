@@ -158,6 +158,14 @@ INPUT = "model.diffusion_model.input_blocks.0.0.bias"
         ({"first_stage_model.encoder.conv_in.weight": None}, "expected weight 'first_stage_model"),
         ({"image_proj_model.latents": None}, "expected weight 'image_proj_model.latents'"),
         (
+            {"model.diffusion_model.action_emb_proj.0.weight": torch.zeros(32)},
+            "expected the shapes of a Vid2World model in .*changed",
+        ),
+        (
+            {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(33, 8, 3, 3)},
+            "the checkpoint is .*changed",
+        ),
+        (
             {"model.diffusion_model.action_emb_proj.0.weight": torch.zeros(32, 7)},
             r"expected action layers of .* found \('linear', 7\)",
         ),
