@@ -13,6 +13,8 @@ class ImagineConfig:
         checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
         preset: Sampler settings by name, clean or reference; null is what the checkpoint says.
         sampler: Single sampler settings that differ, such as sampler.steps=10.
+        window: Most frames the world model looks at; null is what the checkpoint says.
+        context_frames: Frames of the start it is shown first; null is what the checkpoint says.
         device: Where the network runs, such as cuda.
         start: Number of a bundled start, or a picture, video or recorded episode.
         fit: Cut and resize frames of another size than the robot's.
@@ -25,6 +27,8 @@ class ImagineConfig:
     checkpoint: str | None = None
     preset: str | None = None
     sampler: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
+    context_frames: int | None = None
     device: str = "cpu"
     start: int | str = 0
     fit: bool = False

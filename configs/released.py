@@ -167,7 +167,8 @@ class ConvertConfig:
     """How a released checkpoint becomes one of this project's format.
 
     Attributes:
-        checkpoint: Released file (.ckpt, .safetensors), folder, or hub id `owner/name[@revision]`.
+        checkpoint: Released file (.ckpt, .safetensors), folder, or hub id
+            `owner/name[@revision][:file]`.
         output: File to write (.safetensors); the card lies beside it.
         robot: Whose model; null reads it off the action layers. A base has none, so name it.
         precision: `float32`, or `bfloat16` for half the size; the autoencoder stays in float32.

@@ -153,7 +153,12 @@ def _load(cfg: ImagineConfig) -> WorldModel:
     if isinstance(cfg.start, str):
         read_recording(cfg.start)  # a wrong path is noticed before gigabytes are loaded
     return load_world_model(
-        cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler, device=cfg.device
+        cfg.checkpoint,
+        preset=cfg.preset,
+        sampler=cfg.sampler,
+        window=cfg.window,
+        context_frames=cfg.context_frames,
+        device=cfg.device,
     )
 
 

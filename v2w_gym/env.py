@@ -36,6 +36,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         checkpoint: str | None = None,
         preset: str | None = None,
         sampler: Mapping[str, Any] | None = None,
+        window: int | None = None,
+        context_frames: int | None = None,
         device: str | None = None,
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
@@ -51,6 +53,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
                 bundled one.
             preset: Which sampler it gets, a key of `configs.model.PRESETS`; None for its own.
             sampler: Fields of `configs.model.SamplerConfig` that differ from that.
+            window: Most frames the model looks at, the new one included; None for its own.
+            context_frames: Recorded frames it begins with; None for its own.
             device: Where it runs, such as "cuda"; None is the CPU.
             robots: Names of the robots the environment is for; None for any.
             task: Name of the task; see `v2w_gym.tasks`.
@@ -64,7 +68,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             ValueError: Both a model and how to load one, or an argument that is unknown or of
                 another robot.
         """
-        choice = ModelChoice(checkpoint, preset, sampler, device, robots)
+        choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
         self.setting = make_setting(model, choice, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         robot = self.setting.model.robot

@@ -28,9 +28,11 @@ class ModelChoice:
     """Which world model an environment loads, and which it accepts.
 
     Attributes:
-        checkpoint: See `world_models.loading.load_world_model`, like the next three.
+        checkpoint: See `world_models.loading.load_world_model`, like the next five.
         preset: See there.
         sampler: See there.
+        window: See there.
+        context_frames: See there.
         device: See there; None is the CPU.
         robots: Names of the robots the environment is for; None for any.
     """
@@ -38,6 +40,8 @@ class ModelChoice:
     checkpoint: str | None = None
     preset: str | None = None
     sampler: Mapping[str, Any] | None = None
+    window: int | None = None
+    context_frames: int | None = None
     device: str | None = None
     robots: Sequence[str] | None = None
 
@@ -96,6 +100,8 @@ def load_model(choice: ModelChoice) -> WorldModel:
         choice.checkpoint,
         preset=choice.preset,
         sampler=choice.sampler,
+        window=choice.window,
+        context_frames=choice.context_frames,
         device=choice.device or "cpu",
     )
 
@@ -116,7 +122,7 @@ def check_render_mode(mode: str | None) -> str | None:
 
 def _check_alone(model: WorldModel, choice: ModelChoice) -> WorldModel:
     """Return a model that was given, if nothing says how to load one."""
-    for name in ("checkpoint", "preset", "sampler", "device"):
+    for name in ("checkpoint", "preset", "sampler", "window", "context_frames", "device"):
         value = getattr(choice, name)
         if value is not None:
             raise ValueError(f"expected a model or how to load one, found both ({name}={value!r})")

@@ -44,6 +44,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         checkpoint: str | None = None,
         preset: str | None = None,
         sampler: Mapping[str, Any] | None = None,
+        window: int | None = None,
+        context_frames: int | None = None,
         device: str | None = None,
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
@@ -61,6 +63,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             checkpoint: See there.
             preset: See there.
             sampler: See there.
+            window: See there.
+            context_frames: See there.
             device: See there.
             robots: See there.
             task: See there.
@@ -79,7 +83,7 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
                 f"num_envs={num_envs}, max_episode_steps={max_episode_steps}"
             )
         self.num_envs = num_envs
-        choice = ModelChoice(checkpoint, preset, sampler, device, robots)
+        choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
         self.setting = make_setting(model, choice, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         self.autoreset_mode = (

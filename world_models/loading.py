@@ -17,8 +17,10 @@ from world_models.vid2world.model import Vid2World, load_vid2world
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
 """A small world model of the stand-in robot, trained by this project."""
-HUB_ID = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
-"""`owner/name`, or `owner/name@revision`."""
+HUB_ID = re.compile(
+    r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./-]+))?"
+)
+"""`owner/name`, `owner/name@revision`, `owner/name:file`, `owner/name@revision:file`."""
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth")
 
 
@@ -27,6 +29,8 @@ def load_world_model(
     *,
     preset: str | None = None,
     sampler: Mapping[str, Any] | None = None,
+    window: int | None = None,
+    context_frames: int | None = None,
     device: str = "cpu",
 ) -> WorldModel:
     """Return a world model, ready for inference.
@@ -35,23 +39,27 @@ def load_world_model(
 
     Args:
         checkpoint: A file of ours (`.safetensors` with its card) or in the released format
-            (`.ckpt`, `.safetensors`), a folder with one of them, or a hub id `owner/name` or
-            `owner/name@revision`; None is the bundled model.
+            (`.ckpt`, `.safetensors`), a folder with one of them, or a hub id, see `HUB_ID`; None
+            is the bundled model.
         preset: Key of `configs.model.PRESETS`, for the sampler; None for the card's own.
         sampler: Fields of `SamplerConfig` that differ from that.
+        window: Most frames it looks at, the new one included; None for the card's own.
+        context_frames: Recorded frames it begins with; None for the card's own.
         device: Where it runs, such as `cuda`.
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: Not a whole world model checkpoint, an unknown preset or sampler setting, or a
-            device that is not there.
+        ValueError: Not a whole world model checkpoint, an unknown preset or sampler setting, a
+            window without room, or a device that is not there.
         OSError: The hub cannot be reached.
     """
     path = BUNDLED if checkpoint is None else find_checkpoint(checkpoint)
     model = _load(path, _usable(device))
     chosen = model.cfg.sampler if preset is None else lookup(PRESETS, preset, "preset")
     chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
-    return model.with_sampler(chosen)
+    known = model.context_frames if context_frames is None else context_frames
+    longest = model.window if window is None else window
+    return model.with_sampler(chosen).with_window(longest, known)
 
 
 def find_checkpoint(checkpoint: str) -> Path:
@@ -67,12 +75,13 @@ def find_checkpoint(checkpoint: str) -> Path:
         return path.resolve()
     if path.is_dir():
         return _only_checkpoint(path)
-    if hub is not None and path.suffix not in ENDINGS:
-        return _only_checkpoint(_download(hub["name"], hub["revision"]))
+    if hub is not None and (hub["file"] or path.suffix not in ENDINGS):
+        folder = _download(hub["name"], hub["revision"], hub["file"])
+        return folder / hub["file"] if hub["file"] else _only_checkpoint(folder)
     beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     raise FileNotFoundError(
         f"expected a checkpoint at {path}, found no such file{hint(path.name, beside)}; a hub id "
-        "looks like owner/name or owner/name@revision"
+        "looks like owner/name, owner/name@revision or owner/name:file"
     )
 
 
@@ -87,18 +96,23 @@ def _usable(device: str) -> str:
     return device
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, file: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = [f"*{ending}" for ending in (*ENDINGS, ".json")]
+    if file is not None:
+        patterns = [file, str(Path(file).with_suffix(".json"))]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise FileNotFoundError(
             f"expected {name!r} (revision {revision or 'main'}) on the hub or in its cache, found "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if file is not None and not (folder / file).is_file():
+        raise FileNotFoundError(f"expected {file!r} in {name!r} on the hub, found no such file")
+    return folder
 
 
 def _only_checkpoint(folder: Path) -> Path:
@@ -110,7 +124,8 @@ def _only_checkpoint(folder: Path) -> Path:
     if not choices:
         raise FileNotFoundError(f"expected a checkpoint {ENDINGS} in {folder}, found none")
     raise ValueError(
-        f"expected one checkpoint in {folder}, found {[p.name for p in choices]}; name the file"
+        f"expected one checkpoint in {folder}, found {[p.name for p in choices]}; name the file "
+        "(on the hub: owner/name:file)"
     )
 
 

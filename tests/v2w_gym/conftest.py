@@ -111,7 +111,7 @@ def pretend(monkeypatch):
     def loads(world):
         asked = []
 
-        def load_world_model(checkpoint=None, *, preset=None, sampler=None, device="cpu"):
+        def load_world_model(checkpoint, *, preset, sampler, window, context_frames, device):
             if preset not in (None, "clean"):
                 raise ValueError(f"expected preset to be one of ['clean'], found {preset!r}")
             asked.append((checkpoint, preset, sampler, device))

@@ -57,6 +57,17 @@ def test_the_agent_sees_the_camera_without_the_bars(made):
     assert frame[:, :2].std() > 1 and frame[:, -2:].std() > 1  # a bar would be of one colour
 
 
+def test_window_and_context_are_as_configured(made):
+    env = "Vid2World-CSGO-v0"
+    made_env = gym.make(env, **made(env), window=3, context_frames=2)
+    made_env.reset(seed=0)
+    robot = ROBOTS["csgo_player"]
+    for step in range(2):
+        made_env.step(robot.moves["W"])
+        attempt = made_env.unwrapped._attempt
+        assert (attempt.context_frames, attempt.state.history) == (2, 3), step
+
+
 def test_slot_i_is_the_scalar_environment(made):
     arguments = made("Vid2World-RT1-v0")
     action = ROBOTS["google_robot"].make_action(world_vector=0.1)

@@ -56,6 +56,21 @@ def test_unknown_settings_are_refused(settings, message):
         load_world_model(**settings)
 
 
+def test_window_and_context_can_be_chosen(released):
+    plain = load_world_model(str(released))
+    chosen = load_world_model(str(released), window=10, context_frames=9)
+    assert (plain.window, plain.context_frames) == (16, 1)
+    assert (chosen.window, chosen.context_frames) == (10, 9)
+    assert (chosen.cfg.window, chosen.cfg.context_frames) == (10, 9)
+    assert chosen.unet is plain.unet
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (1, 0), (10, 0)])
+def test_a_window_needs_room_for_a_new_frame(shape):
+    with pytest.raises(ValueError, match="expected 1 <= context_frames < window"):
+        load_world_model(window=shape[0], context_frames=shape[1])
+
+
 def test_a_folder_with_one_checkpoint_is_that_checkpoint(released, converted, tmp_path):
     assert find_checkpoint(str(released.parent)) == released
     assert find_checkpoint(str(converted.parent)) == converted
@@ -92,6 +107,13 @@ def test_a_hub_id_is_found_in_the_cache(hub, checkpoint, commit):
     path = find_checkpoint(checkpoint)
     assert path == hub / (commit * 40) / "rt1.safetensors"
     assert load_world_model(checkpoint).robot.name == "google_robot"
+
+
+def test_a_file_on_the_hub_can_be_named(hub):
+    path = find_checkpoint("lab/world@v2:rt1.safetensors")
+    assert path == hub / ("b" * 40) / "rt1.safetensors"
+    with pytest.raises(FileNotFoundError, match=r"expected 'rt2\.safetensors' in 'lab/world'"):
+        find_checkpoint("lab/world:rt2.safetensors")
 
 
 @pytest.mark.parametrize("checkpoint", ["lab/other", "lab/world@v3"])

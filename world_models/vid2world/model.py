@@ -182,6 +182,22 @@ class Vid2World(nn.Module):
         other.cfg = replace(self.cfg, sampler=sampler)
         return other
 
+    def with_window(self, window: int, context_frames: int) -> "Vid2World":
+        """Return this model with another window and start; the weights, shared, depend on neither.
+
+        Raises:
+            ValueError: A start that leaves no room in the window.
+        """
+        if not 1 <= context_frames < window:
+            raise ValueError(
+                f"expected 1 <= context_frames < window, found context_frames={context_frames} and "
+                f"window={window}"
+            )
+        other = copy.copy(self)
+        other.window, other.context_frames = window, context_frames
+        other.cfg = replace(self.cfg, window=window, context_frames=context_frames)
+        return other
+
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write weights in their present precision, and a card that says where they come from."""
         save_checkpoint(path, self.state_dict(), self.make_card(provenance))
@@ -190,6 +206,7 @@ class Vid2World(nn.Module):
         """Return what says what these weights are: JSON values."""
         return {
             "kind": KIND,
+            "robot": self.robot.name,
             "config": asdict(self.cfg),
             "parameters": sum(p.numel() for p in self.parameters()),
             "provenance": dict(provenance),

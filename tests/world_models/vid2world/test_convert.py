@@ -48,7 +48,7 @@ def test_the_card_says_where_the_weights_come_from(released, tmp_path):
     card = load_vid2world(convert(cfg, released)).card
     assert card["provenance"]["source"] == "rt1.ckpt"
     assert card["provenance"]["source_sha256"] == sha256_of(released)
-    assert card["config"]["robot"] == "google_robot"
+    assert card["robot"] == card["config"]["robot"] == "google_robot"
     assert card["config"]["sampler"]["reencode"] is True
 
 
