@@ -171,7 +171,8 @@ class ConvertConfig:
             `owner/name[@revision][:file]`.
         output: File to write (.safetensors); the card lies beside it.
         robot: Whose model; null reads it off the action layers. A base has none, so name it.
-        precision: `float32`, or `bfloat16` for half the size; the autoencoder stays in float32.
+        precision: `float32`, or `bfloat16` for half the size, in which it also runs on a GPU; the
+            autoencoder stays in float32.
         preset: Sampler that the card names: `clean` or `reference`.
         transfer: For a base: `shift`, `masked` or `extrapolative` makes it causal.
         order: For a base: frames that `extrapolative` fits a line to.

@@ -34,6 +34,17 @@ def test_released_and_converted_files_both_load(released, converted):
     assert models[1].card["provenance"]["source_weights"] > 0
 
 
+def test_two_published_files_of_one_name_and_size_are_told_apart(released, tmp_path):
+    other = write_random(RandomCheckpointConfig(str(tmp_path / "rt1.ckpt"), seed=1))
+    same = shutil.copy(released, tmp_path / "copy.ckpt")
+    assert other.stat().st_size == released.stat().st_size
+    digests = [
+        load_world_model(str(path)).card["provenance"]["norms_and_biases"]
+        for path in (released, other, same)
+    ]
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_presets_and_settings_share_the_weights(released):
     plain = load_world_model(str(released))
     assert plain.cfg.sampler == PRESETS["clean"]

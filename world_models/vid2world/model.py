@@ -42,6 +42,7 @@ from world_models.vid2world.quirks import tokens_by_frame
 from world_models.vid2world.unet import UNet
 
 KIND = "vid2world"
+HALVES = {torch.float16, torch.bfloat16}
 
 
 class Vid2World(nn.Module):
@@ -289,10 +290,11 @@ class Vid2World(nn.Module):
         return denoise
 
 
-def load_vid2world(path: Path) -> Vid2World:
-    """Rebuild the model that `Vid2World.save` wrote, ready for inference.
+def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
+    """Rebuild the model that `Vid2World.save` wrote, ready for inference on `device`.
 
-    Weights stay in the file until they are read. Those stored in half precision run in single.
+    Single-precision weights stay in the file until they are read. Half precision is a way to store
+    weights, except bfloat16 on a GPU: there it is also what they run in.
 
     Raises:
         FileNotFoundError: Nothing there.
@@ -301,7 +303,8 @@ def load_vid2world(path: Path) -> Vid2World:
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)
     cfg = from_mapping(WorldModelConfig, card["config"], str(path))
-    tensors = {k: v.float() if v.dtype == torch.float16 else v for k, v in tensors.items()}
+    halves = {torch.float16} if torch.device(device).type == "cuda" else HALVES
+    tensors = {k: v.float() if v.dtype in halves else v for k, v in tensors.items()}
     with torch.device("meta"):
         model = Vid2World(cfg)
     try:
@@ -311,4 +314,4 @@ def load_vid2world(path: Path) -> Vid2World:
             f"expected the weights that the card of {path} describes; {error}"
         ) from error
     model.card = card
-    return model.eval().requires_grad_(False)
+    return model.to(device).eval().requires_grad_(False)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from configs.model import PRESETS
 from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
@@ -59,15 +60,20 @@ def test_dead_weights_are_left_behind(released, tmp_path):
     assert not any("text_tower" in name for name in load_vid2world(output).state_dict())
 
 
-def test_half_the_size_runs_in_half_precision(released, tmp_path):
+def test_half_the_size_runs_in_single_precision_on_a_cpu_and_could_run_in_half(released, tmp_path):
     cfg = ConvertConfig("", str(tmp_path / "rt1.safetensors"), precision="bfloat16")
-    model = load_vid2world(convert(cfg, released))
-    assert model.unet.conv_in.weight.dtype == torch.bfloat16
-    assert next(model.autoencoder.parameters()).dtype == torch.float32
+    stored = load_file(convert(cfg, released))
+    assert stored["unet.conv_in.weight"].dtype == torch.bfloat16
+    assert stored["autoencoder.vae.encoder.conv_in.weight"].dtype == torch.float32
+    model = load_vid2world(Path(cfg.output))
+    assert model.unet.conv_in.weight.dtype == torch.float32
+    assert torch.equal(model.unet.conv_in.weight, stored["unet.conv_in.weight"].float())
     exact = first_latent(load_released(read_released(released)))
-    found = first_latent(model)
-    assert found.dtype == torch.float32
-    assert (found - exact).abs().mean() < 0.05 * exact.abs().mean()
+    model.unet.bfloat16()
+    model.context.bfloat16()
+    for found in (first_latent(load_vid2world(Path(cfg.output))), first_latent(model)):
+        assert found.dtype == torch.float32
+        assert (found - exact).abs().mean() < 0.05 * exact.abs().mean()
 
 
 @pytest.mark.parametrize("mode", ["shift", "masked", "extrapolative"])
