@@ -89,7 +89,10 @@ class FrameNoise:
         """Return standard normal numbers (B, *shape), float32, the same at every call."""
         rows = [
             np.random.Generator(
-                np.random.Philox(key=[seed, episode], counter=[0, 0, draw, frame])
+                np.random.Philox(
+                    key=np.array([seed, episode], np.uint64),
+                    counter=np.array([0, 0, draw, frame], np.uint64),
+                )
             ).standard_normal(shape, dtype=np.float32)
             for seed, episode, frame in zip(self.seeds, self.episodes, self.frames, strict=True)
         ]

@@ -81,6 +81,9 @@ def ddim_nar(case: GoldenCase) -> Iterator[Comparison]:
             recorder, recorder.schedule, recorder.cfg, hidden, (channels, height, width), noise
         )
         yield _sampled(case, f"{name}/samples", clip.transpose(1, 2))
+        if f"out/{name}/x_prev" in case.tensors:
+            steps = torch.stack([*(noisy[: len(clip)] for noisy, _ in recorder.calls[1:]), clip])
+            yield _sampled(case, f"{name}/x_prev", steps.transpose(2, 3))
         for branch, ours in zip(("cond", "uncond"), recorder.branches(0), strict=False):
             golden = case.tensor(f"out/{name}/v_first_step_{branch}")
             yield Comparison(f"{name}/v_{branch}", ours.transpose(1, 2), golden, FORWARD)

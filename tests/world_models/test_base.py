@@ -32,6 +32,12 @@ def test_earlier_is_the_noise_of_the_earlier_frame():
     )
 
 
+def test_the_largest_seeds_are_told_apart():
+    seeds = (2**63 + 5, 2**63 + 900, 2**64 - 1)
+    numbers = FrameNoise(seeds, (0,) * 3, (0,) * 3).normal(0, (4,))
+    assert len({tuple(row.tolist()) for row in numbers}) == 3
+
+
 def test_states_split_and_join():
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (3, 2, 64, 64, 3), np.uint8)

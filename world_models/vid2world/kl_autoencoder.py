@@ -1,6 +1,5 @@
 """Frames to latents and back with Stable Diffusion's autoencoder, as in released checkpoints."""
 
-import torch
 from torch import Tensor, nn
 
 from configs.model import KLAutoencoderConfig
@@ -45,9 +44,9 @@ class KLAutoencoder(nn.Module):
         return latents * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Turn latents (B, C, h, w) into frames (B, 3, 8h, 8w), clamped to [-1, 1]."""
+        """Turn latents (B, C, h, w) into frames (B, 3, 8h, 8w), which may overshoot [-1, 1]."""
         frames: Tensor = self.vae.decode(latents / self.scale).sample
-        return torch.clamp(frames, -1, 1)
+        return frames
 
     def latent_shape(self, frames: Tensor) -> tuple[int, int, int]:
         """Return the shape (C, h, w) of the latent of one of frames (N, 3, H, W)."""

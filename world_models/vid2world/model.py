@@ -95,7 +95,7 @@ class Vid2World(nn.Module):
     ) -> RolloutState:
         """See `WorldModel.step`."""
         taken = torch.from_numpy(self.robot.check_actions(actions))[:, None].to(state.actions)
-        moved = self._slide(state, noise) if state.history == self.window else state
+        moved = self._slide(state, noise) if state.history >= self.window else state
         told = torch.cat([moved.actions, taken], dim=1)
         denoise = self._denoiser(moved, told)
         latent = sample_next_frame(denoise, self.schedule, self.cfg.sampler, moved.latents, noise)
@@ -226,10 +226,14 @@ class Vid2World(nn.Module):
 
     def _frames(self, latents: Tensor) -> NDArray[np.uint8]:
         """Decode latents (N, C, h, w) to camera frames (N, H, W, 3)."""
-        pictures = self.autoencoder.decode(latents)
+        pictures = self._seen(latents)
         if self.cfg.geometry is not None:
             pictures = from_canvas(pictures, self.cfg.geometry, self.robot.frame_size)
         return to_uint8(pictures)
+
+    def _seen(self, latents: Tensor) -> Tensor:
+        """Decode latents (N, C, h, w) to pictures (N, 3, H', W') as they are shown, in [-1, 1]."""
+        return self.autoencoder.decode(latents).clamp(-1, 1)
 
     def _encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
         """Encode pictures (B, T, 3, H', W'), the newest of which has `noise`: (B, T, C, h, w)."""
@@ -256,21 +260,22 @@ class Vid2World(nn.Module):
         if self.context is None:
             return latents.new_empty(len(latents), 0, 0, 0)
         tokens = [self.context(pictures)]
-        if self.cfg.sampler.own_context:
+        if self.cfg.sampler.own_context:  # not clamped: nobody has seen this copy
             tokens.append(self.context(self.autoencoder.decode(latents)))
         return torch.stack(tokens, dim=1)
 
     def _slide(self, state: RolloutState, noise: FrameNoise) -> RolloutState:
-        """Drop the oldest frame of a full window; `noise` is that of the frame to come."""
-        kept = state.latents[:, 1:]
+        """Make room in a full window for one more frame, whose noise is `noise`."""
+        kept = state.latents[:, -(self.window - 1) :]
         latents, condition, context = kept, state.condition, state.context
         if self.cfg.sampler.reencode:
-            pictures = self.autoencoder.decode(kept.flatten(0, 1))
+            pictures = self._seen(kept.flatten(0, 1))
             latents = self._encode(pictures.unflatten(0, kept.shape[:2]), noise.earlier(1))
         if self.cfg.condition_frame == "oldest":
             condition = latents[:, 0]
-            context = self._context_tokens(self.autoencoder.decode(kept[:, 0]), condition)
-        return RolloutState(state.frame, condition, context, latents, state.actions[:, 1:])
+            context = self._context_tokens(self._seen(kept[:, 0]), condition)
+        actions = state.actions[:, -(self.window - 1) :]
+        return RolloutState(state.frame, condition, context, latents, actions)
 
     def _denoiser(self, state: RolloutState, actions: Tensor) -> Denoiser:
         """Return the network, told actions (B, T, A) and the state's conditioning frame."""

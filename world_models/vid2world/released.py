@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from configs.model import DiffusionConfig
 from configs.released import TextConfig
+from world_models.diffusion import released_buffers
 from world_models.vid2world.clip import ClipTextTower, empty_prompt
 from world_models.vid2world.describe import describe, is_causal
 from world_models.vid2world.layout import (
@@ -27,6 +29,9 @@ from world_models.vid2world.layout import (
 )
 from world_models.vid2world.model import Vid2World
 from world_models.vid2world.released_names import Shape
+
+UNREAD_TABLES = {*released_buffers(DiffusionConfig(), zero_terminal_snr=True), "lvlb_weights"}
+"""What a checkpoint may hold of its noise schedule, which is made anew here."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,9 @@ def embed_empty_prompt(path: Path, text: TextConfig) -> Tensor:
 
 
 def _check_complete(released: Released, expected: Mapping[str, Shape]) -> None:
-    """Refuse a checkpoint that is not exactly what its sizes call for."""
-    found = released.shapes
+    """Refuse a checkpoint that is not exactly what its sizes call for, schedule tables aside."""
+    found = {name: shape for name, shape in released.shapes.items() if name not in UNREAD_TABLES}
+    expected = {name: shape for name, shape in expected.items() if name not in UNREAD_TABLES}
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     misshapen = [n for n in expected if n in found and found[n] != expected[n]]
     if missing or surplus:
@@ -157,6 +163,11 @@ def _read_pickled(path: Path) -> dict[str, Any]:
             f"({str(error).partition(chr(10))[0]})"
         ) from error
     except (RuntimeError, EOFError) as error:
+        if "mmap can only be used" in str(error):
+            raise ValueError(
+                f"expected a checkpoint in PyTorch's zip format at {path}, found the old format; "
+                "torch.load it where you trust it and torch.save it again"
+            ) from error
         raise ValueError(
             f"expected a whole PyTorch checkpoint at {path}, found {_first_line(error)}; it is "
             "truncated or something else"

@@ -199,7 +199,7 @@ def test_a_sliding_window_is_read_by_its_oldest_frame(published):
     assert before.history == after.history == published.window
     assert torch.equal(after.condition, before.latents[:, 1])
     assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
-    picture = published.autoencoder.decode(before.latents[:, 1])
+    picture = published.autoencoder.decode(before.latents[:, 1]).clamp(-1, 1)
     torch.testing.assert_close(after.context[:, 0], published.context(picture))
 
 
@@ -208,10 +208,18 @@ def test_a_window_that_is_encoded_again_still_remembers_the_latents_it_drew(publ
     before, after = roll(published.with_sampler(sampler), 3)[-2:]
     assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
     assert not torch.equal(after.condition, before.latents[:, 1])
-    picture = published.autoencoder.decode(before.latents[:, 1])
+    picture = published.autoencoder.decode(before.latents[:, 1]).clamp(-1, 1)
     torch.testing.assert_close(after.context[:, 0], published.context(picture))
     copy = published.autoencoder.decode(after.condition)
     torch.testing.assert_close(after.context[:, 1], published.context(copy))
+
+
+def test_a_smaller_window_forgets_more(published):
+    states = roll(published, 2)
+    action = published.robot.make_action()[None]
+    after = published.with_window(2, 1).step(states[-1], action, FrameNoise((0,), (0,), (3,)))
+    assert after.history == 2
+    assert torch.equal(after.latents[:, 0], states[-1].latents[:, -1])
 
 
 def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch):

@@ -176,6 +176,18 @@ def test_a_checkpoint_that_is_not_whole_is_refused(changed, changes, message):
         load_released(changed(**changes))
 
 
+def test_schedule_tables_need_not_be_there(changed):
+    released = changed(scale_arr=None, lvlb_weights=torch.zeros(1000))
+    assert load_released(released).cfg.robot == "google_robot"
+
+
+def test_the_old_file_format_is_named(tmp_path):
+    path = tmp_path / "old.ckpt"
+    torch.save({"x": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(ValueError, match="zip format .* found the old format"):
+        read_released(path)
+
+
 @pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
 def test_truncated_files_are_refused(checkpoints, tmp_path, ending):
     path = tmp_path / f"cut{ending}"
