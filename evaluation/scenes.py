@@ -135,8 +135,18 @@ def _given_actions(cfg: RolloutConfig, known: int) -> NDArray[np.float32] | None
         )
     if Path(cfg.actions).suffix != ".npy":
         return _recorded_actions(cfg.actions)
-    given: NDArray[np.float32] = np.load(cfg.actions, allow_pickle=False)
-    return given
+    return _load_actions(Path(cfg.actions))
+
+
+def _load_actions(path: Path) -> NDArray[np.float32]:
+    try:
+        given = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(f"expected actions (N, A) in {path}, found {error}") from error
+    if not isinstance(given, np.ndarray) or given.ndim != 2 or given.dtype.kind not in "fiu":
+        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else "no array"
+        raise ValueError(f"expected numbers (N, A) in {path}, found {found}")
+    return given.astype(np.float32)
 
 
 def _recorded_actions(source: int | str) -> NDArray[np.float32]:

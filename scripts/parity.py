@@ -16,6 +16,8 @@ def main(cfg: ParityConfig) -> None:
 
     from evaluation.parity.run import run_parity
 
+    if cfg.threads < 1:
+        raise ValueError(f"expected threads >= 1, found {cfg.threads}")
     torch.set_num_threads(cfg.threads)
     passed = []
     for result in run_parity(Path(cfg.folder)):

@@ -40,6 +40,12 @@ class RolloutKey:
     seed: int
     episode: int
 
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        for name, value in (("seed", self.seed), ("episode", self.episode)):
+            if not 0 <= value < 2**63:
+                raise ValueError(f"expected {name} from 0 to 2**63 - 1, found {value}")
+
     def next(self) -> "RolloutKey":
         """Return the key of the rollout that follows when no new seed is given."""
         return RolloutKey(self.seed, self.episode + 1)

@@ -1,5 +1,6 @@
 """Check what an environment is given, and load the world model if it has to be loaded."""
 
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def make_setting(
     lookup(TASKS, task, "task")
     for name in choice.robots or ():
         lookup(ROBOTS, name, "robot")
-    if isinstance(start, str):
+    if isinstance(start, (str, os.PathLike)):
         read_recording(start)  # a wrong path is noticed before gigabytes are loaded
     model = load_model(choice) if model is None else _check_alone(model, choice)
     robot = model.robot

@@ -1,5 +1,6 @@
 """Read what a camera recorded: a picture, a video, an array of frames, or an episode."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class Recording:
     actions: NDArray[np.float32] | None = None
 
 
-def read_recording(path: str | Path) -> Recording:
+def read_recording(path: str | os.PathLike[str]) -> Recording:
     """Read a file by its type.
 
     - .png, .jpg: a picture

@@ -62,7 +62,9 @@ def draw_start(task: str, robot: RobotSpec, rng: np.random.Generator) -> int:
     return int(rng.integers(len(_starts_of(task, robot, None))))
 
 
-def load_start(source: int | str, task: str, robot: RobotSpec, context_frames: int) -> Context:
+def load_start(
+    source: int | str | os.PathLike[str], task: str, robot: RobotSpec, context_frames: int
+) -> Context:
     """Return what a rollout of `task` begins with.
 
     A recording gives its first frames, as many as it has up to `context_frames`, and the actions
@@ -81,7 +83,7 @@ def load_start(source: int | str, task: str, robot: RobotSpec, context_frames: i
             actions that are not the robot's.
     """
     find_task(task, robot.name)
-    if isinstance(source, str):
+    if isinstance(source, (str, os.PathLike)):
         recording = read_recording(source)
     else:
         recording = Recording(_bundled_frame(source, task, robot)[None])

@@ -57,7 +57,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 f"expected a checkpoint ({path.name} and {path.stem}.json) in {path.parent}, "
                 f"found no {needed.name}"
             )
-    card = json.loads(path.with_suffix(".json").read_text())
+    card = read_card(path)
+    if card is None:
+        raise ValueError(
+            f"expected a card with a kind and a sha256 in {path.with_suffix('.json')}, found "
+            "something else; copy weights and card again"
+        )
     found = sha256_of(path)
     if found != card["sha256"]:
         raise ValueError(
@@ -68,6 +73,15 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return load_file(path), card
     except SafetensorError as error:
         raise ValueError(f"expected safetensors weights in {path}, found {error}") from error
+
+
+def read_card(path: Path) -> dict[str, Any] | None:
+    """Return the card beside the weights at `path`; None if there is no card, or another file."""
+    try:
+        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card if isinstance(card, dict) and {"kind", "sha256"} <= set(card) else None
 
 
 def check_kind(path: Path, card: Mapping[str, Any], kind: str) -> None:

@@ -14,6 +14,7 @@ from configs.loader import from_mapping
 from configs.lookup import hint, lookup
 from configs.model import PRESETS, SamplerConfig
 from world_models.base import WorldModel
+from world_models.checkpoint import read_card
 from world_models.vid2world.model import Vid2World, load_vid2world
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
@@ -54,8 +55,8 @@ def load_world_model(
             window without room, or a device that is not there.
         OSError: The hub cannot be reached.
     """
-    path = BUNDLED if checkpoint is None else find_checkpoint(checkpoint)
-    model = _load(path, _usable(device))
+    path = BUNDLED if checkpoint is None else find_checkpoint(str(checkpoint))
+    model = _load(path, path.stat().st_mtime_ns, _usable(device))
     chosen = model.cfg.sampler if preset is None else lookup(PRESETS, preset, "preset")
     chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
     known = model.context_frames if context_frames is None else context_frames
@@ -118,7 +119,7 @@ def _download(name: str, revision: str | None, file: str | None) -> Path:
 
 def _only_checkpoint(folder: Path) -> Path:
     found = sorted(p for p in folder.rglob("*") if p.suffix in ENDINGS)
-    ours = [path for path in found if path.with_suffix(".json").is_file()]
+    ours = [path for path in found if read_card(path) is not None]
     choices = ours or found
     if len(choices) == 1:
         return choices[0]
@@ -131,8 +132,9 @@ def _only_checkpoint(folder: Path) -> Path:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(path: Path, device: str) -> Vid2World:
-    if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
+def _load(path: Path, written: int, device: str) -> Vid2World:
+    """Load what was written to `path` at a time, so that a file that is replaced is read again."""
+    if read_card(path) is not None:
         return load_vid2world(path, device)
     return load_published(path).to(device)
 

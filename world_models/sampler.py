@@ -6,6 +6,7 @@ in Lin et al. 2024.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -180,6 +181,23 @@ def ddim_steps(schedule: NoiseSchedule, cfg: SamplerConfig) -> list[Step]:
         _step(level, (powers[level], scales[level]), end, cfg.eta)
         for level, end in zip(levels, [*ends, last], strict=True)
     ]
+
+
+def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
+    """Refuse settings with which nothing sensible can be drawn.
+
+    Raises:
+        ValueError: A setting out of range.
+    """
+    ranges = {"eta": inf, "guidance_rescale": 1.0, "clip_keep": 1.0}
+    for name, largest in ranges.items():
+        value = getattr(cfg, name)
+        if not (isfinite(value) and 0 <= value <= largest):
+            raise ValueError(f"expected {name} from 0 to {largest:g}, found {value}")
+    if not isfinite(cfg.guidance_scale):
+        raise ValueError(f"expected a finite guidance_scale, found {cfg.guidance_scale}")
+    trailing_levels(len(schedule), cfg.steps)
+    history_level(schedule, cfg)
 
 
 def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:

@@ -52,8 +52,9 @@ class Comparison:
     @property
     def relative(self) -> float:
         """The largest difference as a share of the largest golden value; 0 where none counts."""
-        counts = self.tolerance.share and self._largest
-        return self._difference.max().item() / self._largest if counts else 0.0
+        if not self.tolerance.share or not self._largest:
+            return 0.0
+        return (self._difference.max() / self._largest).nan_to_num(torch.inf).item()
 
     @property
     def used(self) -> float:
@@ -61,7 +62,7 @@ class Comparison:
         limit = self.tolerance
         sizes = self.reference.double().abs() if limit.elementwise else self._largest
         accepted = torch.as_tensor(limit.plus + limit.share * sizes).clamp(min=1e-30)
-        return (self._difference / accepted).max().item()
+        return (self._difference / accepted).nan_to_num(torch.inf, torch.inf).max().item()
 
     @property
     def _difference(self) -> Tensor:
@@ -138,6 +139,9 @@ def load_case(path: Path) -> GoldenCase:
     tensors = _read_tensors(weights)
     if "sha256" in info and sha256_of(weights) != info["sha256"]:
         raise ValueError(f"expected {weights} with the sha256 in {path.name}, found another file")
+    missing = sorted(set(info.get("tensors", ())) - set(tensors))
+    if missing:
+        raise ValueError(f"expected the tensors that {path.name} lists, found no {missing[:3]}")
     return GoldenCase(str(info["case"]), info, tensors, path.parent)
 
 

@@ -59,6 +59,13 @@ def test_presets_and_settings_share_the_weights(released):
         ({"preset": "referense"}, "did you mean 'reference'"),
         ({"sampler": {"step": 5}}, "unknown setting step; did you mean 'steps'"),
         ({"sampler": {"steps": "many"}}, "steps"),
+        ({"sampler": {"steps": 0}}, "expected 1 to 1000 sampler steps, found 0"),
+        ({"sampler": {"history_noise_level": 2000}}, "history_noise_level from 0 to 999"),
+        ({"sampler": {"guidance_scale": float("nan")}}, "expected a finite guidance_scale"),
+        ({"sampler": {"eta": -1.0}}, "expected eta from 0 to inf, found -1"),
+        ({"sampler": {"guidance_rescale": 2.0}}, "expected guidance_rescale from 0 to 1"),
+        ({"sampler": {"clip_keep": float("nan")}}, "expected clip_keep from 0 to 1"),
+        ({"preset": "reference"}, "'reference' is for published checkpoints"),
         ({"device": "cudaa"}, "expected a device that PyTorch can use here.*found 'cudaa'"),
     ],
 )
@@ -80,6 +87,20 @@ def test_window_and_context_can_be_chosen(released):
 def test_a_window_needs_room_for_a_new_frame(shape):
     with pytest.raises(ValueError, match="expected 1 <= context_frames < window"):
         load_world_model(window=shape[0], context_frames=shape[1])
+
+
+def test_a_path_will_do(released):
+    assert load_world_model(released).robot.name == "google_robot"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"kind": 1}'])
+def test_another_file_beside_the_weights_is_no_card(converted, tmp_path, text):
+    path = write_random(RandomCheckpointConfig(str(tmp_path / "x.safetensors")))
+    path.with_suffix(".json").write_text(text)
+    assert load_world_model(str(path)).card["provenance"]["source"] == "x.safetensors"
+    shutil.copy(converted, path)
+    with pytest.raises(ValueError, match="weights named model"):
+        load_world_model(str(path))
 
 
 def test_a_folder_with_one_checkpoint_is_that_checkpoint(released, converted, tmp_path):

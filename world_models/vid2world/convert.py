@@ -13,7 +13,7 @@ from torch import Tensor
 from configs.lookup import lookup
 from configs.model import PRESETS
 from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
-from world_models.checkpoint import replacing, sha256_of
+from world_models.checkpoint import read_card, replacing, sha256_of
 from world_models.diffusion import released_buffers
 from world_models.vid2world.conditioning import ActionEmbedding
 from world_models.vid2world.layout import base_of, released_shapes, sources
@@ -21,7 +21,7 @@ from world_models.vid2world.model import Vid2World
 from world_models.vid2world.quirks import causal_output
 from world_models.vid2world.released import Released, load_released, read_released
 from world_models.vid2world.released_names import Shape
-from world_models.vid2world.transfer import causal_weights
+from world_models.vid2world.transfer import MODES, causal_weights
 
 PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -40,14 +40,15 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
             that is not among its choices.
         OSError: The disk is full.
     """
+    output = _free_output(Path(cfg.output), checkpoint)
     precision = lookup(PRECISIONS, cfg.precision, "precision")
     sampler = lookup(PRESETS, cfg.preset, "preset")
     released = read_released(checkpoint)
     if released.causal == (cfg.transfer is not None):
         found = "is causal already" if released.causal else "is not causal"
         raise ValueError(
-            f"expected transfer= for a base checkpoint and for no other, found transfer="
-            f"{cfg.transfer}: {checkpoint} {found}"
+            f"expected transfer={'|'.join(MODES)} and robot= for a base checkpoint and for no "
+            f"other, found transfer={cfg.transfer}: {checkpoint} {found}"
         )
     model = load_released(released, cfg.robot)
     provenance = _provenance(released, model)
@@ -58,8 +59,23 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     model.unet.to(precision)
     if model.context is not None:
         model.context.to(precision)
-    output = Path(cfg.output)
     model.save(output, provenance)
+    return output
+
+
+def _free_output(output: Path, checkpoint: Path) -> Path:
+    """Return where to write, if nothing is lost there but an earlier conversion."""
+    card = output.with_suffix(".json")
+    if read_card(checkpoint) is not None:
+        raise ValueError(
+            f"expected a checkpoint in the released format, found a converted one: {checkpoint}"
+        )
+    if output.suffix != ".safetensors" or output.is_dir():
+        raise ValueError(f"expected output to be a file that ends in .safetensors, found {output}")
+    if output.resolve() == checkpoint.resolve():
+        raise ValueError(f"expected output to be another file than the checkpoint, found {output}")
+    if card.exists() and read_card(output) is None:
+        raise ValueError(f"expected {card} to be free for the card, found another file there")
     return output
 
 

@@ -30,6 +30,7 @@ from world_models.sampler import (
     ENCODE_DRAW,
     MASK_DRAW,
     Denoiser,
+    check_sampler,
     each_frame,
     sample_clip,
     sample_next_frame,
@@ -178,7 +179,17 @@ class Vid2World(nn.Module):
         return unit
 
     def with_sampler(self, sampler: SamplerConfig) -> "Vid2World":
-        """Return this model with another sampler; the weights are shared."""
+        """Return this model with another sampler; the weights are shared.
+
+        Raises:
+            ValueError: A setting out of range, or one that is for published checkpoints only.
+        """
+        check_sampler(self.schedule, sampler)
+        if sampler.sample_latents and not isinstance(self.autoencoder, KLAutoencoder):
+            raise ValueError(
+                "expected sample_latents=false: this model's autoencoder gives latents without "
+                "spread; preset 'reference' is for published checkpoints"
+            )
         other = copy.copy(self)
         other.cfg = replace(self.cfg, sampler=sampler)
         return other
@@ -238,13 +249,8 @@ class Vid2World(nn.Module):
     def _encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
         """Encode pictures (B, T, 3, H', W'), the newest of which has `noise`: (B, T, C, h, w)."""
         flat = pictures.flatten(0, 1)
-        if not self.cfg.sampler.sample_latents:
+        if not (self.cfg.sampler.sample_latents and isinstance(self.autoencoder, KLAutoencoder)):
             return self.autoencoder.encode(flat).unflatten(0, pictures.shape[:2])
-        if not isinstance(self.autoencoder, KLAutoencoder):
-            raise ValueError(
-                "expected sample_latents=false: this model's autoencoder gives latents without "
-                "spread; preset 'reference' is for published checkpoints"
-            )
         shape = self.autoencoder.latent_shape(flat)
         draws = each_frame(noise, ENCODE_DRAW, pictures.shape[1], shape)  # (B, T, C, h, w)
         latents = self.autoencoder.encode(flat, draws.flatten(0, 1).to(flat))

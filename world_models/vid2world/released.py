@@ -4,6 +4,7 @@ Which name is which weight stands in `layout`.
 """
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,11 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_pickled(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"expected a whole PyTorch checkpoint (a zip file, since PyTorch 1.6) at {path}, found "
+            "none: it is truncated, older, or something else"
+        )
     try:
         stored = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except pickle.UnpicklingError as error:
@@ -163,11 +169,6 @@ def _read_pickled(path: Path) -> dict[str, Any]:
             f"({str(error).partition(chr(10))[0]})"
         ) from error
     except (RuntimeError, EOFError) as error:
-        if "mmap can only be used" in str(error):
-            raise ValueError(
-                f"expected a checkpoint in PyTorch's zip format at {path}, found the old format; "
-                "torch.load it where you trust it and torch.save it again"
-            ) from error
         raise ValueError(
             f"expected a whole PyTorch checkpoint at {path}, found {_first_line(error)}; it is "
             "truncated or something else"

@@ -32,6 +32,12 @@ def test_nonsense_and_other_shapes_never_pass(ours):
     assert compared(ours, [1.0], 1.0, 1.0).used == float("inf")
 
 
+@pytest.mark.parametrize("reference", [float("nan"), float("inf")])
+def test_a_golden_value_that_is_no_number_is_never_met(reference):
+    broken = compared([1.0, 2.0], [1.0, reference], 1e-5, 2e-5)
+    assert broken.used == float("inf") and broken.relative == float("inf")
+
+
 def test_nothing_may_differ_where_nothing_is_accepted():
     assert compared([1.0], [1.0], 0.0).used == 0
     assert compared([1.0 + 1e-6], [1.0], 0.0).used > 1
@@ -67,6 +73,14 @@ def test_weights_that_lie_elsewhere_must_be_there(folder):
     (folder / "resampler.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match=r"expected golden tensors at .*other\.safetensors"):
         load_case(folder / "resampler.json").state()
+
+
+def test_every_tensor_that_is_listed_must_be_there(folder):
+    info = json.loads((folder / "resampler.json").read_text())
+    info["tensors"]["out/more"] = ["float32", [1]]
+    (folder / "resampler.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=r"found no \['out/more'\]"):
+        load_case(folder / "resampler.json")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])

@@ -48,6 +48,12 @@ def test_another_output_fails(copied):
     assert "FAIL" in str(result)
 
 
+@pytest.mark.parametrize("window", ["w4_masked", "w16"])
+def test_a_golden_output_that_is_no_number_fails(copied, window):
+    result = run_case(copied("unet_csgo", {f"out/{window}/y": lambda y: y * float("nan")}))
+    assert not result.passed and result.worst == f"{window}/y"
+
+
 def test_another_weight_fails(copied):
     name = "state/middle_block.2.transformer_blocks.0.attn1.to_q.weight"
     assert not run_case(copied("unet_csgo", {name: lambda w: w * 1.01})).passed

@@ -144,6 +144,29 @@ def test_wrong_settings_are_refused(released, tmp_path, settings, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_checkpoint_itself_is_never_written_over(tmp_path):
+    path = write_random(RandomCheckpointConfig(str(tmp_path / "x.safetensors")))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="another file than the checkpoint"):
+        convert(ConvertConfig("", str(path)), path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["x.bin", "folder.safetensors", "taken.safetensors"])
+def test_an_output_that_could_not_be_used_or_would_cost_a_file_is_refused(released, tmp_path, name):
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "taken.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected (output|.*free for the card)"):
+        convert(ConvertConfig("", str(tmp_path / name)), released)
+    assert (tmp_path / "taken.json").read_text() == "{}"
+
+
+def test_what_is_converted_is_not_converted_again(released, tmp_path):
+    once = convert(ConvertConfig("", str(tmp_path / "once.safetensors")), released)
+    with pytest.raises(ValueError, match="found a converted one"):
+        convert(ConvertConfig("", str(tmp_path / "twice.safetensors")), once)
+
+
 def test_a_base_needs_a_transfer(base, tmp_path):
     cfg = ConvertConfig("", str(tmp_path / "x.safetensors"), robot="google_robot")
     with pytest.raises(ValueError, match="is not causal"):
