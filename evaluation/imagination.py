@@ -49,13 +49,13 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         ValueError: A setting that is unknown or out of range, or the folder of another run.
     """
     imagine, at_once = lookup(MODES, cfg.mode, "mode"), cfg.mode == "clip"
-    model = model or _load(cfg)
+    key, model = _key(cfg), model or _load(cfg)
     context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
     longest = model.window - 1 if at_once else math.inf
     script = write_script(cfg, model.robot, len(context.frames), longest)
     folder = _open(cfg, model, context, script.actions)
     np.save(folder / "actions.npy", script.actions)
-    seconds = imagine(folder, model, context, script.actions[None], _key(cfg))
+    seconds = imagine(folder, model, context, script.actions[None], key)
     frames = load_frames(folder, 1, len(script.actions))[0]
     write_video(folder / "rollout.mp4", frames, model.robot.control_hz)
     title = f"{_title(cfg, model)}: {script.title}{', the whole clip at once' if at_once else ''}"
@@ -91,12 +91,12 @@ def run_action_control(
     """
     if cfg.steps < 1:
         raise ValueError(f"expected steps >= 1, found {cfg.steps}")
-    model = model or _load(cfg)
+    key, model = _key(cfg), model or _load(cfg)
     context = load_context(cfg, model.robot, model.context_frames)
     labels, rate = list(model.robot.moves), model.robot.control_hz
     actions = np.repeat(np.stack(list(model.robot.moves.values()))[:, None], cfg.steps, axis=1)
     folder = _open(cfg, model, context, actions)
-    seconds = imagine_stepwise(folder, model, context, actions, _key(cfg))
+    seconds = imagine_stepwise(folder, model, context, actions, key)
     videos = load_frames(folder, len(labels), cfg.steps)
     write_video(folder / "action_control.mp4", draw_pairs(videos, labels), rate)
     difference = pixel_differences(videos, labels)
