@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -26,6 +25,7 @@ from v2w_gym.attempts import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from world_models.base import WorldModel
+from world_models.checkpoint import replacing
 from world_models.loading import load_world_model
 
 MODES = {"autoregressive": imagine_stepwise, "clip": imagine_at_once}
@@ -201,7 +201,6 @@ def _save_found(
         "model_fingerprint": model_fingerprint(model),
         "model_card": dict(model_card(model)),
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(results, indent=2) + "\n")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(results, indent=2) + "\n")
     return results

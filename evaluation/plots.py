@@ -1,6 +1,5 @@
 """Draw a comparison: success rates side by side, and simulated against real."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from evaluation.comparison import Agreement, Comparison
 from evaluation.rates import Cell, Rate
 from evaluation.statistics import CONFIDENCE
 from evaluation.verdict import percent, with_interval
+from world_models.checkpoint import replacing
 
 REAL, SIMULATED, INK, FAINT = "#0072B2", "#E69F00", "#1F2933", "#C9D1D9"
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -93,9 +93,8 @@ def plot_scatter(comparison: Comparison) -> Figure:
 
 def save_figure(path: Path, figure: Figure) -> None:
     """Write a PNG; the file appears whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    figure.savefig(partial, format="png", dpi=160, facecolor="white")
-    partial.replace(path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=160, facecolor="white")
 
 
 def _bar(panel: Axes, y: float, rate: Rate, colour: str) -> None:

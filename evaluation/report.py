@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from evaluation.verdict import (
     verdict,
     with_interval,
 )
+from world_models.checkpoint import replacing
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = {"success_rates": plot_success_rates, "scatter": plot_scatter}
@@ -114,9 +114,8 @@ def write_report(
         trials=len(real),
     )
     path = run_folder / "report.html"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")
     return path
 
 

@@ -1,11 +1,12 @@
 """A folder of results that the same command continues, and that refuses another's."""
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from world_models.checkpoint import replacing
 
 IDENTITY = "run.json"
 
@@ -25,9 +26,8 @@ def open_run_folder(path: Path, identity: Mapping[str, Any]) -> Path:
     identity = json.loads(json.dumps(identity))
     file = path / IDENTITY
     if not file.exists():
-        partial = file.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(identity, indent=2) + "\n")
-        partial.replace(file)
+        with replacing(file) as partial:
+            partial.write_text(json.dumps(identity, indent=2) + "\n")
     earlier = json.loads(file.read_text())
     for name in {**identity, **earlier}:
         if earlier.get(name) != identity.get(name):

@@ -1,6 +1,5 @@
 """Imagine futures of one start in a folder, frame by frame; an interruption loses nothing."""
 
-import os
 import pickle
 import time
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from v2w_gym.attempts import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import FrameNoise, RolloutState, WorldModel
+from world_models.checkpoint import replacing
 from world_models.frames import to_uint8
 
 STATE = "state.pt"
@@ -98,9 +98,8 @@ def save_frame(folder: Path, step: int, frames: NDArray[np.uint8]) -> None:
     """Keep frames (B, H, W, 3) below each other as one picture; it appears whole or not at all."""
     path = _frame_path(folder, step)
     path.parent.mkdir(exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    Image.fromarray(np.concatenate(list(frames))).save(partial, "PNG")
-    partial.replace(path)
+    with replacing(path) as partial:
+        Image.fromarray(np.concatenate(list(frames))).save(partial, "PNG")
 
 
 def load_frames(folder: Path, futures: int, steps: int) -> NDArray[np.uint8]:
@@ -119,9 +118,8 @@ def _noise(key: RolloutKey, futures: int, frame: int) -> FrameNoise:
 
 
 def _save_progress(folder: Path, progress: Progress) -> None:
-    partial = folder / f"{STATE}.{os.getpid()}.partial"
-    torch.save({**vars(progress), "state": vars(progress.state)}, partial)
-    partial.replace(folder / STATE)
+    with replacing(folder / STATE) as partial:
+        torch.save({**vars(progress), "state": vars(progress.state)}, partial)
 
 
 def _load_progress(folder: Path, fresh: Progress) -> Progress:

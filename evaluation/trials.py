@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -26,6 +25,7 @@ from v2w_gym.attempts import SOLVED_FRAMES
 from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.tasks import TASKS
+from world_models.checkpoint import replacing
 
 Frame: TypeAlias = NDArray[np.uint8]
 Action: TypeAlias = NDArray[np.float32]
@@ -165,9 +165,8 @@ def _reopen(
     """Return which trials the table holds already; begin the table if there is none."""
     if not table.exists():
         table.parent.mkdir(parents=True, exist_ok=True)
-        partial = table.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
-        partial.replace(table)
+        with replacing(table) as partial:
+            partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
     cut_torn_line(table)
     trials = load_trials(table)
     weights = {policy.meta.name: policy.meta.fingerprint for policy in policies}

@@ -14,6 +14,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from world_models.checkpoint import replacing
+
 FORMAT = "v2w-video-1"
 QUALITY = 4
 """H.264 constant rate factor: 0 is lossless, 51 is worst."""
@@ -40,15 +42,10 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
         raise ValueError(
             f"expected uint8 frames (T, H, W, 3), T > 0, found {frames.dtype} {frames.shape}"
         )
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(_encode(frames, fps))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(_encode(frames, fps))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_video(path: Path) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from configs.lookup import lookup
 from configs.robots import RobotSpec
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.tasks import TASKS, find_task, tasks_of
+from world_models.checkpoint import replacing
 from world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"
@@ -97,8 +98,7 @@ def load_start(
 
 def save_starts(path: Path, starts: Sequence[Start]) -> None:
     """Write `starts` to one deflated `.npz`; the file appears whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(
             file,
             allow_pickle=False,
@@ -106,7 +106,6 @@ def save_starts(path: Path, starts: Sequence[Start]) -> None:
             tasks=np.array([start.task for start in starts]),
             seeds=np.array([start.seed for start in starts], np.int64),
         )
-    partial.replace(path)
 
 
 def load_starts(path: Path) -> list[Start]:

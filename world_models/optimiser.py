@@ -1,6 +1,5 @@
 """One optimiser step: its learning rate, averaged weights, progress, and a state that survives."""
 
-import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from configs.train import OptimiserConfig
+from world_models.checkpoint import replacing
 
 
 class Optimiser:
@@ -89,9 +89,8 @@ class Optimiser:
             "adam": self._adam.state_dict(),
             "average": self.average,
         }
-        partial = self._state.with_suffix(f".{os.getpid()}.partial")
-        torch.save(state, partial)
-        partial.replace(self._state)
+        with replacing(self._state) as partial:
+            torch.save(state, partial)
 
     def _load(self) -> None:
         try:

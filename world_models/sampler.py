@@ -72,8 +72,9 @@ def sample_next_frame(
     kept = torch.ones(batch, length + 1, dtype=torch.bool, device=history.device)
     hidden = kept.clone()
     hidden[:, -1] = False
+    known_level = history_level(schedule, cfg)
     for index, step in enumerate(ddim_steps(schedule, cfg)):
-        levels = torch.full_like(kept, history_level(schedule, cfg), dtype=torch.long)
+        levels = torch.full_like(kept, known_level, dtype=torch.long)
         levels[:, -1] = step.level
         window = torch.cat([known, newest], dim=1)
         velocity = guided_velocity(denoise, cfg, window, levels, (kept, hidden))[:, -1:]

@@ -6,17 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.model import DiffusionConfig, UNetConfig
+from configs.model import UNetConfig
+from configs.released import RELEASED
 from evaluation.parity.golden import Comparison, GoldenCase, Tolerance
 from world_models.diffusion import NoiseSchedule
+from world_models.vid2world.clip import TEXT_LENGTH
 from world_models.vid2world.conditioning import Conditioning, Context
+from world_models.vid2world.describe import INITIAL_ATTENTION_HEADS
+from world_models.vid2world.layout import NETWORK, fill
 from world_models.vid2world.quirks import causal_output, tokens_by_frame
 from world_models.vid2world.released_names import unet_sources
 from world_models.vid2world.transfer import causal_weights
 from world_models.vid2world.unet import UNet
 
-PREFIX = "model.diffusion_model."
-TEXT_TOKENS = 77
 FORWARD = Tolerance(1e-5, 2e-5)
 """What one forward pass may differ by."""
 NO_GRADIENT = 1e-6
@@ -32,7 +34,7 @@ BUILT_IN: Mapping[str, object] = {
     "image_cross_attention": True,
 }
 """Choices of the reference's constructor that this network does not offer otherwise."""
-RELEASED_DIFFUSION = DiffusionConfig(rescale_final=0.7)
+RELEASED_DIFFUSION = RELEASED["google_robot"].diffusion
 
 
 @torch.no_grad()
@@ -58,7 +60,7 @@ def weight_transfer(case: GoldenCase) -> Iterator[Comparison]:
         weights = {**causal_weights(base, mode), **causal_output(base, mode, 2)}
         network.load_state_dict(weights, strict=False, assign=True)
         for name, source in _sources(network, config).items():
-            golden = f"out/{mode}/{PREFIX}{source.name}"
+            golden = f"out/{mode}/{NETWORK}{source.name}"
             if golden in case.tensors:
                 ours = network.get_parameter(name).reshape(source.shape)
                 yield Comparison(golden[4:], ours, case.tensor(golden), Tolerance(2**-23))
@@ -72,21 +74,14 @@ def training_loss(case: GoldenCase) -> Iterator[Comparison]:
     """Compare the loss, every gradient's norm, and one step of the optimiser."""
     network = load_network(case.info["config"], case.state()).requires_grad_(True)
     schedule = NoiseSchedule(RELEASED_DIFFUSION)
-    levels, mask = case.tensor("in/t"), case.tensor("in/action_mask")
+    levels = case.tensor("in/t")
     clean, noise = (case.tensor(f"in/{name}").transpose(1, 2) for name in ("z", "noise"))
     scaled = schedule.rescaled(clean, levels)
     noisy, target = (
         schedule.add_noise(scaled, noise, levels),
         schedule.velocity(scaled, noise, levels),
     )
-    told = Conditioning(
-        frame=case.tensor("in/c_concat").transpose(1, 2),
-        actions=shifted(case.tensor("in/action_raw")),
-        action_mask=mask,
-        rate=case.tensor("in/fs"),
-        context=make_context(case.tensor("in/context"), levels.shape[1]),
-    )
-    output = network(noisy, levels, told)
+    output = network(noisy, levels, _told_as_recorded(case, "in/"))
     per_frame = (output - target).square().mean((2, 3, 4))  # (B, T)
     per_frame.mean().backward()
     for name, ours, limits in (
@@ -112,21 +107,19 @@ def load_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> UNet
         ValueError: Arguments that this network does not offer, or weights that do not fit.
     """
     network = _make(config)
-    named = {name.removeprefix(PREFIX): value for name, value in state.items()}
+    named = {name.removeprefix(NETWORK): value for name, value in state.items()}
     sources = _sources(network, config)
     if set(named) != {source.name for source in sources.values()}:
         odd = sorted(set(named) ^ {source.name for source in sources.values()})
         raise ValueError(f"expected the weights of the network, found a difference: {odd[:5]}")
-    shapes = {name: value.shape for name, value in network.state_dict().items()}
-    ours = {name: source.take(named[source.name], shapes[name]) for name, source in sources.items()}
-    network.load_state_dict(ours, assign=True)
+    fill(network, sources, named)
     return network.eval().requires_grad_(False)
 
 
 def make_context(tokens: Tensor, frames: int) -> Context:
     """Split tokens (B, 77 + M, D) into a prompt and an image's, for T = `frames` frames."""
-    image = tokens_by_frame(tokens[:, TEXT_TOKENS:], frames)
-    return Context(tokens[:, :TEXT_TOKENS], image)
+    image = tokens_by_frame(tokens[:, TEXT_LENGTH:], frames)
+    return Context(tokens[:, :TEXT_LENGTH], image)
 
 
 def shifted(actions: Tensor) -> Tensor:
@@ -152,7 +145,7 @@ def to_unet_config(config: Mapping[str, Any]) -> UNetConfig:
         attention_sizes=tuple(config["attention_resolutions"]),
         head_channels=config["num_head_channels"],
         initial_attention=config["addition_attention"],
-        initial_attention_heads=8,
+        initial_attention_heads=INITIAL_ATTENTION_HEADS,
         context_channels=config["context_dim"],
         action_embedding=embedding if config.get("action_emb") else "none",
         rate_embedding=config["fs_condition"],
@@ -200,6 +193,18 @@ def _told(case: GoldenCase, where: str, config: Mapping[str, Any]) -> Conditioni
     )
 
 
+def _told_as_recorded(case: GoldenCase, where: str) -> Conditioning:
+    """Gather what a window is told where actions are not shifted and the frame is apart."""
+    frame = case.tensor(f"{where}c_concat").transpose(1, 2)
+    return Conditioning(
+        frame=frame,
+        actions=shifted(case.tensor(f"{where}action_raw")),
+        action_mask=case.tensor(f"{where}action_mask"),
+        rate=case.tensor(f"{where}fs"),
+        context=make_context(case.tensor("in/context"), frame.shape[1]),
+    )
+
+
 def _forward(network: UNet, x: Tensor, levels: Tensor, told: Conditioning) -> Tensor:
     """Run on x (B, T, 2 C, h, w), of which the first C are noisy: (B, C, T, h, w)."""
     if levels.ndim == 1:
@@ -211,15 +216,8 @@ def _forward(network: UNet, x: Tensor, levels: Tensor, told: Conditioning) -> Te
 def _wrapper(case: GoldenCase, network: UNet) -> Comparison:
     """Compare a call with the actions as recorded: each frame is told the one before it."""
     noisy = case.tensor("in/wrapper/x_noisy").transpose(1, 2)
-    told = Conditioning(
-        frame=case.tensor("in/wrapper/c_concat").transpose(1, 2),
-        actions=shifted(case.tensor("in/wrapper/action_raw")),
-        action_mask=case.tensor("in/wrapper/action_mask"),
-        rate=case.tensor("in/wrapper/fs"),
-        context=make_context(case.tensor("in/context"), noisy.shape[1]),
-    )
     levels = case.tensor("in/wrapper/timesteps")
-    ours = network(noisy, levels, told).transpose(1, 2)
+    ours = network(noisy, levels, _told_as_recorded(case, "in/wrapper/")).transpose(1, 2)
     return Comparison("wrapper/y", ours, case.tensor("out/wrapper/y"), FORWARD)
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from policies.rt1.demonstrations import (
 from policies.rt1.network import RT1Network
 from policies.rt1.policy import save_rt1
 from policies.rt1.tokenizer import ActionTokenizer
+from world_models.checkpoint import replacing
 
 VALIDATION_WINDOWS = 256
 
@@ -149,15 +149,14 @@ def _save_state(
     done: int,
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
     state = {
         "config": json.dumps(asdict(cfg)),
         "done": done,
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
     }
-    torch.save(state, partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        torch.save(state, partial)
 
 
 def _load_state(

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from world_models.vid2world.transfer import causal_kernel
 
 TOKENS_PER_FRAME = 16
-FRAME_RATE = 3
-"""Frames per second that the network is told in every domain, whatever the camera's rate."""
 
 
 class HeightCausalConv(nn.Conv2d):
