@@ -11,7 +11,8 @@ class ImagineConfig:
     Attributes:
         output: Folder for the results; the same command resumes there.
         checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
-        preset: Sampler settings by name, clean or reference; null is what the checkpoint says.
+        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
+            what the checkpoint says.
         sampler: Single sampler settings that differ, such as sampler.steps=10.
         window: Most frames the world model looks at; null is what the checkpoint says.
         context_frames: Frames of the start it is shown first; null is what the checkpoint says.

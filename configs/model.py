@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from configs.lookup import lookup
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -170,11 +172,12 @@ class DiffusionConfig:
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How the next frame is drawn (`world_models.sampler`).
+    """How the next frame is drawn (`world_models.sampler`, `world_models.solvers`).
 
     Attributes:
-        steps: DDIM steps per frame.
-        eta: 0 is deterministic given the first noise; 1 is as stochastic as DDPM.
+        solver: What takes the steps: `ddim`, or `dpm++` or `unipc`, which need fewer of them.
+        steps: Denoising steps per frame.
+        eta: 0 is deterministic given the first noise; 1 is as stochastic as DDPM, with ddim only.
         guidance_scale: Causal action guidance; 1 switches it off.
         guidance_rescale: Share by which the guided output gets the spread of the unguided one.
         history_noise_level: Noise level given to the frames that are known already; null for the
@@ -187,8 +190,12 @@ class SamplerConfig:
         reencode: Whether a window that slides is decoded and encoded again.
         clip_keep: When a whole clip is drawn, the share of actions that the branch without them
             keeps at random.
+        history: `window` looks at the last frames afresh, which is exact; `rolling` remembers
+            further than the window, for norms per frame; `frozen` keeps the statistics of pooled
+            norms through a frame, an approximation.
     """
 
+    solver: str = "ddim"
     steps: int = 4
     eta: float = 0.0
     guidance_scale: float = 1.0
@@ -200,6 +207,7 @@ class SamplerConfig:
     own_context: bool = False
     reencode: bool = False
     clip_keep: float = 0.0
+    history: str = "window"
 
 
 _RELEASED = SamplerConfig(
@@ -260,3 +268,33 @@ class WorldModelConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
+
+
+def preset_sampler(name: str, model: WorldModelConfig) -> SamplerConfig:
+    """Return the sampler that a preset means for a world model.
+
+    | preset | for | how |
+    |---|---|---|
+    | `draft` | a first look | at most 8 UniPC steps; the history is not made afresh |
+    | `standard` | everyday use | at most 12 UniPC steps |
+    | `faithful` | measuring the other two | 50 DDIM steps |
+    | `clean` | released weights, for 50 steps with noise | `PRESETS` |
+    | `reference` | comparing with the official code | `PRESETS` |
+
+    The first three change the checkpoint's own sampler, for guidance and the noise level of known
+    frames belong to its weights; where eta is 1 in it, `draft` and `standard` set it to 0. They
+    never take more steps than it does: it may have been made for fewer. The last two replace it.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    own = model.sampler
+    remembered = "rolling" if model.unet.temporal_norm == "per_frame" else "frozen"
+    few = replace(own, solver="unipc", steps=min(12, own.steps), eta=0.0, history="window")
+    presets = {
+        "draft": replace(few, steps=min(8, own.steps), history=remembered),
+        "standard": few,
+        "faithful": replace(own, solver="ddim", steps=50, history="window"),
+        **PRESETS,
+    }
+    return lookup(presets, name, "preset")

@@ -14,7 +14,6 @@ from evaluation.statistics import wilson
 from evaluation.success import DrawerJudge, Verdicts
 from world_models.base import FrameNoise, WorldModel
 from world_models.data.episodes import Episode
-from world_models.frames import to_uint8
 
 GATE = Path(__file__).parent / "reference" / "gate" / "gate.json"
 """What `v2w gate` found for the bundled world model."""
@@ -136,10 +135,10 @@ def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np
     actions = np.stack([episode.actions for episode in episodes])
     seeds = tuple(episode.seed for episode in episodes)
     state = model.start(first, actions[:, :0], _noise(seeds, 0))
-    frames = [to_uint8(state.frame)]
+    frames = [first[:, 0]]
     for t in range(actions.shape[1]):
         state = model.step(state, actions[:, t], _noise(seeds, t + 1))
-        frames.append(to_uint8(state.frame))
+        frames.append(model.render(state))
     return np.stack(frames, axis=1)
 
 

@@ -16,7 +16,6 @@ from v2w_gym.attempts import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import FrameNoise, RolloutState, WorldModel
 from world_models.checkpoint import replacing
-from world_models.frames import to_uint8
 
 STATE = "state.pt"
 
@@ -58,13 +57,13 @@ def imagine_stepwise(
     )
     progress = _load_progress(folder, Progress(state))
     if progress.steps == 0:
-        save_frame(folder, 0, to_uint8(state.frame))
+        save_frame(folder, 0, np.stack([context.frames[-1]] * futures))
     bar = tqdm(total=steps, initial=progress.steps, unit="frame")
     for step in range(progress.steps, steps):
         began = time.perf_counter()
         noise = _noise(key, futures, newest + step + 1)
         state = model.step(progress.state, actions[:, step], noise)
-        save_frame(folder, step + 1, to_uint8(state.frame))
+        save_frame(folder, step + 1, model.render(state))
         seconds = progress.seconds + time.perf_counter() - began
         progress = Progress(state, step + 1, seconds)
         _save_progress(folder, progress)
@@ -119,7 +118,7 @@ def _noise(key: RolloutKey, futures: int, frame: int) -> FrameNoise:
 
 def _save_progress(folder: Path, progress: Progress) -> None:
     with replacing(folder / STATE) as partial:
-        torch.save({**vars(progress), "state": vars(progress.state)}, partial)
+        torch.save({**vars(progress), "state": progress.state.tensors()}, partial)
 
 
 def _load_progress(folder: Path, fresh: Progress) -> Progress:
@@ -133,7 +132,6 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
             f"expected the state of a rollout at {folder / STATE}, found a damaged file "
             f"({type(error).__name__}); delete it to start over"
         ) from error
-    tensors = {
-        name: value.to(getattr(fresh.state, name).device) for name, value in saved["state"].items()
-    }
-    return Progress(RolloutState(**tensors), saved["steps"], saved["seconds"])
+    pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
+    state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
+    return Progress(state, saved["steps"], saved["seconds"])

@@ -4,7 +4,7 @@ The scalar and the vector environment are both thin over this module, so a rollo
 either.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.starts import Context, draw_start, load_start
 from v2w_gym.tasks import Task, find_task
-from world_models.base import FrameNoise, RolloutState, WorldModel, join_states
-from world_models.frames import to_uint8
+from world_models.base import FrameNoise, RolloutState, WorldModel, join_states, rows_by_label
 
 SOLVED_FRAMES = 2
 """Consecutive frames in which the task must be solved for the attempt to be a success."""
@@ -52,13 +51,26 @@ class RolloutKey:
 
 
 @dataclass(frozen=True)
+class Place:
+    """One rollout in a state that it shares with others, so that stepping them copies nothing.
+
+    Attributes:
+        batch: What the world model remembers of all of them.
+        row: Which of them it is.
+    """
+
+    batch: RolloutState
+    row: int
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One attempt from its start to now. It is never changed, so it can be branched from.
 
     Attributes:
         task: What is attempted.
         key: Which random numbers the world model uses.
-        state: What the world model remembers, B = 1.
+        place: Where what the world model remembers of it is found.
         frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
         context_frames: How many of them it began with.
         solved: How many of the newest frames, without a gap, the judge calls solved.
@@ -67,7 +79,7 @@ class Attempt:
 
     task: Task
     key: RolloutKey
-    state: RolloutState
+    place: Place
     frames: tuple[NDArray[np.uint8], ...]
     context_frames: int
     solved: int = 0
@@ -147,26 +159,31 @@ class Setting:
     def advance(self, attempts: Sequence[Attempt], actions: NDArray[np.float32]) -> list[Attempt]:
         """Take one of `actions` (B, A), checked already, in each of B attempts.
 
-        Attempts of equal history share one call of the model.
+        All share one call of the model, however long each has been going on.
         """
-        newer = list(attempts)
-        stopped = self.model.robot.terminates(actions)
-        for rows in _groups([attempt.state.history for attempt in attempts]):
-            state = self.model.step(
-                join_states([attempts[row].state for row in rows]),
-                actions[rows],
-                _noise(
-                    [attempts[row].key for row in rows],
-                    [len(attempts[row].frames) for row in rows],
-                ),
+        if not attempts:
+            return []
+        state = self.model.step(
+            _gather([attempt.place for attempt in attempts]),
+            actions,
+            _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
+        )
+        newer = [
+            replace(
+                attempt,
+                place=Place(state, row),
+                frames=(*attempt.frames, frame),
+                stopped=bool(stopped),
             )
-            for i, (row, frame) in enumerate(zip(rows, to_uint8(state.frame), strict=True)):
-                newer[row] = replace(
-                    attempts[row],
-                    state=state.select([i]),
-                    frames=(*attempts[row].frames, frame),
-                    stopped=bool(stopped[row]),
+            for row, (attempt, frame, stopped) in enumerate(
+                zip(
+                    attempts,
+                    self.model.render(state),
+                    self.model.robot.terminates(actions),
+                    strict=True,
                 )
+            )
+        ]
         return newer if self.judge is None else _judged(self.judge, newer)
 
     def _source(self, start: int | str | None, task: Task, key: RolloutKey) -> int | str:
@@ -180,7 +197,7 @@ class Setting:
         self, tasks: Sequence[Task], keys: Sequence[RolloutKey], contexts: Sequence[Context]
     ) -> list[Attempt]:
         begun: dict[int, Attempt] = {}
-        for rows in _groups([len(context.frames) for context in contexts]):
+        for rows in rows_by_label([len(context.frames) for context in contexts]):
             length = len(contexts[rows[0]].frames)
             state = self.model.start(
                 np.stack([contexts[row].frames for row in rows]),
@@ -189,7 +206,7 @@ class Setting:
             )
             for i, row in enumerate(rows):
                 frames = tuple(contexts[row].frames)
-                begun[row] = Attempt(tasks[row], keys[row], state.select([i]), frames, length)
+                begun[row] = Attempt(tasks[row], keys[row], Place(state, i), frames, length)
         return [begun[row] for row in range(len(contexts))]
 
 
@@ -205,7 +222,7 @@ def next_key(previous: Attempt | None, seed: int | None, rng: np.random.Generato
 def _judged(judge: Judge, attempts: list[Attempt]) -> list[Attempt]:
     """Count the solved frames of attempts that have just advanced."""
     judged = list(attempts)
-    for rows in _groups([(attempt.task.name, len(attempt.frames)) for attempt in attempts]):
+    for rows in rows_by_label([(attempt.task.name, len(attempt.frames)) for attempt in attempts]):
         videos = np.stack([np.stack(attempts[row].frames) for row in rows])
         verdicts = judge.success(videos, attempts[rows[0]].task.name)
         for row, verdict in zip(rows, verdicts, strict=True):
@@ -222,9 +239,9 @@ def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:
     )
 
 
-def _groups(labels: Sequence[Hashable]) -> list[list[int]]:
-    """Return the rows that share a label, one list per label."""
-    groups: dict[Hashable, list[int]] = {}
-    for row, label in enumerate(labels):
-        groups.setdefault(label, []).append(row)
-    return list(groups.values())
+def _gather(places: Sequence[Place]) -> RolloutState:
+    """Return rollouts as one state; those that lie together in order are not copied."""
+    batch = places[0].batch
+    if all(place.batch is batch for place in places):
+        return batch.select([place.row for place in places])
+    return join_states([place.batch.select([place.row]) for place in places])

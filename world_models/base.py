@@ -4,64 +4,121 @@ Shape legend, used everywhere: B rollouts, T frames, H x W pixels, C latent chan
 pixels, A action values.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.robots import RobotSpec
+from world_models.nested import Nested, leaves, map_nested, refill
 
 
 @dataclass(frozen=True)
 class RolloutState:
-    """What a world model remembers between steps; B rollouts of equal history share one state.
+    """What a world model remembers between steps; B rollouts share one state.
 
-    A state is never changed: it can be kept, branched from, split and joined.
+    A state is never changed: it can be kept, branched from, split and joined. Its tensors have the
+    same shapes at every step; rollouts that began at different times are told apart by `lengths`.
+    It belongs to the model that made it, with the sampler it had.
 
     Attributes:
-        frame: (B, 3, H, W) float32 in [-1, 1], the newest frame.
-        condition: (B, C, h, w) the latent of the frame that conditions the window.
-        context: (B, G, M, D) what cross-attention is told of that frame: M tokens for each of G
-            guidance branches, one set where the branches share it; empty for a model without.
-        latents: (B, T, C, h, w) oldest first, at most the model's window.
+        latents: (B, T, C, h, w) oldest first, T being the model's window; zeros before the first
+            frame of a rollout.
         actions: (B, T, A): `actions[:, t]` was taken before frame t and led to it; NaN where no
             action is known, such as before the first frame.
+        lengths: (B,) int64 on the CPU, how many of the T frames there are.
+        condition: (B, C, h, w) the latent of the frame that conditions the window.
+        context: What cross-attention reads of that frame, tensors (B, ...); nothing for a model
+            without.
+        memory: What makes the next frame cheap, tensors (B, ...); nothing where it is computed
+            afresh.
     """
 
-    frame: Tensor
-    condition: Tensor
-    context: Tensor
     latents: Tensor
     actions: Tensor
+    lengths: Tensor
+    condition: Tensor
+    context: Nested = ()
+    memory: Nested = ()
 
     def __len__(self) -> int:
         """Return the number of rollouts (B)."""
-        return len(self.frame)
+        return len(self.latents)
 
     @property
-    def history(self) -> int:
-        """Number of frames remembered (T)."""
-        return self.latents.shape[1]
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors())
 
-    def select(self, rows: list[int]) -> "RolloutState":
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in a fixed order."""
+        return list(leaves(_parts(self)))
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> "RolloutState":
+        """Return a state of this structure made of other tensors, in the order of `tensors()`."""
+        return RolloutState(*refill(_parts(self), iter(tensors)))
+
+    def select(self, rows: Sequence[int]) -> "RolloutState":
         """Return the rollouts at `rows`, in that order."""
-        return RolloutState(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        if list(rows) == list(range(len(self))):
+            return self
+        return _map(lambda tensor: tensor[list(rows)], self)
+
+    def followed(self, latent: Tensor, action: Tensor) -> "RolloutState":
+        """Return the state with a newer frame (B, C, h, w) that `action` (B, A) led to."""
+        return replace(
+            self,
+            latents=torch.cat([self.latents[:, 1:], latent[:, None]], dim=1),
+            actions=torch.cat([self.actions[:, 1:], action[:, None]], dim=1),
+            lengths=(self.lengths + 1).clamp(max=self.latents.shape[1]),
+        )
 
 
-def join_states(states: list[RolloutState]) -> RolloutState:
-    """Put rollouts of equal history into one state, in the order given."""
+def begin_state(latents: Tensor, actions: Tensor, window: int) -> RolloutState:
+    """Return the state after recorded frames, conditioned on the first of them.
+
+    Args:
+        latents: (B, T, C, h, w) oldest first.
+        actions: (B, T - 1, A) taken between them.
+        window: Frames that there is room for, at least T.
+    """
+    missing = window - latents.shape[1]
     return RolloutState(
-        **{f.name: torch.cat([getattr(s, f.name) for s in states]) for f in fields(RolloutState)}
+        latents=F.pad(latents, (0, 0, 0, 0, 0, 0, missing, 0)),
+        actions=F.pad(actions, (0, 0, missing + 1, 0), value=torch.nan),
+        lengths=torch.full((len(latents),), latents.shape[1]),
+        condition=latents[:, 0],
     )
 
 
-def first_unknown(actions: Tensor) -> Tensor:
-    """Put an unknown action before actions (B, T - 1, A), so that each frame has the one before."""
-    unknown = actions.new_full((len(actions), 1, actions.shape[2]), torch.nan)
-    return torch.cat([unknown, actions], dim=1)
+def join_states(states: Sequence[RolloutState]) -> RolloutState:
+    """Put rollouts of one model into one state, in the order given."""
+    if len(states) == 1:
+        return states[0]
+    return _map(lambda *tensors: torch.cat(tensors), *states)
+
+
+def step_in_groups(
+    labels: Sequence[Hashable], step: Callable[[list[int]], RolloutState]
+) -> RolloutState:
+    """Apply `step` to the rows of each label in turn, and join the results in the rows' order."""
+    groups = rows_by_label(labels)
+    order = [row for rows in groups for row in rows]
+    joined = join_states([step(rows) for rows in groups])
+    return joined.select([order.index(row) for row in range(len(order))])
+
+
+def rows_by_label(labels: Sequence[Hashable]) -> list[list[int]]:
+    """Return the rows that share a label, one list per label, in the order of appearance."""
+    groups: dict[Hashable, list[int]] = {}
+    for row, label in enumerate(labels):
+        groups.setdefault(label, []).append(row)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -80,6 +137,11 @@ class FrameNoise:
     seeds: tuple[int, ...]
     episodes: tuple[int, ...]
     frames: tuple[int, ...]
+
+    def select(self, rows: Sequence[int]) -> "FrameNoise":
+        """Return the noise of the rollouts at `rows`."""
+        kinds = (self.seeds, self.episodes, self.frames)
+        return FrameNoise(*(tuple(values[row] for row in rows) for values in kinds))
 
     def earlier(self, frames: int) -> "FrameNoise":
         """Return the noise of the frame made `frames` frames before this one."""
@@ -130,10 +192,17 @@ class WorldModel(Protocol):
     def step(
         self, state: RolloutState, actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
-        """Imagine the frame that follows when `actions` (B, A) are taken now.
+        """Imagine the frame that follows when `actions` (B, A) are taken now; `render` shows it.
 
         Raises:
             ValueError: Actions of another shape, not finite, or out of the robot's bounds.
+        """
+        ...
+
+    def render(self, state: RolloutState) -> NDArray[np.uint8]:
+        """Return the newest imagined frame of each rollout, (B, H, W, 3) uint8.
+
+        Nothing is decoded before somebody looks.
         """
         ...
 
@@ -154,3 +223,12 @@ class WorldModel(Protocol):
             ValueError: Frames or actions of another size, or more of them than the window.
         """
         ...
+
+
+def _map(function: Callable[..., Tensor], *states: RolloutState) -> RolloutState:
+    """Apply `function` to the tensors that states of one structure have in the same place."""
+    return RolloutState(*map_nested(function, *(_parts(state) for state in states)))
+
+
+def _parts(state: RolloutState) -> Nested:
+    return tuple(getattr(state, f.name) for f in fields(state))

@@ -1,14 +1,12 @@
 """The baseline that repeats the last frame; any model worth its cost predicts better."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from configs.robots import RobotSpec
-from world_models.base import FrameNoise, RolloutState, first_unknown
-from world_models.frames import check_clip, check_context, to_tensor
+from world_models.base import FrameNoise, RolloutState, begin_state
+from world_models.frames import check_clip, check_context, to_tensor, to_uint8
 
 
 class CopyLast:
@@ -25,25 +23,18 @@ class CopyLast:
     ) -> RolloutState:
         """See `WorldModel.start`; here a latent is the frame itself."""
         frames, actions = check_context(frames, actions, self.robot, self.window)
-        latents = to_tensor(frames)
-        return RolloutState(
-            frame=latents[:, -1],
-            condition=latents[:, 0],
-            context=torch.empty(len(frames), 0, 0, 0),
-            latents=latents,
-            actions=first_unknown(torch.from_numpy(actions)),
-        )
+        return begin_state(to_tensor(frames), torch.from_numpy(actions), self.window)
 
     def step(
         self, state: RolloutState, actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
         """See `WorldModel.step`."""
-        taken = torch.from_numpy(self.robot.check_actions(actions))[:, None]
-        return replace(
-            state,
-            latents=torch.cat([state.latents, state.frame[:, None]], 1)[:, -self.window :],
-            actions=torch.cat([state.actions, taken], 1)[:, -self.window :],
-        )
+        taken = torch.from_numpy(self.robot.check_actions(actions))
+        return state.followed(state.latents[:, -1], taken)
+
+    def render(self, state: RolloutState) -> NDArray[np.uint8]:
+        """See `WorldModel.render`."""
+        return to_uint8(state.latents[:, -1])
 
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise

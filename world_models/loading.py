@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from configs.loader import from_mapping
-from configs.lookup import hint, lookup
-from configs.model import PRESETS, SamplerConfig
+from configs.lookup import hint
+from configs.model import SamplerConfig, preset_sampler
 from world_models.base import WorldModel
 from world_models.checkpoint import read_card
 from world_models.vid2world.model import Vid2World, load_vid2world
@@ -43,7 +43,7 @@ def load_world_model(
         checkpoint: A file of ours (`.safetensors` with its card) or in the released format
             (`.ckpt`, `.safetensors`), a folder with one of them, or a hub id, see `HUB_ID`; None
             is the bundled model.
-        preset: Key of `configs.model.PRESETS`, for the sampler; None for the card's own.
+        preset: Sampler by name, see `configs.model.preset_sampler`; None for the card's own.
         sampler: Fields of `SamplerConfig` that differ from that.
         window: Most frames it looks at, the new one included; None for the card's own.
         context_frames: Recorded frames it begins with; None for the card's own.
@@ -57,7 +57,7 @@ def load_world_model(
     """
     path = BUNDLED if checkpoint is None else find_checkpoint(str(checkpoint))
     model = _load(path, path.stat().st_mtime_ns, _usable(device))
-    chosen = model.cfg.sampler if preset is None else lookup(PRESETS, preset, "preset")
+    chosen = model.cfg.sampler if preset is None else preset_sampler(preset, model.cfg)
     chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
     known = model.context_frames if context_frames is None else context_frames
     longest = model.window if window is None else window

@@ -1,25 +1,25 @@
-"""Draw latent frames: one that follows a history, or a whole clip; DDIM and causal action guidance.
+"""Draw latent frames: one that follows a history, or a whole clip; with causal action guidance.
 
-Source: Song et al. 2021 (DDIM); Vid2World section 4.2 and algorithm 2; "uniform trailing" steps as
-in Lin et al. 2024.
+Source: Vid2World section 4.2 and algorithm 2. The steps themselves are in `world_models.solvers`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 from typing import Protocol, TypeAlias
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from configs.model import SamplerConfig
 from world_models.diffusion import NoiseSchedule
+from world_models.solvers import Solver, check_solver, make_solver, trailing_levels
 
-Denoiser: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(noisy (B, T, C, h, w), noise levels (B, T), action mask (B, T)) -> velocity (B, T, C, h, w).
+Denoiser: TypeAlias = Callable[[Tensor, int], Tensor]
+"""(what is drawn, its noise level) -> guided velocity of the same shape."""
+Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(noisy (B, T, C, h, w), noise levels (B, T), action mask (G B, T)) -> velocity (G B, T, C, h, w).
 
-With guidance a batch of 2 B comes in: first the branch that is told the action, then the other.
+With guidance the mask asks for two branches: first the one that is told the action.
 """
 
 FIRST_DRAW, HISTORY_DRAW, STEP_DRAW = 0, 1, 2
@@ -39,97 +39,119 @@ class Noise(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Step:
-    """One DDIM step: from one noise level to the next, with every factor in single precision.
+def sample(
+    denoise: Denoiser, solver: Solver, noise: Tensor, draw: Callable[[int], Tensor]
+) -> Tensor:
+    """Turn noise of any shape into what `denoise` knows.
 
-    Attributes:
-        level: The noise level that it starts from.
-        power: Share of signal power where it ends; 1 is the clean latent.
-        rescale: Factor on the clean latent, from the scale at `level` to the scale at the end.
-        direction: Factor on the noise that the prediction implies.
-        spread: Factor on fresh noise.
+    Args:
+        denoise: Says which velocity a noisy latent has.
+        solver: A fresh one.
+        noise: Standard normal numbers.
+        draw: Fresh ones for a step, where the solver asks for them.
     """
-
-    level: int
-    power: float
-    rescale: float
-    direction: float
-    spread: float
+    noisy = noise
+    for index, level in enumerate(solver.levels):
+        velocity = denoise(noisy, level)
+        fresh = draw(index).to(noisy) if solver.spreads(index) else None
+        noisy = solver.step(index, noisy, velocity, fresh)
+    return noisy
 
 
 def sample_next_frame(
-    denoise: Denoiser, schedule: NoiseSchedule, cfg: SamplerConfig, history: Tensor, noise: Noise
-) -> Tensor:
-    """Return the latent (B, C, h, w) of the frame that follows `history` (B, T, C, h, w).
-
-    The history is held at its own explicit noise level; only the newest frame is denoised.
-    """
-    batch, length = history.shape[:2]
-    shape = tuple(history.shape[2:])
-    known = noisy_history(schedule, cfg, history, noise)
-    newest = noise.normal(FIRST_DRAW, shape)[:, None].to(history)
-    kept = torch.ones(batch, length + 1, dtype=torch.bool, device=history.device)
-    hidden = kept.clone()
-    hidden[:, -1] = False
-    known_level = history_level(schedule, cfg)
-    for index, step in enumerate(ddim_steps(schedule, cfg)):
-        levels = torch.full_like(kept, known_level, dtype=torch.long)
-        levels[:, -1] = step.level
-        window = torch.cat([known, newest], dim=1)
-        velocity = guided_velocity(denoise, cfg, window, levels, (kept, hidden))[:, -1:]
-        draw = noise.normal(STEP_DRAW + index, shape)[:, None].to(history) if step.spread else None
-        newest = ddim_update(schedule, step, newest, velocity, draw)
-    return newest[:, 0]
-
-
-def sample_clip(
     denoise: Denoiser,
     schedule: NoiseSchedule,
     cfg: SamplerConfig,
+    like: Tensor,
+    noise: Noise,
+) -> Tensor:
+    """Return the latent (B, C, h, w) of the frame that `noise` belongs to.
+
+    Args:
+        denoise: Knows the frame's history.
+        schedule: The noise schedule.
+        cfg: Which solver.
+        like: Any tensor (B, C, h, w), for shape and device.
+        noise: Of the frame.
+    """
+    shape = tuple(like.shape[1:])
+    first = noise.normal(FIRST_DRAW, shape).to(like)
+    return sample(
+        denoise, make_solver(schedule, cfg), first, lambda i: noise.normal(STEP_DRAW + i, shape)
+    )
+
+
+def sample_clip(
+    network: Network,
+    schedule: NoiseSchedule,
+    cfg: SamplerConfig,
     hidden: Tensor,
-    shape: tuple[int, ...],
+    like: Tensor,
     noise: Noise,
 ) -> Tensor:
     """Return the latents (B, T, C, h, w) of a whole clip, all frames at one noise level throughout.
 
     Args:
-        denoise: The network.
+        network: The network.
         schedule: Its noise schedule.
-        cfg: Steps and guidance.
+        cfg: Solver and guidance.
         hidden: (B, T) mask of the actions that the unconditional branch keeps.
-        shape: (C, h, w) of a latent.
+        like: Any tensor (B, C, h, w), for shape and device.
         noise: Of the last frame.
     """
-    length = hidden.shape[1]
-    clip = each_frame(noise, FIRST_DRAW, length, shape).to(hidden.device)
-    kept = torch.ones_like(hidden)
-    for index, step in enumerate(ddim_steps(schedule, cfg)):
-        levels = torch.full_like(hidden, step.level, dtype=torch.long)
-        velocity = guided_velocity(denoise, cfg, clip, levels, (kept, hidden))
-        draw = None
-        if step.spread:
-            draw = each_frame(noise, STEP_DRAW + index, length, shape).to(clip)
-        clip = ddim_update(schedule, step, clip, velocity, draw)
-    return clip
+    length, shape = hidden.shape[1], tuple(like.shape[1:])
+    masks = torch.ones_like(hidden), hidden
+
+    def denoise(clip: Tensor, level: int) -> Tensor:
+        levels = torch.full_like(hidden, level, dtype=torch.long)
+        return guided_velocity(network, cfg, clip, levels, masks)
+
+    first = each_frame(noise, FIRST_DRAW, length, shape).to(like)
+    solver = make_solver(schedule, cfg)
+    return sample(denoise, solver, first, lambda i: each_frame(noise, STEP_DRAW + i, length, shape))
+
+
+def window_denoiser(
+    network: Network, cfg: SamplerConfig, known: Tensor, known_level: int
+) -> Denoiser:
+    """Denoise a frame by running the network over the whole window that ends with it.
+
+    Args:
+        network: The network.
+        cfg: Guidance.
+        known: (B, T, C, h, w) the frames before it, at the history noise level.
+        known_level: That level.
+    """
+    batch, length = known.shape[:2]
+    kept = torch.ones(batch, length + 1, dtype=torch.bool, device=known.device)
+    hidden = kept.clone()
+    hidden[:, -1] = False
+
+    def denoise(newest: Tensor, level: int) -> Tensor:
+        levels = torch.full_like(kept, known_level, dtype=torch.long)
+        levels[:, -1] = level
+        window = torch.cat([known, newest[:, None]], dim=1)
+        return guided_velocity(network, cfg, window, levels, (kept, hidden))[:, -1]
+
+    return denoise
 
 
 def noisy_history(
     schedule: NoiseSchedule, cfg: SamplerConfig, history: Tensor, noise: Noise
 ) -> Tensor:
-    """Bring known frames (B, T, C, h, w) to the history noise level.
+    """Bring known frames (B, T, C, h, w), the newest of which has `noise`, to the history level.
 
     A frame's noise is its own, the same however long it is remembered.
     """
     length, shape = history.shape[1], tuple(history.shape[2:])
-    draws = each_frame(noise.earlier(1), HISTORY_DRAW, length, shape).to(history)
+    draws = each_frame(noise, HISTORY_DRAW, length, shape).to(history)
     levels = torch.full(history.shape[:2], history_level(schedule, cfg), device=history.device)
     known = schedule.rescaled(history, levels) if cfg.rescale_history else history
     return schedule.add_noise(known, draws, levels)
 
 
 def guided_velocity(
-    denoise: Denoiser,
+    network: Network,
     cfg: SamplerConfig,
     window: Tensor,
     levels: Tensor,
@@ -137,51 +159,33 @@ def guided_velocity(
 ) -> Tensor:
     """Return the velocity (B, T, C, h, w) of a window, pushed towards what its actions imply.
 
-    Both branches share one batch; `masks` are the actions that each keeps. A scale of 1 needs no
+    Both branches share one call; `masks` are the actions that each keeps. A scale of 1 needs no
     second branch. The rescale compares spreads over the whole window, known frames included, as
     the released code does.
-    Source: Vid2World equation of causal action guidance, s = 1 + lambda; rescale by Lin et al.
-    2024, section 3.4.
     """
     kept, hidden = masks
     if cfg.guidance_scale == 1:
-        return denoise(window, levels, kept)
-    both = denoise(window.repeat(2, 1, 1, 1, 1), levels.repeat(2, 1), torch.cat([kept, hidden]))
-    told, untold = both.chunk(2)
-    guided = untold + cfg.guidance_scale * (told - untold)
+        return network(window, levels, kept)
+    told, untold = network(window, levels, torch.cat([kept, hidden])).chunk(2)
+    guided = guide(cfg, told, untold)
     spread = told.std((1, 2, 3, 4), keepdim=True) / guided.std((1, 2, 3, 4), keepdim=True)
+    return rescale(cfg, guided, spread)
+
+
+def guide(cfg: SamplerConfig, told: Tensor, untold: Tensor) -> Tensor:
+    """Push a velocity away from that of the branch that is not told the action.
+
+    Source: Vid2World equation of causal action guidance, s = 1 + lambda.
+    """
+    return untold + cfg.guidance_scale * (told - untold)
+
+
+def rescale(cfg: SamplerConfig, guided: Tensor, spread: Tensor) -> Tensor:
+    """Give a guided velocity a share of the unguided spread, `spread` being their ratio.
+
+    Source: Lin et al. 2024, section 3.4.
+    """
     return guided * (cfg.guidance_rescale * spread + 1 - cfg.guidance_rescale)
-
-
-def ddim_update(
-    schedule: NoiseSchedule, step: Step, noisy: Tensor, velocity: Tensor, draw: Tensor | None
-) -> Tensor:
-    """Take one step with latents (B, T, C, h, w).
-
-    Source: DDIM equation 12; dynamic rescale moves the clean latent from one level's scale to the
-    next one's.
-    """
-    at = torch.full(noisy.shape[:2], step.level, device=noisy.device)
-    clean = schedule.clean_from_velocity(noisy, velocity, at) * step.rescale
-    implied = schedule.noise_from_velocity(noisy, velocity, at)
-    moved = step.power**0.5 * clean + step.direction * implied
-    return moved if draw is None else moved + step.spread * draw
-
-
-def ddim_steps(schedule: NoiseSchedule, cfg: SamplerConfig) -> list[Step]:
-    """Return the steps of one frame, from noise to the clean latent (or to level 0).
-
-    Source: DDIM equations 12 and 16. In single precision the radicand of `direction` can fall just
-    below zero at the first step; it is held at zero, where the released code gives NaN.
-    """
-    levels = trailing_levels(len(schedule), cfg.steps)
-    powers, scales = schedule.alphas_cumprod.numpy(), schedule.scale.numpy()
-    ends = [(powers[level], scales[level]) for level in levels[1:]]
-    last = (1.0, 1.0) if cfg.finish_clean else (powers[0], scales[levels[-1]])
-    return [
-        _step(level, (powers[level], scales[level]), end, cfg.eta)
-        for level, end in zip(levels, [*ends, last], strict=True)
-    ]
 
 
 def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
@@ -190,14 +194,13 @@ def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
     Raises:
         ValueError: A setting out of range.
     """
-    ranges = {"eta": inf, "guidance_rescale": 1.0, "clip_keep": 1.0}
-    for name, largest in ranges.items():
+    for name in ("guidance_rescale", "clip_keep"):
         value = getattr(cfg, name)
-        if not (isfinite(value) and 0 <= value <= largest):
-            raise ValueError(f"expected {name} from 0 to {largest:g}, found {value}")
+        if not 0 <= value <= 1:
+            raise ValueError(f"expected {name} from 0 to 1, found {value}")
     if not isfinite(cfg.guidance_scale):
         raise ValueError(f"expected a finite guidance_scale, found {cfg.guidance_scale}")
-    trailing_levels(len(schedule), cfg.steps)
+    check_solver(schedule, cfg)
     history_level(schedule, cfg)
 
 
@@ -222,31 +225,7 @@ def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:
     return trailing_levels(len(schedule), cfg.steps)[-2]
 
 
-def trailing_levels(noise_levels: int, steps: int) -> list[int]:
-    """Return `steps` levels, evenly spaced from the last level downwards.
-
-    Raises:
-        ValueError: More steps than levels, or none.
-    """
-    if not 1 <= steps <= noise_levels:
-        raise ValueError(f"expected 1 to {noise_levels} sampler steps, found {steps}")
-    spaced = np.arange(noise_levels, 0, -noise_levels / steps)[:steps]  # rounding can add one
-    return [int(level) - 1 for level in np.round(spaced)]
-
-
 def each_frame(noise: Noise, draw: int, frames: int, shape: tuple[int, ...]) -> Tensor:
     """Return one draw of each of the last `frames` frames: (B, T, *shape)."""
     draws = [noise.earlier(frames - 1 - t).normal(draw, shape) for t in range(frames)]
     return torch.stack(draws, dim=1)
-
-
-def _step(
-    level: int, start: tuple[np.float32, np.float32], end: tuple[float, float], eta: float
-) -> Step:
-    """Tabulate one step from (power, scale) to (power, scale)."""
-    before, after = float(start[0]), float(end[0])
-    noise_share = (1 - after) / float(1 - start[0])
-    spread = np.float32(eta * (noise_share * (1 - before / after)) ** 0.5)
-    radicand = 1 - np.float32(after) - spread**2
-    direction = float(max(radicand, np.float32(0))) ** 0.5
-    return Step(level, after, float(np.float32(end[1]) / start[1]), direction, float(spread))

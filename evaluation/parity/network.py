@@ -11,7 +11,7 @@ from configs.released import RELEASED
 from evaluation.parity.golden import Comparison, GoldenCase, Tolerance
 from world_models.diffusion import NoiseSchedule
 from world_models.vid2world.clip import TEXT_LENGTH
-from world_models.vid2world.conditioning import Conditioning, Context
+from world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
 from world_models.vid2world.describe import INITIAL_ATTENTION_HEADS
 from world_models.vid2world.layout import NETWORK, fill
 from world_models.vid2world.quirks import causal_output, tokens_by_frame
@@ -42,7 +42,7 @@ def unet(case: GoldenCase) -> Iterator[Comparison]:
     """Compare one forward pass for each window of the case."""
     network = load_network(case.info["config"], case.state())
     for window in sorted(case.info["windows"]):
-        told = _told(case, f"in/{window}/", case.info["config"])
+        told = _told(network, case, f"in/{window}/", case.info["config"])
         x = case.tensor(f"in/{window}/x").transpose(1, 2)
         ours = _forward(network, x, case.tensor(f"in/{window}/timesteps"), told)
         yield Comparison(f"{window}/y", ours, case.tensor(f"out/{window}/y"), FORWARD)
@@ -64,9 +64,9 @@ def weight_transfer(case: GoldenCase) -> Iterator[Comparison]:
             if golden in case.tensors:
                 ours = network.get_parameter(name).reshape(source.shape)
                 yield Comparison(golden[4:], ours, case.tensor(golden), Tolerance(2**-23))
-        told = _told(case, "in/", config)
+        told = _told(_filled(network), case, "in/", config)
         x, levels = case.tensor("in/x").transpose(1, 2), case.tensor("in/timesteps")
-        ours = _forward(_filled(network), x, levels, told)
+        ours = _forward(network, x, levels, told)
         yield Comparison(f"{mode}/y", ours, case.tensor(f"out/{mode}/y"), FORWARD)
 
 
@@ -81,7 +81,7 @@ def training_loss(case: GoldenCase) -> Iterator[Comparison]:
         schedule.add_noise(scaled, noise, levels),
         schedule.velocity(scaled, noise, levels),
     )
-    output = network(noisy, levels, _told_as_recorded(case, "in/"))
+    output = network(noisy, levels, _told_as_recorded(network, case, "in/"))
     per_frame = (output - target).square().mean((2, 3, 4))  # (B, T)
     per_frame.mean().backward()
     for name, ours, limits in (
@@ -116,10 +116,10 @@ def load_network(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> UNet
     return network.eval().requires_grad_(False)
 
 
-def make_context(tokens: Tensor, frames: int) -> Context:
-    """Split tokens (B, 77 + M, D) into a prompt and an image's, for T = `frames` frames."""
-    image = tokens_by_frame(tokens[:, TEXT_LENGTH:], frames)
-    return Context(tokens[:, :TEXT_LENGTH], image)
+def make_context(network: UNet, tokens: Tensor, frames: int) -> tuple[ContextKeys, ...]:
+    """Let a network read tokens (B, 77 + M, D), a prompt's and an image's, for T = `frames`."""
+    image = tokens_by_frame(tokens[:, TEXT_LENGTH:], frames).flatten(0, 1)
+    return network.context_keys(Context(tokens[:, :TEXT_LENGTH], image))
 
 
 def shifted(actions: Tensor) -> Tensor:
@@ -176,7 +176,7 @@ def _filled(network: UNet) -> UNet:
     return network.eval().requires_grad_(False)
 
 
-def _told(case: GoldenCase, where: str, config: Mapping[str, Any]) -> Conditioning:
+def _told(network: UNet, case: GoldenCase, where: str, config: Mapping[str, Any]) -> Conditioning:
     """Gather what one window is told; the last channels of `x` are the conditioning frame's."""
     x = case.tensor(f"{where}x").transpose(1, 2)
     batch, frames = x.shape[:2]
@@ -189,11 +189,11 @@ def _told(case: GoldenCase, where: str, config: Mapping[str, Any]) -> Conditioni
         actions=case.tensors.get(f"{where}action"),
         action_mask=case.tensors.get(f"{where}action_mask"),
         rate=case.tensors.get(f"{where}fs", rate),
-        context=make_context(tokens, frames),
+        context=make_context(network, tokens, frames),
     )
 
 
-def _told_as_recorded(case: GoldenCase, where: str) -> Conditioning:
+def _told_as_recorded(network: UNet, case: GoldenCase, where: str) -> Conditioning:
     """Gather what a window is told where actions are not shifted and the frame is apart."""
     frame = case.tensor(f"{where}c_concat").transpose(1, 2)
     return Conditioning(
@@ -201,7 +201,7 @@ def _told_as_recorded(case: GoldenCase, where: str) -> Conditioning:
         actions=shifted(case.tensor(f"{where}action_raw")),
         action_mask=case.tensor(f"{where}action_mask"),
         rate=case.tensor(f"{where}fs"),
-        context=make_context(case.tensor("in/context"), frame.shape[1]),
+        context=make_context(network, case.tensor("in/context"), frame.shape[1]),
     )
 
 
@@ -217,7 +217,7 @@ def _wrapper(case: GoldenCase, network: UNet) -> Comparison:
     """Compare a call with the actions as recorded: each frame is told the one before it."""
     noisy = case.tensor("in/wrapper/x_noisy").transpose(1, 2)
     levels = case.tensor("in/wrapper/timesteps")
-    ours = network(noisy, levels, _told_as_recorded(case, "in/wrapper/")).transpose(1, 2)
+    ours = network(noisy, levels, _told_as_recorded(network, case, "in/wrapper/")).transpose(1, 2)
     return Comparison("wrapper/y", ours, case.tensor("out/wrapper/y"), FORWARD)
 
 

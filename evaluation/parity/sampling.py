@@ -21,10 +21,13 @@ from world_models.sampler import (
     FIRST_DRAW,
     HISTORY_DRAW,
     STEP_DRAW,
-    ddim_steps,
+    history_level,
+    noisy_history,
     sample_clip,
     sample_next_frame,
+    window_denoiser,
 )
+from world_models.solvers import ddim_steps
 from world_models.vid2world.conditioning import Conditioning
 from world_models.vid2world.unet import UNet
 
@@ -57,9 +60,7 @@ def ddim_ar(case: GoldenCase) -> Iterator[Comparison]:
         noise = RecordedNoise(_autoregressive_draws(case, name, run))
         for t in range(run["cond_frame"], run["T"]):
             recorder.calls.clear()
-            newest = sample_next_frame(
-                recorder, recorder.schedule, recorder.cfg, latents, replace(noise, frame=t)
-            )
+            newest = recorder.next_frame(latents, replace(noise, frame=t))
             latents = torch.cat([latents, newest[:, None]], dim=1)
             trace.append(recorder.newest_after_each_step(newest))
             yield from recorder.velocities(name, t, first=t == run["cond_frame"])
@@ -76,10 +77,8 @@ def ddim_nar(case: GoldenCase) -> Iterator[Comparison]:
         kept = case.tensor("in/uncond_mask_nar")[:, : run["T"]].bool()
         hidden = torch.zeros_like(kept) if run.get("uncond") == "none" else kept
         noise = RecordedNoise(_clip_draws(case, name, run), run["T"] - 1)
-        _, channels, _, height, width = case.tensor("in/z").shape
-        clip = sample_clip(
-            recorder, recorder.schedule, recorder.cfg, hidden, (channels, height, width), noise
-        )
+        like = case.tensor("in/z")[:, :, 0]
+        clip = sample_clip(recorder, recorder.schedule, recorder.cfg, hidden, like, noise)
         yield _sampled(case, f"{name}/samples", clip.transpose(1, 2))
         if f"out/{name}/x_prev" in case.tensors:
             steps = torch.stack([*(noisy[: len(clip)] for noisy, _ in recorder.calls[1:]), clip])
@@ -125,9 +124,17 @@ class _Recorder:
         guidance = self.run["cfg_scale"], self.run["guidance_rescale"]
         self.cfg = replace(self.cfg, guidance_scale=guidance[0], guidance_rescale=guidance[1])
 
+    def next_frame(self, latents: Tensor, noise: "RecordedNoise") -> Tensor:
+        """Draw the frame that follows latents (B, T, C, h, w)."""
+        known = noisy_history(self.schedule, self.cfg, latents, noise.earlier(1))
+        denoise = window_denoiser(self, self.cfg, known, history_level(self.schedule, self.cfg))
+        return sample_next_frame(denoise, self.schedule, self.cfg, latents[:, -1], noise)
+
     def __call__(self, noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
+        """Return the velocity of a window, (G B, T, C, h, w), in as many branches as masks."""
         tensor, frames = self.case.tensor, noisy.shape[1]
-        branches = len(noisy) // len(tensor("in/fs"))
+        branches = len(mask) // len(noisy)
+        noisy, levels = noisy.repeat(branches, 1, 1, 1, 1), levels.repeat(branches, 1)
         own = [tensor("in/ctx_cond"), tensor("in/ctx_uncond")]
         contexts = [own[0] if self.run["equal_contexts"] else own[b] for b in range(branches)]
         if self.run.get("uncond") == "none":
@@ -137,7 +144,7 @@ class _Recorder:
             actions=shifted(tensor("in/action_raw"))[:, :frames].repeat(branches, 1, 1),
             action_mask=mask,
             rate=tensor("in/fs").repeat(branches),
-            context=make_context(torch.cat(contexts), frames),
+            context=make_context(self.network, torch.cat(contexts), frames),
         )
         velocity: Tensor = self.network(noisy, levels, told)
         self.calls.append((noisy, velocity))

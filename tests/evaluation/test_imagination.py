@@ -25,8 +25,8 @@ class Brightening(CopyLast):
     """Each frame is the last one, brightened by what the action moves along x."""
 
     def step(self, state, actions, noise):
-        frame = state.frame + self.change(actions)
-        return dataclasses.replace(super().step(state, actions, noise), frame=frame)
+        frame = state.latents[:, -1] + self.change(actions)
+        return state.followed(frame, torch.from_numpy(actions))
 
     def imagine_clip(self, frames, actions, noise):
         change = np.pad(self.change(actions), ((0, 0), (1, 0)))  # (B, T)
@@ -51,9 +51,9 @@ class Noisy(CopyLast):
             raise InterruptedError
         self.steps_left = self.steps_left and self.steps_left - 1
         moved = torch.from_numpy(4 * actions[:, X : X + 3])[:, :, None, None]
-        frame = state.latents.mean(1) + moved + 0.1 * noise.normal(0, (3, 1, 1))
-        seen = dataclasses.replace(state, frame=frame.clamp(-1, 1))
-        return super().step(seen, actions, noise)
+        mean = state.latents.sum(1) / state.lengths[:, None, None, None]
+        frame = mean + moved + 0.1 * noise.normal(0, (3, 1, 1))
+        return state.followed(frame.clamp(-1, 1), torch.from_numpy(actions))
 
 
 def recording(path, steps=9, size=(64, 64)):

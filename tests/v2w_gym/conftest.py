@@ -11,6 +11,7 @@ import torch
 
 from configs.robots import STANDIN_SAWYER
 from world_models.copy_last import CopyLast
+from world_models.frames import to_uint8
 
 
 class NoisyWorld:
@@ -31,22 +32,21 @@ class NoisyWorld:
     def start(self, frames, actions, noise):
         self.begun.append((frames, actions, noise.frames))
         state = CopyLast(self.robot, self.window).start(frames, actions, noise)
-        return replace(state, latents=state.latents + noise.normal(1, state.latents.shape[1:]))
+        newest = state.latents[:, -1:] + noise.normal(1, state.latents.shape[2:])[:, None]
+        return replace(state, latents=torch.cat([state.latents[:, :-1], newest], 1))
 
     def step(self, state, actions, noise):
         self.batches.append(len(state))
         motion = torch.from_numpy(actions[:, self.robot.slices["world_vector"]])
         closing = torch.from_numpy(actions[:, self.robot.slices["gripper_closedness_action"]])
-        frame = state.latents.mean(1) + 0.2 * noise.normal(0, tuple(state.frame.shape[1:]))
+        mean = state.latents.sum(1) / state.lengths[:, None, None, None]
+        frame = mean + 0.2 * noise.normal(0, tuple(mean.shape[1:]))
         frame = (frame + 5 * motion[:, :, None, None]).clamp(-1, 1)
         frame[:, :, 0, 0] = closing
-        taken = torch.from_numpy(actions)[:, None]
-        return replace(
-            state,
-            frame=frame,
-            latents=torch.cat([state.latents, frame[:, None]], 1)[:, -self.window :],
-            actions=torch.cat([state.actions, taken], 1)[:, -self.window :],
-        )
+        return state.followed(frame, torch.from_numpy(actions))
+
+    def render(self, state):
+        return to_uint8(state.latents[:, -1])
 
     def imagine_clip(self, frames, actions, noise):
         raise NotImplementedError("the environments go frame by frame")

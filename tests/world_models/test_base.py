@@ -1,8 +1,11 @@
+from dataclasses import replace
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
 from configs.robots import STANDIN_SAWYER
-from world_models.base import FrameNoise, first_unknown, join_states
+from world_models.base import FrameNoise, begin_state, join_states, step_in_groups
 from world_models.copy_last import CopyLast
 
 
@@ -45,13 +48,48 @@ def test_states_split_and_join():
     noise = FrameNoise((0, 1, 2), (0, 0, 0), (1, 1, 1))
     state = CopyLast(STANDIN_SAWYER).start(frames, actions[:, None], noise)
     back = join_states([state.select([2]), state.select([0, 1])])
-    assert len(back) == 3 and back.history == 2
-    assert torch.equal(back.frame, state.frame[[2, 0, 1]])
-    assert torch.equal(back.actions[:, 1, -1], torch.tensor([0.02, 0, 0.01]))
-    assert back.context.shape == (3, 0, 0, 0)
+    assert len(back) == 3 and back.lengths.tolist() == [2, 2, 2]
+    assert torch.equal(back.latents, state.latents[[2, 0, 1]])
+    assert torch.equal(back.actions[:, -1, -1], torch.tensor([0.02, 0, 0.01]))
+    assert state.select(range(3)) is state and join_states([state]) is state
 
 
-def test_the_first_action_is_unknown():
-    actions = torch.arange(12.0).reshape(2, 3, 2)
-    aligned = first_unknown(actions)
-    assert torch.equal(aligned[:, 1:], actions) and aligned[:, 0].isnan().all()
+def test_a_state_begins_with_room_for_its_window():
+    latents, actions = torch.rand(2, 3, 1, 2, 2), torch.arange(8.0).reshape(2, 2, 2)
+    state = begin_state(latents, actions, 5)
+    assert torch.equal(state.latents[:, 2:], latents) and not state.latents[:, :2].any()
+    assert torch.equal(state.actions[:, 3:], actions) and state.actions[:, :3].isnan().all()
+    assert state.lengths.tolist() == [3, 3] and torch.equal(state.condition, latents[:, 0])
+
+
+def test_parts_of_a_state_may_be_nested():
+    class Pair(NamedTuple):
+        one: torch.Tensor
+        many: tuple[torch.Tensor, ...]
+
+    state = begin_state(torch.rand(3, 1, 1, 2, 2), torch.empty(3, 0, 2), 2)
+    row = torch.arange(3.0)
+    state = replace(state, memory=Pair(row, (row + 10, row + 20)))
+    joined = join_states([state.select([2]), state.select([0])])
+    assert isinstance(joined.memory, Pair)
+    assert [tensor.tolist() for tensor in joined.memory.many] == [[12, 10], [22, 20]]
+    again = joined.with_tensors(joined.tensors())
+    assert torch.equal(again.memory.one, joined.memory.one)
+    assert state.nbytes == sum(tensor.nbytes for tensor in state.tensors())
+
+
+def test_groups_go_their_own_way_and_come_back_in_order():
+    state = begin_state(torch.arange(4.0).reshape(4, 1, 1, 1, 1), torch.empty(4, 0, 1), 1)
+    seen = []
+
+    def step(rows):
+        seen.append(rows)
+        return state.select(rows)
+
+    assert torch.equal(step_in_groups(["a", "b", "a", "c"], step).latents, state.latents)
+    assert seen == [[0, 2], [1], [3]]
+
+
+def test_noise_is_selected_with_its_rollouts():
+    noise = FrameNoise((1, 2, 3), (4, 5, 6), (7, 8, 9))
+    assert noise.select([2, 0]) == FrameNoise((3, 1), (6, 4), (9, 7))

@@ -9,20 +9,24 @@ import torch
 from configs.robots import STANDIN_SAWYER
 from world_models.base import FrameNoise, join_states
 from world_models.copy_last import CopyLast
-from world_models.frames import to_uint8
+
+GUIDED = {"guidance_scale": 2.0, "guidance_rescale": 0.7, "eta": 1.0, "steps": 3}
+MODELS = {
+    "vid2world": ("per_frame", {}),
+    "vid2world_rolling_guided": ("per_frame", {**GUIDED, "history": "rolling"}),
+    "vid2world_pooled_guided": ("pooled", GUIDED),
+    "vid2world_pooled_frozen": ("pooled", {**GUIDED, "history": "frozen"}),
+}
 
 
-@pytest.fixture(params=["copy_last", "vid2world", "vid2world_pooled_guided"])
+@pytest.fixture(params=["copy_last", *MODELS])
 def model(request, tiny_config, make_model):
     if request.param == "copy_last":
         return CopyLast(STANDIN_SAWYER, window=4)
-    if request.param == "vid2world":
-        return make_model(tiny_config)
-    sampler = replace(
-        tiny_config.sampler, guidance_scale=2.0, guidance_rescale=0.7, eta=1.0, steps=3
-    )
-    unet = replace(tiny_config.unet, temporal_norm="pooled")
-    return make_model(replace(tiny_config, sampler=sampler, unet=unet))
+    norm, sampler = MODELS[request.param]
+    unet = replace(tiny_config.unet, temporal_norm=norm)
+    sampler = replace(tiny_config.sampler, **sampler)
+    return make_model(replace(tiny_config, unet=unet)).with_sampler(sampler)
 
 
 @pytest.fixture
@@ -47,6 +51,10 @@ def start(model, frames, seeds):
     return model.start(frames, actions, noise(seeds, between))
 
 
+def shown(model, state):
+    return model.render(state).astype(int)
+
+
 def run(model, frames, seeds, steps=6):
     state = start(model, frames, seeds)
     for t in range(steps):
@@ -59,64 +67,95 @@ def test_it_says_how_much_it_looks_at(model):
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_start_keeps_the_newest_frame(model, frames, count):
+def test_start_says_how_many_frames_there_are(model, frames, count):
     state = start(model, frames[:, :count], [0, 1, 2])
-    assert np.array_equal(to_uint8(state.frame), frames[:, count - 1])
-    assert state.history == count and len(state) == 3
+    assert state.lengths.tolist() == [count] * 3 and len(state) == 3
+    assert not state.latents[:, :-count].any() and state.latents[:, -count:].any()
 
 
 def test_start_keeps_the_actions_and_knows_none_before(model, frames):
     state = start(model, frames, [0, 1, 2])
-    assert state.actions[:, 0].isnan().all()
-    np.testing.assert_allclose(state.actions[:, 1].float(), act(model, [0, 1, 2]), rtol=1e-6)
+    assert state.actions[:, :-1].isnan().all()
+    np.testing.assert_allclose(state.actions[:, -1].float(), act(model, [0, 1, 2]), rtol=1e-6)
 
 
 def test_actions_between_the_first_frames_need_not_be_known(model, frames):
     unknown = np.full((3, 1, 13), np.nan, np.float32)
     state = model.start(frames, unknown, noise([0, 1, 2], 1))
-    assert model.step(state, act(model, [0, 1, 2]), noise([0, 1, 2], 2)).frame.isfinite().all()
+    newer = model.step(state, act(model, [0, 1, 2]), noise([0, 1, 2], 2))
+    assert newer.latents.isfinite().all()
 
 
-def test_history_never_exceeds_the_window(model, frames):
-    state = run(model, frames, [0, 1, 2], steps=7)
-    assert state.history == model.window == state.actions.shape[1]
+def test_a_state_never_grows(model, frames):
+    begun, late = start(model, frames, [0, 1, 2]), run(model, frames, [0, 1, 2], steps=7)
+    assert late.lengths.tolist() == [model.window] * 3
+    assert late.latents.shape[1] == model.window == late.actions.shape[1]
+    assert [t.shape for t in late.tensors()] == [t.shape for t in begun.tensors()]
+    assert late.nbytes == begun.nbytes
 
 
-def test_frames_stay_in_range(model, frames):
-    frame = run(model, frames, [0, 1, 2]).frame
-    assert frame.shape == (3, 3, 64, 64) and frame.dtype == torch.float32
-    assert frame.abs().max() <= 1 and frame.isfinite().all()
+def test_frames_are_shown_as_pictures(model, frames):
+    picture = model.render(run(model, frames, [0, 1, 2]))
+    assert picture.shape == (3, 64, 64, 3) and picture.dtype == np.uint8
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_rollout_is_the_same_alone_and_in_a_batch(model, frames, count):
     frames = frames[:, :count]
-    together = to_uint8(run(model, frames, [0, 1, 2]).frame).astype(int)
+    together = shown(model, run(model, frames, [0, 1, 2]))
     for i in range(3):
-        alone = to_uint8(run(model, frames[i : i + 1], [i]).frame).astype(int)
+        alone = shown(model, run(model, frames[i : i + 1], [i]))
         assert np.abs(alone[0] - together[i]).max() <= 1  # one grey level of rounding
 
 
 def test_a_rollout_repeats(model, frames):
-    assert torch.equal(run(model, frames, [0, 1, 2]).frame, run(model, frames, [0, 1, 2]).frame)
+    once, twice = run(model, frames, [0, 1, 2]), run(model, frames, [0, 1, 2])
+    assert torch.equal(once.latents, twice.latents)
 
 
 def test_an_old_state_can_be_branched_from(model, frames):
     state = run(model, frames, [0, 1, 2], steps=2)
-    kept = state.latents.clone()
+    kept = [tensor.clone() for tensor in state.tensors()]
     one = model.step(state, act(model, [0, 1, 2]), noise([0, 1, 2], 4))
     model.step(state, act(model, [3, 4, 5]), noise([0, 1, 2], 4))
     again = model.step(state, act(model, [0, 1, 2]), noise([0, 1, 2], 4))
-    assert torch.equal(state.latents, kept)
-    assert torch.equal(one.frame, again.frame)
+    for before, now in zip(kept, state.tensors(), strict=True):
+        torch.testing.assert_close(before, now, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(one.latents, again.latents)
 
 
-def test_states_of_equal_history_can_be_joined(model, frames):
-    parts = [run(model, frames[i : i + 1], [i], steps=2) for i in (2, 0)]
-    joined = model.step(join_states(parts), act(model, [2, 0]), noise([2, 0], 4))
-    whole = run(model, frames, [0, 1, 2], steps=3)
-    difference = to_uint8(joined.frame).astype(int) - to_uint8(whole.frame)[[2, 0]]
-    assert np.abs(difference).max() <= 1
+@pytest.mark.parametrize("steps", [(0, 3), (1, 6), (4, 5)])
+def test_rollouts_of_any_age_step_together(model, frames, steps):
+    """One row has just begun, another has slid past its window: each goes on as if alone."""
+    seeds = (2, 0)
+    parts = [run(model, frames[i : i + 1], [i], steps=n) for i, n in zip(seeds, steps, strict=True)]
+    frame = tuple(frames.shape[1] + n for n in steps)
+    together = model.step(join_states(parts), act(model, seeds), FrameNoise(seeds, (0, 0), frame))
+    for row, (i, n) in enumerate(zip(seeds, steps, strict=True)):
+        alone = run(model, frames[i : i + 1], [i], steps=n + 1)
+        torch.testing.assert_close(together.latents[row], alone.latents[0], rtol=1e-4, atol=1e-4)
+        assert together.lengths[row] == alone.lengths[0]
+
+
+def test_a_row_can_be_reset_between_others(model, frames):
+    state = run(model, frames, [0, 1, 2], steps=5)
+    fresh = start(model, frames[1:2], [7])
+    rows = [state.select([0]), fresh, state.select([2])]
+    taken, keys = act(model, [0, 7, 2]), FrameNoise((0, 7, 2), (0,) * 3, (7, 2, 7))
+    mixed = model.step(join_states(rows), taken, keys)
+    undisturbed = run(model, frames, [0, 1, 2], steps=6)
+    torch.testing.assert_close(
+        mixed.latents[[0, 2]], undisturbed.latents[[0, 2]], rtol=1e-4, atol=1e-4
+    )
+    alone = model.step(fresh, taken[1:2], keys.select([1]))
+    torch.testing.assert_close(mixed.latents[1], alone.latents[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_state_is_kept_as_tensors(model, frames):
+    state = run(model, frames, [0, 1, 2], steps=2)
+    back = state.with_tensors(tensor.clone() for tensor in state.tensors())
+    one, two = (model.step(s, act(model, [0, 1, 2]), noise([0, 1, 2], 4)) for s in (state, back))
+    assert torch.equal(one.latents, two.latents)
 
 
 @pytest.mark.parametrize(

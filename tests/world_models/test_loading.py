@@ -53,10 +53,21 @@ def test_presets_and_settings_share_the_weights(released):
     assert chosen.unet is plain.unet
 
 
+def test_presets_change_the_checkpoints_own_sampler(released):
+    own = load_world_model(str(released)).cfg.sampler
+    chosen = load_world_model(str(released), preset="standard", sampler={"steps": 9})
+    assert chosen.cfg.sampler == replace(own, solver="unipc", steps=9, eta=0.0)
+    own = load_world_model().cfg.sampler
+    chosen = load_world_model(preset="standard")
+    assert chosen.cfg.sampler == replace(own, solver="unipc")  # as few steps as it was made for
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"preset": "referense"}, "did you mean 'reference'"),
+        ({"preset": "standart"}, r"'clean', 'draft', 'faithful', 'reference', 'standard'\]"),
+        ({"preset": "standard", "sampler": {"eta": 1.0}}, "expected eta=0 with solver=unipc"),
         ({"sampler": {"step": 5}}, "unknown setting step; did you mean 'steps'"),
         ({"sampler": {"steps": "many"}}, "steps"),
         ({"sampler": {"steps": 0}}, "expected 1 to 1000 sampler steps, found 0"),

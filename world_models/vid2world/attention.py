@@ -1,39 +1,20 @@
 """Attention inside a frame, along time at every latent pixel, and to the conditioning frame."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.model import UNetConfig
-from world_models.vid2world.blocks import TemporalNorm, split_time, zero
-from world_models.vid2world.conditioning import Context
-
-FUSED_FROM = 2**16
-"""Scores per head from which PyTorch's fused kernel is used: it never holds all of them.
-
-Below it plain products are faster on a CPU, where the fused kernel makes training a third slower.
-"""
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False) -> Tensor:
-    """Return softmax(query @ key^T / sqrt(c)) @ value of heads (N, heads, L, c).
-
-    Causal: no position reads a later one.
-    """
-    if query.shape[-2] * key.shape[-2] >= FUSED_FROM:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(later, float("-inf"))
-    return scores.softmax(dim=-1) @ value
+from world_models.vid2world.blocks import TemporalNorm, zero
+from world_models.vid2world.conditioning import Context, ContextKeys
+from world_models.vid2world.heads import attend, join_heads, split_heads
+from world_models.vid2world.timeline import Timeline
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over (N, L, C) tokens."""
 
-    def __init__(self, channels: int, heads: int, *, causal: bool) -> None:
-        """Build projections without bias, as in Stable Diffusion."""
+    def __init__(self, channels: int, heads: int, *, causal: bool = False) -> None:
+        """Build projections without bias, as in Stable Diffusion; `causal` is about time."""
         super().__init__()
         self.heads = heads
         self.causal = causal
@@ -42,13 +23,17 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return attended tokens (N, L, C)."""
+    def forward(self, tokens: Tensor, time: Timeline | None = None) -> Tensor:
+        """Return attended tokens (N, L, C); the L are frames where there is a `time`."""
         query, key, value = (
-            _split_heads(project(tokens), self.heads)
+            split_heads(project(tokens), self.heads)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        out: Tensor = self.to_out(_join_heads(attend(query, key, value, causal=self.causal)))
+        if time is None:
+            attended = attend(query, key, value)
+        else:
+            attended = time.attend(query, key, value, causal=self.causal)
+        out: Tensor = self.to_out(join_heads(attended))
         return out
 
 
@@ -69,20 +54,28 @@ class CrossAttention(nn.Module):
         self.image_v = nn.Linear(context_channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, tokens: Tensor, context: Context) -> Tensor:
-        """Return what tokens (B * T, L, C) read in the context of their rollout and frame."""
+    def keys(self, context: Context) -> ContextKeys:
+        """Return what is read of a context: it does not change while the context stays."""
+        return ContextKeys(
+            self.text_k(context.text),
+            self.text_v(context.text),
+            self.image_k(context.image),
+            self.image_v(context.image),
+        )
+
+    def forward(self, tokens: Tensor, keys: ContextKeys) -> Tensor:
+        """Return what tokens (N, L, C) read in the context of their rollout and frame."""
         query = self.to_q(tokens)
-        text = self._read(query, self.text_k(context.text), self.text_v(context.text))
-        image = context.image.flatten(0, 1)  # (B * F, M, D), F sets of image tokens each
-        pictured = self._read(query, self.image_k(image), self.image_v(image))
+        text = self._read(query, keys.text_key, keys.text_value)
+        pictured = self._read(query, keys.image_key, keys.image_value)
         out: Tensor = self.to_out(text + pictured)
         return out
 
     def _read(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend from (B * T, L, C) to (N, M, C); frames that share keys form one sequence."""
+        """Attend from (N, L, C) to (K, M, C); the N / K frames that share keys are one sequence."""
         sequences = query.reshape(len(key), -1, query.shape[-1])
-        heads = (_split_heads(part, self.heads) for part in (sequences, key, value))
-        return _join_heads(attend(*heads)).reshape(query.shape)
+        heads = (split_heads(part, self.heads) for part in (sequences, key, value))
+        return join_heads(attend(*heads)).reshape(query.shape)
 
 
 class FeedForward(nn.Module):
@@ -114,11 +107,13 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels)
 
-    def forward(self, tokens: Tensor, *context: Context) -> Tensor:
-        """Return tokens (N, L, C); a context is for the second attention."""
-        tokens = tokens + self.attention(self.norm1(tokens))
+    def forward(
+        self, tokens: Tensor, first: Timeline | None, second: Timeline | ContextKeys | None
+    ) -> Tensor:
+        """Return tokens (N, L, C); `first` and `second` are what each attention looks at."""
+        tokens = tokens + self.attention(self.norm1(tokens), first)
         if self.second is not None and self.norm2 is not None:
-            tokens = tokens + self.second(self.norm2(tokens), *context)
+            tokens = tokens + self.second(self.norm2(tokens), second)
         out: Tensor = tokens + self.feed_forward(self.norm3(tokens))
         return out
 
@@ -135,13 +130,13 @@ class SpatialTransformer(nn.Module):
         )
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=1e-6)
         self.project_in = nn.Linear(channels, channels)
-        self.block = TransformerBlock(channels, Attention(channels, heads, causal=False), cross)
+        self.block = TransformerBlock(channels, Attention(channels, heads), cross)
         self.project_out = zero(nn.Linear(channels, channels))
 
-    def forward(self, x: Tensor, *context: Context) -> Tensor:
-        """Transform frames (B * T, C, h, w)."""
-        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (BT, hw, C)
-        tokens = self.project_out(self.block(self.project_in(tokens), *context))
+    def forward(self, x: Tensor, keys: ContextKeys | None) -> Tensor:
+        """Transform frames (N, C, h, w)."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (N, hw, C)
+        tokens = self.project_out(self.block(self.project_in(tokens), None, keys))
         return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
@@ -169,19 +164,11 @@ class TemporalTransformer(nn.Module):
         self.block = TransformerBlock(inner, first, second)
         self.project_out = zero(nn.Linear(inner, channels))
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Transform frames (B * T, C, h, w), T = `frames`."""
-        normed = split_time(self.norm(x, frames), frames)  # (B, T, C, h, w)
+    def forward(self, x: Tensor, time: Timeline) -> Tensor:
+        """Transform frames (B * T, C, h, w)."""
+        normed = self.norm(x, time).unflatten(0, (-1, time.frames))  # (B, T, C, h, w)
         tokens = normed.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B h w, T, C)
-        tokens = self.project_out(self.block(self.project_in(tokens)))
+        tokens = self.project_out(self.block(self.project_in(tokens), time, time))
         batch, _, _, height, width = normed.shape
         out = tokens.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
         return x + out.flatten(0, 1)
-
-
-def _split_heads(tokens: Tensor, heads: int) -> Tensor:
-    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)  # (N, heads, L, C / heads)
-
-
-def _join_heads(attended: Tensor) -> Tensor:
-    return attended.transpose(1, 2).flatten(2)  # (N, L, C)

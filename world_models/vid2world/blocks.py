@@ -4,14 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.model import UNetConfig
-
-TEMPORAL_TAPS = 3
-"""Frames a temporal convolution sees."""
-
-
-def split_time(x: Tensor, frames: int) -> Tensor:
-    """Turn (B * T, ...) into (B, T, ...)."""
-    return x.unflatten(0, (-1, frames))
+from world_models.vid2world.timeline import TAPS, Timeline
 
 
 def zero(layer: nn.Module) -> nn.Module:
@@ -43,13 +36,12 @@ class TemporalNorm(nn.Module):
         self.pooled = cfg.temporal_norm == "pooled"
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=eps)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Normalise frames (B * T, C, h, w), T = `frames`."""
-        if not self.pooled:
-            normed: Tensor = self.norm(x)
-            return normed
-        window = split_time(x, frames).transpose(1, 2)  # (B, C, T, h, w)
-        return self.norm(window).transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
+    def forward(self, x: Tensor, time: Timeline) -> Tensor:
+        """Normalise frames (N, C, h, w)."""
+        if self.pooled:
+            return time.pool(self.norm, x)
+        normed: Tensor = self.norm(x)
+        return normed
 
 
 class TemporalConv(nn.Module):
@@ -63,15 +55,12 @@ class TemporalConv(nn.Module):
     def __init__(self, channels: int, *, causal: bool) -> None:
         """Build one kernel (C, C, taps, 1, 1), oldest tap first."""
         super().__init__()
-        after = 0 if causal else TEMPORAL_TAPS // 2
-        self.padding = (0, 0, 0, 0, TEMPORAL_TAPS - 1 - after, after)
-        self.conv = nn.Conv3d(channels, channels, (TEMPORAL_TAPS, 1, 1))
+        self.after = 0 if causal else TAPS // 2
+        self.conv = nn.Conv3d(channels, channels, (TAPS, 1, 1))
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
-        window = split_time(x, frames).transpose(1, 2)  # (B, C, T, h, w)
-        convolved: Tensor = self.conv(F.pad(window, self.padding)).transpose(1, 2)
-        return convolved.flatten(0, 1)
+    def forward(self, x: Tensor, time: Timeline) -> Tensor:
+        """Convolve frames (N, C, h, w) along time."""
+        return time.convolve(self.conv, x, after=self.after)
 
 
 class TemporalConvBlock(nn.Module):
@@ -85,16 +74,16 @@ class TemporalConvBlock(nn.Module):
         self.dropout = nn.Dropout(cfg.dropout)
         zero(self.convs[-1])
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        """Convolve frames (B * T, C, h, w), T = `frames`, along time."""
-        h = self.convs[0](F.silu(self.norms[0](x, frames)), frames)
+    def forward(self, x: Tensor, time: Timeline) -> Tensor:
+        """Convolve frames (N, C, h, w) along time."""
+        h = self.convs[0](F.silu(self.norms[0](x, time)), time)
         for norm, conv in zip(self.norms[1:], self.convs[1:], strict=True):
-            h = conv(self.dropout(F.silu(norm(h, frames))), frames)
+            h = conv(self.dropout(F.silu(norm(h, time))), time)
         return x + h
 
 
 class ResBlock(nn.Module):
-    """Two convolutions inside each frame, told the frame's embedding, then a temporal block."""
+    """Two convolutions inside a frame, shifted by its embedding, then a temporal block."""
 
     def __init__(self, channels: tuple[int, int], embedding: int, cfg: UNetConfig) -> None:
         """Build for `channels` = (in, out); the second convolution starts at zero."""
@@ -110,10 +99,10 @@ class ResBlock(nn.Module):
         self.temporal = TemporalConvBlock(outside, cfg)
         zero(self.conv2)
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int) -> Tensor:
-        """Transform frames (B * T, C, h, w) with one embedding (B * T, E) each."""
+    def forward(self, x: Tensor, shift: Tensor, time: Timeline) -> Tensor:
+        """Transform frames (N, C, h, w), each with a shift (N, C') of its own from `embed`."""
         h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.embed(F.silu(embedding))[:, :, None, None]
+        h = h + shift[:, :, None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
-        out: Tensor = self.temporal(self.skip(x) + h, frames)
+        out: Tensor = self.temporal(self.skip(x) + h, time)
         return out

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,21 @@ class Context:
 
     Attributes:
         text: (B, L, D) embedding of a prompt.
-        image: (B, F, M, D) tokens of the conditioning frame: one set for all frames (F = 1), or
+        image: (B F, M, D) tokens of the conditioning frame: one set for all frames (F = 1), or
             one for each (F = T).
     """
 
     text: Tensor
     image: Tensor
+
+
+class ContextKeys(NamedTuple):
+    """What one cross-attention reads of a context: (B, L, C) each, or (B F, M, C) of the image."""
+
+    text_key: Tensor
+    text_value: Tensor
+    image_key: Tensor
+    image_value: Tensor
 
 
 @dataclass(frozen=True)
@@ -32,14 +42,15 @@ class Conditioning:
             for a network that knows no actions.
         action_mask: (B, T) True or 1 keeps the action, False or 0 hides it.
         rate: (B,) frames per second; None for a network that is not told.
-        context: For cross-attention; None for a network without.
+        context: What each cross-attention reads, see `UNet.context_keys`; nothing for a network
+            without.
     """
 
     frame: Tensor
     actions: Tensor | None = None
     action_mask: Tensor | None = None
     rate: Tensor | None = None
-    context: Context | None = None
+    context: tuple[ContextKeys, ...] = ()
 
 
 class NumberEmbedding(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from configs.loader import from_mapping
 from configs.lookup import lookup
 from configs.model import SamplerConfig, WorldModelConfig
 from configs.robots import ROBOTS
-from world_models.base import FrameNoise, RolloutState, first_unknown
+from world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
 from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
 from world_models.diffusion import NoiseSchedule
 from world_models.frames import (
@@ -26,24 +27,33 @@ from world_models.frames import (
     to_tensor,
     to_uint8,
 )
-from world_models.sampler import (
-    ENCODE_DRAW,
-    MASK_DRAW,
-    Denoiser,
-    check_sampler,
-    each_frame,
-    sample_clip,
-    sample_next_frame,
-)
+from world_models.nested import Nested
+from world_models.sampler import ENCODE_DRAW, MASK_DRAW, check_sampler, each_frame, sample_clip
 from world_models.vid2world.autoencoder import Autoencoder
-from world_models.vid2world.conditioning import Conditioning, Context
+from world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
 from world_models.vid2world.context import FrameContext
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from world_models.vid2world.next_frame import (
+    commit,
+    draw_after_memory,
+    draw_after_window,
+    recall,
+    remember,
+    window_network,
+)
+from world_models.vid2world.passes import NewestFrame
 from world_models.vid2world.quirks import tokens_by_frame
+from world_models.vid2world.timeline import Past, Timeline
 from world_models.vid2world.unet import UNet
 
 KIND = "vid2world"
 HALVES = {torch.float16, torch.bfloat16}
+HISTORIES: Mapping[str, tuple[str, ...]] = {
+    "window": ("per_frame", "pooled"),
+    "rolling": ("per_frame",),
+    "frozen": ("pooled",),
+}
+"""How the history is treated (`configs.model.SamplerConfig.history`) -> the norms it is for."""
 
 
 class Vid2World(nn.Module):
@@ -72,6 +82,7 @@ class Vid2World(nn.Module):
         self.context = FrameContext(cfg.context) if cfg.context else None
         channels = (cfg.kl_autoencoder or cfg.autoencoder).latent_channels
         self.unet = UNet(cfg.unet, channels, self.robot.action_size)
+        self.newest = NewestFrame(self.unet)
         self.schedule = NoiseSchedule(cfg.diffusion)
 
     @torch.inference_mode()
@@ -80,33 +91,37 @@ class Vid2World(nn.Module):
     ) -> RolloutState:
         """See `WorldModel.start`."""
         frames, actions = check_context(frames, actions, self.robot, self.window)
-        pictures = self._pictures(frames)  # (B, T, 3, H, W) of the canvas
-        latents = self._encode(pictures, noise)
-        return RolloutState(
-            frame=to_tensor(frames[:, -1]),
-            condition=latents[:, 0],
-            context=self._context_tokens(pictures[:, 0], latents[:, 0]),
-            latents=latents,
-            actions=first_unknown(torch.from_numpy(actions)).to(latents),
-        )
+        state = self._begin(frames, actions, noise)
+        return self._remembering(state, noise) if self._has_memory else state
 
     @torch.inference_mode()
     def step(
         self, state: RolloutState, actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
-        """See `WorldModel.step`."""
-        taken = torch.from_numpy(self.robot.check_actions(actions))[:, None].to(state.actions)
-        moved = self._slide(state, noise) if state.history >= self.window else state
-        told = torch.cat([moved.actions, taken], dim=1)
-        denoise = self._denoiser(moved, told)
-        latent = sample_next_frame(denoise, self.schedule, self.cfg.sampler, moved.latents, noise)
-        remembered = state.latents[:, -moved.history :]
-        return replace(
-            moved,
-            frame=to_tensor(self._frames(latent)),
-            latents=torch.cat([remembered, latent[:, None]], dim=1),
-            actions=told,
+        """See `WorldModel.step`.
+
+        Rollouts of any age share the work where norms are per frame; where they are pooled, those
+        of one age do.
+
+        Raises:
+            ValueError: As there; or a state that was made without the memory this sampler needs.
+        """
+        taken = torch.from_numpy(self.robot.check_actions(actions)).to(state.actions)
+        if bool(state.memory) != self._has_memory:
+            raise ValueError(
+                "expected a state that this model began with this sampler, found one of another "
+                "sampler.history; begin the rollout with start()"
+            )
+        step = self._step_after_memory if self._has_memory else self._step_after_window
+        ages = [0] * len(state) if self._is_per_frame else state.lengths.tolist()
+        return step_in_groups(
+            ages, lambda rows: step(state.select(rows), taken[rows], noise.select(rows))
         )
+
+    @torch.inference_mode()
+    def render(self, state: RolloutState) -> NDArray[np.uint8]:
+        """See `WorldModel.render`."""
+        return self._frames(state.latents[:, -1])
 
     @torch.inference_mode()
     def imagine_clip(
@@ -116,23 +131,28 @@ class Vid2World(nn.Module):
         frames, actions = check_clip(frames, actions, self.robot, self.window)
         none = np.zeros((len(frames), 0, self.robot.action_size), np.float32)
         length, keep = actions.shape[1] + 1, self.cfg.sampler.clip_keep
-        state = self.start(frames[:, None], none, noise.earlier(length - 1))
-        told = first_unknown(torch.from_numpy(actions)).to(state.actions)
+        state = self._begin(frames[:, None], none, noise.earlier(length - 1))
+        told = F.pad(torch.from_numpy(actions), (0, 0, 1, 0), value=torch.nan).to(state.actions)
         uniform = torch.special.ndtr(each_frame(noise, MASK_DRAW, length, ()))
         hidden = (uniform < keep).to(told.device)  # (B, T)
+        network = window_network(self, state, told)
         latents = sample_clip(
-            self._denoiser(state, told),
-            self.schedule,
-            self.cfg.sampler,
-            hidden,
-            state.condition.shape[1:],
-            noise,
+            network, self.schedule, self.cfg.sampler, hidden, state.condition, noise
         )
         return self._frames(latents.flatten(0, 1)).reshape(len(frames), length, *frames.shape[1:])
 
-    def velocity(self, noisy: Tensor, noise_levels: Tensor, told: Conditioning) -> Tensor:
-        """Run the network in its own precision; arguments and result are `UNet.forward`'s."""
-        velocity: Tensor = self.unet(noisy.to(self._precision), noise_levels, told)
+    def velocity(
+        self,
+        noisy: Tensor,
+        noise_levels: Tensor,
+        told: Conditioning,
+        time: Timeline | None = None,
+    ) -> Tensor:
+        """Run the network in its own precision; arguments and result are `UNet.forward`'s.
+
+        Where more rollouts are told than are noisy, (B, T, C, h, w), they are branches of these.
+        """
+        velocity: Tensor = self.unet(noisy.to(self._precision), noise_levels, told, time)
         return velocity.float()
 
     def told(
@@ -140,29 +160,53 @@ class Vid2World(nn.Module):
         condition: Tensor,
         actions: Tensor,
         action_mask: Tensor,
-        tokens: Tensor | None = None,
+        context: tuple[ContextKeys, ...] = (),
+        *,
+        begins: bool = True,
     ) -> Conditioning:
         """Gather what the network is told about windows of T frames.
 
         Args:
             condition: (B, C, h, w) latent of the conditioning frame.
-            actions: (B, T, A) that led to each frame, in the robot's units; NaN where unknown.
-            action_mask: (B, T) bool; False hides the action.
-            tokens: (B, M, D) image tokens of the conditioning frame, for a model with context.
+            actions: (G B, T, A) that led to each frame, in the robot's units; NaN where unknown.
+            action_mask: (G B, T) bool; False hides the action.
+            context: See `context_keys`.
+            begins: Whether the first of the frames is the first of a window.
         """
         known = action_mask & actions.isfinite().all(-1)
         prepared = self.normalised(actions.nan_to_num())
-        if self.cfg.first_action == "zeros":
+        if begins and self.cfg.first_action == "zeros":
             prepared = torch.cat([torch.zeros_like(prepared[:, :1]), prepared[:, 1:]], dim=1)
             known = torch.cat([action_mask[:, :1], known[:, 1:]], dim=1)
-        context, precision = None, self._precision
-        if self.context is not None and tokens is not None:
-            text = self.context.text.expand(len(tokens), -1, -1)
-            image = tokens_by_frame(tokens, actions.shape[1])
-            context = Context(text.to(precision), image.to(precision))
-        rate = torch.full((len(condition),), self.cfg.rate, device=condition.device)
+        precision = self._precision
+        rate = torch.full((len(actions),), self.cfg.rate, device=condition.device)
         frame = condition[:, None].to(precision)
         return Conditioning(frame, prepared.to(precision), known, rate, context)
+
+    def context_keys(
+        self, context: Nested, branches: int, window: int, frames: slice
+    ) -> tuple[ContextKeys, ...]:
+        """Return what cross-attention reads in `frames` of a window, for G B rollouts.
+
+        Args:
+            context: `RolloutState.context`, of B rollouts.
+            branches: G; where only one set is in the context, all branches read it.
+            window: Frames of the window, which in the released models decides who reads what.
+            frames: Those that are asked for.
+        """
+
+        def rows(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B, M, C)
+            kept = kept.expand(-1, branches, -1, -1) if kept.shape[1] == 1 else kept[:, :branches]
+            return kept.transpose(0, 1).flatten(0, 1)
+
+        def dealt(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B F, M / F, C)
+            tokens = tokens_by_frame(rows(kept), 1 if self._is_per_frame else window)
+            return (tokens[:, frames] if tokens.shape[1] > 1 else tokens).flatten(0, 1)
+
+        return tuple(
+            ContextKeys(rows(keys[0]), rows(keys[1]), dealt(keys[2]), dealt(keys[3]))
+            for keys in context
+        )
 
     def normalised(self, actions: Tensor) -> Tensor:
         """Bring actions (..., A) from the robot's bounds to [-1, 1], except `raw_fields`.
@@ -190,9 +234,8 @@ class Vid2World(nn.Module):
                 "expected sample_latents=false: this model's autoencoder gives latents without "
                 "spread; preset 'reference' is for published checkpoints"
             )
-        other = copy.copy(self)
-        other.cfg = replace(self.cfg, sampler=sampler)
-        return other
+        check_history(sampler.history, self.cfg.unet.temporal_norm, own_context=sampler.own_context)
+        return self._with(replace(self.cfg, sampler=sampler))
 
     def with_window(self, window: int, context_frames: int) -> "Vid2World":
         """Return this model with another window and start; the weights, shared, depend on neither.
@@ -205,10 +248,7 @@ class Vid2World(nn.Module):
                 f"expected 1 <= context_frames < window, found context_frames={context_frames} and "
                 f"window={window}"
             )
-        other = copy.copy(self)
-        other.window, other.context_frames = window, context_frames
-        other.cfg = replace(self.cfg, window=window, context_frames=context_frames)
-        return other
+        return self._with(replace(self.cfg, window=window, context_frames=context_frames))
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write weights in their present precision, and a card that says where they come from."""
@@ -227,6 +267,83 @@ class Vid2World(nn.Module):
     @property
     def _precision(self) -> torch.dtype:
         return self.unet.conv_in.weight.dtype
+
+    @property
+    def _is_per_frame(self) -> bool:
+        return self.cfg.unet.temporal_norm == "per_frame"
+
+    @property
+    def _has_memory(self) -> bool:
+        """Whether the history is remembered, not computed again in every denoising step."""
+        if self.cfg.sampler.history == "frozen":
+            return True
+        return self._is_per_frame and not self.cfg.sampler.own_context
+
+    def _with(self, cfg: WorldModelConfig) -> "Vid2World":
+        """Return this model with other settings that no weight depends on; its card follows."""
+        other = copy.copy(self)
+        other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
+        if self.card and cfg != from_mapping(WorldModelConfig, self.card["config"], "the card"):
+            other.card = {**self.card, "config": asdict(cfg)}
+        return other
+
+    def _begin(
+        self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
+    ) -> RolloutState:
+        pictures = self._pictures(frames)  # (B, T, 3, H, W) of the canvas
+        latents = self._encode(pictures, noise)
+        state = begin_state(latents, torch.from_numpy(actions).to(latents), self.window)
+        return replace(state, context=self._context(pictures[:, 0], latents[:, 0]))
+
+    def _step_after_window(
+        self, state: RolloutState, actions: Tensor, noise: FrameNoise
+    ) -> RolloutState:
+        """Take a step with rollouts of one age; the whole window passes in every denoising step."""
+        seen = self._history(state, noise.earlier(1))
+        latent = draw_after_window(self, seen, actions, noise)
+        told = replace(state, condition=seen.condition, context=seen.context)
+        return told.followed(latent, actions)
+
+    def _step_after_memory(
+        self, state: RolloutState, actions: Tensor, noise: FrameNoise
+    ) -> RolloutState:
+        """Take a step; only the newest frame passes in every denoising step."""
+        past = recall(self, state.memory, state.lengths)
+        latent = draw_after_memory(self, state, past, actions, noise)
+        return self._remembering(state.followed(latent, actions), noise, past)
+
+    def _remembering(
+        self, state: RolloutState, noise: FrameNoise, past: Past | None = None
+    ) -> RolloutState:
+        """Bring the memory up to the newest frame, whose `noise` this is.
+
+        One more frame joins it where that is exact. Where the window has slid, or norms are
+        pooled, the frames in it are remembered afresh.
+
+        Args:
+            state: The rollouts, with the memory of the frames before.
+            noise: Of the newest frame.
+            past: That memory made ready; None where there is none yet.
+        """
+        rolling = self.cfg.sampler.history == "rolling"
+
+        def label(length: int) -> int:  # 0 for those that one frame joins
+            joins = self._is_per_frame and (rolling or length < self.window)
+            return 0 if joins and state.memory else length
+
+        labels = [label(length) for length in state.lengths.tolist()]
+
+        def refresh(rows: list[int]) -> RolloutState:
+            part, newest = state.select(rows), noise.select(rows)
+            if labels[rows[0]] == 0:
+                known = past if part is state else None
+                known = known or recall(self, part.memory, part.lengths - 1)
+                return replace(part, memory=commit(self, part, known, newest))
+            seen = self._history(part, newest)
+            memory = remember(self, seen, newest)
+            return replace(part, condition=seen.condition, context=seen.context, memory=memory)
+
+        return step_in_groups(labels, refresh)
 
     def _pictures(self, frames: NDArray[np.uint8]) -> Tensor:
         """Turn camera frames (B, T, H, W, 3) into pictures (B, T, 3, H', W') of the model's."""
@@ -256,49 +373,63 @@ class Vid2World(nn.Module):
         latents = self.autoencoder.encode(flat, draws.flatten(0, 1).to(flat))
         return latents.unflatten(0, pictures.shape[:2])
 
-    def _context_tokens(self, pictures: Tensor, latents: Tensor) -> Tensor:
-        """Return what cross-attention is told of a conditioning frame: (B, G, M, D).
+    def _context(self, pictures: Tensor, latents: Tensor) -> tuple[ContextKeys, ...]:
+        """Return what each cross-attention reads of a conditioning frame: (B, G, M, C) each.
 
         Args:
             pictures: (B, 3, H', W') the frame.
             latents: (B, C, h, w) the frame, encoded.
         """
         if self.context is None:
-            return latents.new_empty(len(latents), 0, 0, 0)
+            return ()
         tokens = [self.context(pictures)]
         if self.cfg.sampler.own_context:  # not clamped: nobody has seen this copy
             tokens.append(self.context(self.autoencoder.decode(latents)))
-        return torch.stack(tokens, dim=1)
+        text = self.context.text.expand(len(pictures), -1, -1)
+        branches = [
+            self.unet.context_keys(Context(text.to(self._precision), image.to(self._precision)))
+            for image in tokens
+        ]
+        return tuple(
+            ContextKeys(*(torch.stack(parts, dim=1) for parts in zip(*keys, strict=True)))
+            for keys in zip(*branches, strict=True)
+        )
 
-    def _slide(self, state: RolloutState, noise: FrameNoise) -> RolloutState:
-        """Make room in a full window for one more frame, whose noise is `noise`."""
-        kept = state.latents[:, -(self.window - 1) :]
-        latents, condition, context = kept, state.condition, state.context
+    def _history(self, state: RolloutState, noise: FrameNoise) -> RolloutState:
+        """Return rollouts of one age as the next frame sees them: with just the frames it looks at.
+
+        A window that is full has slid by one frame. `noise` is the newest frame's.
+        """
+        length = int(state.lengths[0])
+        seen = min(length, self.window - 1)
+        latents, actions = state.latents[:, -seen:], state.actions[:, -seen:]
+        if length < self.window:
+            return replace(state, latents=latents, actions=actions)
+        kept, condition, context = latents, state.condition, state.context
         if self.cfg.sampler.reencode:
             pictures = self._seen(kept.flatten(0, 1))
-            latents = self._encode(pictures.unflatten(0, kept.shape[:2]), noise.earlier(1))
+            latents = self._encode(pictures.unflatten(0, kept.shape[:2]), noise)
         if self.cfg.condition_frame == "oldest":
             condition = latents[:, 0]
-            context = self._context_tokens(self._seen(kept[:, 0]), condition)
-        actions = state.actions[:, -(self.window - 1) :]
-        return RolloutState(state.frame, condition, context, latents, actions)
+            context = self._context(self._seen(kept[:, 0]), condition)
+        return replace(
+            state, latents=latents, actions=actions, condition=condition, context=context
+        )
 
-    def _denoiser(self, state: RolloutState, actions: Tensor) -> Denoiser:
-        """Return the network, told actions (B, T, A) and the state's conditioning frame."""
-        context = state.context
 
-        def denoise(noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
-            branches = len(noisy) // len(actions)
-            own = context.expand(-1, branches, -1, -1) if context.shape[1] == 1 else context
-            told = self.told(
-                state.condition.repeat(branches, 1, 1, 1),
-                actions.repeat(branches, 1, 1),
-                mask,
-                own[:, :branches].transpose(0, 1).flatten(0, 1),
-            )
-            return self.velocity(noisy, levels, told)
+def check_history(history: str, temporal_norm: str, *, own_context: bool) -> None:
+    """Refuse a way to treat the history that a network's norms do not allow.
 
-        return denoise
+    Raises:
+        ValueError: Unknown, or not for these norms.
+    """
+    norms = lookup(HISTORIES, history, "sampler.history")
+    if temporal_norm not in norms or (own_context and history != "window"):
+        raise ValueError(
+            f"expected sampler.history 'window', which is exact for any model, found {history!r}: "
+            f"it is for {' and '.join(norms)} norms and one context for both branches, and this "
+            f"model has {temporal_norm} norms and own_context={str(own_context).lower()}"
+        )
 
 
 def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:

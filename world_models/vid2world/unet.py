@@ -1,6 +1,7 @@
 """The denoising network: a U-Net over frames whose temporal layers only look back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +9,21 @@ from torch import Tensor, nn
 
 from configs.lookup import lookup
 from configs.model import UNetConfig
-from world_models.vid2world.attention import SpatialTransformer, TemporalTransformer
-from world_models.vid2world.blocks import ResBlock, zero
+from world_models.vid2world.attention import (
+    CrossAttention,
+    SpatialTransformer,
+    TemporalTransformer,
+)
+from world_models.vid2world.blocks import ResBlock, TemporalConv, zero
 from world_models.vid2world.conditioning import (
     ActionEmbedding,
     Conditioning,
     Context,
+    ContextKeys,
     NumberEmbedding,
 )
 from world_models.vid2world.quirks import HeightCausalConv
+from world_models.vid2world.timeline import Timeline, Window
 
 OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),
@@ -65,34 +72,27 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(cfg.groups, widths[0])
         make_conv = lookup(OUTPUT_CONVS, cfg.output_conv, "output_conv")
         self.conv_out = zero(make_conv(widths[0], latent_channels))
+        layers = tuple(self.modules())  # in the order in which frames pass
+        self._blocks = tuple(x for x in layers if isinstance(x, ResBlock))
+        self._cross_attentions = tuple(x for x in layers if isinstance(x, CrossAttention))
+        self.temporal_convs = tuple(x.conv for x in layers if isinstance(x, TemporalConv))
 
-    def forward(self, noisy: Tensor, noise_levels: Tensor, told: Conditioning) -> Tensor:
+    def forward(
+        self, noisy: Tensor, noise_levels: Tensor, told: Conditioning, time: Timeline | None = None
+    ) -> Tensor:
         """Return the velocity (B, T, C, h, w) of every frame.
 
         Args:
             noisy: (B, T, C, h, w) latents, each frame at its own noise level.
             noise_levels: (B, T) int64.
             told: What else the network is told.
+            time: How frames see each other; None for a whole `Window`.
         """
-        frames = noisy.shape[1]
-        embedding = self._embed(noise_levels, told).flatten(0, 1)  # (BT, E)
-        context = () if told.context is None else (told.context,)
-        conditioned = torch.cat([noisy, told.frame.expand_as(noisy)], dim=2)
-        x = self.conv_in(conditioned.flatten(0, 1))  # (BT, width, h, w)
-        if self.initial_attention is not None:
-            x = self.initial_attention(x, frames)
-        skips = [x]
-        for layer in self.down:
-            x = layer(x, embedding, frames, *context)
-            skips.append(x)
-        for layer in self.middle:
-            x = layer(x, embedding, frames, *context)
-        for layer in self.up:
-            x = layer(torch.cat([x, skips.pop()], dim=1), embedding, frames, *context)
-        velocity: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return velocity.unflatten(0, (-1, frames))
+        embedding = self.embed(noise_levels, told).flatten(0, 1)
+        time = time or Window(noisy.shape[1])
+        return self.run(noisy, told.frame, self.shifts(embedding), told.context, time)
 
-    def _embed(self, noise_levels: Tensor, told: Conditioning) -> Tensor:
+    def embed(self, noise_levels: Tensor, told: Conditioning) -> Tensor:
         """Return one embedding per frame (B, T, E)."""
         embedding: Tensor = self.noise_embedding(noise_levels)
         if self.rate_embedding is not None:
@@ -100,6 +100,61 @@ class UNet(nn.Module):
         if self.action_embedding is not None:
             embedding = embedding + self.action_embedding(told.actions, told.action_mask)
         return embedding
+
+    def shifts(self, embedding: Tensor) -> list[Tensor]:
+        """Return what embeddings (..., E) come to in each residual block: (..., C') each."""
+        activated = F.silu(embedding)
+        return [block.embed(activated) for block in self._blocks]
+
+    def context_keys(self, context: Context) -> tuple[ContextKeys, ...]:
+        """Return what each cross-attention reads of a context, in order."""
+        return tuple(layer.keys(context) for layer in self._cross_attentions)
+
+    def run(
+        self,
+        noisy: Tensor,
+        frame: Tensor,
+        shifts: Sequence[Tensor],
+        context: Sequence[ContextKeys],
+        time: Timeline,
+    ) -> Tensor:
+        """Return the velocity (G B, T, C, h, w) of every frame, in G branches.
+
+        Branches that differ in their shifts or context alone share the layers before these.
+
+        Args:
+            noisy: (B, T, C, h, w) latents.
+            frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame.
+            shifts: See `shifts`; (G B T, C') each, branch by branch.
+            context: See `context_keys`; for G B rollouts.
+            time: How frames see each other.
+        """
+        frames = noisy.shape[1]
+        conditioned = torch.cat([noisy, frame.expand_as(noisy)], dim=2)
+        x = self.conv_in(conditioned.flatten(0, 1))  # (BT, width, h, w)
+        if self.initial_attention is not None:
+            x = self.initial_attention(x, time)
+        x = x.repeat(len(shifts[0]) // len(x), 1, 1, 1)  # (G B T, width, h, w)
+        inputs = _Inputs(iter(shifts), iter(context), time)
+        skips = [x]
+        for layer in self.down:
+            x = layer(x, inputs)
+            skips.append(x)
+        for layer in self.middle:
+            x = layer(x, inputs)
+        for layer in self.up:
+            x = layer(torch.cat([x, skips.pop()], dim=1), inputs)
+        velocity: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return velocity.unflatten(0, (-1, frames))
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What the layers are given besides features; each takes the next of what is its own."""
+
+    shifts: Iterator[Tensor]
+    context: Iterator[ContextKeys]
+    time: Timeline
 
 
 class _Stage(nn.Module):
@@ -121,10 +176,10 @@ class _Stage(nn.Module):
         self.temporal = TemporalTransformer(outside, cfg) if attention else None
         self.upsample = nn.Conv2d(outside, outside, 3, padding=1) if upsample else None
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int, *context: Context) -> Tensor:
-        x = self.res(x, embedding, frames)
+    def forward(self, x: Tensor, inputs: _Inputs) -> Tensor:
+        x = self.res(x, next(inputs.shifts), inputs.time)
         if self.spatial is not None and self.temporal is not None:
-            x = self.temporal(self.spatial(x, *context), frames)
+            x = self.temporal(self.spatial(x, next(inputs.context, None)), inputs.time)
         if self.upsample is not None:
             x = self.upsample(F.interpolate(x, scale_factor=2))
         return x
@@ -137,7 +192,7 @@ class _Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor, frames: int, *context: Context) -> Tensor:
+    def forward(self, x: Tensor, inputs: _Inputs) -> Tensor:
         halved: Tensor = self.conv(x)
         return halved
 

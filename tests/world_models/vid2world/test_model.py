@@ -8,6 +8,7 @@ import torch
 from configs.model import PRESETS, GeometryConfig
 from configs.released import RELEASED, SIZES
 from world_models.base import FrameNoise
+from world_models.vid2world.conditioning import Context
 from world_models.vid2world.model import Vid2World, load_vid2world
 
 
@@ -61,10 +62,10 @@ def test_the_conditioning_frame_is_the_start_or_the_oldest(tiny_config, make_mod
         for frame in range(2, 6):
             action = model.robot.make_action()[None]
             states.append(model.step(states[-1], action, FrameNoise((0,), (0,), (frame,))))
-        assert torch.equal(states[2].condition, states[0].condition)  # the window has just filled
+        assert torch.equal(states[1].condition, states[0].condition)  # one more frame fits
         slid = states[4].condition
         assert torch.equal(slid, states[0].condition) == (which == "start")
-        assert which == "start" or torch.equal(slid, states[4].latents[:, 0])
+        assert which == "start" or torch.equal(slid, states[4].latents[:, 1])
 
 
 def test_a_sampler_can_be_changed_without_copying_weights(tiny_model):
@@ -178,17 +179,26 @@ def roll(model, steps):
     return states
 
 
+def assert_reads(model, state, branch, picture):
+    """The first cross-attention of a branch reads CLIP's view of a picture."""
+    text = model.context.text[None]
+    keys = model.unet.context_keys(Context(text, model.context(picture)))[0]
+    torch.testing.assert_close(state.context[0].image_value[:, branch], keys.image_value)
+
+
 def test_both_branches_read_the_same_tokens_in_the_clean_preset_alone(published):
     (clean,) = roll(published, 0)
     (reference,) = roll(published.with_sampler(PRESETS["reference"]), 0)
-    assert clean.context.shape[1] == 1 and reference.context.shape[1] == 2
-    torch.testing.assert_close(reference.context[:, 0], clean.context[:, 0])
-    assert not torch.allclose(reference.context[:, 1], reference.context[:, 0])
+    for own, shared in zip(reference.context, clean.context, strict=True):
+        assert shared.image_key.shape[1] == 1 and own.image_key.shape[1] == 2
+        torch.testing.assert_close(own.image_key[:, 0], shared.image_key[:, 0])
+        assert not torch.allclose(own.image_key[:, 1], own.image_key[:, 0])
+        assert torch.equal(own.text_key[:, 1], own.text_key[:, 0])
 
 
 def test_the_reference_preset_draws_the_first_latents(published):
     clean, reference = (
-        roll(published.with_sampler(PRESETS[name]), 0)[0].latents for name in PRESETS
+        roll(published.with_sampler(PRESETS[name]), 0)[0].latents for name in ("clean", "reference")
     )
     again = roll(published.with_sampler(PRESETS["reference"]), 0)[0].latents
     assert torch.equal(reference, again) and not torch.equal(clean, reference)
@@ -196,11 +206,11 @@ def test_the_reference_preset_draws_the_first_latents(published):
 
 def test_a_sliding_window_is_read_by_its_oldest_frame(published):
     before, after = roll(published, 3)[-2:]
-    assert before.history == after.history == published.window
+    assert before.lengths == after.lengths == published.window
     assert torch.equal(after.condition, before.latents[:, 1])
     assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
     picture = published.autoencoder.decode(before.latents[:, 1]).clamp(-1, 1)
-    torch.testing.assert_close(after.context[:, 0], published.context(picture))
+    assert_reads(published, after, 0, picture)
 
 
 def test_a_window_that_is_encoded_again_still_remembers_the_latents_it_drew(published):
@@ -209,17 +219,26 @@ def test_a_window_that_is_encoded_again_still_remembers_the_latents_it_drew(publ
     assert torch.equal(after.latents[:, :2], before.latents[:, 1:])
     assert not torch.equal(after.condition, before.latents[:, 1])
     picture = published.autoencoder.decode(before.latents[:, 1]).clamp(-1, 1)
-    torch.testing.assert_close(after.context[:, 0], published.context(picture))
-    copy = published.autoencoder.decode(after.condition)
-    torch.testing.assert_close(after.context[:, 1], published.context(copy))
+    assert_reads(published, after, 0, picture)
+    assert_reads(published, after, 1, published.autoencoder.decode(after.condition))
 
 
-def test_a_smaller_window_forgets_more(published):
+def counted(run, frames):
+    def counting(noisy, *rest):
+        frames.append(noisy.shape[1])
+        return run(noisy, *rest)
+
+    return counting
+
+
+def test_a_smaller_window_forgets_more(published, monkeypatch):
     states = roll(published, 2)
     action = published.robot.make_action()[None]
-    after = published.with_window(2, 1).step(states[-1], action, FrameNoise((0,), (0,), (3,)))
-    assert after.history == 2
-    assert torch.equal(after.latents[:, 0], states[-1].latents[:, -1])
+    looking = []
+    smaller = published.with_window(2, 1)
+    monkeypatch.setattr(smaller.unet, "run", counted(smaller.unet.run, looking))
+    smaller.step(states[-1], action, FrameNoise((0,), (0,), (3,)))
+    assert set(looking) == {2}
 
 
 def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch):
@@ -228,11 +247,12 @@ def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch
     tell = Vid2World.told
     monkeypatch.setattr(Vid2World, "told", lambda *given: told.append(given) or tell(*given))
     start = roll(model, 1)[0]
-    _, _, actions, mask, tokens = told[0]
+    _, _, actions, mask, context = told[0]
     assert mask.tolist() == [[True, True], [True, False]]
-    assert torch.equal(tokens, torch.cat([start.context[:, 0], start.context[:, 1]]))
+    both = start.context[0].image_key  # (1, 2, M, C)
+    assert torch.equal(context[0].image_key, torch.cat([both[:, 0], both[:, 1]]))
     assert torch.equal(actions[0].nan_to_num(), actions[1].nan_to_num())
 
 
 def test_the_agents_frame_has_its_own_size_again(published):
-    assert roll(published, 1)[1].frame.shape == (1, 3, 256, 320)
+    assert published.render(roll(published, 1)[1]).shape == (1, 256, 320, 3)

@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from world_models.vid2world.attention import FUSED_FROM, attend
 from world_models.vid2world.blocks import TemporalConv
 from world_models.vid2world.conditioning import ActionEmbedding, Conditioning, Context
+from world_models.vid2world.heads import FUSED_FROM, attend
+from world_models.vid2world.timeline import Window
 from world_models.vid2world.unet import UNet
 
 B, T, C = 2, 5, 4
@@ -23,7 +24,14 @@ def inputs():
 
 
 def run(unet, noisy, noise_levels, **told):
+    if "context" in told:
+        told["context"] = unet.context_keys(flat(told["context"]))
     return unet(noisy, noise_levels, Conditioning(**told))
+
+
+def flat(context):
+    """Take the image tokens (B, F, M, D) of a context apart into B F sets."""
+    return Context(context.text, context.image.flatten(0, 1))
 
 
 def changed_frames(unet, **changes):
@@ -83,7 +91,7 @@ def test_causal_convolution_by_hand():
     conv.conv.weight.data = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1, 1)
     conv.conv.bias.data.zero_()
     frames = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
-    assert conv(frames, 3).flatten().tolist() == [100.0, 210.0, 321.0]
+    assert conv(frames, Window(3)).flatten().tolist() == [100.0, 210.0, 321.0]
 
 
 def test_centred_convolution_by_hand():
@@ -91,7 +99,7 @@ def test_centred_convolution_by_hand():
     conv.conv.weight.data = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1, 1)
     conv.conv.bias.data.zero_()
     frames = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
-    assert conv(frames, 3).flatten().tolist() == [210.0, 321.0, 32.0]
+    assert conv(frames, Window(3)).flatten().tolist() == [210.0, 321.0, 32.0]
 
 
 @pytest.mark.parametrize(

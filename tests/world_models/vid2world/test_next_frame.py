@@ -1,0 +1,321 @@
+"""Remembered rollouts against their definitions: one pass over every frame a newest frame sees."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from configs.model import GeometryConfig, SamplerConfig
+from configs.released import RELEASED, SIZES
+from world_models.base import FrameNoise, join_states
+from world_models.replay import RECORD_AFTER
+from world_models.sampler import (
+    guided_velocity,
+    history_level,
+    noisy_history,
+    sample_next_frame,
+)
+from world_models.vid2world.next_frame import draw_after_window, window_network
+from world_models.vid2world.timeline import Memory, Window
+
+GUIDED = SamplerConfig(
+    steps=3, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39, eta=1.0
+)
+EXACT = 2e-5
+"""Largest relative difference in single precision; the same maths in another order."""
+
+
+@pytest.fixture
+def make(tiny_config, make_model):
+    """Make a model with a window of 5, guidance, and settings of one's own."""
+
+    def made(history="window", norm="per_frame", **settings):
+        unet = replace(tiny_config.unet, temporal_norm=norm)
+        cfg = replace(tiny_config, window=5, unet=unet, **settings)
+        return make_model(cfg).with_sampler(replace(GUIDED, history=history))
+
+    return made
+
+
+class Rollouts:
+    """Rollouts that are stepped together, with all that was ever drawn of each."""
+
+    def __init__(self, model, lengths):
+        self.model, self.drawn, self.taken, self.ages = model, [], [], []
+        self.state = join_states([self._begin(row, length) for row, length in enumerate(lengths)])
+
+    def _begin(self, row, length):
+        rng = np.random.default_rng(row)
+        size = self.model.robot.frame_size
+        frames = rng.integers(0, 256, (1, length, *size, 3), np.uint8)
+        actions = self._actions(rng, length - 1)[None]
+        state = self.model.start(frames, actions, FrameNoise((row,), (0,), (length - 1,)))
+        hidden = torch.full((1, actions.shape[2]), torch.nan)
+        record = list(state.latents[0, -length:]), [*hidden, *torch.from_numpy(actions[0])]
+        if row < len(self.drawn):
+            self.drawn[row], self.taken[row] = record
+        else:
+            self.drawn.append(record[0])
+            self.taken.append(record[1])
+        return state
+
+    def _actions(self, rng, count):
+        robot = self.model.robot
+        drawn = rng.uniform(-0.05, 0.05, (count, robot.action_size)) + robot.make_action()
+        return np.clip(drawn, robot.low, robot.high).astype(np.float32)
+
+    @property
+    def noise(self):
+        """The noise of the frames that come next."""
+        rows = range(len(self.drawn))
+        return FrameNoise(tuple(rows), tuple(0 for _ in rows), tuple(map(len, self.drawn)))
+
+    def reset(self, row):
+        rows = [self.state.select([i]) for i in range(len(self.drawn))]
+        rows[row] = self._begin(row, 1)
+        self.state = join_states(rows)
+
+    def step(self):
+        """Take a step; return the latents that were drawn, and those the definition gives."""
+        actions = self._actions(np.random.default_rng(len(self.drawn[0])), len(self.drawn))
+        noise = self.noise
+        expected = [
+            self._expected(row, torch.from_numpy(actions[row : row + 1]), noise.select([row]))
+            for row in range(len(self.drawn))
+        ]
+        self.state = self.model.step(self.state, actions, noise)
+        newest = self.state.latents[:, -1]
+        for row in range(len(self.drawn)):
+            self.drawn[row].append(newest[row])
+            self.taken[row].append(torch.from_numpy(actions[row]))
+        return newest, torch.cat(expected)
+
+    @torch.inference_mode()
+    def _expected(self, row, action, noise):
+        rolling = self.model.cfg.sampler.history == "rolling"
+        row_state = self.state.select([row])
+        if not rolling:
+            seen = self.model._history(row_state, noise.earlier(1))
+            return draw_after_window(self.model, seen, action, noise)
+        return whole_episode(
+            self.model, row_state, torch.stack(self.drawn[row])[None],
+            torch.stack([*self.taken[row], action[0]])[None], noise,
+        )  # fmt: skip
+
+
+def whole_episode(model, state, latents, actions, noise):
+    """Draw a frame with one pass over all frames since the start, attention reaching a window."""
+    cfg, schedule = model.cfg.sampler, model.schedule
+    network = window_network(model, state, actions, Window(actions.shape[1], reach=model.window))
+    known = noisy_history(schedule, cfg, latents, noise.earlier(1))
+    level, seen = history_level(schedule, cfg), model.window
+
+    def denoise(newest, noise_level):
+        """Guide over the frames of the window, of a pass over all of them."""
+        levels = torch.full(actions.shape[:2], level)
+        levels[:, -1] = noise_level
+        kept = torch.ones(levels.shape, dtype=torch.bool)
+        hidden = kept.clone()
+        hidden[:, -1] = False
+
+        def windowed(*inputs):
+            return network(*inputs)[:, -seen:]
+
+        window = torch.cat([known, newest[:, None]], 1)
+        return guided_velocity(windowed, cfg, window, levels, (kept, hidden))[:, -1]
+
+    return sample_next_frame(denoise, schedule, cfg, state.condition, noise)
+
+
+def error(found, expected):
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("history", ["window", "rolling"])
+def test_a_remembered_rollout_is_exact_far_past_the_window(make, history):
+    """Rollouts of different ages side by side, one of them reset on the way."""
+    rollouts = Rollouts(make(history), [1, 3, 4])
+    for step in range(14):
+        if step == 8:
+            rollouts.reset(1)
+        assert error(*rollouts.step()) < EXACT, step
+
+
+@pytest.mark.parametrize("settings", [{"first_action": "zeros"}, {"condition_frame": "oldest"}])
+def test_what_a_window_begins_with_follows_it(make, settings):
+    rollouts = Rollouts(make(**settings), [1, 2])
+    for step in range(8):
+        assert error(*rollouts.step()) < EXACT, step
+
+
+def test_rolling_keeps_the_conditioning_frame_of_the_start(make):
+    rollouts = Rollouts(make("rolling", condition_frame="oldest"), [1])
+    begun = rollouts.state.condition
+    for step in range(8):
+        assert error(*rollouts.step()) < EXACT, step
+    assert torch.equal(rollouts.state.condition, begun)
+
+
+def test_without_guidance_or_rescale_too(make):
+    for change in ({"guidance_scale": 1.0}, {"guidance_rescale": 0.0}):
+        model = make("rolling")
+        rollouts = Rollouts(model.with_sampler(replace(model.cfg.sampler, **change)), [1, 3])
+        for step in range(8):
+            assert error(*rollouts.step()) < EXACT, (change, step)
+
+
+@pytest.mark.parametrize("solver", ["dpm++", "unipc"])
+def test_every_solver_draws_after_a_memory(make, solver):
+    model = make("rolling")
+    sampler = replace(model.cfg.sampler, solver=solver, eta=0.0, steps=6)
+    rollouts = Rollouts(model.with_sampler(sampler), [1, 3])
+    for step in range(7):
+        assert error(*rollouts.step()) < EXACT, step
+
+
+@pytest.mark.parametrize("history", ["window", "rolling"])
+def test_a_model_that_reads_a_context_remembers_too(make_model, history):
+    tiny = SIZES["tiny"].of(RELEASED["google_robot"])
+    geometry = GeometryConfig(resized=(32, 40), canvas=(32, 64))
+    unet = replace(tiny.unet, temporal_norm="per_frame")
+    cfg = replace(tiny, window=3, geometry=geometry, unet=unet)
+    sampler = replace(GUIDED, steps=2, history=history)
+    rollouts = Rollouts(make_model(cfg).with_sampler(sampler), [1, 2])
+    for step in range(4):
+        assert error(*rollouts.step()) < EXACT, step
+
+
+def counted(model):
+    """Count the frames that pass the network, as (frames of a rollout at once) -> frames."""
+    passed = Counter()
+
+    def count(module, inputs, output):
+        passed["all"] += len(inputs[0])
+
+    model.unet.conv_out.register_forward_hook(count)
+    return passed
+
+
+@pytest.mark.parametrize(("history", "full"), [("rolling", 2 * 3 + 1), ("window", 2 * 3 + 4)])
+def test_no_frame_passes_more_often_than_it_must(make, history, full):
+    model = make(history)
+    passed = counted(model)
+    rollouts = Rollouts(model, [1])
+    actions = rollouts._actions(np.random.default_rng(0), 1)
+    for step in range(9):
+        passed.clear()
+        noise = FrameNoise((0,), (0,), (step + 1,))
+        rollouts.state = model.step(rollouts.state, actions, noise)
+        grows = rollouts.state.lengths[0] < 5 or (history == "rolling")
+        assert passed["all"] == (2 * 3 + 1 if grows else full), step
+
+
+def test_a_memory_never_grows_and_is_of_the_size_that_it_should_have(make):
+    rollouts = Rollouts(make("rolling"), [1])
+    sizes = []
+    for _ in range(9):
+        rollouts.step()
+        sizes.append(rollouts.state.nbytes)
+    assert len(set(sizes)) == 1
+    unet, remembered = rollouts.model.unet, 4
+    memory = Memory(*rollouts.state.memory)
+    pixels = {16: 8 * 8, 32: 4 * 4}  # channels -> latent pixels
+    convs = sum(2 * c.out_channels * pixels_of(c, unet, pixels) for c in unet.temporal_convs)
+    assert sum(x.numel() for x in memory.inputs) == convs
+    inner = [(16, 64)] * 2 + [(32, 16)] * 2 * 4  # initial attention, then four stages with two each
+    assert sum(x.numel() for x in memory.keys) == sum(c * hw * remembered for c, hw in inner)
+    assert not memory.moments and memory.velocities[0].numel() == 2 * remembered
+
+
+def pixels_of(conv, unet, pixels):
+    return pixels[conv.out_channels]
+
+
+def test_an_old_frame_that_is_not_let_go_is_noticed(make, monkeypatch):
+    """The test above can fail: a memory that forgets the newest frame, not the oldest, is wrong."""
+
+    def wrong(self, frame):
+        return self
+
+    monkeypatch.setattr(Memory, "extended", wrong)
+    rollouts = Rollouts(make("rolling"), [1])
+    assert max(error(*rollouts.step()) for _ in range(4)) > 100 * EXACT
+
+
+def test_frozen_statistics_are_near_the_exact_ones_and_not_equal(make):
+    exact, frozen = make("window", "pooled"), make("frozen", "pooled")
+    rollouts = Rollouts(frozen, [1, 3])
+    errors = [error(*rollouts.step()) for _ in range(8)]
+    assert 100 * EXACT < max(errors) < 0.5
+    control = Rollouts(exact, [1, 3])
+    assert max(error(*control.step()) for _ in range(3)) < EXACT
+
+
+def test_a_frozen_frame_costs_as_much_as_a_remembered_one(make):
+    model = make("frozen", "pooled")
+    passed = counted(model)
+    rollouts = Rollouts(model, [1])
+    actions = rollouts._actions(np.random.default_rng(0), 1)
+    for frame in range(1, 8):
+        passed.clear()
+        rollouts.state = model.step(rollouts.state, actions, FrameNoise((0,), (0,), (frame,)))
+    assert passed["all"] == 2 * 3 + 4
+
+
+def test_both_branches_of_a_pooled_window_pass_in_one_batch(make):
+    model = make("window", "pooled")
+    batches = []
+    model.unet.conv_out.register_forward_hook(lambda m, i, o: batches.append(len(i[0])))
+    shared = []
+    model.unet.conv_in.register_forward_hook(lambda m, i, o: shared.append(len(i[0])))
+    rollouts = Rollouts(model, [3])
+    rollouts.model.step(
+        rollouts.state, rollouts._actions(np.random.default_rng(0), 1), rollouts.noise
+    )
+    assert batches == [2 * 4] * 3 and shared == [4] * 3
+
+
+def test_a_recorded_pass_changes_no_bit(make):
+    model = make("rolling")
+    passed = counted(model)
+    rollouts = Rollouts(model, [4, 4])
+    actions = rollouts._actions(np.random.default_rng(0), 2)
+    once = model.step(rollouts.state, actions, rollouts.noise)
+    for _ in range(RECORD_AFTER["cpu"]):
+        passed.clear()
+        again = model.step(rollouts.state, actions, rollouts.noise)
+    assert not passed  # Python has not run the network
+    for before, after in zip(once.tensors(), again.tensors(), strict=True):
+        torch.testing.assert_close(before, after, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("norm", "sampler", "message"),
+    [
+        ("pooled", {"history": "rolling"}, "found 'rolling': it is for per_frame norms"),
+        ("per_frame", {"history": "frozen"}, "found 'frozen': it is for pooled norms"),
+        ("per_frame", {"history": "rolling", "own_context": True}, "own_context=true"),
+        ("per_frame", {"history": "roling"}, "did you mean 'rolling'"),
+    ],
+)
+def test_histories_that_norms_do_not_allow_are_refused(make, norm, sampler, message):
+    model = make(norm=norm)
+    with pytest.raises(ValueError, match=f"(?i){message}"):
+        model.with_sampler(replace(model.cfg.sampler, **sampler))
+
+
+def test_a_state_of_another_sampler_is_refused(make):
+    frozen, exact = make("frozen", "pooled"), make("window", "pooled")
+    rollouts = Rollouts(frozen, [2])
+    with pytest.raises(ValueError, match=r"begin the rollout with start\(\)"):
+        exact.step(rollouts.state, rollouts._actions(np.random.default_rng(0), 1), rollouts.noise)
+
+
+def test_branches_of_their_own_context_are_computed_afresh(make):
+    model = make()
+    own = model.with_sampler(replace(model.cfg.sampler, own_context=True))
+    rollouts = Rollouts(own, [2])
+    assert rollouts.state.memory == ()
+    assert error(*rollouts.step()) == 0

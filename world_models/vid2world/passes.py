@@ -1,0 +1,64 @@
+"""Pass the newest frame alone through the network: what every denoising step does."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from world_models.nested import Nested
+from world_models.replay import Replay
+from world_models.vid2world.conditioning import ContextKeys
+from world_models.vid2world.timeline import Memory, Newest, Past
+from world_models.vid2world.unet import UNet
+
+
+class Inputs(NamedTuple):
+    """What the network is given of one frame of B rollouts, in G branches.
+
+    Attributes:
+        noisy: (B, 1, C, h, w) latents.
+        frame: (B, 1, C, h, w) clean latent of the conditioning frame.
+        shifts: See `UNet.shifts`; (G B, C') each.
+        context: See `UNet.context_keys`; of G B rollouts.
+        past: What is known of the frames before.
+    """
+
+    noisy: Tensor
+    frame: Tensor
+    shifts: tuple[Tensor, ...]
+    context: tuple[ContextKeys, ...]
+    past: Past
+
+
+class NewestFrame:
+    """The network over one frame of each rollout, recorded once it is asked often."""
+
+    def __init__(self, unet: UNet) -> None:
+        """Wrap a network; its weights must not be written over later, only in place."""
+        self._unet = unet
+        self._to_velocity = Replay(self._denoise)
+        self._to_memory = Replay(self._note)
+
+    def velocity(self, inputs: Inputs) -> Tensor:
+        """Return the velocity (G B, 1, C, h, w)."""
+        velocity: Tensor = self._to_velocity(inputs, self._weights)[0]
+        return velocity
+
+    def memory(self, inputs: Inputs) -> Memory:
+        """Return what the frame leaves behind for those that follow; G is 1."""
+        return Memory(*self._to_memory(inputs, self._weights))
+
+    @property
+    def _weights(self) -> int:
+        return self._unet.conv_in.weight.data_ptr()
+
+    def _denoise(self, inputs: Nested) -> Nested:
+        return (self._pass(Inputs(*inputs))[0],)
+
+    def _note(self, inputs: Nested) -> Nested:
+        velocity, newest = self._pass(Inputs(*inputs))
+        return newest.notes.memory(velocity.float())
+
+    def _pass(self, inputs: Inputs) -> tuple[Tensor, Newest]:
+        newest = Newest(inputs.past)
+        velocity = self._unet.run(inputs.noisy, inputs.frame, inputs.shifts, inputs.context, newest)
+        return velocity, newest
