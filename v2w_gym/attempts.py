@@ -70,7 +70,7 @@ class Attempt:
     Attributes:
         task: What is attempted.
         key: Which random numbers the world model uses.
-        place: Where what the world model remembers of it is found.
+        place: Where what the world model remembers of it is found; None once it is `closed`.
         frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
         context_frames: How many of them it began with.
         solved: How many of the newest frames, without a gap, the judge calls solved.
@@ -79,11 +79,15 @@ class Attempt:
 
     task: Task
     key: RolloutKey
-    place: Place
+    place: Place | None
     frames: tuple[NDArray[np.uint8], ...]
     context_frames: int
     solved: int = 0
     stopped: bool = False
+
+    def closed(self) -> "Attempt":
+        """Return the attempt as it ended, without what only going on would need."""
+        return replace(self, place=None)
 
     @property
     def steps(self) -> int:
@@ -157,14 +161,14 @@ class Setting:
         return self._begun(tasks, keys, [read[start] for start in starts])
 
     def advance(self, attempts: Sequence[Attempt], actions: NDArray[np.float32]) -> list[Attempt]:
-        """Take one of `actions` (B, A), checked already, in each of B attempts.
+        """Take one of `actions` (B, A), checked already, in each of B attempts that are not closed.
 
         All share one call of the model, however long each has been going on.
         """
         if not attempts:
             return []
         state = self.model.step(
-            _gather([attempt.place for attempt in attempts]),
+            _gather([attempt.place for attempt in attempts if attempt.place]),
             actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )

@@ -149,6 +149,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         rewards = np.zeros(self.num_envs)
         rewards[running] = [self._attempts[row].success for row in running]
         terminated, truncated = self._endings()
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            self._close(np.flatnonzero(terminated | truncated).tolist())
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             ended = np.flatnonzero(terminated | truncated).tolist()
@@ -230,6 +232,11 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         newer = self.setting.advance(attempts, actions[rows])
         for row, attempt in zip(rows, newer, strict=True):
             self._slots[row] = attempt
+
+    def _close(self, rows: Sequence[int]) -> None:
+        """Let go of what slots that are done for good would need to go on."""
+        for row in rows:
+            self._slots[row] = self._attempts[row].closed()
 
     def _begin_next(self, rows: Sequence[int]) -> None:
         if rows:

@@ -271,3 +271,17 @@ def test_wrong_resets(world, reset, text):
 def test_wrong_arguments(world, arguments, text):
     with pytest.raises(ValueError, match=text):
         Vid2WorldVectorEnv(**{"num_envs": 2, "max_episode_steps": 20, "model": world, **arguments})
+
+
+def test_a_slot_that_is_done_holds_nothing_and_costs_nothing(world):
+    """The memory of a whole batch is not kept alive by one slot that ended."""
+    envs = Vid2WorldVectorEnv(3, 9, world, autoreset_mode=AutoresetMode.DISABLED)
+    envs.reset(seed=0)
+    actions = calm(random_actions(np.random.default_rng(0), 3))
+    robot = world.robot
+    actions[1] = robot.make_action(terminate_episode=[1, 0, 0])
+    for _ in range(3):
+        envs.step(actions)
+    assert world.batches == [3, 2, 2]
+    assert [slot.place is None for slot in envs._slots] == [False, True, False]
+    assert envs._slots[0].place.batch is envs._slots[2].place.batch

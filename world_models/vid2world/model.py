@@ -32,28 +32,21 @@ from world_models.sampler import ENCODE_DRAW, MASK_DRAW, check_sampler, each_fra
 from world_models.vid2world.autoencoder import Autoencoder
 from world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
 from world_models.vid2world.context import FrameContext
-from world_models.vid2world.kl_autoencoder import KLAutoencoder
-from world_models.vid2world.next_frame import (
-    commit,
-    draw_after_memory,
-    draw_after_window,
-    recall,
-    remember,
-    window_network,
+from world_models.vid2world.history import (
+    check_history,
+    remembering,
+    step_after_memory,
+    step_after_window,
 )
+from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from world_models.vid2world.next_frame import window_network
 from world_models.vid2world.passes import NewestFrame
 from world_models.vid2world.quirks import tokens_by_frame
-from world_models.vid2world.timeline import Past, Timeline
+from world_models.vid2world.timeline import Timeline
 from world_models.vid2world.unet import UNet
 
 KIND = "vid2world"
 HALVES = {torch.float16, torch.bfloat16}
-HISTORIES: Mapping[str, tuple[str, ...]] = {
-    "window": ("per_frame", "pooled"),
-    "rolling": ("per_frame",),
-    "frozen": ("pooled",),
-}
-"""How the history is treated (`configs.model.SamplerConfig.history`) -> the norms it is for."""
 
 
 class Vid2World(nn.Module):
@@ -92,7 +85,7 @@ class Vid2World(nn.Module):
         """See `WorldModel.start`."""
         frames, actions = check_context(frames, actions, self.robot, self.window)
         state = self._begin(frames, actions, noise)
-        return self._remembering(state, noise) if self._has_memory else state
+        return remembering(self, state, noise) if self._has_memory else state
 
     @torch.inference_mode()
     def step(
@@ -112,10 +105,11 @@ class Vid2World(nn.Module):
                 "expected a state that this model began with this sampler, found one of another "
                 "sampler.history; begin the rollout with start()"
             )
-        step = self._step_after_memory if self._has_memory else self._step_after_window
-        ages = [0] * len(state) if self._is_per_frame else state.lengths.tolist()
+        step = step_after_memory if self._has_memory else step_after_window
+        any_age = self._has_memory and self.is_per_frame
+        ages = [0] * len(state) if any_age else state.lengths.tolist()
         return step_in_groups(
-            ages, lambda rows: step(state.select(rows), taken[rows], noise.select(rows))
+            ages, lambda rows: step(self, state.select(rows), taken[rows], noise.select(rows))
         )
 
     @torch.inference_mode()
@@ -200,7 +194,7 @@ class Vid2World(nn.Module):
             return kept.transpose(0, 1).flatten(0, 1)
 
         def dealt(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B F, M / F, C)
-            tokens = tokens_by_frame(rows(kept), 1 if self._is_per_frame else window)
+            tokens = tokens_by_frame(rows(kept), 1 if self.is_per_frame else window)
             return (tokens[:, frames] if tokens.shape[1] > 1 else tokens).flatten(0, 1)
 
         return tuple(
@@ -269,7 +263,8 @@ class Vid2World(nn.Module):
         return self.unet.conv_in.weight.dtype
 
     @property
-    def _is_per_frame(self) -> bool:
+    def is_per_frame(self) -> bool:
+        """Whether each frame's norms are its own, so that what is known of it stays true."""
         return self.cfg.unet.temporal_norm == "per_frame"
 
     @property
@@ -277,7 +272,7 @@ class Vid2World(nn.Module):
         """Whether the history is remembered, not computed again in every denoising step."""
         if self.cfg.sampler.history == "frozen":
             return True
-        return self._is_per_frame and not self.cfg.sampler.own_context
+        return self.is_per_frame and not self.cfg.sampler.own_context
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
         """Return this model with other settings that no weight depends on; its card follows."""
@@ -291,59 +286,9 @@ class Vid2World(nn.Module):
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
         pictures = self._pictures(frames)  # (B, T, 3, H, W) of the canvas
-        latents = self._encode(pictures, noise)
+        latents = self.encode(pictures, noise)
         state = begin_state(latents, torch.from_numpy(actions).to(latents), self.window)
-        return replace(state, context=self._context(pictures[:, 0], latents[:, 0]))
-
-    def _step_after_window(
-        self, state: RolloutState, actions: Tensor, noise: FrameNoise
-    ) -> RolloutState:
-        """Take a step with rollouts of one age; the whole window passes in every denoising step."""
-        seen = self._history(state, noise.earlier(1))
-        latent = draw_after_window(self, seen, actions, noise)
-        told = replace(state, condition=seen.condition, context=seen.context)
-        return told.followed(latent, actions)
-
-    def _step_after_memory(
-        self, state: RolloutState, actions: Tensor, noise: FrameNoise
-    ) -> RolloutState:
-        """Take a step; only the newest frame passes in every denoising step."""
-        past = recall(self, state.memory, state.lengths)
-        latent = draw_after_memory(self, state, past, actions, noise)
-        return self._remembering(state.followed(latent, actions), noise, past)
-
-    def _remembering(
-        self, state: RolloutState, noise: FrameNoise, past: Past | None = None
-    ) -> RolloutState:
-        """Bring the memory up to the newest frame, whose `noise` this is.
-
-        One more frame joins it where that is exact. Where the window has slid, or norms are
-        pooled, the frames in it are remembered afresh.
-
-        Args:
-            state: The rollouts, with the memory of the frames before.
-            noise: Of the newest frame.
-            past: That memory made ready; None where there is none yet.
-        """
-        rolling = self.cfg.sampler.history == "rolling"
-
-        def label(length: int) -> int:  # 0 for those that one frame joins
-            joins = self._is_per_frame and (rolling or length < self.window)
-            return 0 if joins and state.memory else length
-
-        labels = [label(length) for length in state.lengths.tolist()]
-
-        def refresh(rows: list[int]) -> RolloutState:
-            part, newest = state.select(rows), noise.select(rows)
-            if labels[rows[0]] == 0:
-                known = past if part is state else None
-                known = known or recall(self, part.memory, part.lengths - 1)
-                return replace(part, memory=commit(self, part, known, newest))
-            seen = self._history(part, newest)
-            memory = remember(self, seen, newest)
-            return replace(part, condition=seen.condition, context=seen.context, memory=memory)
-
-        return step_in_groups(labels, refresh)
+        return replace(state, context=self.read_context(pictures[:, 0], latents[:, 0]))
 
     def _pictures(self, frames: NDArray[np.uint8]) -> Tensor:
         """Turn camera frames (B, T, H, W, 3) into pictures (B, T, 3, H', W') of the model's."""
@@ -354,16 +299,16 @@ class Vid2World(nn.Module):
 
     def _frames(self, latents: Tensor) -> NDArray[np.uint8]:
         """Decode latents (N, C, h, w) to camera frames (N, H, W, 3)."""
-        pictures = self._seen(latents)
+        pictures = self.seen(latents)
         if self.cfg.geometry is not None:
             pictures = from_canvas(pictures, self.cfg.geometry, self.robot.frame_size)
         return to_uint8(pictures)
 
-    def _seen(self, latents: Tensor) -> Tensor:
+    def seen(self, latents: Tensor) -> Tensor:
         """Decode latents (N, C, h, w) to pictures (N, 3, H', W') as they are shown, in [-1, 1]."""
         return self.autoencoder.decode(latents).clamp(-1, 1)
 
-    def _encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
+    def encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
         """Encode pictures (B, T, 3, H', W'), the newest of which has `noise`: (B, T, C, h, w)."""
         flat = pictures.flatten(0, 1)
         if not (self.cfg.sampler.sample_latents and isinstance(self.autoencoder, KLAutoencoder)):
@@ -373,7 +318,7 @@ class Vid2World(nn.Module):
         latents = self.autoencoder.encode(flat, draws.flatten(0, 1).to(flat))
         return latents.unflatten(0, pictures.shape[:2])
 
-    def _context(self, pictures: Tensor, latents: Tensor) -> tuple[ContextKeys, ...]:
+    def read_context(self, pictures: Tensor, latents: Tensor) -> tuple[ContextKeys, ...]:
         """Return what each cross-attention reads of a conditioning frame: (B, G, M, C) each.
 
         Args:
@@ -393,42 +338,6 @@ class Vid2World(nn.Module):
         return tuple(
             ContextKeys(*(torch.stack(parts, dim=1) for parts in zip(*keys, strict=True)))
             for keys in zip(*branches, strict=True)
-        )
-
-    def _history(self, state: RolloutState, noise: FrameNoise) -> RolloutState:
-        """Return rollouts of one age as the next frame sees them: with just the frames it looks at.
-
-        A window that is full has slid by one frame. `noise` is the newest frame's.
-        """
-        length = int(state.lengths[0])
-        seen = min(length, self.window - 1)
-        latents, actions = state.latents[:, -seen:], state.actions[:, -seen:]
-        if length < self.window:
-            return replace(state, latents=latents, actions=actions)
-        kept, condition, context = latents, state.condition, state.context
-        if self.cfg.sampler.reencode:
-            pictures = self._seen(kept.flatten(0, 1))
-            latents = self._encode(pictures.unflatten(0, kept.shape[:2]), noise)
-        if self.cfg.condition_frame == "oldest":
-            condition = latents[:, 0]
-            context = self._context(self._seen(kept[:, 0]), condition)
-        return replace(
-            state, latents=latents, actions=actions, condition=condition, context=context
-        )
-
-
-def check_history(history: str, temporal_norm: str, *, own_context: bool) -> None:
-    """Refuse a way to treat the history that a network's norms do not allow.
-
-    Raises:
-        ValueError: Unknown, or not for these norms.
-    """
-    norms = lookup(HISTORIES, history, "sampler.history")
-    if temporal_norm not in norms or (own_context and history != "window"):
-        raise ValueError(
-            f"expected sampler.history 'window', which is exact for any model, found {history!r}: "
-            f"it is for {' and '.join(norms)} norms and one context for both branches, and this "
-            f"model has {temporal_norm} norms and own_context={str(own_context).lower()}"
         )
 
 

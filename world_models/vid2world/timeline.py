@@ -203,9 +203,9 @@ def prepare(memory: Memory, lengths: Tensor, convs: Sequence[nn.Conv3d]) -> Past
     """
     room = memory.velocities[0].shape[1]
     lengths = lengths.clamp(max=room)
-    missing = torch.arange(room + 1) < (room - lengths)[:, None]  # (B, L + 1)
-    hidden = torch.zeros(missing.shape).masked_fill(missing, float("-inf"))
-    hidden = hidden[:, None, None, None].to(memory.keys[0])
+    missing = torch.arange(room + 1, device=lengths.device) < (room - lengths)[:, None]
+    hidden = torch.zeros_like(missing, dtype=torch.float32).masked_fill(missing, float("-inf"))
+    hidden = hidden[:, None, None, None].to(memory.keys[0])  # (B, 1, 1, 1, L + 1)
     return Past(
         lengths.to(memory.velocities[0]),
         (hidden,) if missing.any() else (),

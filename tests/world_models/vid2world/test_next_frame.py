@@ -17,6 +17,7 @@ from world_models.sampler import (
     noisy_history,
     sample_next_frame,
 )
+from world_models.vid2world.history import look_back
 from world_models.vid2world.next_frame import draw_after_window, window_network
 from world_models.vid2world.timeline import Memory, Window
 
@@ -97,7 +98,7 @@ class Rollouts:
         rolling = self.model.cfg.sampler.history == "rolling"
         row_state = self.state.select([row])
         if not rolling:
-            seen = self.model._history(row_state, noise.earlier(1))
+            seen = look_back(self.model, row_state, noise.earlier(1))
             return draw_after_window(self.model, seen, action, noise)
         return whole_episode(
             self.model, row_state, torch.stack(self.drawn[row])[None],
@@ -319,3 +320,21 @@ def test_branches_of_their_own_context_are_computed_afresh(make):
     rollouts = Rollouts(own, [2])
     assert rollouts.state.memory == ()
     assert error(*rollouts.step()) == 0
+
+
+def test_in_half_precision_a_memory_adds_no_error_of_its_own(make):
+    """bfloat16 rounds either way of doing the same sums; neither may be much worse."""
+    exact, half = make(), make()
+    half.unet.bfloat16()
+    rollouts = Rollouts(exact, [4])
+    begun = Rollouts(half, [4])
+    frames = []
+    for model, state in ((exact, rollouts.state), (half, begun.state)):
+        seen = look_back(model, state, rollouts.noise.earlier(1))
+        action = torch.from_numpy(rollouts._actions(np.random.default_rng(0), 1))
+        afresh = draw_after_window(model, seen, action, rollouts.noise)
+        newer = model.step(state, action.numpy(), rollouts.noise)
+        frames.append((afresh, newer.latents[:, -1]))
+    (definition, _), (naive, remembered) = frames
+    assert all(tensor.dtype == torch.bfloat16 for tensor in begun.state.memory.keys)
+    assert 1e-4 < error(remembered, definition) < 1.5 * error(naive, definition)

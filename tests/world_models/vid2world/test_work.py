@@ -1,0 +1,81 @@
+"""How much work and memory one frame takes at the size of the published models; nothing is run."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from configs.released import RELEASED
+from world_models.vid2world.conditioning import Conditioning, Context
+from world_models.vid2world.timeline import Newest, Notes, Recording, Window, prepare
+from world_models.vid2world.unet import UNet
+
+LATENT = (4, 40, 64)
+GIGA = 1e9
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _on_the_meta_device():
+    with torch.device("meta"), torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def network(_on_the_meta_device):
+    cfg = replace(RELEASED["google_robot"].unet, temporal_norm="per_frame")
+    return UNet(cfg, LATENT[0], 13).eval()
+
+
+def told(network, rows, frames):
+    context = Context(torch.empty(rows, 77, 1024), torch.empty(rows, 256, 1024))
+    return Conditioning(
+        frame=torch.empty(1, 1, *LATENT),
+        actions=torch.empty(rows, frames, 13),
+        action_mask=torch.ones(rows, frames, dtype=torch.bool),
+        rate=torch.full((rows,), 3),
+        context=network.context_keys(context),
+    )
+
+
+def levels(rows, frames):
+    return torch.zeros(rows, frames, dtype=torch.long)
+
+
+def remembered(network, frames):
+    recording = Recording(Window(frames), Notes(1))
+    noisy = torch.empty(1, frames, *LATENT)
+    network(noisy, levels(1, frames), told(network, 1, frames), recording)
+    return recording.notes.memory(torch.empty(1, frames, *LATENT)).fitted(frames)
+
+
+def giga_flops(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / GIGA
+
+
+def test_a_guided_step_takes_1410_gflop_where_a_whole_window_takes_25_000(network):
+    """Both branches of one frame; the history taps, K/V and shared layers are not done again."""
+    lengths = torch.full((1,), 15, device="cpu")
+    past = prepare(remembered(network, 15), lengths, network.temporal_convs)
+    pair = told(network, 2, 1)
+    shifts = [shift[:, 0] for shift in network.shifts(network.embed(levels(2, 1), pair))]
+    newest = giga_flops(
+        lambda: network.run(
+            torch.empty(1, 1, *LATENT), pair.frame, shifts, pair.context, Newest(past)
+        )
+    )
+    whole = told(network, 1, 16)
+    noisy = torch.empty(1, 16, *LATENT)
+    window = giga_flops(lambda: network(noisy, levels(1, 16), whole))
+    assert newest == pytest.approx(1410.2, abs=0.1)
+    assert 2 * window == pytest.approx(25_276, abs=1)
+    assert 2 * window / newest > 17.9
+
+
+def test_a_frame_is_remembered_in_68_megabytes_of_bfloat16(network):
+    memory = remembered(network, 15)
+    per_frame = sum(x.numel() for x in (*memory.keys, *memory.values)) / 15
+    assert 2 * per_frame / 1e6 == pytest.approx(68.24, abs=0.01)
+    assert 2 * sum(x.numel() for x in memory.inputs) / 1e6 == pytest.approx(120.42, abs=0.01)
