@@ -1,6 +1,7 @@
 """Settings of `v2w rank`, `v2w trials` and `v2w train-judge`."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 def _tasks() -> list[str]:
@@ -18,6 +19,8 @@ class RankConfig:
     Attributes:
         output: Run folder; the same command resumes there.
         checkpoint: World model (.safetensors); None is the bundled one.
+        preset: Sampler settings by name; null is what the checkpoint says.
+        sampler: Single sampler settings that differ, such as sampler.steps=10.
         judge: Success judge (.safetensors); None is the bundled one.
         policies: Names or paths, as `policies.loading.make_policy` takes them.
         tasks: Which tasks; see `v2w_gym.tasks`.
@@ -29,6 +32,8 @@ class RankConfig:
 
     output: str = "runs/rank"
     checkpoint: str | None = None
+    preset: str | None = None
+    sampler: dict[str, Any] = field(default_factory=dict)
     judge: str | None = None
     policies: list[str] = field(default_factory=_policies)
     tasks: list[str] = field(default_factory=_tasks)

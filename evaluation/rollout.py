@@ -43,16 +43,17 @@ def rank(
 
     Args:
         cfg: What to run, and where the results go.
-        model: A world model to use instead of `cfg.checkpoint`.
+        model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
         policies: Policies to use instead of `cfg.policies`.
         judge: A judge to use instead of `cfg.judge`.
 
     Raises:
         FileNotFoundError: A checkpoint or table that does not exist.
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting out of range, the folder of another run, or no trials to compare with.
+        ValueError: A setting unknown or out of range, the folder of another run, or no trials to
+            compare with.
     """
-    model = model or load_world_model(cfg.checkpoint)
+    model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
     policies = policies or [make_policy(name, model.robot) for name in cfg.policies]
     judge = judge or load_judge(cfg.judge)
     real = load_trials(cfg.trials)

@@ -7,14 +7,14 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 
 from configs.loader import load_config
-from configs.lookup import lookup
+from configs.lookup import hint, lookup
 
 COMMANDS: Mapping[str, str] = {
     "collect": "scripts.collect",
@@ -29,10 +29,12 @@ COMMANDS: Mapping[str, str] = {
     "convert": "scripts.convert",
     "random-checkpoint": "scripts.random_checkpoint",
     "parity": "scripts.parity",
+    "bench": "scripts.bench",
+    "fidelity": "scripts.fidelity",
 }
 """Where each command lives; a module is imported when its command is chosen, not before."""
 
-USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...]"
+USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...] [--flag ...]"
 FAILED, INTERRUPTED = 2, 130
 
 
@@ -84,10 +86,13 @@ def load_command(name: str) -> Command:
 def read_settings(command: Command, words: Sequence[str]) -> Any:
     """Turn the words after the command's name into its config; files first, then overrides.
 
+    A flag `--name` is short for `name=true`.
+
     Raises:
-        ValueError: A bare word too many, or a setting that is wrong.
+        ValueError: A bare word too many, or a flag or setting that is wrong.
         FileNotFoundError: A file that does not exist.
     """
+    words = [_without_dashes(command, word) for word in words]
     files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
     bare = [word for word in words if "=" not in word and word not in files]
     names = arguments(command)
@@ -105,9 +110,28 @@ def arguments(command: Command) -> tuple[str, ...]:
     return getattr(command, "ARGUMENTS", ())
 
 
+def _without_dashes(command: Command, word: str) -> str:
+    """Return the setting that a flag stands for; any other word is returned as it is.
+
+    Raises:
+        ValueError: A flag that the command does not have.
+    """
+    if not word.startswith("-"):
+        return word
+    types = get_type_hints(command.SCHEMA)
+    flags = [f"--{field.name}" for field in fields(command.SCHEMA) if types[field.name] is bool]
+    if word not in flags:
+        there = ", ".join(flags) or "no flags"
+        raise ValueError(
+            f"unknown flag {word}{hint(word, flags)} (there are: {there}); other settings are "
+            "written key=value"
+        )
+    return f"{word[2:]}=true"
+
+
 def _overview() -> str:
     lines = [f"  {name:<18} {_summary(module)}" for name, module in COMMANDS.items()]
-    more = "v2w <command> --help lists the settings of a command."
+    more = "v2w <command> --help lists the settings; --flag is short for flag=true."
     return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more])
 
 

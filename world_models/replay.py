@@ -91,15 +91,16 @@ class Captured:
         self._last: list[Tensor] = []
         self._inputs = [tensor.clone() for tensor in leaves(inputs)]
         fixed = refill(inputs, iter(self._inputs))
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(3):
-                function(fixed)
-        torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._outputs = function(fixed)
+        with torch.cuda.device(self._inputs[0].device):
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    function(fixed)
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.cuda.graph(self._graph):
+                self._outputs = function(fixed)
 
     def __call__(self, inputs: Nested) -> Nested:
         """Do it again."""

@@ -1,5 +1,7 @@
 import dataclasses
 import hashlib
+import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,14 +9,18 @@ import pytest
 import torch
 
 from configs.evaluate import RankConfig
+from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from configs.robots import STANDIN_SAWYER
-from evaluation.rollout import model_card, rank, run_rollouts
+from evaluation import open_loop
+from evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
 from evaluation.rows import ROWS, read_rows
 from evaluation.success import judge_openings
 from evaluation.video import read_video
 from policies.base import PolicyMeta
 from v2w_gym.starts import bundled_starts
 from world_models.copy_last import CopyLast
+from world_models.loading import load_world_model
+from world_models.vid2world.model import Vid2World
 
 MOTION = STANDIN_SAWYER.slices["world_vector"]
 
@@ -23,10 +29,10 @@ class Drifting(CopyLast):
     """A world whose brightness follows the hand's height and its own noise."""
 
     def step(self, state, actions, noise):
-        state = super().step(state, actions, noise)
         rise = torch.from_numpy(actions[:, MOTION].sum(1))[:, None, None, None]
         drift = rise + 0.1 * noise.normal(0, (3, 1, 1))
-        return dataclasses.replace(state, frame=(state.frame + drift).clamp(-1, 1))
+        frame = (state.latents[:, -1] + drift).clamp(-1, 1)
+        return state.followed(frame, torch.from_numpy(actions))
 
 
 class Brightness:
@@ -217,3 +223,70 @@ def test_rank_finds_out_first_that_trials_do_not_fit(tmp_path, made, message):
     with pytest.raises(ValueError, match=message):
         rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """A network without knowledge."""
+    torch.set_num_threads(1)
+    cfg = WorldModelConfig(
+        autoencoder=AutoencoderConfig(channels=(8, 8), blocks=1, latent_channels=4),
+        unet=UNetConfig(channels=16, head_channels=8, groups=4),
+        sampler=SamplerConfig(steps=1),
+    )
+    Vid2World(cfg).save(tmp_path / "model.safetensors", {})
+    return str(tmp_path / "model.safetensors")
+
+
+@pytest.fixture
+def few(checkpoint, tmp_path):
+    """Settings for one policy, task and start."""
+    return RankConfig(
+        output=str(tmp_path / "run"),
+        checkpoint=checkpoint,
+        policies=["zero"],
+        tasks=["open_drawer"],
+        starts=1,
+    )
+
+
+def test_another_sampler_ranks_in_a_folder_of_its_own(few, tmp_path):
+    rank(few, judge=Brightness())
+    same = dataclasses.replace(few, sampler={"steps": 1})  # what the checkpoint says anyway
+    rank(same, judge=Brightness())
+    with pytest.raises(ValueError, match="holds another run: expected model"):
+        rank(dataclasses.replace(few, sampler={"steps": 2}), judge=Brightness())
+    with pytest.raises(ValueError, match="holds another run: expected model"):
+        rank(dataclasses.replace(few, preset="faithful"), judge=Brightness())
+    other = dataclasses.replace(few, output=str(tmp_path / "other"), sampler={"steps": 2})
+    rank(other, judge=Brightness())
+    (ours,) = read_rows(tmp_path / "other" / ROWS)
+    expected = load_world_model(few.checkpoint, sampler={"steps": 2})
+    assert ours.model_fingerprint == model_fingerprint(expected)
+
+
+def test_the_committed_gate_is_not_claimed_for_another_sampler(few, tmp_path, monkeypatch):
+    failed = {"task": "open_drawer", "asked": "the moon", "found": "cheese", "passed": False}
+    gate = {
+        "model": model_fingerprint(load_world_model(few.checkpoint)),
+        "judge": "brightness",
+        "open_loop": [],
+        "checks": [failed],
+    }
+    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    monkeypatch.setattr(open_loop, "GATE", tmp_path / "gate.json")
+    as_gated = rank(few, judge=Brightness())
+    other = dataclasses.replace(few, output=str(tmp_path / "other"), sampler={"steps": 2})
+    with_other_sampler = rank(other, judge=Brightness())
+    assert any("the moon" in note for note in as_gated.notes)
+    assert not any("the moon" in note for note in with_other_sampler.notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"preset": "drafft"}, "did you mean 'draft'"), ({"sampler": {"stepz": 1}}, "'steps'")],
+)
+def test_an_unknown_sampler_is_refused_before_anything_is_written(few, settings, message):
+    with pytest.raises(ValueError, match=message):
+        rank(dataclasses.replace(few, **settings))
+    assert not Path(few.output).exists()

@@ -36,12 +36,14 @@ class Settings:
         inner: Nested.
         names: Which ones.
         limit: At most so many; null for all.
+        fast: Whether to hurry.
     """
 
     output: str
     inner: Inner = Inner(rate=0.5)
     names: list[str] = field(default_factory=lambda: ["a"])
     limit: int | None = None
+    fast: bool = False
 
 
 @pytest.fixture
@@ -79,6 +81,11 @@ def test_a_command_gets_its_settings(fake: ModuleType, tmp_path: Path) -> None:
         (["fake", "output=x", "limt=1"], "v2w fake: 'limt=1': unknown setting limt; did you mean"),
         (["fake"], "v2w fake: expected a value for output"),
         (["fake", "word"], "v2w fake: expected a .yaml file or key=value, found 'word'"),
+        (["fake", "output=x", "--fats"], "v2w fake: unknown flag --fats; did you mean '--fast'?"),
+        (["fake", "output=x", "--limit"], "(there are: --fast); other settings are written key="),
+        (["fake", "output=x", "--fast=true"], "v2w fake: unknown flag --fast=true; did you mean"),
+        (["fake", "output=x", "-f"], "v2w fake: unknown flag -f (there are: --fast)"),
+        (["parity", "--quick"], "v2w parity: unknown flag --quick (there are: no flags)"),
         (["fake", "absent.yaml"], "v2w fake: expected a YAML file at absent.yaml, found none"),
     ],
 )
@@ -115,6 +122,13 @@ def test_bare_words_fill_the_arguments_of_a_command(fake: ModuleType) -> None:
     fake.ARGUMENTS = ("output", "limit")
     assert cli.main(["fake", "there", "inner.rate=2", "4"]) == 0
     assert fake.calls == [Settings("there", Inner(2.0), limit=4)]
+
+
+def test_a_flag_is_short_for_true(fake: ModuleType) -> None:
+    fake.ARGUMENTS = ("output",)
+    assert cli.main(["fake", "--fast", "there"]) == 0
+    assert cli.main(["fake", "--fast", "there", "fast=false"]) == 0  # later words win
+    assert fake.calls == [Settings("there", fast=True), Settings("there")]
 
 
 def test_a_bare_word_too_many_is_refused(
@@ -171,6 +185,8 @@ def test_the_help_of_a_command_shows_each_setting_its_default_and_meaning(
         "      Which ones.",
         "  limit=null",
         "      At most so many; null for all.",
+        "  fast=false",
+        "      Whether to hurry.",
     ]
 
 

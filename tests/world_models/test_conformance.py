@@ -137,6 +137,15 @@ def test_rollouts_of_any_age_step_together(model, frames, steps):
         assert together.lengths[row] == alone.lengths[0]
 
 
+def test_what_the_neighbours_are_changes_no_bit(model, frames):
+    """A batch of one size rounds in one way, whatever the other rows hold."""
+    others = frames[::-1]
+    one = run(model, np.stack([frames[0], frames[1]]), [0, 1])
+    two = run(model, np.stack([frames[0], others[0]]), [0, 5])
+    assert torch.equal(one.latents[0], two.latents[0])
+    assert not torch.equal(one.latents[1], two.latents[1])
+
+
 def test_a_row_can_be_reset_between_others(model, frames):
     state = run(model, frames, [0, 1, 2], steps=5)
     fresh = start(model, frames[1:2], [7])

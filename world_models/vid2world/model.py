@@ -97,13 +97,16 @@ class Vid2World(nn.Module):
         of one age do.
 
         Raises:
-            ValueError: As there; or a state that was made without the memory this sampler needs.
+            ValueError: As there; or a state of another window, or without the memory that this
+                sampler needs.
         """
         taken = torch.from_numpy(self.robot.check_actions(actions)).to(state.actions)
-        if bool(state.memory) != self._has_memory:
+        found = state.latents.shape[1], bool(state.memory)
+        if found != (self.window, self._has_memory):
             raise ValueError(
-                "expected a state that this model began with this sampler, found one of another "
-                "sampler.history; begin the rollout with start()"
+                f"expected a state with a window of {self.window} and memory={self._has_memory}, "
+                f"as this model's start() makes them, found {found[0]} and {found[1]}; a rollout "
+                "goes on with the window and sampler.history that it began with"
             )
         step = step_after_memory if self._has_memory else step_after_window
         any_age = self._has_memory and self.is_per_frame

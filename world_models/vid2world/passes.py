@@ -30,22 +30,34 @@ class Inputs(NamedTuple):
 
 
 class NewestFrame:
-    """The network over one frame of each rollout, recorded once it is asked often."""
+    """The network over one frame of each rollout, recorded once it is asked often.
+
+    A recording passes no Python: while somebody hooks into a layer, nothing is replayed.
+    """
 
     def __init__(self, unet: UNet) -> None:
-        """Wrap a network; its weights must not be written over later, only in place."""
+        """Wrap a network."""
         self._unet = unet
+        self._layers = tuple(unet.modules())
         self._to_velocity = Replay(self._denoise)
         self._to_memory = Replay(self._note)
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """Return the velocity (G B, 1, C, h, w)."""
+        if self._is_hooked:
+            return self._pass(inputs)[0]
         velocity: Tensor = self._to_velocity(inputs, self._weights)[0]
         return velocity
 
     def memory(self, inputs: Inputs) -> Memory:
         """Return what the frame leaves behind for those that follow; G is 1."""
+        if self._is_hooked:
+            return self._note(inputs)
         return Memory(*self._to_memory(inputs, self._weights))
+
+    @property
+    def _is_hooked(self) -> bool:
+        return any(layer._forward_hooks or layer._forward_pre_hooks for layer in self._layers)
 
     @property
     def _weights(self) -> int:
@@ -54,7 +66,7 @@ class NewestFrame:
     def _denoise(self, inputs: Nested) -> Nested:
         return (self._pass(Inputs(*inputs))[0],)
 
-    def _note(self, inputs: Nested) -> Nested:
+    def _note(self, inputs: Nested) -> Memory:
         velocity, newest = self._pass(Inputs(*inputs))
         return newest.notes.memory(velocity.float())
 

@@ -232,13 +232,14 @@ def counted(run, frames):
 
 
 def test_a_smaller_window_forgets_more(published, monkeypatch):
-    states = roll(published, 2)
-    action = published.robot.make_action()[None]
     looking = []
     smaller = published.with_window(2, 1)
     monkeypatch.setattr(smaller.unet, "run", counted(smaller.unet.run, looking))
-    smaller.step(states[-1], action, FrameNoise((0,), (0,), (3,)))
+    state = roll(smaller, 3)[-1]
     assert set(looking) == {2}
+    action, noise = published.robot.make_action()[None], FrameNoise((0,), (0,), (4,))
+    with pytest.raises(ValueError, match="a window of 3 .* found 2"):
+        published.step(state, action, noise)
 
 
 def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch):

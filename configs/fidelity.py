@@ -1,0 +1,54 @@
+"""Settings of `v2w fidelity`."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class FidelityConfig:
+    """Which ways of sampling are held against a baseline, and on which rollouts.
+
+    Attributes:
+        output: Folder for the results; the same command resumes there.
+        checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
+        preset: Sampler settings of the baseline by name; null is what the checkpoint says.
+        sampler: Single sampler settings of the baseline that differ, such as sampler.steps=10.
+        candidates: Name -> name of a preset, or `card` for what the checkpoint says, or sampler
+            settings that differ from the baseline's, as in 'candidates={fast: {steps: 10}}'; empty
+            for draft, standard and card.
+        window: Most frames the world model looks at; null is what the checkpoint says.
+        context_frames: Frames of a start it is shown first; null is what the checkpoint says.
+        device: Where the network runs, such as cuda.
+        episodes: Folders with recorded episodes to replay; empty for bundled starts with moves
+            drawn at random, as `v2w rollout actions=held` draws them.
+        task: What the robot attempts; null is the first task of the robot.
+        limit: Rollouts, at least 2: the first episodes, or the first starts.
+        steps: Frames to imagine in each; null for the task's horizon.
+        batch_size: Rollouts that run together; changes speed and memory, not results.
+        horizons: After how many frames errors are listed; those beyond steps are left out.
+        seed: Seed of moves and noise; the floor, which is the baseline again, uses the next one.
+        policies: Policies that act in closed loop, as `v2w rank` takes them; may be empty.
+        starts: Bundled starts of the task in closed loop.
+        judge: Success judge (.safetensors); null is the bundled one.
+        threads: CPU threads; with more than one, threads that wait for each other count as busy.
+    """
+
+    output: str = "runs/fidelity"
+    checkpoint: str | None = None
+    preset: str | None = "faithful"
+    sampler: dict[str, Any] = field(default_factory=dict)
+    candidates: dict[str, Any] = field(default_factory=dict)
+    window: int | None = None
+    context_frames: int | None = None
+    device: str = "cpu"
+    episodes: list[str] = field(default_factory=list)
+    task: str | None = None
+    limit: int = 8
+    steps: int | None = None
+    batch_size: int = 16
+    horizons: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    seed: int = 0
+    policies: list[str] = field(default_factory=list)
+    starts: int = 15
+    judge: str | None = None
+    threads: int = 1

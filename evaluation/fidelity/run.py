@@ -1,0 +1,195 @@
+"""Measure how much cheaper ways of sampling change what one world model imagines."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.evaluate import RankConfig
+from configs.fidelity import FidelityConfig
+from configs.robots import RobotSpec
+from evaluation.bench.counting import step_cost
+from evaluation.fidelity.replay import (
+    Replay,
+    Scenes,
+    Variant,
+    load_replay,
+    load_scenes,
+    replay,
+    save_replay,
+)
+from evaluation.fidelity.report import write_report
+from evaluation.fidelity.result import Fidelity, measure
+from evaluation.fidelity.success import SuccessChange, compare_success
+from evaluation.rollout import model_fingerprint, run_rollouts
+from evaluation.run_folder import open_run_folder
+from evaluation.success import load_judge
+from evaluation.trials import check_distinct, choose_starts
+from policies.base import Policy
+from policies.loading import make_policy
+from world_models.loading import load_world_model
+from world_models.vid2world.model import Vid2World
+
+BASELINE, FLOOR, CARD = "baseline", "another seed", "card"
+CANDIDATES = {"draft": "draft", "standard": "standard", CARD: CARD}
+NAME = re.compile(r"(?!(baseline|another_seed)$)[A-Za-z0-9][A-Za-z0-9._+-]*")
+"""A candidate's name is that of a folder, and not that of the baseline or the floor."""
+
+
+def run_fidelity(cfg: FidelityConfig) -> Fidelity:
+    """Imagine what is not imagined yet, compare, and write the results.
+
+    Writes `fidelity.json`, `fidelity.md`, `fidelity.png` and `strip.png`. What each sampler
+    imagined is kept in `variants`, so that one more candidate costs only itself.
+
+    Raises:
+        FileNotFoundError: A checkpoint, judge or folder of episodes that does not exist.
+        OSError: The folder cannot be written, or the disk is full.
+        ValueError: A setting unknown or out of range, or the folder of another run.
+    """
+    _check_counts(cfg)
+    torch.set_num_threads(cfg.threads)
+    variants = load_variants(cfg)
+    model = variants[0].model
+    scenes = load_scenes(cfg, model.robot, model.context_frames)
+    horizons = _fitting_horizons(cfg, scenes.steps)
+    policies = _load_policies(cfg, model.robot, scenes.task)
+    identity = {"model": model_fingerprint(model), "seed": cfg.seed, "scenes": scenes.digest}
+    folder = open_run_folder(Path(cfg.output), identity)
+    replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
+    success = _act(cfg, folder, variants, scenes.task, policies) if policies else {}
+    costs = {model: step_cost(model) for model in {variant.model for variant in variants}}
+    found = Fidelity(
+        checkpoint=Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model",
+        task=scenes.task,
+        rollouts=len(scenes),
+        steps=scenes.steps,
+        recorded=scenes.recorded is not None,
+        seed=cfg.seed,
+        horizons=horizons,
+        measured=tuple(
+            measure(
+                variant,
+                costs[variant.model],
+                replays[variant.name],
+                replays[BASELINE],
+                scenes.recorded,
+                success.get(variant.name, ()),
+            )
+            for variant in variants
+        ),
+    )
+    write_report(folder, found, _first_rollout(scenes, replays))
+    return found
+
+
+def load_variants(cfg: FidelityConfig) -> list[Variant]:
+    """Return the baseline, the baseline with another seed, then the candidates.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: A candidate without a usable name, or settings that are unknown or do not fit
+            the model.
+    """
+    candidates = cfg.candidates or CANDIDATES
+    for name in candidates:
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                "expected a candidate's name to be letters, digits and . _ + - and not 'baseline' "
+                f"or 'another_seed', found {name!r}"
+            )
+    baseline = _load(cfg, {})
+    return [
+        Variant(BASELINE, baseline, cfg.seed),
+        Variant(FLOOR, baseline, cfg.seed + 1),
+        *(Variant(name, _load(cfg, choice), cfg.seed) for name, choice in candidates.items()),
+    ]
+
+
+def _load(cfg: FidelityConfig, choice: object) -> Vid2World:
+    """Load the model with the baseline's sampler, changed by settings, or that of a preset."""
+    if isinstance(choice, Mapping):
+        preset, sampler = cfg.preset, {**cfg.sampler, **choice}
+    elif isinstance(choice, str):
+        preset, sampler = (None if choice == CARD else choice), {}
+    else:
+        raise ValueError(
+            f"expected a candidate to be the name of a preset, {CARD!r} or sampler settings as in "
+            f"{{steps: 10}}, found {choice!r}"
+        )
+    model = load_world_model(
+        cfg.checkpoint,
+        preset=preset,
+        sampler=sampler,
+        window=cfg.window,
+        context_frames=cfg.context_frames,
+        device=cfg.device,
+    )
+    assert isinstance(model, Vid2World)
+    return model
+
+
+def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -> Replay:
+    """Return what a variant imagines, from its folder if that has it."""
+    identity = {"model": model_fingerprint(variant.model), "seed": variant.seed}
+    path = open_run_folder(_folder_of(folder, variant), identity) / "replay.npz"
+    if not path.exists():
+        save_replay(path, replay(variant, scenes, batch_size))
+    return load_replay(path)
+
+
+def _load_policies(cfg: FidelityConfig, robot: RobotSpec, task: str) -> list[Policy]:
+    """Return who acts in closed loop; what cannot be is found before anything is imagined."""
+    policies = [make_policy(name, robot) for name in cfg.policies]
+    if policies:
+        check_distinct(policies)
+        choose_starts(task, cfg.starts)
+        load_judge(cfg.judge)
+    return policies
+
+
+def _act(
+    cfg: FidelityConfig,
+    folder: Path,
+    variants: Sequence[Variant],
+    task: str,
+    policies: Sequence[Policy],
+) -> dict[str, tuple[SuccessChange, ...]]:
+    """Let policies act under every sampler: same starts, same noise; the floor is left out."""
+    runs = {}
+    for variant in variants:
+        if variant.name != FLOOR:
+            run = RankConfig(
+                output=str(_folder_of(folder, variant) / "closed_loop"),
+                tasks=[task],
+                starts=cfg.starts,
+                batch_size=cfg.batch_size,
+            )
+            runs[variant.name] = run_rollouts(run, variant.model, policies, load_judge(cfg.judge))
+    return {name: compare_success(rows, runs[BASELINE]) for name, rows in runs.items()}
+
+
+def _folder_of(folder: Path, variant: Variant) -> Path:
+    return folder / "variants" / variant.name.replace(" ", "_")
+
+
+def _first_rollout(scenes: Scenes, replays: Mapping[str, Replay]) -> dict[str, NDArray[np.uint8]]:
+    """Return what there is of the first rollout, (T + 1, H, W, 3) each, by name."""
+    recorded = {} if scenes.recorded is None else {"recorded": scenes.recorded[0]}
+    return {**recorded, **{name: found.frames[0] for name, found in replays.items()}}
+
+
+def _fitting_horizons(cfg: FidelityConfig, steps: int) -> tuple[int, ...]:
+    fitting = tuple(horizon for horizon in cfg.horizons if 1 <= horizon <= steps)
+    if not fitting:
+        raise ValueError(f"expected at least one horizon from 1 to {steps}, found {cfg.horizons}")
+    return fitting
+
+
+def _check_counts(cfg: FidelityConfig) -> None:
+    for name in ("batch_size", "threads"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
