@@ -10,7 +10,9 @@ _FULL = RELEASED["google_robot"]
 BENCH_SIZES: Mapping[str, WorldModelConfig] = {
     "tiny": WorldModelConfig(
         autoencoder=AutoencoderConfig(channels=(16, 16), blocks=1, latent_channels=4),
-        unet=UNetConfig(channels=16, head_channels=8, groups=4),
+        unet=UNetConfig(
+            channels=16, channel_multipliers=(1,), attention_sizes=(1,), head_channels=8, groups=4
+        ),
     ),
     "small": WorldModelConfig(unet=UNetConfig(channels=48, groups=8)),
     "full": replace(
@@ -40,12 +42,13 @@ class BenchConfig:
     Attributes:
         what: What is measured: step, one step of the environment.
         json: Print one JSON object instead of tables.
-        quick: Only 1 and 8 environments at 10 steps, each timed few times, and no long rollout.
+        quick: Only 1 and 8 environments at 10 steps, each timed few times, without every and
+            horizon.
         output: File that gets the JSON too; null for none.
         checkpoint: World model to measure; null is one with random weights.
         size: Its size where weights are random: small is the bundled model's network, full the
             published one, which needs a GPU, and tiny is for tests.
-        seed: Seed of random weights, and of all noise.
+        seed: Seed of random weights.
         window: Most frames the model looks at (T).
         device: Where the network runs, such as cuda.
         precision: What it is timed in: float32, or bfloat16 on a GPU. Exactness is always checked
@@ -57,6 +60,8 @@ class BenchConfig:
         steps: Numbers of denoising steps.
         repeats: How often both arms take turns; the least time counts.
         latency: Single steps of one environment for the percentiles of latency.
+        every: Whether exactness is checked at every step of a rollout; otherwise where something
+            changes.
         horizon: Whether steps at frame 2T are held against steps at frame 20T.
         threads: CPU threads. With more than one, threads that wait for each other burn the very
             processor time that is measured.
@@ -77,5 +82,6 @@ class BenchConfig:
     steps: list[int] = field(default_factory=lambda: [50, 10, 4])
     repeats: int = 3
     latency: int = 100
+    every: bool = True
     horizon: bool = True
     threads: int = 1

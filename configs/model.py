@@ -275,22 +275,22 @@ def preset_sampler(name: str, model: WorldModelConfig) -> SamplerConfig:
 
     | preset | for | how |
     |---|---|---|
-    | `draft` | a first look | at most 8 UniPC steps; the history is not made afresh |
-    | `standard` | everyday use | at most 12 UniPC steps |
+    | `draft` | a first look | 8 UniPC steps or fewer; the history is not made afresh |
+    | `standard` | everyday use | 12 UniPC steps |
     | `faithful` | measuring the other two | 50 DDIM steps |
     | `clean` | released weights, for 50 steps with noise | `PRESETS` |
     | `reference` | comparing with the official code | `PRESETS` |
 
     The first three change the checkpoint's own sampler, for guidance and the noise level of known
-    frames belong to its weights; where eta is 1 in it, `draft` and `standard` set it to 0. They
-    never take more steps than it does: it may have been made for fewer. The last two replace it.
+    frames belong to its weights; where eta is 1 in it, `draft` and `standard` set it to 0. A
+    draft never takes more steps than the checkpoint asks for. The last two replace its sampler.
 
     Raises:
         ValueError: An unknown name.
     """
     own = model.sampler
     remembered = "rolling" if model.unet.temporal_norm == "per_frame" else "frozen"
-    few = replace(own, solver="unipc", steps=min(12, own.steps), eta=0.0, history="window")
+    few = replace(own, solver="unipc", steps=12, eta=0.0, history="window")
     presets = {
         "draft": replace(few, steps=min(8, own.steps), history=remembered),
         "standard": few,

@@ -1,6 +1,6 @@
 """Count the work of a step on tensors without values: the same on every machine, for any size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from configs.model import WorldModelConfig
 from evaluation.bench.arms import a_move, full_window, with_steps
 from evaluation.bench.naive import naive_step
 from evaluation.bench.timing import Work
@@ -61,29 +60,40 @@ def frame_forwards(model: Vid2World) -> Iterator[FrameForwards]:
 
 def step_cost(model: Vid2World) -> Cost:
     """Return what a step of the model costs."""
+    steps = model.cfg.sampler.steps
+    return step_costs(model, [steps])[steps]
+
+
+def step_costs(model: Vid2World, numbers: Sequence[int]) -> dict[int, Cost]:
+    """Return what a step costs, by numbers of denoising steps."""
     action = a_move(model.robot)[None]
-    return _cost(model.cfg, lambda twin, state, noise: twin.step(state, action, noise))
+    return _costs(model, numbers, lambda twin, state, noise: twin.step(state, action, noise))
 
 
-def naive_cost(model: Vid2World) -> Cost:
-    """Return what a naive step costs."""
+def naive_costs(model: Vid2World, numbers: Sequence[int]) -> dict[int, Cost]:
+    """Return what a naive step costs, by numbers of denoising steps."""
     action = torch.from_numpy(a_move(model.robot)[None])
-    return _cost(model.cfg, lambda twin, state, noise: naive_step(twin, state, action, noise))
+    return _costs(model, numbers, lambda twin, state, noise: naive_step(twin, state, action, noise))
 
 
-def _cost(cfg: WorldModelConfig, step: Step) -> Cost:
+def _costs(model: Vid2World, numbers: Sequence[int], step: Step) -> dict[int, Cost]:
     """Count one and two denoising steps: every further one costs what the second does."""
     with torch.device("meta"):
-        twin = Vid2World(cfg).eval().requires_grad_(False)
+        twin = Vid2World(model.cfg).eval().requires_grad_(False)
     state, noise = full_window(twin, 1)
     first, second = (
         _count(twin, partial(step, with_steps(twin, steps), state, noise)) for steps in (1, 2)
     )
     decoder = _count(twin, partial(twin.autoencoder.decode, state.condition))
-    further = cfg.sampler.steps - 1
-    frames = first.frame_forwards + further * (second.frame_forwards - first.frame_forwards)
-    flops = first.flops + further * (second.flops - first.flops) + decoder.flops
-    return Cost(frames, flops)
+    frames = second.frame_forwards - first.frame_forwards
+    flops = second.flops - first.flops
+    return {
+        steps: Cost(
+            frame_forwards=first.frame_forwards + (steps - 1) * frames,
+            flops=first.flops + (steps - 1) * flops + decoder.flops,
+        )
+        for steps in numbers
+    }
 
 
 @torch.inference_mode()

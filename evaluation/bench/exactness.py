@@ -77,19 +77,19 @@ class Moment:
     noise: FrameNoise
 
 
-def check_agreement(model: Vid2World, semantics: str, *, exact: bool, quick: bool) -> Agreement:
+def check_agreement(model: Vid2World, semantics: str, *, exact: bool, every: bool) -> Agreement:
     """Hold steps of `model` against naive ones.
 
     Args:
         model: In float32.
         semantics: What its steps mean.
         exact: Whether they should be equal.
-        quick: Compare where something changes, not at every step, and one whole sample of each
-            rollout, not three.
+        every: Compare every step, and a whole sample where something changes; otherwise, single
+            forwards where something changes, and one whole sample.
     """
     turning = _turning_points(model.window)
-    probed = turning if quick else range(steps_compared(model.window))
-    sampled = turning[1:2] if quick else turning
+    probed = range(steps_compared(model.window)) if every else turning
+    sampled = turning if every else turning[1:2]
     relative, sample = 0.0, 0.0
     with probing():
         for number, moment in _moments(model, f"{semantics} against naive"):

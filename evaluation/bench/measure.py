@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
@@ -19,7 +18,7 @@ from evaluation.bench.arms import (
     with_steps,
     write_recording,
 )
-from evaluation.bench.counting import Cost, naive_cost, step_cost
+from evaluation.bench.counting import Cost, naive_costs, step_costs
 from evaluation.bench.memory import bytes_per_rollout
 from evaluation.bench.report import Cell, Horizon, Memory, StepLatency
 from evaluation.bench.timing import fastest, percentiles, wall_seconds
@@ -58,10 +57,10 @@ def measure_cells(models: Models, cfg: BenchConfig) -> Iterator[Cell]:
                         num_envs=num_envs,
                         steps=steps,
                         ratio=times[naive] / times[name],
-                        frame_forwards=costs[name, steps].frame_forwards,
-                        naive_frame_forwards=costs[naive, steps].frame_forwards,
-                        flops=costs[name, steps].flops,
-                        naive_flops=costs[naive, steps].flops,
+                        frame_forwards=costs[name][steps].frame_forwards,
+                        naive_frame_forwards=costs[naive][steps].frame_forwards,
+                        flops=costs[name][steps].flops,
+                        naive_flops=costs[naive][steps].flops,
                         seconds=times[name],
                         naive_seconds=times[naive],
                         env_frames_per_second=num_envs / times[name],
@@ -136,14 +135,13 @@ def _take_turns(arms: Mapping[str, Arm], steps: int, cfg: BenchConfig) -> dict[s
     return fastest(turn, cfg.repeats, torch.device(cfg.device))
 
 
-def _costs(models: Models, steps: list[int]) -> dict[tuple[str, int], Cost]:
+def _costs(models: Models, steps: list[int]) -> dict[str, dict[int, Cost]]:
     """Return what a step of each arm costs; it does not depend on who steps together."""
-    costs: dict[tuple[str, int], Cost] = {}
-    for name, number in product(models, steps):
-        model = with_steps(models[name], number)
-        costs[name, number] = step_cost(model)
-        if (_naive(model), number) not in costs:
-            costs[_naive(model), number] = naive_cost(model)
+    costs: dict[str, dict[int, Cost]] = {}
+    for name, model in models.items():
+        costs[name] = step_costs(model, steps)
+        if _naive(model) not in costs:
+            costs[_naive(model)] = naive_costs(model, steps)
     return costs
 
 

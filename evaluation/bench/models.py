@@ -47,12 +47,14 @@ def randomised(settings: WorldModelConfig, seed: int, device: torch.device) -> V
     generator = torch.Generator(device).manual_seed(seed)
     with torch.device(device):
         model = Vid2World(settings)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator, device=device)
         if parameter.ndim > 1:
             parameter.data = noise / parameter[0].numel() ** 0.5
         else:
-            parameter.data = parameter.data + 0.5 * noise
+            parameter.data = 0.5 * noise + (0 if name.endswith("bias") else 1)
+    if model.context is not None:
+        model.context.text.normal_(generator=generator)  # the empty prompt
     return model.eval().requires_grad_(False)
 
 

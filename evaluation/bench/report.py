@@ -115,7 +115,7 @@ class StepLatency:
 
 @dataclass(frozen=True)
 class Horizon:
-    """A step early in a rollout against one late in it.
+    """A step early in a rollout against one late in it, without an environment around them.
 
     Attributes:
         semantics: What a step means.

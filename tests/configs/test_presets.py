@@ -40,8 +40,8 @@ def test_standard_takes_few_steps_and_draft_fewer():
     assert preset_sampler("draft", POOLED) == replace(expected, steps=8, history="frozen")
 
 
-@pytest.mark.parametrize(("steps", "found"), [(2, (2, 2)), (10, (10, 8))])
-def test_neither_takes_more_steps_than_the_checkpoint_asks_for(steps, found):
+@pytest.mark.parametrize(("steps", "found"), [(2, (12, 2)), (10, (12, 8))])
+def test_a_draft_takes_no_more_steps_than_the_checkpoint_asks_for(steps, found):
     model = replace(MODEL, sampler=replace(OWN, steps=steps))
     assert tuple(preset_sampler(name, model).steps for name in ("standard", "draft")) == found
 

@@ -5,13 +5,22 @@ import json
 import pytest
 
 from evaluation.bench import run
+from evaluation.bench.exactness import Agreement
+from evaluation.bench.report import Exactness, Report, Subject
 from scripts import cli
 
-TINY = ["size=tiny", "window=4", "nums=[1]", "steps=[2]", "latency=1", "repeats=1", "horizon=false"]
+TINY = ["size=tiny", "window=4", "nums=[1]", "steps=[2]", "latency=1", "repeats=1"]
+TINY += ["every=false", "horizon=false"]
+
+REPORT = Report(
+    "step",
+    Subject("random", 10**6, (4, 8, 8), 16, "float32", "cpu", 1, "2.9"),
+    Exactness(True, 1e-6, 1e-4, 1e-6, 1e-3, 35, [Agreement("window", True, 1e-6, 1e-6, True)], []),
+)
 
 
 def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "step", "--json", *TINY]) == 0
+    assert cli.main(["bench", "step", "--json", *TINY]) == 0  # every part, nothing left out
     found = json.loads(capsys.readouterr().out)
     assert found["what"] == "step"
     assert found["exact"]["passed"] is True
@@ -22,31 +31,30 @@ def test_json_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None
         ("window", 1, 2),
     ]
     assert all(asked <= cell.keys() for cell in found["cells"])
+    assert [cell["frame_forwards"] for cell in found["cells"]] == [2 * 2 + 1, 2 * 2 + 3]
+    assert all(cell["naive_frame_forwards"] == 2 * 2 * 4 for cell in found["cells"])
+    assert all(0 < cell["flops"] < cell["naive_flops"] for cell in found["cells"])
 
 
-def test_tables_are_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", *TINY, "semantics=[rolling]"]) == 0
-    text = capsys.readouterr().out
-    assert "steps with a full window" in text
-    assert "latency of one environment" in text
-
-
-@pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_steps_that_are_not_exact_end_in_status_1_without_speeds(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: list[str]
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "APPROXIMATE", ())
     with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", "step", "--quick", *flags, *TINY, "semantics=[frozen]"])
+        cli.main(["bench", "step", "--json", "--quick", *TINY, "semantics=[frozen]"])
     assert ended.value.code == 1
-    printed = capsys.readouterr().out
-    assert "per second" not in printed
-    if flags:
-        found = json.loads(printed)
-        assert found["exact"]["passed"] is False
-        assert found["cells"] == found["latency"] == found["horizon"] == []
-    else:
-        assert "FAILED" in printed
+    found = json.loads(capsys.readouterr().out)
+    assert found["exact"]["passed"] is False
+    assert found["exact"]["max_relative_error"] > 1e-2
+    assert found["cells"] == found["latency"] == found["horizon"] == found["memory"] == []
+
+
+def test_without_json_there_are_tables(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evaluation.bench.run.run_bench", lambda cfg: REPORT)
+    assert cli.main(["bench"]) == 0
+    assert "exactness over 35 steps: passed" in capsys.readouterr().out
 
 
 def test_a_missing_gpu_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_presets_change_the_checkpoints_own_sampler(released):
     assert chosen.cfg.sampler == replace(own, solver="unipc", steps=9, eta=0.0)
     own = load_world_model().cfg.sampler
     chosen = load_world_model(preset="standard")
-    assert chosen.cfg.sampler == replace(own, solver="unipc")  # as few steps as it was made for
+    assert chosen.cfg.sampler == replace(own, solver="unipc", steps=12)
 
 
 @pytest.mark.parametrize(

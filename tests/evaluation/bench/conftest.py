@@ -1,9 +1,13 @@
 """A model small enough to benchmark in seconds."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
 from configs.bench import BenchConfig
+from evaluation.bench import measure, run
+from evaluation.bench.counting import Cost
 from evaluation.bench.models import make_model
 from world_models.vid2world.model import Vid2World
 
@@ -19,3 +23,11 @@ def _one_thread():
 def tiny() -> Vid2World:
     """A new one for each test: what one has recorded would be replayed in the next."""
     return make_model(BenchConfig(size="tiny", window=WINDOW))
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    """Record nothing and count no work."""
+    monkeypatch.setattr(run, "_recording_at_once", nullcontext)
+    for name, cost in (("step_costs", Cost(1, 2)), ("naive_costs", Cost(3, 4))):
+        monkeypatch.setattr(measure, name, lambda model, steps, c=cost: dict.fromkeys(steps, c))

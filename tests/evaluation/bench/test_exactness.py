@@ -21,7 +21,7 @@ from world_models.vid2world.timeline import Memory
 
 @pytest.mark.parametrize("name", ["rolling", "window", "pooled"])
 def test_exact_steps_pass(tiny, name) -> None:
-    found = check_agreement(with_semantics(tiny, name), name, exact=True, quick=False)
+    found = check_agreement(with_semantics(tiny, name), name, exact=True, every=True)
     assert found.passed
     assert 0 < found.relative_error <= TOLERANCE
     assert 0 < found.sample_error <= SAMPLE_TOLERANCE
@@ -29,10 +29,10 @@ def test_exact_steps_pass(tiny, name) -> None:
 
 def test_pooled_norms_with_a_memory_fail(tiny) -> None:
     model = with_semantics(tiny, "frozen")
-    found = check_agreement(model, "frozen", exact=True, quick=True)
+    found = check_agreement(model, "frozen", exact=True, every=False)
     assert not found.passed
     assert found.relative_error > 100 * TOLERANCE
-    measured = check_agreement(model, "frozen", exact=False, quick=True)
+    measured = check_agreement(model, "frozen", exact=False, every=False)
     assert measured == replace(found, exact=False, passed=True)
 
 
@@ -42,7 +42,7 @@ def test_a_memory_that_forgets_too_late_fails(tiny, monkeypatch) -> None:
     monkeypatch.setattr(
         exactness, "draw_next", lambda model, h, noise, reach: draw_next(model, h, noise, 4)
     )
-    found = check_agreement(longer, "rolling", exact=True, quick=True)
+    found = check_agreement(longer, "rolling", exact=True, every=False)
     assert found.relative_error > 100 * TOLERANCE
     assert not found.passed
 
@@ -56,14 +56,14 @@ def test_a_memory_with_a_stale_part_fails(tiny, monkeypatch, part) -> None:
 
     monkeypatch.setattr(Memory, "extended", partly)
     model = with_semantics(tiny, "rolling")
-    assert not check_agreement(model, "rolling", exact=True, quick=True).passed
+    assert not check_agreement(model, "rolling", exact=True, every=False).passed
 
 
 def test_what_is_not_finite_fails(tiny, monkeypatch) -> None:
     ours = exactness._ours
     monkeypatch.setattr(exactness, "_ours", lambda *args: ours(*args) * torch.nan)
     model = with_semantics(tiny, "rolling")
-    found = check_agreement(model, "rolling", exact=True, quick=True)
+    found = check_agreement(model, "rolling", exact=True, every=False)
     assert not found.passed
     assert found.relative_error == pytest.approx(torch.finfo(torch.float32).max)
 
@@ -100,5 +100,5 @@ def in_halves(model: Vid2World) -> tuple[Vid2World, Vid2World]:
 
 
 def test_the_solver_that_asks_for_velocities_goes_again(tiny) -> None:
-    check_agreement(with_semantics(tiny, "rolling"), "rolling", exact=True, quick=True)
+    check_agreement(with_semantics(tiny, "rolling"), "rolling", exact=True, every=False)
     assert exactness.PROBE not in SOLVERS
