@@ -56,7 +56,7 @@ def load_world_model(
         OSError: The hub cannot be reached.
     """
     path = BUNDLED if checkpoint is None else find_checkpoint(str(checkpoint))
-    model = _load(path, path.stat().st_mtime_ns, _usable(device))
+    model = _load(path, path.stat().st_mtime_ns, usable_device(device))
     chosen = model.cfg.sampler if preset is None else preset_sampler(preset, model.cfg)
     chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
     known = model.context_frames if context_frames is None else context_frames
@@ -87,7 +87,12 @@ def find_checkpoint(checkpoint: str) -> Path:
     )
 
 
-def _usable(device: str) -> str:
+def usable_device(device: str) -> str:
+    """Return the name of a device, if it is there.
+
+    Raises:
+        ValueError: PyTorch cannot use it here.
+    """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:

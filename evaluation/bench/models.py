@@ -8,7 +8,7 @@ from torch import Tensor
 from configs.bench import BENCH_SAMPLER, BENCH_SIZES, SEMANTICS, BenchConfig
 from configs.lookup import lookup
 from configs.model import WorldModelConfig
-from world_models.loading import load_world_model
+from world_models.loading import load_world_model, usable_device
 from world_models.vid2world.model import Vid2World
 
 
@@ -90,14 +90,7 @@ def _usable(cfg: BenchConfig) -> torch.device:
     Raises:
         ValueError: It is not, or cannot.
     """
-    try:
-        device = torch.empty(0, device=cfg.device).device
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"expected device={cfg.device} to be one that PyTorch {torch.__version__} can use "
-            f"here, found {str(error).splitlines()[0]}; without device= and size= the small model "
-            "is measured on the CPU"
-        ) from error
+    device = torch.device(usable_device(cfg.device))
     if cfg.checkpoint is None and cfg.size == "full" and device.type == "cpu":
         raise ValueError(
             "expected device=cuda for size=full, found device=cpu, where a step of 1.44 billion "

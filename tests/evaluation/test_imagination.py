@@ -1,6 +1,5 @@
 """Rollouts and action control in worlds simple enough to predict by hand."""
 
-import dataclasses
 import json
 
 import numpy as np

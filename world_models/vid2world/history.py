@@ -4,16 +4,14 @@
 `configs.model.SamplerConfig.history`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from configs.lookup import lookup
 from world_models.base import FrameNoise, RolloutState, step_in_groups
+from world_models.vid2world.networks import Networks
 from world_models.vid2world.next_frame import (
     commit,
     draw_after_memory,
@@ -22,9 +20,6 @@ from world_models.vid2world.next_frame import (
     remember,
 )
 from world_models.vid2world.timeline import Past
-
-if TYPE_CHECKING:
-    from world_models.vid2world.model import Vid2World
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {
     "window": ("per_frame", "pooled"),
@@ -50,7 +45,7 @@ def check_history(history: str, temporal_norm: str, *, own_context: bool) -> Non
 
 
 def step_after_window(
-    model: Vid2World, state: RolloutState, actions: Tensor, noise: FrameNoise
+    model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> RolloutState:
     """Take a step with rollouts of one age; the whole window passes in every denoising step."""
     seen = look_back(model, state, noise.earlier(1))
@@ -60,7 +55,7 @@ def step_after_window(
 
 
 def step_after_memory(
-    model: Vid2World, state: RolloutState, actions: Tensor, noise: FrameNoise
+    model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> RolloutState:
     """Take a step; only the newest frame passes in every denoising step."""
     past = recall(model, state.memory, state.lengths)
@@ -69,7 +64,7 @@ def step_after_memory(
 
 
 def remembering(
-    model: Vid2World, state: RolloutState, noise: FrameNoise, past: Past | None = None
+    model: Networks, state: RolloutState, noise: FrameNoise, past: Past | None = None
 ) -> RolloutState:
     """Bring the memory up to the newest frame, whose `noise` this is.
 
@@ -77,7 +72,7 @@ def remembering(
     the frames in it are remembered afresh.
 
     Args:
-        model: The world model.
+        model: The networks.
         state: The rollouts, with the memory of the frames before; none at the start.
         noise: Of the newest frame.
         past: That memory made ready, if it is at hand.
@@ -100,7 +95,7 @@ def remembering(
     return step_in_groups([0 if joins[row] else age for row, age in enumerate(ages)], refresh)
 
 
-def look_back(model: Vid2World, state: RolloutState, noise: FrameNoise) -> RolloutState:
+def look_back(model: Networks, state: RolloutState, noise: FrameNoise) -> RolloutState:
     """Return rollouts of one age as the next frame sees them: with just the frames it looks at.
 
     A window that is full has slid by one frame. `noise` is the newest frame's.

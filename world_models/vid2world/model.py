@@ -10,28 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from configs.loader import from_mapping
-from configs.lookup import lookup
 from configs.model import SamplerConfig, WorldModelConfig
-from configs.robots import ROBOTS
 from world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
 from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
-from world_models.diffusion import NoiseSchedule
-from world_models.frames import (
-    check_clip,
-    check_context,
-    from_canvas,
-    to_canvas,
-    to_tensor,
-    to_uint8,
-)
-from world_models.nested import Nested
-from world_models.sampler import ENCODE_DRAW, MASK_DRAW, check_sampler, each_frame, sample_clip
-from world_models.vid2world.autoencoder import Autoencoder
-from world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
-from world_models.vid2world.context import FrameContext
+from world_models.frames import check_clip, check_context
+from world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
 from world_models.vid2world.history import (
     check_history,
     remembering,
@@ -39,20 +24,21 @@ from world_models.vid2world.history import (
     step_after_window,
 )
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from world_models.vid2world.networks import Networks
 from world_models.vid2world.next_frame import window_network
-from world_models.vid2world.passes import NewestFrame
-from world_models.vid2world.quirks import tokens_by_frame
-from world_models.vid2world.timeline import Timeline
-from world_models.vid2world.unet import UNet
 
 KIND = "vid2world"
 HALVES = {torch.float16, torch.bfloat16}
 
 
-class Vid2World(nn.Module):
+class Vid2World(Networks):
     """A causal, action-conditioned latent video diffusion model of one robot's camera.
 
     Implements `WorldModel`. Source: Vid2World, arXiv 2505.14357.
+
+    Attributes:
+        context_frames: See `WorldModel`.
+        card: What the checkpoint says it is; empty for a model that comes from none.
     """
 
     def __init__(self, cfg: WorldModelConfig) -> None:
@@ -61,22 +47,9 @@ class Vid2World(nn.Module):
         Raises:
             ValueError: Unknown robot, or a setting that is not among its choices.
         """
-        super().__init__()
-        self.cfg = cfg
-        self.robot = lookup(ROBOTS, cfg.robot, "robot")
-        self.window = cfg.window
+        super().__init__(cfg)
         self.context_frames = cfg.context_frames
         self.card: Mapping[str, Any] = {}
-        self.autoencoder = (
-            KLAutoencoder(cfg.kl_autoencoder)
-            if cfg.kl_autoencoder
-            else Autoencoder(cfg.autoencoder)
-        )
-        self.context = FrameContext(cfg.context) if cfg.context else None
-        channels = (cfg.kl_autoencoder or cfg.autoencoder).latent_channels
-        self.unet = UNet(cfg.unet, channels, self.robot.action_size)
-        self.newest = NewestFrame(self.unet)
-        self.schedule = NoiseSchedule(cfg.diffusion)
 
     @torch.inference_mode()
     def start(
@@ -118,7 +91,7 @@ class Vid2World(nn.Module):
     @torch.inference_mode()
     def render(self, state: RolloutState) -> NDArray[np.uint8]:
         """See `WorldModel.render`."""
-        return self._frames(state.latents[:, -1])
+        return self.frames(state.latents[:, -1])
 
     @torch.inference_mode()
     def imagine_clip(
@@ -136,88 +109,7 @@ class Vid2World(nn.Module):
         latents = sample_clip(
             network, self.schedule, self.cfg.sampler, hidden, state.condition, noise
         )
-        return self._frames(latents.flatten(0, 1)).reshape(len(frames), length, *frames.shape[1:])
-
-    def velocity(
-        self,
-        noisy: Tensor,
-        noise_levels: Tensor,
-        told: Conditioning,
-        time: Timeline | None = None,
-    ) -> Tensor:
-        """Run the network in its own precision; arguments and result are `UNet.forward`'s.
-
-        Where more rollouts are told than are noisy, (B, T, C, h, w), they are branches of these.
-        """
-        velocity: Tensor = self.unet(noisy.to(self._precision), noise_levels, told, time)
-        return velocity.float()
-
-    def told(
-        self,
-        condition: Tensor,
-        actions: Tensor,
-        action_mask: Tensor,
-        context: tuple[ContextKeys, ...] = (),
-        *,
-        begins: bool = True,
-    ) -> Conditioning:
-        """Gather what the network is told about windows of T frames.
-
-        Args:
-            condition: (B, C, h, w) latent of the conditioning frame.
-            actions: (G B, T, A) that led to each frame, in the robot's units; NaN where unknown.
-            action_mask: (G B, T) bool; False hides the action.
-            context: See `context_keys`.
-            begins: Whether the first of the frames is the first of a window.
-        """
-        known = action_mask & actions.isfinite().all(-1)
-        prepared = self.normalised(actions.nan_to_num())
-        if begins and self.cfg.first_action == "zeros":
-            prepared = torch.cat([torch.zeros_like(prepared[:, :1]), prepared[:, 1:]], dim=1)
-            known = torch.cat([action_mask[:, :1], known[:, 1:]], dim=1)
-        precision = self._precision
-        rate = torch.full((len(actions),), self.cfg.rate, device=condition.device)
-        frame = condition[:, None].to(precision)
-        return Conditioning(frame, prepared.to(precision), known, rate, context)
-
-    def context_keys(
-        self, context: Nested, branches: int, window: int, frames: slice
-    ) -> tuple[ContextKeys, ...]:
-        """Return what cross-attention reads in `frames` of a window, for G B rollouts.
-
-        Args:
-            context: `RolloutState.context`, of B rollouts.
-            branches: G; where only one set is in the context, all branches read it.
-            window: Frames of the window, which in the released models decides who reads what.
-            frames: Those that are asked for.
-        """
-
-        def rows(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B, M, C)
-            kept = kept.expand(-1, branches, -1, -1) if kept.shape[1] == 1 else kept[:, :branches]
-            return kept.transpose(0, 1).flatten(0, 1)
-
-        def dealt(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B F, M / F, C)
-            tokens = tokens_by_frame(rows(kept), 1 if self.is_per_frame else window)
-            return (tokens[:, frames] if tokens.shape[1] > 1 else tokens).flatten(0, 1)
-
-        return tuple(
-            ContextKeys(rows(keys[0]), rows(keys[1]), dealt(keys[2]), dealt(keys[3]))
-            for keys in context
-        )
-
-    def normalised(self, actions: Tensor) -> Tensor:
-        """Bring actions (..., A) from the robot's bounds to [-1, 1], except `raw_fields`.
-
-        A value the robot cannot move becomes 0.
-        """
-        low, high = torch.from_numpy(self.robot.low), torch.from_numpy(self.robot.high)
-        span = (high - low).to(actions)
-        centred = 2 * (actions - low.to(actions)) - span
-        unit = centred / torch.where(span > 0, span, torch.ones_like(span))
-        for name in self.cfg.raw_fields:
-            raw = self.robot.slices[name]
-            unit[..., raw] = actions[..., raw]
-        return unit
+        return self.frames(latents.flatten(0, 1)).reshape(len(frames), length, *frames.shape[1:])
 
     def with_sampler(self, sampler: SamplerConfig) -> "Vid2World":
         """Return this model with another sampler; the weights are shared.
@@ -262,15 +154,6 @@ class Vid2World(nn.Module):
         }
 
     @property
-    def _precision(self) -> torch.dtype:
-        return self.unet.conv_in.weight.dtype
-
-    @property
-    def is_per_frame(self) -> bool:
-        """Whether each frame's norms are its own, so that what is known of it stays true."""
-        return self.cfg.unet.temporal_norm == "per_frame"
-
-    @property
     def _has_memory(self) -> bool:
         """Whether the history is remembered, not computed again in every denoising step."""
         if self.cfg.sampler.history == "frozen":
@@ -288,60 +171,10 @@ class Vid2World(nn.Module):
     def _begin(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
-        pictures = self._pictures(frames)  # (B, T, 3, H, W) of the canvas
+        pictures = self.pictures(frames)  # (B, T, 3, H, W) of the canvas
         latents = self.encode(pictures, noise)
         state = begin_state(latents, torch.from_numpy(actions).to(latents), self.window)
         return replace(state, context=self.read_context(pictures[:, 0], latents[:, 0]))
-
-    def _pictures(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Turn camera frames (B, T, H, W, 3) into pictures (B, T, 3, H', W') of the model's."""
-        pictures = to_tensor(frames).flatten(0, 1).to(self.unet.conv_in.weight.device)
-        if self.cfg.geometry is not None:
-            pictures = to_canvas(pictures, self.cfg.geometry)
-        return pictures.unflatten(0, frames.shape[:2])
-
-    def _frames(self, latents: Tensor) -> NDArray[np.uint8]:
-        """Decode latents (N, C, h, w) to camera frames (N, H, W, 3)."""
-        pictures = self.seen(latents)
-        if self.cfg.geometry is not None:
-            pictures = from_canvas(pictures, self.cfg.geometry, self.robot.frame_size)
-        return to_uint8(pictures)
-
-    def seen(self, latents: Tensor) -> Tensor:
-        """Decode latents (N, C, h, w) to pictures (N, 3, H', W') as they are shown, in [-1, 1]."""
-        return self.autoencoder.decode(latents).clamp(-1, 1)
-
-    def encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
-        """Encode pictures (B, T, 3, H', W'), the newest of which has `noise`: (B, T, C, h, w)."""
-        flat = pictures.flatten(0, 1)
-        if not (self.cfg.sampler.sample_latents and isinstance(self.autoencoder, KLAutoencoder)):
-            return self.autoencoder.encode(flat).unflatten(0, pictures.shape[:2])
-        shape = self.autoencoder.latent_shape(flat)
-        draws = each_frame(noise, ENCODE_DRAW, pictures.shape[1], shape)  # (B, T, C, h, w)
-        latents = self.autoencoder.encode(flat, draws.flatten(0, 1).to(flat))
-        return latents.unflatten(0, pictures.shape[:2])
-
-    def read_context(self, pictures: Tensor, latents: Tensor) -> tuple[ContextKeys, ...]:
-        """Return what each cross-attention reads of a conditioning frame: (B, G, M, C) each.
-
-        Args:
-            pictures: (B, 3, H', W') the frame.
-            latents: (B, C, h, w) the frame, encoded.
-        """
-        if self.context is None:
-            return ()
-        tokens = [self.context(pictures)]
-        if self.cfg.sampler.own_context:  # not clamped: nobody has seen this copy
-            tokens.append(self.context(self.autoencoder.decode(latents)))
-        text = self.context.text.expand(len(pictures), -1, -1)
-        branches = [
-            self.unet.context_keys(Context(text.to(self._precision), image.to(self._precision)))
-            for image in tokens
-        ]
-        return tuple(
-            ContextKeys(*(torch.stack(parts, dim=1) for parts in zip(*keys, strict=True)))
-            for keys in zip(*branches, strict=True)
-        )
 
 
 def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:

@@ -5,10 +5,6 @@ step runs it over the newest frame alone, and what that frame leaves behind is a
 known. With norms per frame both give the same, to rounding.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
@@ -26,6 +22,7 @@ from world_models.sampler import (
 )
 from world_models.solvers import make_solver
 from world_models.vid2world.conditioning import Conditioning
+from world_models.vid2world.networks import Networks
 from world_models.vid2world.passes import Inputs
 from world_models.vid2world.timeline import (
     Memory,
@@ -37,17 +34,14 @@ from world_models.vid2world.timeline import (
     prepare,
 )
 
-if TYPE_CHECKING:
-    from world_models.vid2world.model import Vid2World
-
 
 def draw_after_window(
-    model: Vid2World, seen: RolloutState, action: Tensor, noise: FrameNoise
+    model: Networks, seen: RolloutState, action: Tensor, noise: FrameNoise
 ) -> Tensor:
     """Return the latent (B, C, h, w) that follows a window when `action` (B, A) is taken.
 
     Args:
-        model: The world model.
+        model: The networks.
         seen: Just the frames that it looks at, T of T for each rollout.
         action: What leads to the new frame.
         noise: Of the new frame.
@@ -60,19 +54,19 @@ def draw_after_window(
 
 
 def draw_after_memory(
-    model: Vid2World, state: RolloutState, past: Past, action: Tensor, noise: FrameNoise
+    model: Networks, state: RolloutState, past: Past, action: Tensor, noise: FrameNoise
 ) -> Tensor:
     """Return the latent (B, C, h, w) that follows a past; see `draw_after_window`."""
     denoise = _memory_denoiser(model, state, past, action)
     return sample_next_frame(denoise, model.schedule, model.cfg.sampler, state.condition, noise)
 
 
-def recall(model: Vid2World, memory: Nested, lengths: Tensor) -> Past:
+def recall(model: Networks, memory: Nested, lengths: Tensor) -> Past:
     """Return a memory of `lengths` (B,) frames, made ready for the passes of the next."""
     return prepare(Memory(*memory), lengths, model.unet.temporal_convs)
 
 
-def remember(model: Vid2World, seen: RolloutState, noise: FrameNoise) -> Memory:
+def remember(model: Networks, seen: RolloutState, noise: FrameNoise) -> Memory:
     """Return the memory of T frames, of which the newest has `noise`, from one pass over them."""
     batch, frames = seen.latents.shape[:2]
     told = model.told(
@@ -87,7 +81,7 @@ def remember(model: Vid2World, seen: RolloutState, noise: FrameNoise) -> Memory:
     return recording.notes.memory(velocity).fitted(model.window - 1)
 
 
-def commit(model: Vid2World, state: RolloutState, past: Past, noise: FrameNoise) -> Memory:
+def commit(model: Networks, state: RolloutState, past: Past, noise: FrameNoise) -> Memory:
     """Return the memory once the newest frame, whose `noise` this is, has joined it.
 
     `state.memory` and `past` are still those of the frames before. Norms must be per frame.
@@ -100,12 +94,12 @@ def commit(model: Vid2World, state: RolloutState, past: Past, noise: FrameNoise)
 
 
 def window_network(
-    model: Vid2World, seen: RolloutState, actions: Tensor, window: Window | None = None
+    model: Networks, seen: RolloutState, actions: Tensor, window: Window | None = None
 ) -> Network:
     """Return the network over whole windows, told what happened in them.
 
     Args:
-        model: The world model.
+        model: The networks.
         seen: What conditions them.
         actions: (B, T, A) that led to each frame.
         window: How its frames see each other; None for all that came before.
@@ -121,7 +115,7 @@ def window_network(
     return network
 
 
-def _memory_denoiser(model: Vid2World, state: RolloutState, past: Past, action: Tensor) -> Denoiser:
+def _memory_denoiser(model: Networks, state: RolloutState, past: Past, action: Tensor) -> Denoiser:
     """Denoise the newest frame alone; what does not change from step to step is done once."""
     cfg, unet = model.cfg.sampler, model.unet
     branches = 1 if cfg.guidance_scale == 1 else 2
@@ -157,7 +151,7 @@ def _energy(newest: Tensor, past: Past) -> Tensor:
 
 
 def _told_newest(
-    model: Vid2World, state: RolloutState, action: Tensor, branches: int
+    model: Networks, state: RolloutState, action: Tensor, branches: int
 ) -> Conditioning:
     """Tell one branch, or a second that is not told the action (B, A), about the newest frame."""
     known = min(int(state.lengths[0]), model.window - 1)
@@ -171,9 +165,7 @@ def _told_newest(
     )
 
 
-def _at_history_level(
-    model: Vid2World, latents: Tensor, noise: FrameNoise
-) -> tuple[Tensor, Tensor]:
+def _at_history_level(model: Networks, latents: Tensor, noise: FrameNoise) -> tuple[Tensor, Tensor]:
     """Return known frames (B, T, C, h, w) at the level they are told, and those levels (B, T)."""
     cfg, schedule = model.cfg.sampler, model.schedule
     noisy = noisy_history(schedule, cfg, latents, noise)
