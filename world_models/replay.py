@@ -50,7 +50,8 @@ class Replay:
         if kind not in RECORDERS or self._asked[key] < RECORD_AFTER[kind]:
             return self._function(inputs)
         if len(self._recordings) >= KEPT[kind]:
-            del self._recordings[next(iter(self._recordings))]
+            oldest = next(iter(self._recordings))
+            del self._recordings[oldest], self._asked[oldest]
         self._recordings[key] = RECORDERS[kind](self._function, inputs)
         return self._recordings[key](inputs)
 
@@ -63,17 +64,18 @@ class Traced:
     """A function as a TorchScript trace."""
 
     def __init__(self, function: Function, inputs: Nested) -> None:
-        """Record it."""
+        """Record it; `inputs` are not kept."""
         self._outputs: Nested = ()
+        structure = _hollow(inputs)
 
         def flat(*tensors: Tensor) -> tuple[Tensor, ...]:
-            self._outputs = function(refill(inputs, iter(tensors)))
+            self._outputs = function(refill(structure, iter(tensors)))
             return tuple(leaves(self._outputs))
 
         with warnings.catch_warnings():  # about shapes, which the key holds, and about its age
             warnings.simplefilter("ignore")
             self._trace = torch.jit.trace(flat, tuple(leaves(inputs)), check_trace=False)
-        self._outputs = map_nested(lambda tensor: tensor.new_empty(0), self._outputs)
+        self._outputs = _hollow(self._outputs)
 
     def __call__(self, inputs: Nested) -> Nested:
         """Do it again."""
@@ -111,6 +113,11 @@ class Captured:
         self._last = tensors
         self._graph.replay()
         return map_nested(torch.clone, self._outputs)
+
+
+def _hollow(nested: Nested) -> Nested:
+    """Return the structure alone, with nothing in its tensors."""
+    return map_nested(lambda tensor: tensor.new_empty(0), nested)
 
 
 RECORDERS: Mapping[str, Callable[[Function, Nested], Function]] = {

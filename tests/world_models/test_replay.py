@@ -1,4 +1,6 @@
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -63,6 +65,26 @@ def test_old_recordings_make_room(line):
     calls = line.calls
     line(torch.ones(KEPT["cpu"] + 3, 1))
     assert line.calls == calls
+
+
+def test_what_made_room_must_be_asked_for_often_again(line):
+    for size in range(KEPT["cpu"] + 1):
+        for _ in range(ENOUGH):
+            line(torch.ones(size + 1, 1))
+    calls = line.calls
+    for _ in range(RECORD_AFTER["cpu"] - 1):
+        line(torch.ones(1, 1))
+    assert line.calls == calls + RECORD_AFTER["cpu"] - 1
+
+
+def test_what_a_recording_was_made_with_is_not_kept(line):
+    example = torch.ones(4, 4)
+    seen = weakref.ref(example)
+    for _ in range(RECORD_AFTER["cpu"]):
+        line(example)
+    del example
+    gc.collect()
+    assert seen() is None
 
 
 def test_a_copy_is_of_the_copied_weights(line):

@@ -174,8 +174,8 @@ class Past(NamedTuple):
 
     Attributes:
         known: (B,) float32, how many frames are in the memory.
-        hidden: One tensor (B, 1, 1, 1, L + 1), what is added to the scores of remembered frames
-            and of the newest: minus infinity where there is no frame. None where all are there.
+        hidden: (B, 1, 1, 1, L + 1) float32, what is added to the scores of remembered frames and of the
+            newest: minus infinity where there is no frame, else 0.
         taps: Of each temporal convolution, its newest tap (C, C, 1, 1) and what the two older ones
             and the bias come to (B, C, hw).
         keys: See `Memory`.
@@ -185,7 +185,7 @@ class Past(NamedTuple):
     """
 
     known: Tensor
-    hidden: tuple[Tensor, ...]
+    hidden: Tensor
     taps: tuple[tuple[Tensor, Tensor], ...]
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
@@ -205,10 +205,9 @@ def prepare(memory: Memory, lengths: Tensor, convs: Sequence[nn.Conv3d]) -> Past
     lengths = lengths.clamp(max=room)
     missing = torch.arange(room + 1, device=lengths.device) < (room - lengths)[:, None]
     hidden = torch.zeros_like(missing, dtype=torch.float32).masked_fill(missing, float("-inf"))
-    hidden = hidden[:, None, None, None].to(memory.keys[0])  # (B, 1, 1, 1, L + 1)
     return Past(
         lengths.to(memory.velocities[0]),
-        (hidden,) if missing.any() else (),
+        hidden[:, None, None, None].to(memory.velocities[0]),
         tuple(_tap(conv, past) for conv, past in zip(convs, memory.inputs, strict=True)),
         memory.keys,
         memory.values,
@@ -247,7 +246,7 @@ class Newest:
         total = moments(groups) + next(self._moments)
         count = (groups.shape[-1] * (self._past.known + 1))[:, None]  # (B, 1)
         mean = total[..., 0] / count
-        variance = total[..., 1] / count - mean**2
+        variance = (total[..., 1] / count - mean**2).clamp(min=0)
         scale = (variance + norm.eps).rsqrt()
         normed = (groups - mean[..., None]) * scale[..., None]
         return normed.reshape(x.shape).to(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
@@ -270,9 +269,7 @@ class Newest:
         )
         own = (query * key).sum(-1, keepdim=True)
         scores = torch.cat([query @ known_keys.mT, own], dim=-1) * query.shape[-1] ** -0.5
-        for hidden in self._past.hidden:
-            scores = scores + hidden
-        weights = scores.softmax(dim=-1)
+        weights = (scores + self._past.hidden.to(scores)).softmax(dim=-1)
         read = weights[..., :-1] @ known_values + weights[..., -1:] * value
         return read.movedim(3, 0).flatten(0, 2)[..., None, :]  # (G B hw, heads, 1, c)
 

@@ -1,0 +1,122 @@
+"""What a layer sees of other frames, one layer at a time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from configs.model import ResamplerConfig
+from configs.released import RELEASED, SIZES
+from world_models.vid2world.networks import Networks
+from world_models.vid2world.timeline import Memory, Newest, Notes, Recording, Window, prepare
+
+B, T, C, H, W = 2, 4, 8, 3, 5
+
+
+def frames(seed=0, channels=C):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(B, T, channels, H, W, generator=generator) + 0.5
+
+
+def past_of(recording, convs=(), known=T - 1):
+    memory = recording.notes.memory(torch.zeros(B, known, 1, 1, 1)).fitted(T - 1)
+    return prepare(memory, torch.full((B,), known), convs)
+
+
+def test_a_frozen_norm_adds_the_newest_frame_to_the_statistics_of_the_past():
+    norm = nn.GroupNorm(2, C)
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    window = frames()
+    recording = Recording(Window(T - 1), Notes(B))
+    recording.pool(norm, window[:, :-1].flatten(0, 1))
+    whole = Window(T).pool(norm, window.flatten(0, 1)).unflatten(0, (B, T))
+    newest = Newest(past_of(recording))
+    both = newest.pool(norm, torch.cat([window[:, -1], window[:, -1] + 1]))  # two branches
+    torch.testing.assert_close(both[:B], whole[:, -1], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(both[B:], both[:B])
+
+
+def test_a_newest_frame_is_convolved_as_in_a_window():
+    conv = nn.Conv3d(C, C, (3, 1, 1))
+    window = frames()
+    whole = Window(T).convolve(conv, window.flatten(0, 1), after=0).unflatten(0, (B, T))
+    recording = Recording(Window(T - 1), Notes(B))
+    recording.convolve(conv, window[:, :-1].flatten(0, 1), after=0)
+    newest = Newest(past_of(recording, [conv]))
+    alone = newest.convolve(conv, window[:, -1], after=0)
+    torch.testing.assert_close(alone, whole[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_newest_frame_attends_as_in_a_window():
+    heads = [
+        frames(seed, 6).permute(0, 3, 4, 1, 2).flatten(0, 2).unflatten(2, (2, 3)).transpose(1, 2)
+        for seed in range(3)
+    ]  # (B hw, heads, T, c) each
+    whole = Window(T).attend(*heads, causal=True)
+    recording = Recording(Window(T - 1), Notes(B))
+    recording.attend(*(part[:, :, :-1] for part in heads), causal=True)
+    alone = Newest(past_of(recording)).attend(*(part[:, :, -1:] for part in heads), causal=True)
+    torch.testing.assert_close(alone, whole[:, :, -1:], rtol=1e-4, atol=1e-5)
+
+
+def test_attention_reaches_no_further_than_it_may():
+    query, key, value = (torch.randn(1, 1, 5, 4) for _ in range(3))
+    near = Window(5, reach=2).attend(query, key, value, causal=True)
+    last = Window(2).attend(query[:, :, -2:], key[:, :, -2:], value[:, :, -2:], causal=True)
+    torch.testing.assert_close(near[:, :, -1], last[:, :, -1])
+
+
+def test_a_memory_lets_go_of_the_oldest_frame():
+    def memory(*values):
+        column = torch.tensor(values, dtype=torch.float32)[None, :, None]  # (1, L, 1)
+        return Memory((column[None, :, -2:],), (column,), (column,), (), (column,))
+
+    longer = memory(1, 2, 3).extended(memory(4))
+    assert [x.flatten().tolist() for x in (*longer.inputs, *longer.keys, *longer.velocities)] == [
+        [3, 4],
+        [2, 3, 4],
+        [2, 3, 4],
+    ]
+    short = memory(7).fitted(3)
+    assert short.keys[0].flatten().tolist() == [0, 0, 7]
+    assert memory(1, 2, 3, 4).fitted(3).values[0].flatten().tolist() == [2, 3, 4]
+
+
+@pytest.fixture
+def dealing():
+    """Networks in which a full window of three frames is dealt 16 image tokens each."""
+    tiny = SIZES["tiny"].of(RELEASED["google_robot"])
+    resampler = ResamplerConfig(
+        channels=32, layers=1, heads=1, hidden=64, tokens=48, out_channels=32
+    )
+    context = replace(tiny.context, resampler=resampler)
+    return Networks(replace(tiny, window=3, context=context))
+
+
+def kept_context(networks):
+    key = torch.arange(48.0).view(1, 1, 48, 1)
+    text = torch.zeros(1, 1, 2, 1)
+    return ((text, text, key, key),)
+
+
+def first_tokens(keys):
+    return keys[0].image_key[:, 0, 0].tolist()
+
+
+def test_history_and_newest_frame_are_dealt_the_tokens_they_have_in_a_full_window(dealing):
+    kept = kept_context(dealing)
+    whole = dealing.context_keys(kept, 1, 3, slice(3))
+    history = dealing.context_keys(kept, 1, 3, slice(2))
+    newest = dealing.context_keys(kept, 2, 3, slice(2, 3))
+    assert first_tokens(whole) == [0, 16, 32] and first_tokens(history) == [0, 16]
+    assert first_tokens(newest) == [32, 32]  # in two branches
+    assert whole[0].image_key.shape[1] == 16
+    growing = dealing.context_keys(kept, 1, 2, slice(1, 2))
+    assert growing[0].image_key.shape == (1, 48, 1)
+
+
+def test_norms_per_frame_are_dealt_every_token_in_any_window(dealing):
+    unet = replace(dealing.cfg.unet, temporal_norm="per_frame")
+    pinned = Networks(replace(dealing.cfg, unet=unet))
+    assert pinned.context_keys(kept_context(pinned), 1, 3, slice(3))[0].image_key.shape[1] == 48
