@@ -174,8 +174,8 @@ class Past(NamedTuple):
 
     Attributes:
         known: (B,) float32, how many frames are in the memory.
-        hidden: (B, 1, 1, 1, L + 1) float32, what is added to the scores of remembered frames and of the
-            newest: minus infinity where there is no frame, else 0.
+        hidden: (B, 1, 1, 1, L + 1), float32, what is added to the scores of remembered frames and
+            of the newest: minus infinity where there is no frame, else 0.
         taps: Of each temporal convolution, its newest tap (C, C, 1, 1) and what the two older ones
             and the bias come to (B, C, hw).
         keys: See `Memory`.
