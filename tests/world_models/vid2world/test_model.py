@@ -223,6 +223,18 @@ def test_a_window_that_is_encoded_again_still_remembers_the_latents_it_drew(publ
     assert_reads(published, after, 1, published.autoencoder.decode(after.condition))
 
 
+def test_a_frame_that_is_encoded_again_has_its_own_draw(published):
+    """Frame 1 is the oldest of the window from which frame 3 is drawn, and frame 2 the newest."""
+    model = published.with_sampler(replace(PRESETS["reference"], steps=2))
+    before, after = roll(model, 3)[-2:]
+    kept = before.latents[:, 1:]
+    pictures = model.seen(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+    again = model.encode(pictures, FrameNoise((0,), (0,), (2,)))
+    torch.testing.assert_close(after.condition, again[:, 0])
+    other = model.encode(pictures, FrameNoise((0,), (0,), (3,)))
+    assert not torch.allclose(after.condition, other[:, 0])
+
+
 def counted(run, frames):
     def counting(noisy, *rest):
         frames.append(noisy.shape[1])

@@ -254,6 +254,13 @@ def test_frozen_statistics_are_near_the_exact_ones_and_not_equal(make):
     assert max(error(*control.step()) for _ in range(3)) < EXACT
 
 
+def test_a_frozen_window_is_conditioned_on_its_oldest_frame_where_the_model_is(make):
+    rollouts = Rollouts(make("frozen", "pooled", condition_frame="oldest"), [1])
+    for _ in range(6):
+        rollouts.step()
+    assert torch.equal(rollouts.state.condition, rollouts.state.latents[:, 1])
+
+
 def test_a_frozen_frame_costs_as_much_as_a_remembered_one(make):
     model = make("frozen", "pooled")
     passed = counted(model)
