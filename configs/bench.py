@@ -45,7 +45,8 @@ class BenchConfig:
         quick: Only 1 and 8 environments at 10 steps, each timed few times, without every and
             horizon.
         output: File that gets the JSON too; null for none.
-        checkpoint: World model to measure; null is one with random weights.
+        checkpoint: World model whose weights are measured, with the window, the guidance and the
+            conditioning frame of this benchmark, not its own; null is one with random weights.
         size: Its size where weights are random: small is the bundled model's network, full the
             published one, which needs a GPU, and tiny is for tests.
         seed: Seed of random weights.

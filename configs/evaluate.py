@@ -19,7 +19,8 @@ class RankConfig:
     Attributes:
         output: Run folder; the same command resumes there.
         checkpoint: World model (.safetensors); None is the bundled one.
-        preset: Sampler settings by name; null is what the checkpoint says.
+        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
+            what the checkpoint says.
         sampler: Single sampler settings that differ, such as sampler.steps=10.
         judge: Success judge (.safetensors); None is the bundled one.
         policies: Names or paths, as `policies.loading.make_policy` takes them.

@@ -125,7 +125,7 @@ def model_card(model: WorldModel) -> Mapping[str, Any]:
     card: Mapping[str, Any] = getattr(model, "card", {})
     if card:
         return card
-    weights = hashlib.sha256()
+    weights = hashlib.sha256(repr(getattr(model, "cfg", "")).encode())
     for name, value in getattr(model, "state_dict", dict)().items():
         weights.update(name.encode() + value.cpu().numpy().tobytes())
     return {

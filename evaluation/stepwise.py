@@ -127,11 +127,11 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
         return fresh
     try:
         saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
+        state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
+    except (RuntimeError, EOFError, AttributeError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(
             f"expected the state of a rollout at {folder / STATE}, found a damaged file "
             f"({type(error).__name__}); delete it to start over"
         ) from error
-    pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
-    state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
     return Progress(state, saved["steps"], saved["seconds"])

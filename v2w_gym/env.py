@@ -51,7 +51,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             model: The world model; several environments may share it.
             checkpoint: Path or hub id (`owner/name`) of one to load instead; neither means the
                 bundled one.
-            preset: Which sampler it gets, a key of `configs.model.PRESETS`; None for its own.
+            preset: Which sampler it gets, see `configs.model.preset_sampler`; None for its own.
             sampler: Fields of `configs.model.SamplerConfig` that differ from that.
             window: Most frames the model looks at, the new one included; None for its own.
             context_frames: Recorded frames it begins with; None for its own.

@@ -77,20 +77,20 @@ def naive_costs(model: Vid2World, numbers: Sequence[int]) -> dict[int, Cost]:
 
 
 def _costs(model: Vid2World, numbers: Sequence[int], step: Step) -> dict[int, Cost]:
-    """Count one and two denoising steps: every further one costs what the second does."""
+    """Count two and three denoising steps: every further one costs what the third does."""
     with torch.device("meta"):
         twin = Vid2World(model.cfg).eval().requires_grad_(False)
     state, noise = full_window(twin, 1)
-    first, second = (
-        _count(twin, partial(step, with_steps(twin, steps), state, noise)) for steps in (1, 2)
+    two, three = (
+        _count(twin, partial(step, with_steps(twin, steps), state, noise)) for steps in (2, 3)
     )
     decoder = _count(twin, partial(twin.autoencoder.decode, state.condition))
-    frames = second.frame_forwards - first.frame_forwards
-    flops = second.flops - first.flops
+    frames = three.frame_forwards - two.frame_forwards
+    flops = three.flops - two.flops
     return {
         steps: Cost(
-            frame_forwards=first.frame_forwards + (steps - 1) * frames,
-            flops=first.flops + (steps - 1) * flops + decoder.flops,
+            frame_forwards=two.frame_forwards + (steps - 2) * frames,
+            flops=two.flops + (steps - 2) * flops + decoder.flops,
         )
         for steps in numbers
     }

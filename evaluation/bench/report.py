@@ -42,7 +42,8 @@ class Exactness:
 
     Attributes:
         passed: Whether all that should be are.
-        max_relative_error: Worst single forward of those, see `Agreement`.
+        max_relative_error: Worst single forward of those, see `Agreement`; None where only
+            approximations were asked for.
         tolerance: Largest that passes.
         max_sample_error: Worst sample of those.
         sample_tolerance: Largest that passes.
@@ -52,9 +53,9 @@ class Exactness:
     """
 
     passed: bool
-    max_relative_error: float
+    max_relative_error: float | None
     tolerance: float
-    max_sample_error: float
+    max_sample_error: float | None
     sample_tolerance: float
     steps: int
     agreements: Sequence[Agreement]
@@ -184,14 +185,16 @@ def to_text(report: Report) -> str:
     subject, exact = report.subject, report.exact
     size = "x".join(map(str, subject.latent))
     verdict = "passed" if exact.passed else "FAILED: no speed is reported"
+    if exact.max_relative_error is None:
+        verdict = "not asked for, all steps are approximations"
     lines = [
         f"{subject.weights}: {subject.network_parameters / 1e6:.1f} M network weights, latents "
         f"{size}, T = {subject.window}, {subject.precision} on {subject.device}, "
         f"{subject.threads} CPU thread(s), PyTorch {subject.torch}",
         "",
         f"exactness over {exact.steps} steps: {verdict} (single forward "
-        f"{exact.max_relative_error:.1e}, at most {exact.tolerance:.0e}; sample "
-        f"{exact.max_sample_error:.1e}, at most {exact.sample_tolerance:.0e})",
+        f"{_worst(exact.max_relative_error)}, at most {exact.tolerance:.0e}; sample "
+        f"{_worst(exact.max_sample_error)}, at most {exact.sample_tolerance:.0e})",
         *_table(exact.agreements),
     ]
     parts = (
@@ -226,3 +229,7 @@ def _shown(value: object) -> str:
         return " / ".join(_shown(part) for part in value)
     is_long = isinstance(value, float) or (isinstance(value, int) and value >= LARGE)
     return f"{value:.4g}" if is_long else str(value)
+
+
+def _worst(error: float | None) -> str:
+    return "none" if error is None else f"{error:.1e}"

@@ -123,9 +123,9 @@ def check_exactness(
     return Exactness(
         passed=all(agreement.passed for agreement in agreements)
         and all(rounding.passed for rounding in roundings),
-        max_relative_error=max((a.relative_error for a in exact), default=0.0),
+        max_relative_error=max((a.relative_error for a in exact), default=None),
         tolerance=TOLERANCE,
-        max_sample_error=max((a.sample_error for a in exact), default=0.0),
+        max_sample_error=max((a.sample_error for a in exact), default=None),
         sample_tolerance=SAMPLE_TOLERANCE,
         steps=steps_compared(model.window),
         agreements=agreements,

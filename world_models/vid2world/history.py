@@ -10,6 +10,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from configs.lookup import lookup
+from configs.model import SamplerConfig, UNetConfig
 from world_models.base import FrameNoise, RolloutState, step_in_groups
 from world_models.vid2world.networks import Networks
 from world_models.vid2world.next_frame import (
@@ -29,18 +30,20 @@ HISTORIES: Mapping[str, tuple[str, ...]] = {
 """How the history is treated -> the norms it is for."""
 
 
-def check_history(history: str, temporal_norm: str, *, own_context: bool) -> None:
-    """Refuse a way to treat the history that a network's norms do not allow.
+def check_history(sampler: SamplerConfig, unet: UNetConfig) -> None:
+    """Refuse a way to treat the history that a network does not allow.
 
     Raises:
-        ValueError: Unknown, or not for these norms.
+        ValueError: Unknown, or not for this network.
     """
-    norms = lookup(HISTORIES, history, "sampler.history")
-    if temporal_norm not in norms or (own_context and history != "window"):
+    norms = lookup(HISTORIES, sampler.history, "sampler.history")
+    fits = unet.temporal_norm in norms and unet.causal and not sampler.own_context
+    if sampler.history != "window" and not fits:
         raise ValueError(
-            f"expected sampler.history 'window', which is exact for any model, found {history!r}: "
-            f"it is for {' and '.join(norms)} norms and one context for both branches, and this "
-            f"model has {temporal_norm} norms and own_context={str(own_context).lower()}"
+            "expected sampler.history 'window', which is exact for any model, found "
+            f"{sampler.history!r}: it is for causal networks with {' and '.join(norms)} norms and "
+            f"one context for both branches, and this one has {unet.temporal_norm} norms, "
+            f"causal={str(unet.causal).lower()} and own_context={str(sampler.own_context).lower()}"
         )
 
 

@@ -123,7 +123,7 @@ class Vid2World(Networks):
                 "expected sample_latents=false: this model's autoencoder gives latents without "
                 "spread; preset 'reference' is for published checkpoints"
             )
-        check_history(sampler.history, self.cfg.unet.temporal_norm, own_context=sampler.own_context)
+        check_history(sampler, self.cfg.unet)
         return self._with(replace(self.cfg, sampler=sampler))
 
     def with_window(self, window: int, context_frames: int) -> "Vid2World":
@@ -158,7 +158,8 @@ class Vid2World(Networks):
         """Whether the history is remembered, not computed again in every denoising step."""
         if self.cfg.sampler.history == "frozen":
             return True
-        return self.is_per_frame and not self.cfg.sampler.own_context
+        shared = not self.cfg.sampler.own_context
+        return self.is_per_frame and self.cfg.unet.causal and shared
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
         """Return this model with other settings that no weight depends on; its card follows."""

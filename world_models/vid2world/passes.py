@@ -32,7 +32,8 @@ class Inputs(NamedTuple):
 class NewestFrame:
     """The network over one frame of each rollout, recorded once it is asked often.
 
-    A recording passes no Python: while somebody hooks into a layer, nothing is replayed.
+    A recording passes no Python and holds the weights it was made with: nothing is replayed for a
+    network that is being trained, whose layers somebody hooks into, or whose weights are others.
     """
 
     def __init__(self, unet: UNet) -> None:
@@ -44,24 +45,27 @@ class NewestFrame:
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """Return the velocity (G B, 1, C, h, w)."""
-        if self._is_hooked:
+        if not self._is_settled:
             return self._pass(inputs)[0]
         velocity: Tensor = self._to_velocity(inputs, self._weights)[0]
         return velocity
 
     def memory(self, inputs: Inputs) -> Memory:
         """Return what the frame leaves behind for those that follow; G is 1."""
-        if self._is_hooked:
+        if not self._is_settled or inputs.noisy.is_cuda:  # there it would hold a second copy
             return self._note(inputs)
         return Memory(*self._to_memory(inputs, self._weights))
 
     @property
-    def _is_hooked(self) -> bool:
-        return any(layer._forward_hooks or layer._forward_pre_hooks for layer in self._layers)
+    def _is_settled(self) -> bool:
+        if self._unet.training or self._unet.conv_in.weight.requires_grad:
+            return False
+        return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in self._layers)
 
     @property
     def _weights(self) -> int:
-        return self._unet.conv_in.weight.data_ptr()
+        layers = (layer._parameters.values() for layer in self._layers)
+        return hash(tuple(w.data_ptr() for weights in layers for w in weights if w is not None))
 
     def _denoise(self, inputs: Nested) -> Nested:
         return (self._pass(Inputs(*inputs))[0],)

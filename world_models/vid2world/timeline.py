@@ -79,8 +79,8 @@ class Memory(NamedTuple):
         inputs: Of each temporal convolution, (B, C, 2, hw): what went in at the last two frames.
         keys: Of each temporal attention, (B, hw, heads, L, c).
         values: As the keys.
-        moments: Of each pooled norm, (B, groups, 2), float32: sum and sum of squares over the
-            history; nothing where norms are per frame.
+        moments: Of each pooled norm, (B, groups, 2), float64, for large sums are subtracted: sum
+            and sum of squares over the history; nothing where norms are per frame.
         velocities: One tensor (B, L, 2), float32: sum and sum of squares of each frame's velocity.
     """
 
@@ -135,7 +135,7 @@ class Notes:
             tuple(heads.unflatten(0, by_rollout) for heads in self.keys),
             tuple(heads.unflatten(0, by_rollout) for heads in self.values),
             tuple(self.moments),
-            (moments(velocity.flatten(2)),),
+            (moments(velocity.float().flatten(2)),),
         )
 
 
@@ -154,7 +154,8 @@ class Recording:
     def pool(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """See `Timeline.pool`."""
         frames = x.reshape(self.notes.rollouts, self.frames, norm.num_groups, -1)
-        self.notes.moments.append(moments(frames.transpose(1, 2).flatten(2)))  # (B, groups, 2)
+        groups = frames.transpose(1, 2).flatten(2)
+        self.notes.moments.append(moments(groups.double()))  # (B, groups, 2)
         return self.window.pool(norm, x)
 
     def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
@@ -243,11 +244,11 @@ class Newest:
         """See `Timeline.pool`; the history's statistics are those it had without this frame."""
         groups = x.unflatten(0, (-1, self.notes.rollouts)).unflatten(2, (norm.num_groups, -1))
         groups = groups.flatten(3).float()  # (G, B, groups, C/groups h w)
-        total = moments(groups) + next(self._moments)
+        total = moments(groups.double()) + next(self._moments)
         count = (groups.shape[-1] * (self._past.known + 1))[:, None]  # (B, 1)
         mean = total[..., 0] / count
-        variance = (total[..., 1] / count - mean**2).clamp(min=0)
-        scale = (variance + norm.eps).rsqrt()
+        scale = (total[..., 1] / count - mean**2 + norm.eps).rsqrt().float()
+        mean = mean.float()
         normed = (groups - mean[..., None]) * scale[..., None]
         return normed.reshape(x.shape).to(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
@@ -275,8 +276,7 @@ class Newest:
 
 
 def moments(values: Tensor) -> Tensor:
-    """Return sum and sum of squares over the last dimension, float32: (..., 2)."""
-    values = values.float()
+    """Return sum and sum of squares over the last dimension: (..., 2)."""
     return torch.stack([values.sum(-1), values.square().sum(-1)], dim=-1)
 
 

@@ -37,6 +37,17 @@ def test_a_frozen_norm_adds_the_newest_frame_to_the_statistics_of_the_past():
     assert not torch.allclose(both[B:], both[:B])
 
 
+@pytest.mark.parametrize("mean", [100.0, 1000.0])
+def test_frozen_statistics_survive_a_large_mean(mean):
+    norm = nn.GroupNorm(2, C)
+    window = mean + frames()
+    recording = Recording(Window(T - 1), Notes(B))
+    recording.pool(norm, window[:, :-1].flatten(0, 1))
+    newest = Newest(past_of(recording)).pool(norm, window[:, -1])
+    exact = Window(T).pool(norm.double(), window.double().flatten(0, 1)).unflatten(0, (B, T))
+    torch.testing.assert_close(newest, exact[:, -1].float(), rtol=1e-3, atol=2e-3)
+
+
 def test_a_newest_frame_is_convolved_as_in_a_window():
     conv = nn.Conv3d(C, C, (3, 1, 1))
     window = frames()
