@@ -45,6 +45,9 @@ class RolloutConfig(ImagineConfig):
     Attributes:
         actions: recorded replays those of the start's recording, held draws moves at random, idle
             does nothing; or the actions (N, A) of a .npy file, or those of another recording.
+        policy: Who acts instead, closed loop, until it ends the episode: a name, path or URL as
+            `v2w rank` takes it; null for nobody.
+        instruction: What the policy is told; null for what the task says.
         moves: Names of the moves that held draws from; null is all of the robot's.
         hold: Frames for which a drawn move is held.
         steps: Frames to imagine; null for as many as there are actions, or the task's horizon.
@@ -53,6 +56,8 @@ class RolloutConfig(ImagineConfig):
 
     output: str = "runs/rollout"
     actions: str = "held"
+    policy: str | None = None
+    instruction: str | None = None
     moves: list[str] | None = None
     hold: int = 10
     steps: int | None = None

@@ -69,6 +69,7 @@ class RobotSpec:
 
     Attributes:
         name: Key in `ROBOTS`.
+        layout: Name of its actions' order in `configs.layouts.LAYOUTS`.
         fields: The action's fields, in the order in which they are concatenated.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
@@ -76,6 +77,7 @@ class RobotSpec:
     """
 
     name: str
+    layout: str
     fields: tuple[ActionField, ...]
     control_hz: float
     frame_size: tuple[int, int]
@@ -174,6 +176,7 @@ def _steps(name: str, size: float) -> Mapping[str, Mapping[str, Value]]:
 
 GOOGLE_ROBOT = RobotSpec(
     name="google_robot",
+    layout="fractal13",
     fields=(
         ActionField("base_displacement_vector", 2, "m", -1, 1),
         ActionField("base_displacement_vertical_rotation", 1, "rad", -PI, PI),
@@ -200,6 +203,7 @@ def _narrowed(
 
 STANDIN_SAWYER = RobotSpec(
     name="standin_sawyer",
+    layout="fractal13",
     fields=_narrowed(
         GOOGLE_ROBOT,
         {
@@ -228,6 +232,7 @@ def _mouse(name: str, speeds: str) -> ActionField:
 
 CSGO_PLAYER = RobotSpec(
     name="csgo_player",
+    layout="csgo51",
     fields=(
         ActionField("keys", len(KEYS), "held or not", 0, 1, KEYS),
         ActionField("left_click", 1, "held or not", 0, 1),
@@ -252,6 +257,7 @@ Source: Diffusion for World Modeling (DIAMOND), arXiv 2405.12399, and its data s
 
 RECON_JACKAL = RobotSpec(
     name="recon_jackal",
+    layout="recon3",
     fields=(
         ActionField("displacement_x", 1, "m, forward", -0.625, 1.25),
         ActionField("displacement_y", 1, "m, to the left", -1, 1),

@@ -1,14 +1,14 @@
 """Let a policy act until every attempt is over: the one loop for imagined and real robots."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from policies.base import Policy
+from policies.driver import Driver
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,13 @@ class Finished:
         slot: Where it ran.
         frames: (T, H, W, 3) uint8, the start frame first.
         success: Whether the environment called it a success.
+        events: How often what went wrong and was coped with.
     """
 
     slot: int
     frames: NDArray[np.uint8]
     success: bool
+    events: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def steps(self) -> int:
@@ -33,7 +35,7 @@ class Finished:
 
 def run_attempts(
     envs: VectorEnv[Any, Any, Any],
-    policy: Policy,
+    driver: Driver,
     *,
     env_seeds: Sequence[int],
     policy_seeds: Sequence[int],
@@ -44,24 +46,25 @@ def run_attempts(
     Args:
         envs: Environments without autoreset whose `info` holds `instruction` and `success`. With
             several slots, those that are over must bear to be stepped.
-        policy: Acts in all slots at once.
+        driver: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
-        policy_seeds: One per slot, for `policy.reset`.
+        policy_seeds: One per slot, for `driver.reset`.
         options: For `envs.reset`.
     """
     seeds: Any = list(env_seeds)  # Gymnasium takes a list; its annotation knows only one number
     newest, infos = envs.reset(seed=seeds, options=dict(options))
-    policy.reset(list(infos["instruction"]), seeds=policy_seeds)
+    driver.reset(list(infos["instruction"]), seeds=policy_seeds)
     frames = [[frame.copy()] for frame in newest]
     active = np.ones(envs.num_envs, np.bool_)
     while active.any():
-        newest, _, terminated, truncated, infos = envs.step(policy.act(newest, active))
+        newest, _, terminated, truncated, infos = envs.step(driver.act(newest, active))
         for slot in np.flatnonzero(active).tolist():
             frames[slot].append(newest[slot].copy())
         over = active & (terminated | truncated)
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
-            yield Finished(slot, np.stack(frames[slot]), bool(infos["success"][slot]))
+            success, events = bool(infos["success"][slot]), dict(driver.events[slot])
+            yield Finished(slot, np.stack(frames[slot]), success, events)
 
 
 def policy_seed(start_seed: int, seed: int) -> int:

@@ -15,12 +15,14 @@ from PIL import Image
 
 from configs.imagine import ActionControlConfig, ImagineConfig, RolloutConfig
 from configs.lookup import lookup
+from evaluation.driven import drive
 from evaluation.rollout import model_card, model_fingerprint
 from evaluation.run_folder import open_run_folder
 from evaluation.scenes import Script, choose_task, load_context, write_script
-from evaluation.stepwise import imagine_at_once, imagine_stepwise, load_frames
+from evaluation.stepwise import Planned, imagine_at_once, imagine_stepwise, load_frames
 from evaluation.strips import choose_columns, draw_grid, draw_pairs
 from evaluation.video import write_video
+from policies.loading import load_drivers
 from v2w_gym.attempts import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
@@ -28,7 +30,8 @@ from world_models.base import WorldModel
 from world_models.checkpoint import replacing
 from world_models.loading import load_world_model
 
-MODES = {"autoregressive": imagine_stepwise, "clip": imagine_at_once}
+MODES = {"autoregressive": False, "clip": True}
+"""Name of a mode -> whether all frames are imagined at once."""
 
 
 def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[str, Any]:
@@ -48,14 +51,21 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         OSError: The folder cannot be written.
         ValueError: A setting that is unknown or out of range, or the folder of another run.
     """
-    imagine, at_once = lookup(MODES, cfg.mode, "mode"), cfg.mode == "clip"
+    at_once = lookup(MODES, cfg.mode, "mode")
     key, model = _key(cfg), model or _load(cfg)
     context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
-    longest = model.window - 1 if at_once else math.inf
-    script = write_script(cfg, model.robot, len(context.frames), longest)
-    folder = _open(cfg, model, context, script.actions)
+    events: Mapping[str, int] = {}
+    if cfg.policy is not None:
+        with load_drivers([cfg.policy], model.robot) as (driver,):
+            folder = _open(cfg, model, context, driver.meta.fingerprint.encode())
+            script, seconds, events = drive(cfg, model, driver, folder, context)
+    else:
+        longest = model.window - 1 if at_once else math.inf
+        script = write_script(cfg, model.robot, len(context.frames), longest)
+        folder = _open(cfg, model, context, script.actions.tobytes())
+        follow = imagine_at_once if at_once else imagine_stepwise
+        seconds = follow(folder, model, context, Planned(script.actions[None]), key)
     np.save(folder / "actions.npy", script.actions)
-    seconds = imagine(folder, model, context, script.actions[None], key)
     frames = load_frames(folder, 1, len(script.actions))[0]
     write_video(folder / "rollout.mp4", frames, model.robot.control_hz)
     title = f"{_title(cfg, model)}: {script.title}{', the whole clip at once' if at_once else ''}"
@@ -65,6 +75,7 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         "moves": list(script.moves),
         "steps": len(script.actions),
         "seconds_per_frame": seconds,
+        "events": events,
     }
     return _save_found(folder / "rollout.json", found, cfg, model)
 
@@ -95,8 +106,8 @@ def run_action_control(
     context = load_context(cfg, model.robot, model.context_frames)
     labels, rate = list(model.robot.moves), model.robot.control_hz
     actions = np.repeat(np.stack(list(model.robot.moves.values()))[:, None], cfg.steps, axis=1)
-    folder = _open(cfg, model, context, actions)
-    seconds = imagine_stepwise(folder, model, context, actions, key)
+    folder = _open(cfg, model, context, actions.tobytes())
+    seconds = imagine_stepwise(folder, model, context, Planned(actions), key)
     videos = load_frames(folder, len(labels), cfg.steps)
     write_video(folder / "action_control.mp4", draw_pairs(videos, labels), rate)
     difference = pixel_differences(videos, labels)
@@ -166,13 +177,11 @@ def _key(cfg: ImagineConfig) -> RolloutKey:
     return RolloutKey(cfg.seed, cfg.episode)
 
 
-def _open(
-    cfg: ImagineConfig, model: WorldModel, context: Context, actions: NDArray[np.float32]
-) -> Path:
+def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) -> Path:
     """Open the folder, which belongs to these settings, this model, and what the files now hold."""
     inputs = hashlib.sha256()
-    for array in (context.frames, context.actions, actions):
-        inputs.update(array.tobytes())
+    for part in (context.frames.tobytes(), context.actions.tobytes(), acts):
+        inputs.update(part)
     settings = asdict(cfg)
     del settings["output"]
     identity = {**settings, "model": model_fingerprint(model), "inputs": inputs.hexdigest()}

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -22,13 +23,14 @@ from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from evaluation.success import RolloutJudge, load_judge
 from evaluation.trials import check_distinct, choose_starts, load_trials
 from policies.base import Policy
-from policies.loading import make_policy
+from policies.driver import Driver
+from policies.loading import load_drivers
 from v2w_gym.tasks import TASKS
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import WorldModel
 from world_models.loading import load_world_model
 
-Batch: TypeAlias = tuple[Policy, str, list[tuple[int, int]]]
+Batch: TypeAlias = tuple[Driver, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
 
 
@@ -36,7 +38,7 @@ def rank(
     cfg: RankConfig,
     *,
     model: WorldModel | None = None,
-    policies: Sequence[Policy] | None = None,
+    policies: Sequence[Policy | Driver] | None = None,
     judge: RolloutJudge | None = None,
 ) -> Comparison:
     """Run what is not done yet, compare it with trials on the robot, and write the report.
@@ -44,25 +46,28 @@ def rank(
     Args:
         cfg: What to run, and where the results go.
         model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
-        policies: Policies to use instead of `cfg.policies`.
+        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `Driver` with
+            settings of its own.
         judge: A judge to use instead of `cfg.judge`.
 
     Raises:
+        ConnectionError: A policy server that does not answer.
         FileNotFoundError: A checkpoint or table that does not exist.
         OSError: The run folder cannot be written, or the disk is full.
         ValueError: A setting unknown or out of range, the folder of another run, or no trials to
             compare with.
     """
     model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
-    policies = policies or [make_policy(name, model.robot) for name in cfg.policies]
     judge = judge or load_judge(cfg.judge)
     real = load_trials(cfg.trials)
     real = real[real["task"].isin(cfg.tasks)]
-    _check_comparable(real, cfg.tasks, policies)
-    rows = run_rollouts(cfg, model, policies, judge)
+    with load_drivers(cfg.policies if policies is None else policies, model.robot) as drivers:
+        _check_comparable(real, cfg.tasks, drivers)
+        rows = run_rollouts(cfg, model, drivers, judge)
     gate = committed_gate(model_fingerprint(model), judge.name)
     comparison = compare(rows, real)
-    comparison = replace(comparison, notes=(*comparison.notes, *_gate_notes(gate, cfg.tasks)))
+    notes = (*comparison.notes, *_gate_notes(gate, cfg.tasks), *_event_notes(rows))
+    comparison = replace(comparison, notes=notes)
     judge_card = dict(judge.card)
     if gate:
         judge_card["generated"] = {result["task"]: result for result in gate["open_loop"]}
@@ -71,7 +76,7 @@ def rank(
 
 
 def run_rollouts(
-    cfg: RankConfig, model: WorldModel, policies: Sequence[Policy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
 ) -> pd.DataFrame:
     """Run every policy on every task from every start with every seed; keep what is done already.
 
@@ -86,20 +91,20 @@ def run_rollouts(
         ValueError: A setting out of range, or the folder of another run.
     """
     _check_counts(cfg)
-    check_distinct(policies)
+    check_distinct(drivers)
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    identity = _identity(cfg, model, policies, judge)
+    identity = _identity(cfg, model, drivers, judge)
     folder = RunFolder(Path(cfg.output), identity)
-    total = len(policies) * len(cfg.tasks) * cfg.starts * cfg.seeds
+    total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
     with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
-        for policy, task, chosen in _batches(cfg, policies, frozenset(folder.done)):
-            seeds = [starts[task][start].seed for start, _ in chosen]
-            for attempt in _imagine(model, judge, (policy, task, chosen), seeds):
+        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
+            name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
+            for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
                 start, seed = chosen[attempt.slot]
                 verdict = judge.verdicts(attempt.frames[None], task)
                 row = Row(
-                    policy=policy.meta.name,
+                    policy=name,
                     task=task,
                     start=start,
                     start_seed=seeds[attempt.slot],
@@ -108,9 +113,10 @@ def run_rollouts(
                     steps=attempt.steps,
                     score=round(float(verdict.score[0]), 4),
                     judge=judge.name,
-                    policy_fingerprint=policy.meta.fingerprint,
+                    policy_fingerprint=driver.meta.fingerprint,
                     model_fingerprint=identity["model"],
-                    video=video_name(policy.meta.name, task, start, seed),
+                    video=video_name(name, task, start, seed),
+                    events=dict(attempt.events),
                 )
                 folder.save(row, attempt.frames, model.robot.control_hz)
                 frames += attempt.steps
@@ -152,29 +158,39 @@ def _gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:
             )
 
 
-def _batches(cfg: RankConfig, policies: Sequence[Policy], done: Container[Key]) -> Iterator[Batch]:
-    """Yield what is not done, `cfg.batch_size` rollouts of one policy and task at a time."""
-    for policy, task in product(policies, cfg.tasks):
+def _event_notes(rows: pd.DataFrame) -> Iterator[str]:
+    """Say what went wrong while policies acted, and in how many of their rollouts."""
+    for policy, events in rows.groupby("policy")["events"]:
+        times = sum((Counter(found) for found in events), Counter[str]())
+        for event, count in sorted(times.items()):
+            touched = sum(event in found for found in events)
+            yield f"{policy}: {event}, {count} times in {touched} of {len(events)} rollouts."
+
+
+def _batches(cfg: RankConfig, drivers: Sequence[Driver], done: Container[Key]) -> Iterator[Batch]:
+    """Yield what is not done, as many rollouts of one policy and task at a time as may be."""
+    for driver, task in product(drivers, cfg.tasks):
         left = [
             (start, seed)
             for start, seed in product(range(cfg.starts), range(cfg.seeds))
-            if (policy.meta.name, task, start, seed) not in done
+            if (driver.meta.name, task, start, seed) not in done
         ]
-        for first in range(0, len(left), cfg.batch_size):
-            yield policy, task, left[first : first + cfg.batch_size]
+        size = min(cfg.batch_size, driver.meta.max_batch or cfg.batch_size)
+        for first in range(0, len(left), size):
+            yield driver, task, left[first : first + size]
 
 
 def _imagine(
     model: WorldModel, judge: RolloutJudge, batch: Batch, start_seeds: Sequence[int]
 ) -> Iterator[Finished]:
-    policy, task, chosen = batch
+    driver, task, chosen = batch
     envs = Vid2WorldVectorEnv(
         len(chosen), TASKS[task].horizon, model, judge=judge, autoreset_mode=AutoresetMode.DISABLED
     )
     starts = [start for start, _ in chosen]
     return run_attempts(
         envs,
-        policy,
+        driver,
         env_seeds=[seed for _, seed in chosen],
         policy_seeds=[
             policy_seed(start_seed, seed)
@@ -185,13 +201,14 @@ def _imagine(
 
 
 def _identity(
-    cfg: RankConfig, model: WorldModel, policies: Sequence[Policy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
 ) -> dict[str, Any]:
     """Return what must not change when a run is resumed."""
     return {
         "model": model_fingerprint(model),
         "judge": judge.name,
-        "policies": {policy.meta.name: policy.meta.fingerprint for policy in policies},
+        "policies": {driver.meta.name: driver.meta.fingerprint for driver in drivers},
+        "drivers": {driver.meta.name: asdict(driver.cfg) for driver in drivers},
         "tasks": cfg.tasks,
         "starts": cfg.starts,
         "seeds": cfg.seeds,
@@ -204,9 +221,9 @@ def _check_counts(cfg: RankConfig) -> None:
             raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
 
 
-def _check_comparable(real: pd.DataFrame, tasks: list[str], policies: Sequence[Policy]) -> None:
+def _check_comparable(real: pd.DataFrame, tasks: list[str], drivers: Sequence[Driver]) -> None:
     """Find out before the rollouts, not after them, that there is nothing to compare with."""
-    planned = set(product((policy.meta.name for policy in policies), tasks))
+    planned = set(product((driver.meta.name for driver in drivers), tasks))
     tried = set(zip(real["policy"], real["task"], strict=True))
     if not planned & tried:
         raise ValueError(
@@ -215,10 +232,10 @@ def _check_comparable(real: pd.DataFrame, tasks: list[str], policies: Sequence[P
         )
     if "policy_fingerprint" not in real:
         return
-    for policy in policies:
-        found = set(real.loc[real["policy"] == policy.meta.name, "policy_fingerprint"])
-        if found - {policy.meta.fingerprint}:
+    for meta in (driver.meta for driver in drivers):
+        found = set(real.loc[real["policy"] == meta.name, "policy_fingerprint"])
+        if found - {meta.fingerprint}:
             raise ValueError(
-                f"expected trials of {policy.meta.name} with weights {policy.meta.fingerprint}, "
+                f"expected trials of {meta.name} with weights {meta.fingerprint}, "
                 f"found trials with {sorted(found)}; record them again with `v2w trials`"
             )

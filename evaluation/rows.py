@@ -5,7 +5,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,6 +39,7 @@ class Row:
         policy_fingerprint: sha256 of the policy's weights; empty for a policy without weights.
         model_fingerprint: sha256 of the world model's card, which covers weights and settings.
         video: The rollout's video, relative to the run folder.
+        events: How often what went wrong while the policy acted and was coped with.
     """
 
     policy: str
@@ -53,6 +54,7 @@ class Row:
     policy_fingerprint: str
     model_fingerprint: str
     video: str
+    events: dict[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:

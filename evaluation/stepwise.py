@@ -4,7 +4,7 @@ import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,42 @@ from world_models.base import FrameNoise, RolloutState, WorldModel
 from world_models.checkpoint import replacing
 
 STATE = "state.pt"
+
+
+class Course(Protocol):
+    """What is done, step by step, in B futures of one start.
+
+    Attributes:
+        futures: How many futures (B).
+        steps: Most actions in each.
+        over: Whether the last action ended them all.
+    """
+
+    futures: int
+    steps: int
+    over: bool
+
+    def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the actions (B, A) that follow the newest frames (B, H, W, 3).
+
+        When a run goes on after an interruption, it is asked again for the steps that are done.
+        """
+        ...
+
+
+class Planned:
+    """Actions (B, N, A) that are known beforehand; see `Course`."""
+
+    over = False
+
+    def __init__(self, actions: NDArray[np.float32]) -> None:
+        """Take one row of actions per future."""
+        self.actions = actions
+        self.futures, self.steps = actions.shape[:2]
+
+    def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Course.choose`."""
+        return self.actions[:, step]
 
 
 @dataclass(frozen=True)
@@ -36,9 +72,9 @@ class Progress:
 
 
 def imagine_stepwise(
-    folder: Path, model: WorldModel, context: Context, actions: NDArray[np.float32], key: RolloutKey
+    folder: Path, model: WorldModel, context: Context, course: Course, key: RolloutKey
 ) -> float:
-    """Take actions (B, N, A) from one start, all B with the same noise.
+    """Follow a course from one start, all B futures with the same noise.
 
     Each frame is kept in `folder`, where the same call goes on.
 
@@ -48,8 +84,7 @@ def imagine_stepwise(
     Raises:
         ValueError: Frames or actions that are not the robot's, or a damaged state.
     """
-    futures, steps = actions.shape[:2]
-    newest = len(context.frames) - 1
+    futures, newest = course.futures, len(context.frames) - 1
     state = model.start(
         np.stack([context.frames] * futures),
         np.stack([context.actions] * futures),
@@ -58,24 +93,28 @@ def imagine_stepwise(
     progress = _load_progress(folder, Progress(state))
     if progress.steps == 0:
         save_frame(folder, 0, np.stack([context.frames[-1]] * futures))
-    bar = tqdm(total=steps, initial=progress.steps, unit="frame")
-    for step in range(progress.steps, steps):
+    bar = tqdm(total=course.steps, initial=progress.steps, unit="frame")
+    for step in range(course.steps):
+        if course.over:
+            break
         began = time.perf_counter()
-        noise = _noise(key, futures, newest + step + 1)
-        state = model.step(progress.state, actions[:, step], noise)
+        actions = course.choose(step, load_frame(folder, futures, step))
+        if step < progress.steps:
+            continue
+        state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
         save_frame(folder, step + 1, model.render(state))
         seconds = progress.seconds + time.perf_counter() - began
         progress = Progress(state, step + 1, seconds)
         _save_progress(folder, progress)
         bar.update()
     bar.close()
-    return progress.seconds / steps
+    return progress.seconds / progress.steps
 
 
 def imagine_at_once(
-    folder: Path, model: WorldModel, context: Context, actions: NDArray[np.float32], key: RolloutKey
+    folder: Path, model: WorldModel, context: Context, planned: Planned, key: RolloutKey
 ) -> float:
-    """Take actions (B, N, A) from the newest frame of a start, as whole clips.
+    """Take planned actions from the newest frame of a start, as whole clips.
 
     Returns:
         Seconds per frame, of which all B make one.
@@ -83,10 +122,10 @@ def imagine_at_once(
     Raises:
         ValueError: Frames or actions that are not the robot's, or more than the window holds.
     """
-    futures, steps = actions.shape[:2]
+    futures, steps = planned.futures, planned.steps
     noise = _noise(key, futures, len(context.frames) - 1 + steps)
     began = time.perf_counter()
-    clips = model.imagine_clip(np.stack([context.frames[-1]] * futures), actions, noise)
+    clips = model.imagine_clip(np.stack([context.frames[-1]] * futures), planned.actions, noise)
     seconds = time.perf_counter() - began
     for step in range(steps + 1):
         save_frame(folder, step, clips[:, step])
@@ -103,8 +142,13 @@ def save_frame(folder: Path, step: int, frames: NDArray[np.uint8]) -> None:
 
 def load_frames(folder: Path, futures: int, steps: int) -> NDArray[np.uint8]:
     """Return frames (B, N + 1, H, W, 3): the newest known one, then those imagined in N steps."""
-    pictures = [np.array(Image.open(_frame_path(folder, step))) for step in range(steps + 1)]
-    return np.stack([np.split(picture, futures) for picture in pictures], axis=1)
+    return np.stack([load_frame(folder, futures, step) for step in range(steps + 1)], axis=1)
+
+
+def load_frame(folder: Path, futures: int, step: int) -> NDArray[np.uint8]:
+    """Return the frames (B, H, W, 3) after `step` steps."""
+    picture = np.array(Image.open(_frame_path(folder, step)))
+    return np.stack(np.split(picture, futures))
 
 
 def _frame_path(folder: Path, step: int) -> Path:

@@ -19,8 +19,8 @@ from configs.evaluate import TrialsConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation.closed_loop import policy_seed, run_attempts
 from evaluation.rows import append_line, cut_torn_line
-from policies.base import Policy
-from policies.loading import make_policy
+from policies.driver import Driver
+from policies.loading import load_drivers
 from v2w_gym.attempts import SOLVED_FRAMES
 from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
@@ -72,28 +72,32 @@ def run_trials(cfg: TrialsConfig) -> Path:
         OSError: The table cannot be written.
         ValueError: A setting out of range, or a table of policies with other weights.
     """
-    policies = [make_policy(name, STANDIN_SAWYER) for name in cfg.policies]
-    check_distinct(policies)
+    with load_drivers(cfg.policies, STANDIN_SAWYER) as drivers:
+        check_distinct(drivers)
+        return _try(cfg, drivers)
+
+
+def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
     robots = {task: _robot(task) for task in cfg.tasks}
     table = Path(cfg.output)
-    done = _reopen(table, cfg, policies)
+    done = _reopen(table, cfg, drivers)
     plan = [
-        (policy, task, start)
-        for policy, task, start in product(policies, cfg.tasks, range(cfg.starts))
-        if (policy.meta.name, task, start) not in done
+        (driver, task, start)
+        for driver, task, start in product(drivers, cfg.tasks, range(cfg.starts))
+        if (driver.meta.name, task, start) not in done
     ]
-    total = len(policies) * len(cfg.tasks) * cfg.starts
-    for policy, task, start in tqdm(plan, initial=total - len(plan), total=total, unit="trial"):
+    total = len(drivers) * len(cfg.tasks) * cfg.starts
+    for driver, task, start in tqdm(plan, initial=total - len(plan), total=total, unit="trial"):
         seed = starts[task][start].seed
         [trial] = run_attempts(
             robots[task],
-            policy,
+            driver,
             env_seeds=[seed],
             policy_seeds=[policy_seed(seed, TRIALS)],
             options={},
         )
-        name, weights = policy.meta.name, policy.meta.fingerprint
+        name, weights = driver.meta.name, driver.meta.fingerprint
         append_line(table, _csv([name, task, start, seed, trial.success, trial.steps, weights]))
     for robot in robots.values():
         robot.close()
@@ -141,13 +145,13 @@ def choose_starts(task: str, count: int) -> list[Start]:
     return starts[:count]
 
 
-def check_distinct(policies: Sequence[Policy]) -> None:
+def check_distinct(drivers: Sequence[Driver]) -> None:
     """Check that there are policies and that their labels differ.
 
     Raises:
         ValueError: No policy, or two of one name.
     """
-    names = [policy.meta.name for policy in policies]
+    names = [driver.meta.name for driver in drivers]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"expected policies with different names, found {names}; rename a file")
 
@@ -159,9 +163,7 @@ def _robot(task: str) -> VectorEnv[Any, Any, Any]:
     )
 
 
-def _reopen(
-    table: Path, cfg: TrialsConfig, policies: Sequence[Policy]
-) -> set[tuple[str, str, int]]:
+def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tuple[str, str, int]]:
     """Return which trials the table holds already; begin the table if there is none."""
     if not table.exists():
         table.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +171,7 @@ def _reopen(
             partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
     cut_torn_line(table)
     trials = load_trials(table)
-    weights = {policy.meta.name: policy.meta.fingerprint for policy in policies}
+    weights = {driver.meta.name: driver.meta.fingerprint for driver in drivers}
     for name, found in zip(trials["policy"], trials["policy_fingerprint"], strict=True):
         if weights.get(name, found) != found:
             raise ValueError(

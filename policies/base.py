@@ -1,4 +1,4 @@
-"""What a robot policy is: a frame and an instruction in, an action out, for B rollouts at once."""
+"""What a robot policy is: a frame and an instruction in, actions out, for B rollouts at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,27 +10,52 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PolicyMeta:
-    """What a runner must know about a policy before it runs it.
+    """What must be known of a policy before it drives a robot.
 
     Attributes:
         name: Label in tables and plots.
-        robot: Name of the `RobotSpec` whose actions it gives.
-        image_size: Height and width of the frames it takes; None where it does not look.
+        layout: What its actions are; a key of `configs.layouts.LAYOUTS`.
+        image_size: Height and width of the frames it takes; None where any will do.
+        control_hz: Actions per second it was made for; None where any will do.
         history: Frames it remembers, the present one included.
+        chunk: Actions it gives at once, for this frame and the next ones.
+        max_batch: Most slots it can act in; None for no limit.
+        gripper: "relative", "absolute" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights; empty for a policy without weights.
     """
 
     name: str
-    robot: str
+    layout: str
     image_size: tuple[int, int] | None = None
+    control_hz: float | None = None
     history: int = 0
+    chunk: int = 1
+    max_batch: int | None = None
+    gripper: str = ""
     fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class ActionBatch:
+    """What a policy chose in B slots.
+
+    Attributes:
+        actions: (B, chunk, D) float32, in the order of the policy's layout; rows of slots that are
+            not active do not count.
+        events: (slot, what happened) for whatever went wrong and was coped with, such as
+            ("terminate token out of range"); the driver counts them.
+    """
+
+    actions: NDArray[np.float32]
+    events: tuple[tuple[int, str], ...] = ()
 
 
 class Policy(Protocol):
     """Acts in B slots; what it remembers of a slot lives in the policy.
 
-    What it does in a slot depends on that slot's instruction, seed and frames alone.
+    What it does in a slot depends on that slot's instruction, seed and frames alone, whoever else
+    is in the batch. It gives what its makers made it give: `policies.driver.Driver` fits frames and
+    actions to a robot. `policies.conformance` is a test of all this to inherit.
     """
 
     meta: PolicyMeta
@@ -43,21 +68,23 @@ class Policy(Protocol):
             seeds: (B,) what each slot's random choices depend on.
 
         Raises:
-            ValueError: An instruction the policy does not know, or lengths that differ.
+            ValueError: An instruction the policy does not know, lengths that differ, or more slots
+                than it can act in.
         """
         ...
 
-    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Choose the next action in every active slot.
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
+        """Choose the next actions in every active slot.
 
         Args:
-            frames: (B, H, W, 3) uint8, the newest frame of each slot.
-            active: (B,) slots that still run; the others' actions are the robot's "do nothing".
-
-        Returns:
-            Actions (B, A), float32, within the robot's bounds.
+            frames: (B, H, W, 3) uint8, the newest frame of each slot, without black bars.
+            active: (B,) slots that are asked; the others' memories stay as they are.
 
         Raises:
             ValueError: Frames of another size or type, or a batch that differs from `reset`.
         """
+        ...
+
+    def close(self) -> None:
+        """Free what the policy holds elsewhere: a process, a connection. Safe to call twice."""
         ...

@@ -8,16 +8,21 @@ from numpy.typing import NDArray
 from policies.base import PolicyMeta
 
 
-def check_reset(instructions: Sequence[str], seeds: Sequence[int]) -> None:
-    """Check that every slot has an instruction and a seed.
+def check_reset(meta: PolicyMeta, instructions: Sequence[str], seeds: Sequence[int]) -> None:
+    """Check that every slot has an instruction and a seed, and that there are not too many slots.
 
     Raises:
-        ValueError: Lengths that differ.
+        ValueError: Lengths that differ, or more slots than the policy can act in.
     """
     if len(instructions) != len(seeds):
         raise ValueError(
             f"expected one seed per instruction, found {len(instructions)} instructions and "
             f"{len(seeds)} seeds"
+        )
+    if meta.max_batch is not None and len(instructions) > meta.max_batch:
+        raise ValueError(
+            f"expected at most {meta.max_batch} slots for policy {meta.name!r}, found "
+            f"{len(instructions)}; run fewer rollouts together (batch_size={meta.max_batch})"
         )
 
 
@@ -34,8 +39,8 @@ def check_frames(
     if frames.dtype != np.uint8 or frames.shape != expected:
         raise ValueError(
             f"expected uint8 frames of shape {expected} for policy {meta.name!r} in {slots} slots, "
-            f"found {frames.dtype} {frames.shape}; resize the frames, or reset() with one "
-            "instruction per slot"
+            f"found {frames.dtype} {frames.shape}; drive the policy with a "
+            "`policies.driver.Driver`, which resizes, and reset() with one instruction per slot"
         )
     if active.dtype != np.bool_ or active.shape != (slots,):
         raise ValueError(

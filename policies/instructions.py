@@ -1,14 +1,23 @@
 """Instructions as fixed vectors: the same words give the same vector on every machine."""
 
+import difflib
 import hashlib
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
+from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+
+KIND = "instructions"
+UNIT_TOLERANCE = 1e-3
+"""How far an embedding's length may be from 1."""
 
 
 @dataclass(frozen=True)
@@ -18,19 +27,74 @@ class InstructionTable:
     Attributes:
         texts: Normalised instructions.
         vectors: (len(texts), E) float32, unit length.
+
+    Raises:
+        ValueError: Not one vector per text, or a text twice.
     """
 
     texts: tuple[str, ...]
     vectors: NDArray[np.float32]
 
+    def __post_init__(self) -> None:
+        """Check that every text has one vector."""
+        distinct = len(set(self.texts))
+        if self.vectors.ndim != 2 or not len(self.texts) == len(self.vectors) == distinct:
+            raise ValueError(
+                f"expected one vector for each of {len(self.texts)} instructions "
+                f"({distinct} distinct), found vectors of shape {self.vectors.shape}"
+            )
+
     def row(self, instruction: str) -> int:
         """Return the row of an instruction; case, punctuation and spacing do not matter.
 
         Raises:
-            ValueError: Unknown instruction; the message suggests the nearest known one.
+            ValueError: Unknown instruction; the message suggests the nearest known ones.
         """
-        rows = {text: row for row, text in enumerate(self.texts)}
-        return lookup(rows, normalise(instruction), "instruction")
+        text = normalise(instruction)
+        if text in self._rows:
+            return self._rows[text]
+        near = difflib.get_close_matches(text, self.texts, n=3, cutoff=0)
+        raise ValueError(
+            f"expected one of the {len(self.texts)} instructions this policy knows, found "
+            f"{instruction!r}; did you mean {' or '.join(map(repr, near))}? Weights that take "
+            "sentence embeddings learn more instructions from a table of `v2w embed`"
+        )
+
+    @cached_property
+    def _rows(self) -> Mapping[str, int]:
+        return {text: row for row, text in enumerate(self.texts)}
+
+
+def save_table(path: Path, table: InstructionTable, source: Mapping[str, Any]) -> None:
+    """Write a table (.safetensors) and its card.
+
+    Args:
+        path: Where the vectors go; the card lies beside it.
+        table: What is written.
+        source: JSON values that say where the vectors come from.
+    """
+    card = {
+        "kind": KIND,
+        "size": table.vectors.shape[1],
+        "source": dict(source),
+        "texts": list(table.texts),
+    }
+    save_checkpoint(path, {"vectors": torch.from_numpy(table.vectors)}, card)
+
+
+def load_table(path: Path) -> InstructionTable:
+    """Read a table.
+
+    Raises:
+        FileNotFoundError: No table at `path`.
+        ValueError: Another kind of checkpoint, damaged, or texts that do not fit the vectors.
+    """
+    tensors, card = load_checkpoint(path)
+    check_kind(path, card, KIND)
+    try:
+        return InstructionTable(tuple(card["texts"]), tensors["vectors"].numpy())
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"expected an instruction table in {path}, found {error}") from error
 
 
 def make_table(instructions: Sequence[str], size: int) -> InstructionTable:

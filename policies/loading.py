@@ -1,14 +1,26 @@
-"""From a name on the command line to a policy."""
+"""From a word on the command line to a policy that drives a robot."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from configs.loader import load_config
 from configs.lookup import lookup
+from configs.policy_file import PolicyConfig
 from configs.robots import RobotSpec
 from policies.base import Policy
+from policies.driver import Driver
+from policies.instructions import InstructionTable, load_table
+from policies.planner.policy import KIND as PLANNER
+from policies.planner.policy import load_planner
+from policies.remote.client import connect
+from policies.rt1.policy import KIND as RT1
 from policies.rt1.policy import load_rt1
+from policies.saved_model import load_saved_model
 from policies.scripted import random_policy, replay_policy, zero_policy
+from world_models.checkpoint import read_card
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -16,34 +28,113 @@ SCRIPTED: Mapping[str, Callable[[RobotSpec], Policy]] = {
     "zero": zero_policy,
     "random": random_policy,
 }
-READERS: Mapping[str, Callable[[Path, RobotSpec], Policy]] = {
-    ".npz": replay_policy,
-    ".safetensors": load_rt1,
-}
-"""What a file is, by its ending: a recorded episode to replay, or RT-1 weights."""
 
 
-def make_policy(name_or_path: str, robot: RobotSpec) -> Policy:
-    """Return a bundled policy, or one from a file: an episode to replay or a checkpoint.
-
-    Args:
-        name_or_path: `zero`, `random`, a bundled checkpoint such as `rt1-converged`, or the path
-            of an episode (.npz) or a checkpoint (.safetensors).
-        robot: Whose actions the policy must give.
+@contextmanager
+def load_drivers(
+    policies: Sequence[str | Policy | Driver], robot: RobotSpec
+) -> Iterator[list[Driver]]:
+    """Yield a driver for each policy; those that are made here from a word are closed afterwards.
 
     Raises:
-        ValueError: Unknown name, a damaged file, or a policy for another robot.
-        FileNotFoundError: No file at the path.
+        As `make_driver`.
     """
-    path = Path(name_or_path)
-    if path.suffix in READERS:
-        if not path.is_file():
-            raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
-        return READERS[path.suffix](path, robot)
-    return lookup(named_policies(), name_or_path, "policy")(robot)
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(closing(make_driver(policy, robot)))
+            if isinstance(policy, str)
+            else policy
+            if isinstance(policy, Driver)
+            else Driver(policy, robot)
+            for policy in policies
+        ]
 
 
-def named_policies() -> dict[str, Callable[[RobotSpec], Policy]]:
+def make_driver(word: str, robot: RobotSpec) -> Driver:
+    """Return a policy, fitted to a robot.
+
+    Args:
+        word: What `PolicyConfig.source` may be, or the path of a YAML file with a `PolicyConfig`.
+        robot: What it drives.
+
+    Raises:
+        ConnectionError: A policy server that does not answer.
+        FileNotFoundError: No file at the path.
+        ValueError: Unknown name or setting, a damaged file, or a policy that does not fit.
+    """
+    cfg = policy_config(word)
+    return Driver(make_policy(cfg, robot), robot, cfg.driver)
+
+
+def policy_config(word: str) -> PolicyConfig:
+    """Return what a word on the command line says of a policy; see `make_driver`.
+
+    Raises:
+        FileNotFoundError: No such YAML file.
+        ValueError: A setting that is unknown, missing or wrong.
+    """
+    is_file = word.endswith((".yaml", ".yml"))
+    return load_config(PolicyConfig, [word], []) if is_file else PolicyConfig(word)
+
+
+def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    """Return the policy at `cfg.source` as it is, without what fits it to the robot.
+
+    Raises:
+        ConnectionError: A policy server that does not answer.
+        FileNotFoundError: No file at the path.
+        ValueError: Unknown name, a damaged file, or a policy for another robot.
+    """
+    policy = _find(cfg, robot)
+    if cfg.name is not None:
+        policy.meta = replace(policy.meta, name=cfg.name)
+    return policy
+
+
+def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    path = Path(cfg.source)
+    if cfg.source.startswith(("ws://", "wss://")):
+        return connect(cfg.source, cfg.remote)
+    if (path / "saved_model.pb").exists():
+        return _saved_model(path, cfg, robot)
+    if path.suffix in (".npz", ".safetensors") and not path.is_file():
+        raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
+    if path.suffix == ".npz":
+        return replay_policy(path, robot)
+    if path.suffix == ".safetensors":
+        return _checkpoint(path, cfg, robot)
+    return lookup(_named(cfg), cfg.source, "policy")(robot)
+
+
+def named_policies() -> list[str]:
     """Return every policy that has a name: the scripted ones and the bundled checkpoints."""
+    return sorted(_named(PolicyConfig("")))
+
+
+def _named(cfg: PolicyConfig) -> dict[str, Callable[[RobotSpec], Policy]]:
     bundled = sorted(WEIGHTS.glob("*.safetensors"))
-    return {**SCRIPTED, **{path.stem: partial(load_rt1, path) for path in bundled}}
+    return {**SCRIPTED, **{path.stem: partial(_checkpoint, path, cfg) for path in bundled}}
+
+
+def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    """Read a checkpoint of whatever kind its card says."""
+    kind = (read_card(path) or {}).get("kind", RT1)  # without a card, the loader says what is wrong
+    loaders: Mapping[str, Callable[[], Policy]] = {
+        RT1: lambda: load_rt1(path, robot, device=cfg.device, table=_table(cfg)),
+        PLANNER: lambda: load_planner(path, robot),
+    }
+    return lookup(loaders, kind, f"the kind of checkpoint {path}")()
+
+
+def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    table = _table(cfg)
+    if table is None:
+        raise ValueError(
+            f"expected a table of instruction embeddings for the SavedModel at {path}, found none; "
+            "make one with `v2w embed` and name it in a policy file: source: ..., instructions: ..."
+        )
+    return load_saved_model(path, robot, table, cfg.python)
+
+
+def _table(cfg: PolicyConfig) -> InstructionTable | None:
+    return load_table(Path(cfg.instructions)) if cfg.instructions else None

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.robots import RobotSpec
-from policies.base import PolicyMeta
+from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
 from world_models.data.episodes import load_episode
 
@@ -26,7 +26,7 @@ class ScriptedPolicy:
 
     def __init__(self, name: str, robot: RobotSpec, choose: Choose) -> None:
         """Make a policy that answers `choose(seed, step)`."""
-        self.meta = PolicyMeta(name, robot.name)
+        self.meta = PolicyMeta(name, robot.layout)
         self._robot = robot
         self._choose = choose
         self._seeds: list[int] = []
@@ -34,18 +34,21 @@ class ScriptedPolicy:
 
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
         """See `Policy.reset`; any instruction will do."""
-        check_reset(instructions, seeds)
+        check_reset(self.meta, instructions, seeds)
         self._seeds = list(seeds)
         self._steps = [0] * len(seeds)
 
-    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""
         check_frames(self.meta, len(self._seeds), frames, active)
-        actions = np.tile(self._robot.make_action(), (len(frames), 1))
+        actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
         for slot in np.flatnonzero(active):
             actions[slot] = self._choose(self._seeds[slot], self._steps[slot])
             self._steps[slot] += 1
-        return actions
+        return ActionBatch(actions)
+
+    def close(self) -> None:
+        """See `Policy.close`."""
 
 
 def zero_policy(robot: RobotSpec) -> ScriptedPolicy:

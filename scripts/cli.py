@@ -20,7 +20,12 @@ COMMANDS: Mapping[str, str] = {
     "collect": "scripts.collect",
     "train": "scripts.train",
     "train-policy": "scripts.train_policy",
+    "train-planner": "scripts.train_planner",
     "train-judge": "scripts.train_judge",
+    "embed": "scripts.embed",
+    "convert-policy": "scripts.convert_policy",
+    "verify-policy": "scripts.verify_policy",
+    "serve-policy": "scripts.serve_policy",
     "trials": "scripts.trials",
     "rank": "scripts.rank",
     "gate": "scripts.gate",
@@ -64,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(_command_help(name, command))
         else:
             command.main(read_settings(command, settings))
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:
         print(f"{label}: {' '.join(str(error).split())}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

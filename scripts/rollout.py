@@ -11,5 +11,7 @@ def main(cfg: RolloutConfig) -> None:
 
     found = run_rollout(cfg)
     print(f"{found['steps']} frames, {found['seconds_per_frame']:.2f} s each")
+    for event, times in found["events"].items():
+        print(f"  note: {event}, {times} times")
     for name in ("rollout.mp4", "strip.png", "actions.npy", "rollout.json"):
         print(f"  {cfg.output}/{name}")

@@ -1,6 +1,6 @@
-"""Train an RT-1 policy on recorded episodes; the same command resumes."""
+"""Train an RT-1 policy on demonstrations; the same command resumes."""
 
-from configs.policy import TrainPolicyConfig
+from configs.train_policy import TrainPolicyConfig
 
 SCHEMA = TrainPolicyConfig
 

@@ -75,6 +75,7 @@ def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
         seed=seed,
         state={
             "hand": np.array([s.hand for s in states], np.float32),
+            "handle": np.array([s.handle for s in states], np.float32),
             "opening": np.array([s.opening for s in states], np.float32),
         },
     )

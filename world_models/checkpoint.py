@@ -33,6 +33,19 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
         partial.write_text(json.dumps(card, indent=2) + "\n")
 
 
+def check_free(path: Path) -> None:
+    """Check that a checkpoint written to `path` takes the place of nothing but a checkpoint.
+
+    Raises:
+        ValueError: Not a name for weights, or another file where the card would lie.
+    """
+    card = path.with_suffix(".json")
+    if path.suffix != ".safetensors" or path.is_dir():
+        raise ValueError(f"expected output to be a file that ends in .safetensors, found {path}")
+    if card.exists() and read_card(path) is None:
+        raise ValueError(f"expected {card} to be free for the card, found another file there")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it takes the place of `path` only if nothing goes wrong."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from configs.evaluate import RankConfig
 from configs.fidelity import FidelityConfig
-from configs.robots import RobotSpec
 from evaluation.bench.counting import step_cost
 from evaluation.fidelity.replay import (
     Replay,
@@ -28,8 +27,8 @@ from evaluation.rollout import model_fingerprint, run_rollouts
 from evaluation.run_folder import open_run_folder
 from evaluation.success import load_judge
 from evaluation.trials import check_distinct, choose_starts
-from policies.base import Policy
-from policies.loading import make_policy
+from policies.driver import Driver
+from policies.loading import load_drivers
 from world_models.loading import load_world_model
 from world_models.vid2world.model import Vid2World
 
@@ -56,11 +55,12 @@ def run_fidelity(cfg: FidelityConfig) -> Fidelity:
     model = variants[0].model
     scenes = load_scenes(cfg, model.robot, model.context_frames)
     horizons = _fitting_horizons(cfg, scenes.steps)
-    policies = _load_policies(cfg, model.robot, scenes.task)
     identity = {"model": model_fingerprint(model), "seed": cfg.seed, "scenes": scenes.digest}
-    folder = open_run_folder(Path(cfg.output), identity)
-    replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
-    success = _act(cfg, folder, variants, scenes.task, policies) if policies else {}
+    with load_drivers(cfg.policies, model.robot) as drivers:
+        _check_closed_loop(cfg, scenes.task, drivers)
+        folder = open_run_folder(Path(cfg.output), identity)
+        replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
+        success = _act(cfg, folder, variants, scenes.task, drivers) if drivers else {}
     costs = {model: step_cost(model) for model in {variant.model for variant in variants}}
     found = Fidelity(
         checkpoint=Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model",
@@ -141,14 +141,12 @@ def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -
     return load_replay(path)
 
 
-def _load_policies(cfg: FidelityConfig, robot: RobotSpec, task: str) -> list[Policy]:
-    """Return who acts in closed loop; what cannot be is found before anything is imagined."""
-    policies = [make_policy(name, robot) for name in cfg.policies]
-    if policies:
-        check_distinct(policies)
+def _check_closed_loop(cfg: FidelityConfig, task: str, drivers: Sequence[Driver]) -> None:
+    """Find what cannot be before anything is imagined."""
+    if drivers:
+        check_distinct(drivers)
         choose_starts(task, cfg.starts)
         load_judge(cfg.judge)
-    return policies
 
 
 def _act(
@@ -156,7 +154,7 @@ def _act(
     folder: Path,
     variants: Sequence[Variant],
     task: str,
-    policies: Sequence[Policy],
+    drivers: Sequence[Driver],
 ) -> dict[str, tuple[SuccessChange, ...]]:
     """Let policies act under every sampler: same starts, same noise; the floor is left out."""
     runs = {}
@@ -168,7 +166,7 @@ def _act(
                 starts=cfg.starts,
                 batch_size=cfg.batch_size,
             )
-            runs[variant.name] = run_rollouts(run, variant.model, policies, load_judge(cfg.judge))
+            runs[variant.name] = run_rollouts(run, variant.model, drivers, load_judge(cfg.judge))
     return {name: compare_success(rows, runs[BASELINE]) for name, rows in runs.items()}
 
 

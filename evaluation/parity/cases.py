@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from evaluation.parity.golden import Check
 from evaluation.parity.network import training_loss, unet, weight_transfer
+from evaluation.parity.rt1 import rt1
 from evaluation.parity.sampling import ddim_ar, ddim_nar, schedule
 from evaluation.parity.towers import clip_image, clip_text, resampler, vae
 
@@ -21,5 +22,6 @@ CASES: Mapping[str, Check] = {
     "resampler": resampler,
     "clip_image": clip_image,
     "clip_text": clip_text,
+    "rt1": rt1,
 }
 """Name of a case -> what runs ours on it."""

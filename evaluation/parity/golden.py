@@ -133,6 +133,8 @@ def load_case(path: Path) -> GoldenCase:
         info = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"expected a golden case at {path}, found {error}") from error
+    if isinstance(info, dict) and {"seed_base", "names", "shapes"} <= set(info):
+        info = {"case": "rt1", **info}  # only this one generates its weights, and it has no name
     if not isinstance(info, dict) or "case" not in info:
         raise ValueError(f"expected a golden case with a 'case' in {path}, found another JSON file")
     weights = path.with_suffix(".safetensors")

@@ -59,14 +59,14 @@ class CaseResult:
 
 
 def run_parity(folder: Path) -> Iterator[CaseResult]:
-    """Run every case in `folder`, one result each, in the order of their names.
+    """Run every case in `folder` and in the folders in it, one result each, in order of path.
 
     A case that fails or cannot be run is a result too, and the others still run.
 
     Raises:
         FileNotFoundError: No such folder, or no case in it.
     """
-    paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    paths = sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
     if not paths:
         raise FileNotFoundError(f"expected golden cases (<case>.json) in {folder}, found none")
     return (run_case(path) for path in paths)

@@ -1,7 +1,11 @@
-"""Recorded episodes as what RT-1 is trained on: windows of frames with the expert's tokens."""
+"""Demonstrations as what RT-1 is trained on: windows of frames with the tokens of what was done."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -10,30 +14,51 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.robots import RobotSpec
-from policies.instructions import normalise
+from policies.harvest import Harvest
+from policies.instructions import InstructionTable, embed, normalise
 from policies.rt1.tokenizer import ActionTokenizer
-from world_models.data.episodes import Episode, list_episodes, load_episode
+from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
+from world_models.data.rlds import RldsDataset, open_rlds
+
+log = logging.getLogger(__name__)
+
+FrameReader: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+"""Returns the frames (T, H, W, 3) at steps (T,) of one episode."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """The L steps of one episode in which somebody acted; its last frame is not one of them.
+
+    Attributes:
+        frames: Reads frames; they may lie on disk.
+        tokens: (L, A) what was to be done there.
+        instructions: (L,) normalised text.
+    """
+
+    frames: FrameReader
+    tokens: NDArray[np.int16]
+    instructions: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """N labelled frames of many episodes, one after another.
-
-    The last frame of an episode is left out: nobody acted there.
+    """N steps of many episodes, one after another.
 
     Attributes:
-        frames: (N, H, W, 3) uint8.
-        tokens: (N, A) int64; what the expert would have done there.
-        instructions: (N,) normalised text.
-        first: (N,) index of the first frame of the same episode.
-        last: (N,) index of the last frame of the same episode.
+        frames: Reads the frames of each episode.
+        starts: (episodes + 1,) place of each episode's first step; N at the end.
+        tokens: (N, A) what was to be done there.
+        vectors: (texts, E) float32, instructions.
+        told: (N,) row of `vectors`.
     """
 
-    frames: NDArray[np.uint8]
-    tokens: NDArray[np.int64]
-    instructions: NDArray[np.str_]
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
+    frames: Sequence[FrameReader]
+    starts: NDArray[np.int64]
+    tokens: NDArray[np.int16]
+    vectors: NDArray[np.float32]
+    told: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,70 +67,159 @@ class Windows:
 
     Attributes:
         frames: (B, T, H, W, 3) uint8.
+        told: (B, E) float32, the vector of each window's instruction.
         tokens: (B, T, A) int64.
         mask: (B, T) bool; False after the end of a short episode.
-        instructions: (B,) normalised text.
     """
 
     frames: Tensor
+    told: Tensor
     tokens: Tensor
     mask: Tensor
-    instructions: NDArray[np.str_]
+
+    def to(self, device: str) -> "Windows":
+        """Return the same windows on another device."""
+        return Windows(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
-def load_demonstrations(
-    folders: Sequence[str], robot: RobotSpec, tokenizer: ActionTokenizer
-) -> Demonstrations:
-    """Read every episode below `folders`.
+def read_demonstrations(
+    folders: Sequence[str], robot: RobotSpec, tokenizer: ActionTokenizer, found: Harvest | None
+) -> list[Demonstration]:
+    """Read every episode in `folders`; of an RLDS data set everything but the frames.
+
+    Args:
+        folders: Folders of recorded episodes, and folders of RLDS data sets, the latter with the
+            split behind a colon unless it is "train".
+        robot: Whose episodes they must be.
+        tokenizer: Turns its actions into tokens.
+        found: Gathers the embeddings that an RLDS data set stores; None where they do not matter.
 
     Raises:
         FileNotFoundError: A folder without episodes.
         ValueError: A corrupt episode, or one of another robot.
     """
-    episodes: list[Episode] = []
-    for path in tqdm(list_episodes(folders), desc="reading", unit="episode"):
+    episodes: list[Demonstration] = []
+    for name in folders:
+        folder, _, split = name.partition(":")
+        if split or (Path(folder) / "features.json").is_file():
+            episodes += read_rlds(open_rlds(folder, split or "train"), tokenizer, found)
+        else:
+            episodes += read_recorded(name, robot, tokenizer)
+    return episodes
+
+
+def read_recorded(
+    folder: str, robot: RobotSpec, tokenizer: ActionTokenizer
+) -> Iterator[Demonstration]:
+    """Yield recorded episodes, labelled with what their expert would have done."""
+    for path in tqdm(list_episodes([folder]), desc="reading", unit="episode"):
         episode = load_episode(path)
         if episode.robot != robot.name:
             raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-        episodes.append(episode)
-    lengths = np.array([len(episode.actions) for episode in episodes])
-    ends = np.cumsum(lengths)
+        tokens = _encode(tokenizer, episode.expert_actions, str(path))
+        texts = [normalise(episode.instruction)] * len(tokens)
+        yield Demonstration(episode.frames.__getitem__, tokens, texts)
+
+
+def read_rlds(
+    dataset: RldsDataset, tokenizer: ActionTokenizer, found: Harvest | None
+) -> Iterator[Demonstration]:
+    """Yield the episodes of a data set whose features are named as in fractal20220817_data.
+
+    The action of a step that is marked as the last one does not count (RLDS). An episode in which
+    the robot was told nothing is left out.
+    """
+    untold = 0
+    for number, episode in enumerate(tqdm(dataset, desc="reading", unit="episode")):
+        acted = int((~episode.step("is_last")).sum())
+        tokens = _encode(tokenizer, fractal_actions(episode)[:acted], episode.origin)
+        told = episode.text(INSTRUCTION)[:acted]
+        plain = {text: normalise(text) for text in dict.fromkeys(told)}
+        if not all(plain.values()):
+            untold += 1
+            continue
+        if found is not None:
+            found.add(episode)
+        texts = [plain[text] for text in told]
+        yield Demonstration(partial(_read_frames, dataset, number), tokens, texts)
+    if untold:
+        log.warning("%d of %d episodes lack an instruction: left out", untold, len(dataset))
+
+
+def _read_frames(dataset: RldsDataset, number: int, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return dataset[number].frames(IMAGE, steps.tolist())
+
+
+def _encode(
+    tokenizer: ActionTokenizer, actions: NDArray[np.float32], origin: str
+) -> NDArray[np.int16]:
+    if not np.isfinite(actions).all():
+        raise ValueError(f"expected finite actions in {origin}, found NaN or infinity")
+    return tokenizer.encode(actions).astype(np.int16)
+
+
+def known_instructions(
+    episodes: Sequence[Demonstration], found: Harvest, size: int
+) -> InstructionTable:
+    """Return all instructions in `episodes` with the embeddings that were gathered.
+
+    One without an embedding gets a vector of `size` values that only tells it apart; see `embed`.
+    """
+    texts = tuple(sorted({text for episode in episodes for text in episode.instructions}))
+    stored = (
+        found.table() if found.spellings else InstructionTable((), np.zeros((0, size), np.float32))
+    )
+    vectors = [
+        stored.vectors[stored.row(text)] if text in stored.texts else embed(text, size)
+        for text in texts
+    ]
+    return InstructionTable(texts, np.stack(vectors))
+
+
+def join(episodes: Sequence[Demonstration], table: InstructionTable) -> Demonstrations:
+    """Lay episodes one after another.
+
+    Raises:
+        ValueError: No step at all, or an instruction that is not in the table.
+    """
+    texts = [text for episode in episodes for text in episode.instructions]
+    if not texts:
+        raise ValueError("expected episodes in which somebody acted, found none")
+    row = {text: table.row(text) for text in dict.fromkeys(texts)}
     return Demonstrations(
-        frames=np.concatenate([episode.frames[:-1] for episode in episodes]),
-        tokens=tokenizer.encode(np.concatenate([e.expert_actions for e in episodes])),
-        instructions=np.repeat([normalise(e.instruction) for e in episodes], lengths),
-        first=np.repeat(ends - lengths, lengths),
-        last=np.repeat(ends - 1, lengths),
+        frames=[episode.frames for episode in episodes],
+        starts=np.cumsum([0, *(len(episode.tokens) for episode in episodes)]),
+        tokens=np.concatenate([episode.tokens for episode in episodes]),
+        vectors=table.vectors,
+        told=np.array([row[text] for text in texts]),
     )
 
 
 def sample_windows(
-    data: Demonstrations, size: int, history: int, shift: int, rng: np.random.Generator
+    data: Demonstrations, size: int, history: int, rng: np.random.Generator
 ) -> Windows:
     """Draw `size` windows as a policy's memory holds them at a random step of an episode.
 
     Until an episode is `history` frames old the memory starts with its first frame; so do the
-    windows drawn there, which run on to later frames. All frames of a window are shifted alike.
+    windows drawn there, which run on to later frames. A window that is longer than its episode
+    repeats the last frame, masked.
 
     Args:
         data: The episodes.
         size: Number of windows (B).
         history: Frames per window (T).
-        shift: Largest shift in pixels; the frame's edge is repeated.
         rng: Source of all choices.
     """
-    step = rng.integers(len(data.frames), size=size)
-    start = np.maximum(data.first[step], step - history + 1)
-    wanted = start[:, None] + np.arange(history)  # (B, T)
-    index = np.minimum(wanted, data.last[step][:, None])
-    height, width = data.frames.shape[1:3]
-    offset = rng.integers(-shift, shift + 1, (2, size, 1))
-    rows = np.clip(np.arange(height) + offset[0], 0, height - 1)  # (B, H)
-    columns = np.clip(np.arange(width) + offset[1], 0, width - 1)  # (B, W)
-    frames = data.frames[index[:, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    step = rng.integers(len(data.tokens), size=size)
+    episode = np.searchsorted(data.starts, step, side="right") - 1
+    first, last = data.starts[episode], data.starts[episode + 1] - 1
+    wanted = np.maximum(first, step - history + 1)[:, None] + np.arange(history)  # (B, T)
+    index = np.minimum(wanted, last[:, None])
+    places = index - first[:, None]
+    frames = [data.frames[e](row) for e, row in zip(episode, places, strict=True)]
     return Windows(
-        frames=torch.from_numpy(frames),
-        tokens=torch.from_numpy(data.tokens[index]),
+        frames=torch.from_numpy(np.stack(frames)),
+        told=torch.from_numpy(data.vectors[data.told[step]]),
+        tokens=torch.from_numpy(data.tokens[index].astype(np.int64)),
         mask=torch.from_numpy(wanted == index),
-        instructions=data.instructions[step],
     )

@@ -1,7 +1,8 @@
-"""RT-1 as a policy: a memory of image tokens per slot, and its checkpoints."""
+"""RT-1 as a policy, and its checkpoints."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +10,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.policy import RT1Config
 from configs.robots import RobotSpec
-from policies.base import PolicyMeta
+from configs.rt1 import RT1Config
+from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
 from policies.instructions import InstructionTable
+from policies.rt1.memory import TokenMemory
 from policies.rt1.network import RT1Network
-from policies.rt1.tokenizer import ActionTokenizer
-from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+from policies.rt1.tokenizer import MODES, ActionTokenizer
+from world_models.checkpoint import check_kind, load_checkpoint, read_card, save_checkpoint
 
 KIND = "rt1"
+OUT_OF_RANGE = "terminate token out of range"
+SHARED_NETWORKS = 8
+"""Networks that are kept after loading, for further policies from the same files."""
 
 
 class RT1Policy:
-    """Acts with the likeliest tokens, as RT-1 does.
-
-    A frame is encoded once; its tokens stay in the slot's memory, the oldest first, for
-    `history` steps. Slots are computed one by one: the last bits of a matrix product depend on the
-    batch, and a policy must act the same whoever else is in it.
-    """
+    """Acts with the likeliest tokens, as RT-1 does."""
 
     def __init__(
         self,
@@ -35,41 +35,63 @@ class RT1Policy:
         robot: RobotSpec,
         table: InstructionTable,
         name: str,
+        *,
         fingerprint: str = "",
+        group: int | None = None,
     ) -> None:
-        """Wrap a trained network."""
+        """Wrap a trained network, which may be shared with other policies.
+
+        Args:
+            network: On the device where it shall run.
+            robot: Whose actions its tokens mean.
+            table: The instructions it knows.
+            name: Label in tables and plots.
+            fingerprint: sha256 of its weights.
+            group: Slots that are computed together; see `policies.rt1.memory.GROUP`.
+
+        Raises:
+            ValueError: A table whose vectors do not fit the network.
+        """
         cfg = network.cfg
-        self.meta = PolicyMeta(name, robot.name, cfg.image_size, cfg.history, fingerprint)
+        if table.vectors.shape[1] != cfg.instruction_size:
+            raise ValueError(
+                f"expected instruction vectors of {cfg.instruction_size} values for policy "
+                f"{name!r}, found {table.vectors.shape[1]}; take a table from the encoder that "
+                "the policy was trained with"
+            )
+        self.meta = PolicyMeta(
+            name,
+            robot.layout,
+            cfg.image_size,
+            robot.control_hz,
+            history=cfg.history,
+            fingerprint=fingerprint,
+        )
         self._robot = robot
-        self._network = network.eval()
-        self._table = table
-        self._tokenizer = ActionTokenizer(robot, cfg.bins)
-        self._vectors = torch.zeros(0, cfg.instruction_size)
-        self._memory: list[list[torch.Tensor]] = []
+        self.table = table
+        self.tokenizer = ActionTokenizer(robot, cfg.bins)
+        self.memory = TokenMemory(network, group)
 
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
         """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(instructions, seeds)
-        rows = [self._table.row(text) for text in instructions]
-        self._vectors = torch.from_numpy(self._table.vectors[rows])
-        self._memory = [[] for _ in instructions]
+        check_reset(self.meta, instructions, seeds)
+        rows = [self.table.row(text) for text in instructions]
+        self.memory.reset(self.table.vectors[rows])
 
-    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""
-        check_frames(self.meta, len(self._memory), frames, active)
-        actions = np.tile(self._robot.make_action(), (len(frames), 1))
-        for slot in np.flatnonzero(active):
-            actions[slot] = self._act_in(int(slot), frames[slot])
-        return actions
+        check_frames(self.meta, len(self.memory.seen), frames, active)
+        actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
+        slots = np.flatnonzero(active)
+        if not len(slots):
+            return ActionBatch(actions)
+        tokens = self.memory.step(frames[slots], slots).argmax(-1).numpy()
+        actions[slots, 0] = self.tokenizer.decode(tokens)
+        odd = slots[tokens[:, 0] >= MODES]
+        return ActionBatch(actions, tuple((int(slot), OUT_OF_RANGE) for slot in odd))
 
-    @torch.no_grad()
-    def _act_in(self, slot: int, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        vector = self._vectors[slot][None]
-        newest = self._network.encode(torch.from_numpy(frame.copy())[None], vector)[0]
-        memory = self._memory[slot] = [*self._memory[slot], newest][-self._network.cfg.history :]
-        unused = [torch.zeros_like(newest)] * (self._network.cfg.history - len(memory))
-        logits = self._network(torch.stack(memory + unused)[None])[0, len(memory) - 1]
-        return self._tokenizer.decode(logits.argmax(-1).numpy())
+    def close(self) -> None:
+        """See `Policy.close`."""
 
 
 def save_rt1(
@@ -78,9 +100,24 @@ def save_rt1(
     robot: RobotSpec,
     table: InstructionTable,
     notes: Mapping[str, Any],
+    *,
+    dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a checkpoint in half precision; `notes` on its provenance go on the card."""
-    weights = {f"network.{name}": value.half() for name, value in network.state_dict().items()}
+    """Write a checkpoint, in half precision unless `dtype` says otherwise.
+
+    Args:
+        path: Where the weights go; the card lies beside it.
+        network: What is written.
+        robot: Whose actions its tokens mean.
+        table: The instructions it knows.
+        notes: JSON values on its provenance, for the card.
+        dtype: Type of the stored weights.
+    """
+    weights = {
+        f"network.{name}": value.to("cpu", dtype)
+        for name, value in network.state_dict().items()
+        if value.is_floating_point()  # the others count a batch norm's batches, which nothing needs
+    }
     card = {
         "kind": KIND,
         "robot": robot.name,
@@ -91,25 +128,46 @@ def save_rt1(
     save_checkpoint(path, {**weights, "instructions": torch.from_numpy(table.vectors)}, card)
 
 
-def load_rt1(path: Path, robot: RobotSpec) -> RT1Policy:
+def load_rt1(
+    path: Path,
+    robot: RobotSpec,
+    *,
+    device: str = "cpu",
+    table: InstructionTable | None = None,
+) -> RT1Policy:
     """Read a checkpoint; the policy is named after the file.
+
+    Policies from one file share their weights.
+
+    Args:
+        path: The weights; their card lies beside them.
+        robot: Whose actions the policy must give.
+        device: Where the network runs, such as cuda.
+        table: The instructions it shall know, in place of those in the checkpoint.
 
     Raises:
         FileNotFoundError: No checkpoint at `path`.
-        ValueError: Not an RT-1 checkpoint, damaged, or one of another robot.
+        ValueError: Not an RT-1 checkpoint, damaged, one of another robot, a table that does not
+            fit, or a device that is not there.
     """
+    sha256 = (read_card(path) or {}).get("sha256", "")
+    network, known = _load(path.resolve(), sha256, robot, device)
+    return RT1Policy(network, robot, table or known, path.stem, fingerprint=sha256)
+
+
+@lru_cache(SHARED_NETWORKS)
+def _load(
+    path: Path, sha256: str, robot: RobotSpec, device: str
+) -> tuple[RT1Network, InstructionTable]:
+    """Read network and instructions; `sha256` tells files apart that lay at one path."""
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)
     if card["robot"] != robot.name:
         raise ValueError(
             f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
         )
-    sizes: dict[str, Any] = {
-        name: tuple(size) if isinstance(size, list) else size
-        for name, size in card["network"].items()
-    }
-    cfg = RT1Config(**sizes)
     table = InstructionTable(tuple(card["instructions"]), tensors.pop("instructions").numpy())
+    cfg = _read_config(path, card)
     network = RT1Network(cfg, len(ActionTokenizer(robot, cfg.bins)))
     weights = {name.removeprefix("network."): value for name, value in tensors.items()}
     try:
@@ -118,4 +176,25 @@ def load_rt1(path: Path, robot: RobotSpec) -> RT1Policy:
         raise ValueError(
             f"expected the weights of the network on the card of {path}, found {error}"
         ) from error
-    return RT1Policy(network, robot, table, path.stem, card["sha256"])
+    try:
+        return network.to(device).eval().requires_grad_(False), table
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _read_config(path: Path, card: Mapping[str, Any]) -> RT1Config:
+    expected, found = {field.name for field in fields(RT1Config)}, set(card["network"])
+    if expected != found:
+        raise ValueError(
+            f"expected the sizes of an RT-1 with an EfficientNet on the card of {path}, found "
+            f"{sorted(found - expected)} and no {sorted(expected - found)}; an earlier version "
+            "wrote it: train it again with `v2w train-policy`"
+        )
+    sizes: dict[str, Any] = {
+        name: tuple(size) if isinstance(size, list) else size
+        for name, size in card["network"].items()
+    }
+    return RT1Config(**sizes)

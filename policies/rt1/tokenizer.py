@@ -15,6 +15,8 @@ TOKEN_ORDER = (
     "base_displacement_vector",
 )
 """The fields in the order of their tokens. Source: RT-1's public JAX release."""
+MODES = 3
+"""What the terminate token may say: end the episode, move the arm, move the base."""
 
 
 class ActionTokenizer:
@@ -66,9 +68,9 @@ class ActionTokenizer:
 
         A terminate token beyond the three modes means "terminate", as in RT-1.
         """
-        mode = np.where(tokens[..., 0] < 3, tokens[..., 0], 0)
+        mode = np.where(tokens[..., 0] < MODES, tokens[..., 0], 0)
         motion = tokens[..., 1:] / (self.bins - 1) * self._range + self._low
         actions = np.zeros((*tokens.shape[:-1], self.robot.action_size), np.float32)
-        actions[..., self._terminate] = np.eye(3, dtype=np.float32)[mode]
+        actions[..., self._terminate] = np.eye(MODES, dtype=np.float32)[mode]
         actions[..., self._columns] = motion
         return np.clip(actions, self.robot.low, self.robot.high)

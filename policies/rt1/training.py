@@ -1,33 +1,28 @@
-"""Clone the expert into an RT-1 network. Read from top to bottom."""
+"""Clone demonstrations into an RT-1 network. Read from top to bottom."""
 
-import json
 import logging
-import math
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from configs.loader import from_mapping
 from configs.lookup import lookup
-from configs.policy import TrainPolicyConfig
 from configs.robots import ROBOTS
-from policies.instructions import InstructionTable, make_table
-from policies.rt1.demonstrations import (
-    Demonstrations,
-    Windows,
-    load_demonstrations,
-    sample_windows,
-)
+from configs.rt1 import RT1_SIZES, RT1Config
+from configs.train_policy import TrainPolicyConfig
+from policies.rt1.adam import follow, make_adam
+from policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
+from policies.rt1.demonstrations import Demonstrations, Windows, sample_windows
+from policies.rt1.imagenet import load_imagenet
+from policies.rt1.loss import step_losses, token_loss
 from policies.rt1.network import RT1Network
 from policies.rt1.policy import save_rt1
+from policies.rt1.run import TrainingRun
 from policies.rt1.tokenizer import ActionTokenizer
-from world_models.checkpoint import replacing
-
-VALIDATION_WINDOWS = 256
 
 log = logging.getLogger(__name__)
 
@@ -35,142 +30,111 @@ log = logging.getLogger(__name__)
 def train(cfg: TrainPolicyConfig) -> list[Path]:
     """Train what `cfg` describes, or resume where its run folder stands.
 
-    Batches, shifts and dropout are functions of (seed, step), so an interrupted and resumed run
-    ends with the same weights as one that was never interrupted.
+    Batches, augmentation and dropout are functions of (seed, step), so on a CPU an interrupted and
+    resumed run ends with the same weights as one that was never interrupted.
 
     Returns:
         The checkpoints, one per stage.
 
     Raises:
         FileNotFoundError: No episodes.
-        ValueError: Corrupt episodes, stages outside (0, 1], or a run folder of other settings.
+        ValueError: Corrupt episodes, a stage outside the training, or a run folder of other
+            settings.
+        FloatingPointError: The loss or, unless `optimiser.nonfinite` says otherwise, the gradient
+            is not finite.
     """
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # before any other call of torch: its threads inherit it
     torch.set_num_threads(cfg.threads)
-    stages = _stage_steps(cfg)
+    sizes, stages = network_sizes(cfg), stage_steps(cfg)
     robot = lookup(ROBOTS, cfg.robot, "robot")
-    tokenizer = ActionTokenizer(robot, cfg.network.bins)
-    data = load_demonstrations(cfg.episodes, robot, tokenizer)
-    held_out = load_demonstrations(cfg.held_out, robot, tokenizer)
-    table = make_table(list(np.unique(data.instructions)), cfg.network.instruction_size)
+    tokenizer = ActionTokenizer(robot, sizes.bins)
+    run = TrainingRun(Path(cfg.output), asdict(cfg))
+    data, held_out, table = read_data(cfg, sizes, robot, tokenizer)
+    free = torch.from_numpy(tokenizer.free).to(cfg.device)
     torch.manual_seed(cfg.seed)
-    network = RT1Network(cfg.network, len(tokenizer))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate)
-    state = Path(cfg.output) / "train_state.pt"
-    done = _load_state(state, cfg, network, optimizer)
-    progress = tqdm(range(done, cfg.steps), initial=done, total=cfg.steps, unit="step")
-    for step in progress:
-        rng = np.random.default_rng([cfg.seed, step])
-        windows = sample_windows(data, cfg.batch_size, cfg.network.history, cfg.shift, rng)
-        torch.manual_seed(int(rng.integers(2**63)))  # dropout
-        loss = token_loss(network.train(), windows, table, tokenizer)
-        _follow(loss, network, optimizer, cfg, step)
-        if step % 50 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}")
-        for name in (name for name, at in stages.items() if at == step + 1):
-            validation = validation_loss(network, held_out, table, tokenizer)
-            log.info("%s at step %d: validation loss %.3f", name, step + 1, validation)
-            notes = {"step": step + 1, "validation_loss": validation, "train": asdict(cfg)}
-            save_rt1(_path(cfg, name), network, robot, table, notes)
+    network = RT1Network(sizes, len(tokenizer)).to(cfg.device)
+    optimiser = make_adam(network, cfg.optimiser)
+    done = run.load(network, optimiser)
+    if not done and cfg.encoder_weights is not None:
+        load_imagenet(network, Path(cfg.encoder_weights))
+    steps = range(done, cfg.steps)
+    batches = read_ahead(lambda step: draw_batch(data, cfg, sizes, step), steps, cfg.readers)
+    bar = tqdm(steps, initial=done, total=cfg.steps, unit="step")
+    kind = torch.device(cfg.device).type
+    for step in bar:
+        windows = next(batches).to(cfg.device)
+        torch.manual_seed(dropout_seed(cfg, step))
+        with torch.autocast(kind, torch.bfloat16, cfg.precision == "bfloat16"):
+            logits = predict(network.train(), windows)
+        loss = token_loss(logits, windows.tokens, windows.mask, free)
+        notes = follow(loss, network, optimiser, cfg, step)
+        run.note({"step": step + 1, **notes})
+        bar.set_postfix(loss=f"{notes['loss']:.3f}")
+        for name in [name for name, at in stages.items() if at == step + 1]:
+            validation = validation_loss(network, held_out, cfg, free)
+            run.note({"step": step + 1, "stage": name, "validation_loss": validation})
+            log.info("%s at step %d: validation loss %s", name, step + 1, validation)
+            card = {"step": step + 1, "validation_loss": validation, "train": asdict(cfg)}
+            save_rt1(_path(cfg, name), network, robot, table, card)
         if (step + 1) % cfg.save_every == 0 or step + 1 == cfg.steps:
-            _save_state(state, cfg, network, optimizer, step + 1)
+            run.save(network, optimiser, step + 1)
     return [_path(cfg, name) for name in stages]
 
 
-def token_loss(
-    network: RT1Network, windows: Windows, table: InstructionTable, tokenizer: ActionTokenizer
-) -> Tensor:
-    """Return the mean cross-entropy over real steps and over tokens that the robot can act on.
+def network_sizes(cfg: TrainPolicyConfig) -> RT1Config:
+    """Return the sizes that `cfg` names, with what it changes.
 
-    Every step of a window counts, as in RT-1.
+    Raises:
+        ValueError: Unknown sizes, or a size that the network does not have.
     """
+    named = asdict(lookup(RT1_SIZES, cfg.size, "size"))
+    return from_mapping(RT1Config, {**named, **cfg.network}, "network")
+
+
+def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
+    """Return the number of steps after which each stage is saved.
+
+    Raises:
+        ValueError: No stages, or one outside the training.
+    """
+    if not cfg.stages:
+        raise ValueError("expected at least one stage to save, found none; add stages.NAME=1.0")
+    steps = {}
+    for name, at in cfg.stages.items():
+        steps[name] = at if isinstance(at, int) else max(1, round(at * cfg.steps))
+        if not 0 < at <= (cfg.steps if isinstance(at, int) else 1):
+            raise ValueError(
+                f"expected stages.{name} as a step from 1 to {cfg.steps} or a share in (0.0, 1.0], "
+                f"found {at}"
+            )
+    return steps
+
+
+def predict(network: RT1Network, windows: Windows) -> Tensor:
+    """Return the logits (B, T, A, V) of all steps of all windows."""
     batch, history = windows.mask.shape
-    rows = [table.row(text) for text in windows.instructions]
-    told = torch.from_numpy(table.vectors[rows]).repeat_interleave(history, 0)  # (B T, E)
-    with torch.autocast("cpu", torch.bfloat16):
-        tokens = network.encode(windows.frames.flatten(0, 1), told)
-        logits = network(tokens.unflatten(0, (batch, history)))
-    free = torch.from_numpy(tokenizer.free)
-    chosen, target = logits[windows.mask][:, free], windows.tokens[windows.mask][:, free]
-    return F.cross_entropy(chosen.flatten(0, 1).float(), target.flatten())
+    told = windows.told.repeat_interleave(history, 0)  # (B T, E)
+    tokens = network.encode(windows.frames.flatten(0, 1), told)
+    logits: Tensor = network(tokens.unflatten(0, (batch, history)))
+    return logits
 
 
+@torch.no_grad()
 def validation_loss(
-    network: RT1Network, data: Demonstrations, table: InstructionTable, tokenizer: ActionTokenizer
-) -> float:
-    """Return the loss on a fixed choice of windows, without shifts and dropout."""
-    rng = np.random.default_rng(0)
-    windows = sample_windows(data, VALIDATION_WINDOWS, network.cfg.history, 0, rng)
-    with torch.no_grad():
-        return token_loss(network.eval(), windows, table, tokenizer).item()
-
-
-def learning_rate(cfg: TrainPolicyConfig, step: int) -> float:
-    """Return the rate at a step: linear warm-up, then a cosine to zero."""
-    warm = min(1.0, (step + 1) / cfg.warmup)
-    return cfg.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / cfg.steps))
-
-
-def _follow(
-    loss: Tensor,
-    network: RT1Network,
-    optimizer: torch.optim.Optimizer,
-    cfg: TrainPolicyConfig,
-    step: int,
-) -> None:
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"expected a finite loss at step {step}, found {loss.item()}; lower learning_rate"
-        )
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(cfg, step)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), cfg.clip_norm)
-    optimizer.step()
-
-
-def _stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
-    for name, share in cfg.stages.items():
-        if not 0 < share <= 1:
-            raise ValueError(f"expected stages.{name} in (0, 1], found {share}")
-    return {name: max(1, round(share * cfg.steps)) for name, share in cfg.stages.items()}
+    network: RT1Network, data: Demonstrations | None, cfg: TrainPolicyConfig, free: Tensor
+) -> float | None:
+    """Return the loss on a fixed choice of windows as a policy sees them; None without data."""
+    if data is None:
+        return None
+    network.eval()
+    rng, losses = np.random.default_rng(0), []
+    for start in range(0, cfg.held_out_windows, cfg.batch_size):
+        size = min(cfg.batch_size, cfg.held_out_windows - start)
+        windows = sample_windows(data, size, network.cfg.history, rng).to(cfg.device)
+        logits = predict(network, windows)
+        losses.append(step_losses(logits, windows.tokens, free)[windows.mask])
+    return torch.cat(losses).mean().item()
 
 
 def _path(cfg: TrainPolicyConfig, stage: str) -> Path:
     return Path(cfg.weights) / f"{stage}.safetensors"
-
-
-def _save_state(
-    path: Path,
-    cfg: TrainPolicyConfig,
-    network: RT1Network,
-    optimizer: torch.optim.Optimizer,
-    done: int,
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        "config": json.dumps(asdict(cfg)),
-        "done": done,
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    with replacing(path) as partial:
-        torch.save(state, partial)
-
-
-def _load_state(
-    path: Path, cfg: TrainPolicyConfig, network: RT1Network, optimizer: torch.optim.Optimizer
-) -> int:
-    """Restore a run and return the number of steps it has done."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    if json.loads(state["config"]) != json.loads(json.dumps(asdict(cfg))):
-        raise ValueError(
-            f"expected {path} to be a run of the present settings, found one of "
-            f"{state['config']}; choose another output folder or restore those settings"
-        )
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["done"])

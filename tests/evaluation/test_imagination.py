@@ -11,8 +11,10 @@ from configs.imagine import ActionControlConfig, RolloutConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation.imagination import headline, pixel_differences, run_action_control, run_rollout
 from evaluation.video import read_video
+from policies.loading import make_driver
 from v2w_gym.env import Vid2WorldEnv
 from world_models.copy_last import CopyLast
+from world_models.data.episodes import Episode, save_episode
 from world_models.frames import to_tensor, to_uint8
 
 X = STANDIN_SAWYER.slices["world_vector"].start
@@ -296,3 +298,56 @@ def test_differences_ignore_the_frame_all_share():
     videos = np.zeros((2, 3, 1, 1, 3), np.uint8)
     videos[1, 1], videos[1, 2], videos[:, 0] = 10, 250, 77
     assert pixel_differences(videos, ["a", "b"])["a"] == {"a": 0.0, "b": 130.0}
+
+
+def test_a_policy_acts_on_what_is_imagined(tmp_path):
+    found, frames = rollout(tmp_path, policy="rt1-converged", task="open_drawer", steps=4)
+    actions = np.load(tmp_path / "actions.npy")
+    driver = make_driver("rt1-converged", STANDIN_SAWYER)
+    driver.reset(["open the drawer"], seeds=[0])
+    seen = [driver.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
+    assert np.array_equal(actions, seen)
+    assert (found["steps"], len(frames), found["events"]) == (4, 5, {})
+
+
+def test_an_interrupted_policy_goes_on_as_if_it_had_not_been(tmp_path):
+    settings = {"policy": "rt1-converged", "instruction": "open the drawer", "steps": 6}
+    rollout(tmp_path / "whole", **settings)
+    with pytest.raises(InterruptedError):
+        rollout(tmp_path / "cut", Noisy(stop_before=3), **settings)
+    rollout(tmp_path / "cut", **settings)
+    assert outputs(tmp_path / "cut") == outputs(tmp_path / "whole")
+
+
+def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
+    recording(tmp_path / "ending.npz")
+    with np.load(tmp_path / "ending.npz") as file:
+        actions, frames = file["action"], file["image"]
+    actions[2, STANDIN_SAWYER.slices["terminate_episode"]] = [1, 0, 0]
+    episode = Episode(
+        frames=frames,
+        actions=actions[:-1],
+        expert_actions=actions[:-1],
+        success=np.zeros(len(frames), bool),
+        robot=STANDIN_SAWYER.name,
+        task="open_drawer",
+        instruction="open the drawer",
+        behaviour="by hand",
+        seed=0,
+    )
+    save_episode(tmp_path / "episode.npz", episode)
+    found, frames = rollout(tmp_path / "run", policy=str(tmp_path / "episode.npz"))
+    assert (found["steps"], len(frames)) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"policy": "rt1-convergd"}, "did you mean 'rt1-converged'"),
+        ({"policy": "zero", "mode": "clip", "steps": 2}, "expected mode=autoregressive"),
+        ({"policy": "rt1-15", "instruction": "open the fridge"}, "open the drawer"),
+    ],
+)
+def test_a_policy_that_cannot_act_is_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        rollout(tmp_path / "run", **settings)

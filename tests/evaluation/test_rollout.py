@@ -16,7 +16,8 @@ from evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
 from evaluation.rows import ROWS, read_rows
 from evaluation.success import judge_openings
 from evaluation.video import read_video
-from policies.base import PolicyMeta
+from policies.base import ActionBatch, PolicyMeta
+from policies.driver import Driver
 from v2w_gym.starts import bundled_starts
 from world_models.copy_last import CopyLast
 from world_models.loading import load_world_model
@@ -56,11 +57,13 @@ class Brightness:
 class Looking:
     """A policy whose actions depend on its seed, its step and what it sees."""
 
-    def __init__(self, name="looking", interrupt_after=None):
-        self.meta = PolicyMeta(name, STANDIN_SAWYER.name)
+    def __init__(self, name="looking", interrupt_after=None, max_batch=None):
+        self.meta = PolicyMeta(name, STANDIN_SAWYER.layout, max_batch=max_batch)
         self.acts_left = interrupt_after
+        self.most_slots = 0
 
     def reset(self, instructions, *, seeds):
+        self.most_slots = max(self.most_slots, len(instructions))
         self.generators = [np.random.default_rng(seed) for seed in seeds]
 
     def act(self, frames, active):
@@ -68,13 +71,27 @@ class Looking:
             self.acts_left -= 1
             if self.acts_left < 0:
                 raise KeyboardInterrupt
-        actions = np.tile(STANDIN_SAWYER.make_action(), (len(frames), 1))
+        actions = np.tile(STANDIN_SAWYER.make_action(), (len(frames), 1, 1))
         for slot in np.flatnonzero(active):
             pull = 0.03 * (frames[slot].mean() / 255 - 0.4)
-            actions[slot, MOTION] = np.clip(
+            actions[slot, 0, MOTION] = np.clip(
                 self.generators[slot].normal(pull, 0.02, 3), -0.05, 0.05
             )
-        return actions
+        return ActionBatch(actions)
+
+    def close(self):
+        pass
+
+
+class Overshooting(Looking):
+    """A policy whose first action in each slot is too large, and which stumbles each time."""
+
+    def act(self, frames, active):
+        batch = super().act(frames, active)
+        batch.actions[:, 0, MOTION] *= 100
+        return ActionBatch(
+            batch.actions, tuple((int(i), "stumbled") for i in np.flatnonzero(active))
+        )
 
 
 MODEL = Drifting(STANDIN_SAWYER)
@@ -88,7 +105,11 @@ def config(folder, **changes):
 
 def run(folder, policies=None, **changes):
     policies = policies or [Looking("a"), Looking("b")]
-    return run_rollouts(config(folder, **changes), MODEL, policies, Brightness())
+    return run_rollouts(config(folder, **changes), MODEL, drive(policies), Brightness())
+
+
+def drive(policies):
+    return [Driver(policy, STANDIN_SAWYER) for policy in policies]
 
 
 def fingerprints(folder):
@@ -132,6 +153,19 @@ def test_batch_size_changes_nothing(reference, tmp_path, batch_size):
     assert fingerprints(tmp_path) == fingerprints(reference[0])
 
 
+def test_a_policy_that_acts_in_few_slots_is_given_few(reference, tmp_path):
+    policies = [Looking("a", max_batch=1), Looking("b", max_batch=3)]
+    pd.testing.assert_frame_equal(run(tmp_path, policies), reference[1])
+    assert [policy.most_slots for policy in policies] == [1, 3]
+
+
+def test_what_was_coped_with_is_counted_in_every_row(tmp_path):
+    rows = run(tmp_path, [Overshooting("a")])
+    for row in rows.itertuples():
+        assert row.events["stumbled"] == row.steps
+        assert 0 < row.events["clipped to the robot's bounds"] <= row.steps
+
+
 def test_order_changes_nothing(reference, tmp_path):
     policies = [Looking("b"), Looking("a")]
     rows = run(tmp_path, policies, tasks=["open_drawer", "close_drawer"])
@@ -159,7 +193,9 @@ def test_done_rollouts_are_not_run_again(reference):
 
 def test_another_world_model_in_the_same_folder_is_refused(reference):
     with pytest.raises(ValueError, match="holds another run: expected model"):
-        run_rollouts(config(reference[0]), CopyLast(STANDIN_SAWYER), [Looking("a")], Brightness())
+        run_rollouts(
+            config(reference[0]), CopyLast(STANDIN_SAWYER), drive([Looking("a")]), Brightness()
+        )
 
 
 @pytest.mark.parametrize(
@@ -209,6 +245,13 @@ def test_rank_compares_and_reports(tmp_path):
     assert comparison.policies == ("a",)
     assert comparison.cell("close_drawer", "a").real.value == pytest.approx(2 / 3)
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_rank_notes_what_was_coped_with(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path), tasks=["open_drawer"])
+    comparison = rank(cfg, model=MODEL, policies=[Overshooting("a")], judge=Brightness())
+    steps = sum(row.steps for row in read_rows(tmp_path / "run" / ROWS))
+    assert f"a: stumbled, {steps} times in 6 of 6 rollouts." in comparison.notes
 
 
 @pytest.mark.parametrize(

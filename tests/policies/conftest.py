@@ -1,13 +1,15 @@
 """Small networks and episodes that are quick to make."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from configs.policy import RT1Config, TrainPolicyConfig
 from configs.robots import STANDIN_SAWYER
+from configs.rt1 import RT1Config
+from configs.train_policy import AdamConfig, TrainPolicyConfig
 from policies.instructions import InstructionTable, make_table
 from policies.rt1.network import RT1Network
 from world_models.data.episodes import Episode, save_episode
@@ -15,15 +17,25 @@ from world_models.data.episodes import Episode, save_episode
 INSTRUCTIONS = ("close the drawer", "open the drawer")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def tiny() -> RT1Config:
     return RT1Config(
-        channels=(8, 8, 8),
-        blocks=(0, 0, 1),
-        groups=2,
-        width=16,
+        stem=8,
+        channels=(8, 8),
+        repeats=(1, 2),
+        kernels=(3, 5),
+        strides=(2, 2),
+        expansions=(1, 2),
+        top=16,
+        token_size=16,
         image_tokens=2,
         learner_width=8,
+        width=24,
         layers=1,
         heads=2,
         head_size=8,
@@ -41,8 +53,13 @@ def network(tiny: RT1Config) -> RT1Network:
     """A network with large random weights, so that every input matters to its choices."""
     torch.manual_seed(0)
     network = RT1Network(tiny, action_tokens=11)
-    for weight in network.parameters():
-        weight.data += 0.3 * torch.randn_like(weight)
+    for name, weight in network.named_parameters():
+        if weight.ndim > 1 and "positions" not in name:
+            weight.data += 0.8 * torch.randn_like(weight)
+    with torch.no_grad():
+        for _ in range(20):  # batch norms learn the size of what they see
+            noise = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
+            network.encode(noise, torch.randn(8, tiny.instruction_size) / 3)
     return network.eval()
 
 
@@ -94,9 +111,10 @@ def train_cfg(tiny: RT1Config, episodes: Path, tmp_path: Path) -> TrainPolicyCon
         episodes=[str(episodes)],
         held_out=[str(episodes)],
         stages={"early": 0.25, "end": 1.0},
-        network=tiny,
+        network=asdict(tiny),
         steps=4,
         batch_size=4,
-        warmup=2,
+        optimiser=AdamConfig(warmup=2),
         save_every=2,
+        held_out_windows=8,
     )

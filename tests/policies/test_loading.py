@@ -1,35 +1,120 @@
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from configs.robots import STANDIN_SAWYER
-from policies.loading import make_policy
+from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from policies.instructions import make_table, save_table
+from policies.loading import load_drivers, make_driver, named_policies
+from policies.scripted import zero_policy
+from world_models.checkpoint import save_checkpoint
+
+STAGES = ["rt1-begin", "rt1-15", "rt1-25", "rt1-40", "rt1-converged"]
+LEARNED = [*STAGES, "planner"]
 
 
-@pytest.mark.parametrize("name", ["zero", "random", "rt1-begin", "rt1-15", "rt1-converged"])
+@pytest.mark.parametrize("name", ["zero", "random", *LEARNED])
 def test_bundled_policies_load_under_their_name(name: str):
-    policy = make_policy(name, STANDIN_SAWYER)
-    assert policy.meta.name == name
-    assert bool(policy.meta.fingerprint) == name.startswith("rt1")
+    meta = make_driver(name, STANDIN_SAWYER).meta
+    assert meta.name == name
+    assert bool(meta.fingerprint) == (name in LEARNED)
+
+
+def test_every_bundled_policy_has_a_name():
+    assert named_policies() == sorted(["zero", "random", *LEARNED])
 
 
 def test_bundled_stages_differ():
-    stages = ["rt1-begin", "rt1-15", "rt1-converged"]
-    prints = {make_policy(stage, STANDIN_SAWYER).meta.fingerprint for stage in stages}
-    assert len(prints) == 3
+    assert len({make_driver(stage, STANDIN_SAWYER).meta.fingerprint for stage in STAGES}) == 5
 
 
 def test_an_episode_is_replayed(episodes: Path):
-    policy = make_policy(str(episodes / "episode_0.npz"), STANDIN_SAWYER)
-    assert policy.meta.name == "replay"
+    assert make_driver(str(episodes / "episode_0.npz"), STANDIN_SAWYER).meta.name == "replay"
+
+
+def test_a_policy_file_names_the_policy_and_how_it_drives(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("source: rt1-15\nname: early\ndriver: {gripper_deadband: 0.01}\n")
+    driver = make_driver(str(file), STANDIN_SAWYER)
+    assert driver.meta.name == "early"
+    assert driver.meta.fingerprint == make_driver("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert driver.cfg.gripper_deadband == 0.01
+
+
+def test_a_policy_file_is_checked(tmp_path: Path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("source: zero\ndriver: {gripper_deadbnd: 0.01}\n")
+    with pytest.raises(ValueError, match=r"unknown setting .*gripper_deadband"):
+        make_driver(str(file), STANDIN_SAWYER)
+    file.write_text("name: nothing\n")
+    with pytest.raises(ValueError, match="expected a value for source"):
+        make_driver(str(file), STANDIN_SAWYER)
 
 
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'rt1-converged'"):
-        make_policy("rt1-convergd", STANDIN_SAWYER)
+        make_driver("rt1-convergd", STANDIN_SAWYER)
 
 
-@pytest.mark.parametrize("name", ["missing.npz", "missing.safetensors"])
+@pytest.mark.parametrize("name", ["missing.npz", "missing.safetensors", "missing.yaml"])
 def test_missing_file_is_named(name: str):
     with pytest.raises(FileNotFoundError, match=name):
-        make_policy(name, STANDIN_SAWYER)
+        make_driver(name, STANDIN_SAWYER)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_bundled_policy_does_not_drive_another_robot(name: str):
+    with pytest.raises(ValueError, match="google_robot"):
+        make_driver(name, GOOGLE_ROBOT)
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, network):
+    path = tmp_path / "judge.safetensors"
+    save_checkpoint(path, network.state_dict(), {"kind": "judge"})
+    with pytest.raises(ValueError, match=r"expected the kind of checkpoint .* found 'judge'"):
+        make_driver(str(path), STANDIN_SAWYER)
+
+
+def test_a_saved_model_asks_for_its_instructions(tmp_path: Path):
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match="v2w embed"):
+        make_driver(str(tmp_path), GOOGLE_ROBOT)
+
+
+def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
+    card = Path(make_driver.__code__.co_filename).parent / "weights"
+    for file in card.glob("rt1-15.*"):
+        shutil.copy(file, tmp_path)
+    size = 64
+    save_table(tmp_path / "told.safetensors", make_table(["wave"], size), "by hand")
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/told.safetensors\n"
+    )
+    driver = make_driver(str(file), STANDIN_SAWYER)
+    driver.reset(["Wave!"], seeds=[0])
+    with pytest.raises(ValueError, match="open the drawer"):
+        driver.reset(["open the drawer"], seeds=[0])
+
+
+class Closing:
+    """A policy that knows whether it was closed."""
+
+    closed = False
+
+    def __init__(self):
+        self.meta = zero_policy(STANDIN_SAWYER).meta
+
+    def close(self):
+        self.closed = True
+
+
+def test_policies_that_were_given_stay_open():
+    mine = Closing()
+    with load_drivers([mine, "zero"], STANDIN_SAWYER) as drivers:
+        assert [driver.meta.name for driver in drivers] == ["zero", "zero"]
+        frame = np.zeros((1, 64, 64, 3), np.uint8)
+        drivers[1].reset([""], seeds=[0])
+        assert drivers[1].act(frame, np.ones(1, bool)).shape == (1, 13)
+    assert not mine.closed

@@ -13,7 +13,7 @@ ON = np.ones(1, bool)
 
 def roll(policy, steps: int, seed: int = 0) -> np.ndarray:
     policy.reset(["close the drawer"], seeds=[seed])
-    return np.concatenate([policy.act(FRAME, ON) for _ in range(steps)])
+    return np.concatenate([policy.act(FRAME, ON).actions[:, 0] for _ in range(steps)])
 
 
 def test_zero_only_continues():

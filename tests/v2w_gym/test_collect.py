@@ -23,6 +23,8 @@ def test_an_episode_replays(metaworld):
     assert not episode.success[0] and episode.success[-1]
     openings = episode.state["opening"]
     assert openings.shape == (21,) and openings[0] > 0.1 > 0.03 >= openings[-1]
+    assert episode.state["hand"].shape == episode.state["handle"].shape == (21, 3)
+    assert episode.state["handle"][-1, 1] - episode.state["handle"][0, 1] > 0.1  # pushed away
     motion = env.robot.slices["world_vector"]
     np.testing.assert_array_equal(episode.actions[0, motion], episode.expert_actions[0, motion])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from configs.lookup import lookup
 from configs.model import PRESETS
 from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
-from world_models.checkpoint import read_card, replacing, sha256_of
+from world_models.checkpoint import check_free, read_card, replacing, sha256_of
 from world_models.diffusion import released_buffers
 from world_models.vid2world.conditioning import ActionEmbedding
 from world_models.vid2world.layout import base_of, released_shapes, sources
@@ -40,7 +40,8 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
             that is not among its choices.
         OSError: The disk is full.
     """
-    output = _free_output(Path(cfg.output), checkpoint)
+    output = Path(cfg.output)
+    _check_paths(output, checkpoint)
     precision = lookup(PRECISIONS, cfg.precision, "precision")
     sampler = lookup(PRESETS, cfg.preset, "preset")
     released = read_released(checkpoint)
@@ -63,20 +64,15 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     return output
 
 
-def _free_output(output: Path, checkpoint: Path) -> Path:
-    """Return where to write, if nothing is lost there but an earlier conversion."""
-    card = output.with_suffix(".json")
+def _check_paths(output: Path, checkpoint: Path) -> None:
+    """Check that nothing is lost at `output` but an earlier conversion."""
     if read_card(checkpoint) is not None:
         raise ValueError(
             f"expected a checkpoint in the released format, found a converted one: {checkpoint}"
         )
-    if output.suffix != ".safetensors" or output.is_dir():
-        raise ValueError(f"expected output to be a file that ends in .safetensors, found {output}")
+    check_free(output)
     if output.resolve() == checkpoint.resolve():
         raise ValueError(f"expected output to be another file than the checkpoint, found {output}")
-    if card.exists() and read_card(output) is None:
-        raise ValueError(f"expected {card} to be free for the card, found another file there")
-    return output
 
 
 def causalize(base: Vid2World, cfg: ConvertConfig) -> Vid2World:

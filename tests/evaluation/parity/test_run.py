@@ -21,7 +21,7 @@ def test_the_cases_kept_here_pass(golden, case):
 def test_every_case_passes(case):
     if "V2W_PARITY_DIR" not in os.environ:
         pytest.skip("the golden cases need V2W_PARITY_DIR")
-    result = run_case(Path(os.environ["V2W_PARITY_DIR"]) / f"{case}.json")
+    result = run_case(next(Path(os.environ["V2W_PARITY_DIR"]).rglob(f"{case}.json")))
     assert result.passed, result
 
 
@@ -85,6 +85,15 @@ def test_one_case_that_cannot_be_run_does_not_stop_the_others(copied, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     results = {result.case: result.passed for result in run_parity(tmp_path)}
     assert results == {"broken": False, "resampler": True}
+
+
+def test_cases_in_folders_of_their_own_are_found(copied, tmp_path):
+    moved = copied("resampler").rename
+    (tmp_path / "own").mkdir()
+    moved(tmp_path / "own" / "resampler.json")
+    (tmp_path / "resampler.safetensors").rename(tmp_path / "own" / "resampler.safetensors")
+    assert [result.case for result in run_parity(tmp_path)] == ["resampler"]
+    assert [result.case for result in run_parity(tmp_path / "own")] == ["resampler"]
 
 
 def test_an_empty_folder_is_refused(tmp_path):

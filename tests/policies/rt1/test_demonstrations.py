@@ -1,34 +1,82 @@
+"""Windows of recorded episodes and of RLDS data sets."""
+
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.rt1.demonstrations import Demonstrations, load_demonstrations, sample_windows
+from policies.harvest import Harvest
+from policies.instructions import embed, make_table
+from policies.rt1.demonstrations import (
+    Demonstration,
+    Demonstrations,
+    join,
+    known_instructions,
+    read_demonstrations,
+    sample_windows,
+)
 from policies.rt1.tokenizer import ActionTokenizer
+from tests.rlds_folders import fractal_episode, write_rlds
 from world_models.data.episodes import load_episode
+from world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 TOKENIZER = ActionTokenizer(STANDIN_SAWYER)
+GOOGLE = ActionTokenizer(GOOGLE_ROBOT)
+TWO = make_table(["a", "b"], 8)
+UP, DOWN = np.eye(512, dtype=np.float32)[:2]
 
 
 @pytest.fixture
-def data(episodes: Path) -> Demonstrations:
-    return load_demonstrations([str(episodes)], STANDIN_SAWYER, TOKENIZER)
+def recorded(episodes: Path) -> list[Demonstration]:
+    return read_demonstrations([str(episodes)], STANDIN_SAWYER, TOKENIZER, None)
+
+
+@pytest.fixture
+def data(recorded: list[Demonstration]) -> Demonstrations:
+    return join(recorded, make_table(["close the drawer", "open the drawer"], 8))
+
+
+@pytest.fixture
+def written() -> list[dict]:
+    return [
+        fractal_episode(9, "Pick coke can.", UP, 0),
+        fractal_episode(1, "pick coke can", UP, 1),
+        fractal_episode(4, "close drawer", DOWN, 2),
+    ]
+
+
+@pytest.fixture
+def fractal(tmp_path: Path, written: list[dict]) -> str:
+    return str(write_rlds(tmp_path / "0.1.0", [written[:2], written[2:]]))
+
+
+@pytest.fixture
+def found() -> Harvest:
+    return Harvest(INSTRUCTION, EMBEDDING, 1e-5)
+
+
+def tokens_of(written: dict) -> np.ndarray:
+    actions = [written[f"steps/action/{f.name}"] for f in GOOGLE_ROBOT.fields]
+    return GOOGLE.encode(np.concatenate(actions, axis=1).astype(np.float32))
 
 
 def test_labels_are_the_experts_actions_at_every_frame_but_the_last(
     data: Demonstrations, episodes: Path
 ):
-    assert data.first.tolist() == [0] * 8 + [8] * 3
-    assert data.last.tolist() == [7] * 8 + [10] * 3
-    assert data.frames[:, 0, 0, 0].tolist() == [*range(8), 100, 101, 102]
+    assert data.starts.tolist() == [0, 8, 11]
+    long, short = data.frames
+    assert long(np.arange(8))[:, 0, 0, 0].tolist() == [*range(8)]
+    assert short(np.arange(3))[:, 0, 0, 0].tolist() == [100, 101, 102]
     expert = load_episode(episodes / "episode_0.npz").expert_actions
     assert (data.tokens[:8] == TOKENIZER.encode(expert)).all()
-    assert data.instructions[[0, 8]].tolist() == ["close the drawer", "open the drawer"]
+    assert data.told.tolist() == [0] * 8 + [1] * 3
 
 
 def test_windows_are_memories_of_a_deployed_policy(data: Demonstrations):
-    windows = sample_windows(data, 2000, 6, 0, np.random.default_rng(0))
+    windows = sample_windows(data, 2000, 6, np.random.default_rng(0))
     seen = {
         tuple(pixel for pixel, real in zip(pixels, mask, strict=True) if real)
         for pixels, mask in zip(
@@ -45,32 +93,129 @@ def test_windows_are_memories_of_a_deployed_policy(data: Demonstrations):
     assert starts_with_the_episode == pytest.approx(6 / 11, abs=0.05)  # 6 of 11 steps
 
 
+def test_a_short_episode_is_padded_behind_its_end_and_masked_there(data: Demonstrations):
+    windows = sample_windows(data, 50, 6, np.random.default_rng(0))
+    short = windows.frames[:, 0, 0, 0, 0] >= 100
+    assert short.any()
+    assert (windows.mask[short] == torch.tensor([True] * 3 + [False] * 3)).all()
+    assert windows.mask[~short].all()
+
+
 def test_tokens_and_instructions_follow_their_frames(data: Demonstrations):
-    windows = sample_windows(data, 50, 6, 0, np.random.default_rng(0))
-    by_pixel = dict(zip(data.frames[:, 0, 0, 0].tolist(), data.tokens.tolist(), strict=True))
-    pixels = windows.frames[:, :, 0, 0, 0]
-    assert windows.tokens.tolist() == [[by_pixel[p] for p in row] for row in pixels.tolist()]
-    expected = ["open the drawer" if row[0] >= 100 else "close the drawer" for row in pixels]
-    assert windows.instructions.tolist() == expected
+    windows = sample_windows(data, 50, 6, np.random.default_rng(0))
+    pixels = [*range(8), 100, 101, 102]
+    by_pixel = dict(zip(pixels, data.tokens.tolist(), strict=True))
+    found = windows.frames[:, :, 0, 0, 0]
+    assert windows.tokens.tolist() == [[by_pixel[p] for p in row] for row in found.tolist()]
+    for row, told in zip(found, windows.told, strict=True):
+        text = "open the drawer" if row[0] >= 100 else "close the drawer"
+        assert told.numpy().tolist() == embed(text, 8).tolist()
 
 
-def test_shift_moves_all_frames_of_a_window_alike_and_repeats_the_edge():
-    picture = np.arange(64 * 64 * 3).reshape(1, 64, 64, 3).astype(np.uint8)
-    zeros = np.zeros(2, np.int64)
-    data = Demonstrations(
-        frames=np.repeat(picture, 2, axis=0),
-        tokens=np.zeros((2, 11), np.int64),
-        instructions=np.array(["close the drawer"] * 2),
-        first=zeros,
-        last=zeros + 1,
-    )
-    padded = np.pad(picture[0], ((2, 2), (2, 2), (0, 0)), mode="edge")
-    allowed = {padded[y : y + 64, x : x + 64].tobytes() for y in range(5) for x in range(5)}
-    windows = sample_windows(data, 200, 2, 2, np.random.default_rng(0))
-    assert (windows.frames[:, 0] == windows.frames[:, 1]).all()
-    assert {frame.numpy().tobytes() for frame in windows.frames[:, 0]} == allowed
+def test_every_step_is_drawn_equally_often_and_an_episode_without_steps_never():
+    def episode(steps: int, name: str) -> Demonstration:
+        frames = np.full((steps, 1, 1, 3), steps, np.uint8)
+        return Demonstration(frames.__getitem__, np.zeros((steps, 11), np.int16), [name] * steps)
+
+    joined = join([episode(0, "a"), episode(1, "a"), episode(0, "a"), episode(3, "b")], TWO)
+    drawn = sample_windows(joined, 4000, 1, np.random.default_rng(0)).frames[:, 0, 0, 0, 0]
+    assert sorted(set(drawn.tolist())) == [1, 3]
+    assert (drawn == 3).float().mean().item() == pytest.approx(3 / 4, abs=0.03)
+
+
+def test_nothing_to_train_on_is_an_error():
+    empty = Demonstration(np.zeros((0, 1, 1, 3), np.uint8).__getitem__, np.zeros((0, 11)), [])
+    with pytest.raises(ValueError, match="expected episodes in which somebody acted, found none"):
+        join([empty], TWO)
 
 
 def test_episodes_of_another_robot_are_refused(episodes: Path):
     with pytest.raises(ValueError, match="expected robot 'google_robot'"):
-        load_demonstrations([str(episodes)], GOOGLE_ROBOT, ActionTokenizer(GOOGLE_ROBOT))
+        read_demonstrations([str(episodes)], GOOGLE_ROBOT, GOOGLE, None)
+
+
+def test_rlds_steps_are_all_but_the_last(fractal: str, written: list[dict], found: Harvest):
+    episodes = read_demonstrations([fractal], GOOGLE_ROBOT, GOOGLE, found)
+    assert [len(episode.tokens) for episode in episodes] == [8, 0, 3]
+    for episode, source in zip(episodes, written, strict=True):
+        assert (episode.tokens == tokens_of(source)[:-1]).all()
+    steps = np.array([2, 5, 5])
+    wanted = written[0]["steps/observation/image"][steps]
+    assert (episodes[0].frames(steps) == wanted).all()
+
+
+def test_an_rlds_step_that_is_not_marked_as_the_last_counts(tmp_path: Path):
+    cut = fractal_episode(3, "pick coke can", UP) | {"steps/is_last": np.zeros(3, bool)}
+    folder = write_rlds(tmp_path / "0.1.0", [[cut]])
+    (episode,) = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+    assert len(episode.tokens) == 3
+
+
+def test_the_ending_is_learned_from_what_was_done_and_never_from_padding(tmp_path: Path):
+    episode = fractal_episode(4, "pick coke can", UP)
+    episode["steps/action/terminate_episode"] = np.eye(3, dtype=np.int32)[[1, 1, 2, 0]]
+    folder = write_rlds(tmp_path / "0.1.0", [[episode]])
+    read = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+    windows = sample_windows(
+        join(read, make_table(["pick coke can"], 8)), 20, 6, np.random.default_rng(0)
+    )
+    counted = windows.tokens[..., 0][windows.mask]
+    assert counted.reshape(20, 3).tolist() == [[1, 1, 2]] * 20
+
+
+def test_rlds_windows_hold_the_stored_embedding(fractal: str, found: Harvest):
+    episodes = read_demonstrations([fractal], GOOGLE_ROBOT, GOOGLE, found)
+    table = known_instructions(episodes, found, 512)
+    assert table.texts == ("close drawer", "pick coke can")
+    windows = sample_windows(join(episodes, table), 40, 6, np.random.default_rng(0))
+    assert windows.frames.shape == (40, 6, 256, 320, 3)
+    short = ~windows.mask.all(1)
+    assert short.any() and not short.all()
+    assert windows.told.argmax(1).tolist() == short.long().tolist()  # DOWN in the short episode
+
+
+def test_a_split_follows_a_colon(fractal: str):
+    second = f"{fractal}:train[1shard:]"
+    (episode,) = read_demonstrations([second], GOOGLE_ROBOT, GOOGLE, None)
+    assert episode.instructions == ["close drawer"] * 3
+
+
+@pytest.mark.parametrize(("name", "message"), [("nowhere", "npz"), ("nowhere:train", "features")])
+def test_a_folder_that_is_not_there_is_named(name: str, message: str):
+    with pytest.raises(FileNotFoundError, match=f"expected .*({message}|dataset_info).* nowhere"):
+        read_demonstrations([name], GOOGLE_ROBOT, GOOGLE, None)
+
+
+def test_an_episode_without_an_instruction_is_left_out_and_counted(
+    tmp_path: Path, found: Harvest, caplog: pytest.LogCaptureFixture
+):
+    told, untold = fractal_episode(3, "close drawer", DOWN), fractal_episode(4, " .", UP)
+    folder = write_rlds(tmp_path / "0.1.0", [[untold, told]])
+    with caplog.at_level(logging.WARNING):
+        (episode,) = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, found)
+    assert len(episode.tokens) == 2
+    assert (episode.frames(np.arange(3)) == told["steps/observation/image"]).all()
+    assert "1 of 2 episodes lack an instruction" in caplog.text
+
+
+def test_two_embeddings_of_one_instruction_are_refused(tmp_path: Path, found: Harvest):
+    both = [fractal_episode(3, "close drawer", vector) for vector in (UP, DOWN)]
+    folder = write_rlds(tmp_path / "0.1.0", [both])
+    with pytest.raises(ValueError, match="expected one embedding for 'close drawer'"):
+        read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, found)
+
+
+def test_actions_that_are_not_finite_are_refused(tmp_path: Path):
+    bad = fractal_episode(3, "close drawer", UP)
+    bad["steps/action/world_vector"][1, 2] = np.nan
+    folder = write_rlds(tmp_path / "0.1.0", [[bad]])
+    with pytest.raises(ValueError, match="expected finite actions in record 0 of .*, found NaN"):
+        read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+
+
+def test_instructions_without_an_embedding_are_told_apart(
+    recorded: list[Demonstration], found: Harvest
+):
+    table = known_instructions(recorded, found, 8)
+    assert table.texts == ("close the drawer", "open the drawer")
+    assert table.vectors.tolist() == make_table(table.texts, 8).vectors.tolist()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.instructions import InstructionTable
+from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
+from policies.instructions import InstructionTable, make_table
 from policies.rt1.network import RT1Network
 from policies.rt1.policy import RT1Policy, load_rt1, save_rt1
 from policies.rt1.tokenizer import ActionTokenizer
@@ -16,7 +16,7 @@ ON = np.ones(1, bool)
 
 def roll(policy: RT1Policy, frames: np.ndarray, told: str = "open the drawer") -> np.ndarray:
     policy.reset([told], seeds=[0])
-    return np.concatenate([policy.act(now, ON) for now in frames[:, :1]])
+    return np.concatenate([policy.act(now, ON).actions[0] for now in frames[:, :1]])
 
 
 def test_remembered_tokens_equal_encoding_the_whole_memory_again(
@@ -36,7 +36,7 @@ def test_remembered_tokens_equal_encoding_the_whole_memory_again(
 def test_history_and_instruction_matter(
     network: RT1Network, table: InstructionTable, frames: np.ndarray
 ):
-    policy = RT1Policy(network, STANDIN_SAWYER, table, "tiny")
+    policy = RT1Policy(network, GOOGLE_ROBOT, table, "tiny")
     together = roll(policy, frames[:3])[-1]
     assert (roll(policy, frames[2:3])[-1] != together).any()
     assert (roll(policy, frames[:3], "close the drawer")[-1] != together).any()
@@ -49,6 +49,37 @@ def test_only_the_last_six_frames_are_remembered(
     changed = frames.copy()
     changed[:3] = 0
     assert (roll(policy, changed)[8] == roll(policy, frames)[8]).all()
+
+
+@pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER])
+def test_actions_are_within_the_robots_bounds(
+    network: RT1Network, table: InstructionTable, frames: np.ndarray, robot: RobotSpec
+):
+    policy = RT1Policy(network, robot, table, "tiny")
+    assert policy.meta.layout == "fractal13" and policy.meta.control_hz == 3
+    actions = roll(policy, frames)
+    assert (robot.check_actions(actions) == actions).all()
+
+
+def test_a_terminate_token_beyond_the_modes_ends_the_episode_and_is_reported(
+    network: RT1Network, table: InstructionTable, frames: np.ndarray
+):
+    policy = RT1Policy(network, STANDIN_SAWYER, table, "tiny")
+    found = {}
+    for token in (1, 2, 3, 255):
+        network.read_out.bias.data.zero_()
+        network.read_out.bias.data[token] = 1e4  # every token is this one
+        policy.reset(["open the drawer"] * 3, seeds=[0, 1, 2])
+        found[token] = policy.act(frames[0], np.array([True, False, True]))
+    modes = {token: batch.actions[0, 0, 7:10].tolist() for token, batch in found.items()}
+    assert modes == {1: [0, 1, 0], 2: [0, 0, 1], 3: [1, 0, 0], 255: [1, 0, 0]}
+    odd = ((0, "terminate token out of range"), (2, "terminate token out of range"))
+    assert {token: batch.events for token, batch in found.items()} == {
+        1: (),
+        2: (),
+        3: odd,
+        255: odd,
+    }
 
 
 def test_unknown_instruction_is_refused_with_the_nearest(
@@ -92,7 +123,7 @@ def test_checkpoint_of_another_robot_is_refused(checkpoint: Path):
 
 def test_weights_that_do_not_fit_their_card_are_refused(checkpoint: Path):
     tensors, card = load_checkpoint(checkpoint)
-    save_checkpoint(checkpoint, tensors, {**card, "network": {**card["network"], "width": 32}})
+    save_checkpoint(checkpoint, tensors, {**card, "network": {**card["network"], "token_size": 32}})
     with pytest.raises(ValueError, match="expected the weights of the network on the card"):
         load_rt1(checkpoint, STANDIN_SAWYER)
 
@@ -102,3 +133,46 @@ def test_checkpoint_of_another_kind_is_refused(checkpoint: Path):
     save_checkpoint(checkpoint, tensors, {**card, "kind": "judge"})
     with pytest.raises(ValueError, match="expected a rt1 checkpoint"):
         load_rt1(checkpoint, STANDIN_SAWYER)
+
+
+def test_a_checkpoint_of_the_earlier_architecture_is_refused(checkpoint: Path):
+    tensors, card = load_checkpoint(checkpoint)
+    earlier = {"image_size": [64, 64], "blocks": [0, 1, 2], "groups": 8}
+    save_checkpoint(checkpoint, tensors, {**card, "network": earlier})
+    with pytest.raises(ValueError, match=r"found \['blocks', 'groups'\].*train it again"):
+        load_rt1(checkpoint, STANDIN_SAWYER)
+
+
+def test_policies_from_one_file_share_their_weights(checkpoint: Path, network: RT1Network):
+    one, two = load_rt1(checkpoint, STANDIN_SAWYER), load_rt1(checkpoint, STANDIN_SAWYER)
+    assert one.memory.network is two.memory.network
+    assert one.memory.tokens is not two.memory.tokens
+    tensors, card = load_checkpoint(checkpoint)
+    tensors["network.read_out.bias"] += 1
+    save_checkpoint(checkpoint, tensors, card)
+    assert load_rt1(checkpoint, STANDIN_SAWYER).memory.network is not one.memory.network
+
+
+def test_another_table_takes_the_place_of_the_checkpoints(checkpoint: Path):
+    policy = load_rt1(checkpoint, STANDIN_SAWYER, table=make_table(["Pick the can."], 8))
+    policy.reset(["pick the can"], seeds=[0])
+    with pytest.raises(ValueError, match="expected one of the 1 instructions"):
+        policy.reset(["open the drawer"], seeds=[0])
+    with pytest.raises(ValueError, match="expected instruction vectors of 8 values"):
+        load_rt1(checkpoint, STANDIN_SAWYER, table=make_table(["pick the can"], 16))
+
+
+def test_a_device_that_is_not_there_is_refused(checkpoint: Path):
+    with pytest.raises(ValueError, match="expected a device that PyTorch can use here"):
+        load_rt1(checkpoint, STANDIN_SAWYER, device="cuda:99")
+
+
+def test_weights_can_be_stored_in_full(
+    tmp_path: Path, network: RT1Network, table: InstructionTable
+):
+    path = tmp_path / "full.safetensors"
+    save_rt1(path, network, STANDIN_SAWYER, table, {}, dtype=torch.float32)
+    loaded = load_rt1(path, STANDIN_SAWYER).memory.network.state_dict()
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.equal(loaded[name], value), name

@@ -62,6 +62,6 @@ def test_a_terminate_token_out_of_range_terminates():
 
 
 def test_a_robot_without_the_rt1_fields_is_refused():
-    robot = RobotSpec("cart", GOOGLE_ROBOT.fields[:2], 3, (64, 64))
+    robot = RobotSpec("cart", "cart2", GOOGLE_ROBOT.fields[:2], 3, (64, 64))
     with pytest.raises(ValueError, match="expected a robot with the RT-1 fields"):
         ActionTokenizer(robot)

@@ -1,0 +1,26 @@
+"""Settings of a policy of LeRobot: what its own config does not say."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LeRobotConfig:
+    """What its actions mean, and how it is asked.
+
+    Attributes:
+        layout: What its actions are; a key of `configs.layouts.LAYOUTS`.
+        gripper: relative, absolute or none; empty for what the layout says.
+        control_hz: Actions per second it was trained with; None for any rate.
+        image_key: Which of its inputs the camera's frame is.
+        whole_chunks: Whether it is asked for all actions of a chunk (`predict_action_chunk`) or for
+            one at a time (`select_action`), as those that remember earlier frames must be.
+        zero_state: Give zeros where it wants the robot's joints, which no frame tells; only for a
+            policy that was trained to do without.
+    """
+
+    layout: str
+    gripper: str = ""
+    control_hz: float | None = None
+    image_key: str = "observation.image"
+    whole_chunks: bool = True
+    zero_state: bool = False

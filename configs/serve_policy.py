@@ -1,0 +1,25 @@
+"""Settings of `v2w serve-policy`."""
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+
+@dataclass(frozen=True)
+class ServePolicyConfig:
+    """Which policy is served, and to whom.
+
+    Attributes:
+        policy: Name, path or policy file, as `v2w rank` takes them; a file's driver settings are
+            the client's business and do not count here.
+        robot: Name of the `RobotSpec` whose actions the policy gives.
+        host: Address to listen at; 0.0.0.0 lets other machines in, and nobody is asked for a name.
+        port: Port to listen at; 0 for any that is free.
+        connections: Most connections at once; each has a policy of its own.
+    """
+
+    policy: str = MISSING
+    robot: str = "standin_sawyer"
+    host: str = "127.0.0.1"
+    port: int = 8000
+    connections: int = 64

@@ -1,0 +1,128 @@
+"""What every policy must do, whatever it is: a test to inherit.
+
+class TestMine(PolicyConformance):
+    @pytest.fixture
+    def policy(self) -> MyPolicy: ...
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from configs.layouts import LAYOUTS
+from policies.base import Policy
+
+STEPS, SLOTS = 9, 3
+
+
+class PolicyConformance:
+    """Give the fixture `policy`; give `told` and `size` too where the defaults do not fit.
+
+    A policy whose `max_batch` is smaller than three is tested in as many slots.
+    """
+
+    @pytest.fixture
+    def told(self) -> Sequence[str]:
+        """Three instructions that the policy knows."""
+        return ["close the drawer", "open the drawer", "close the drawer"]
+
+    @pytest.fixture
+    def slots(self, policy: Policy) -> int:
+        """Slots the policy is tested in."""
+        return min(SLOTS, policy.meta.max_batch or SLOTS)
+
+    @pytest.fixture
+    def frames(self, policy: Policy, slots: int) -> NDArray[np.uint8]:
+        """Frames of all steps and slots: (STEPS, slots, H, W, 3)."""
+        height, width = policy.meta.image_size or (64, 64)
+        rng = np.random.default_rng(0)
+        return rng.integers(0, 256, (STEPS, slots, height, width, 3), np.uint8)
+
+    @pytest.fixture(autouse=True)
+    def _closed(self, policy: Policy):  # type: ignore[no-untyped-def]
+        yield
+        policy.close()
+        policy.close()  # twice is safe
+
+    def test_actions_have_the_shape_that_the_policy_announces(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+    ) -> None:
+        """(B, chunk, D) float32, finite, of a layout that is known."""
+        actions = roll(policy, frames, told)
+        size = LAYOUTS[policy.meta.layout].size
+        assert actions.shape == (STEPS, frames.shape[1], policy.meta.chunk, size)
+        assert actions.dtype == np.float32
+        assert np.isfinite(actions).all()
+
+    def test_reset_forgets_everything(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+    ) -> None:
+        """The same frames after a reset give the same actions."""
+        first = roll(policy, frames, told)
+        roll(policy, frames[::-1], told[::-1], first_seed=7)
+        assert (roll(policy, frames, told) == first).all()
+
+    def test_a_slot_acts_the_same_alone(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+    ) -> None:
+        """Nobody else in the batch matters, to the last bit."""
+        together = roll(policy, frames, told)
+        for slot in range(frames.shape[1]):
+            alone = roll(policy, frames[:, [slot]], [told[slot]], first_seed=slot)
+            assert (alone[:, 0] == together[:, slot]).all()
+
+    def test_a_slot_that_is_not_asked_remembers_nothing_of_it(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+    ) -> None:
+        """An inactive slot is left as it is."""
+        expected = roll(policy, frames[1:], told)[:, -1]
+        policy.reset(told[:slots], seeds=range(slots))
+        policy.act(frames[0], np.arange(slots) < slots - 1)
+        everybody = np.ones(slots, bool)
+        resumed = [policy.act(now, everybody).actions[-1] for now in frames[1:]]
+        assert (np.stack(resumed) == expected).all()
+
+    def test_frames_are_not_changed(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+    ) -> None:
+        """What it is shown stays what it was."""
+        before = frames.copy()
+        roll(policy, frames, told)
+        assert (frames == before).all()
+
+    def test_wrong_inputs_are_refused(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+    ) -> None:
+        """Types, sizes and numbers that do not fit give an error that says what was expected."""
+        policy.reset(told[:slots], seeds=range(slots))
+        everybody = np.ones(slots, bool)
+        with pytest.raises(ValueError, match="expected uint8 frames"):
+            policy.act(frames[0].astype(np.float32), everybody)
+        with pytest.raises(ValueError, match="expected uint8 frames"):
+            policy.act(np.concatenate([frames[0], frames[0]]), everybody)
+        with pytest.raises(ValueError, match="expected a bool mask"):
+            policy.act(frames[0], np.ones(slots + 1, bool))
+        with pytest.raises(ValueError, match="expected a bool mask"):
+            policy.act(frames[0], np.ones(slots))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="expected one seed per instruction"):
+            policy.reset(told[:slots], seeds=range(slots + 1))
+
+    def test_too_many_slots_are_refused(self, policy: Policy, told: Sequence[str]) -> None:
+        """A policy that acts in few slots says so before it acts."""
+        if policy.meta.max_batch is None:
+            pytest.skip("acts in any number of slots")
+        many = policy.meta.max_batch + 1
+        with pytest.raises(ValueError, match="expected at most"):
+            policy.reset([told[0]] * many, seeds=range(many))
+
+
+def roll(
+    policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], first_seed: int = 0
+) -> NDArray[np.float32]:
+    """Return the policy's actions (steps, B, chunk, D) on `frames` (steps, B, H, W, 3)."""
+    slots = frames.shape[1]
+    policy.reset(told[:slots], seeds=range(first_seed, first_seed + slots))
+    everybody = np.ones(slots, bool)
+    return np.stack([policy.act(now, everybody).actions for now in frames])

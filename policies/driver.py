@@ -1,0 +1,171 @@
+"""A policy on a robot: fitted frames go in, chunks are executed, fitted actions come out."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.driver import DriverConfig
+from configs.layouts import LAYOUTS
+from configs.lookup import lookup
+from configs.robots import RobotSpec
+from policies.base import Policy, PolicyMeta
+from policies.stages.actions import (
+    END,
+    Gripper,
+    check_layout,
+    ends_episode,
+    fit_to_bounds,
+    to_robot,
+    to_robot_layout,
+)
+from policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
+from policies.stages.images import CROPS, RESIZES, check_no_bars, fit_frames
+
+PLAIN = DriverConfig()
+"""Nothing is cropped, scaled or averaged."""
+CLIPPED = "clipped to the robot's bounds"
+IGNORED = "terminate ignored"
+ENDINGS = {"stop": False, "ignore": True}
+"""Whether a policy's wish to end the episode is passed over."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a slot is: its plan, its gripper, and the actions it has been given."""
+
+    plan: Plan = ()
+    gripper: Gripper = field(default_factory=Gripper)
+    step: int = 0
+
+
+class Driver:
+    """Asks a policy when a slot's chunk has run out, and gives actions that the robot executes."""
+
+    def __init__(self, policy: Policy, robot: RobotSpec, cfg: DriverConfig = PLAIN) -> None:
+        """Put `policy` on `robot`.
+
+        Raises:
+            ValueError: A policy that cannot drive this robot, or settings that mean nothing.
+        """
+        _check_config(cfg)
+        check_chunks(cfg, policy.meta.chunk)
+        self.policy, self.robot, self.cfg = policy, robot, cfg
+        self._layout = lookup(LAYOUTS, policy.meta.layout, "layout")
+        self._gripper_kind = policy.meta.gripper or self._layout.gripper
+        check_layout(self._layout, self._gripper_kind, robot)
+        _check_rate(policy.meta, robot, cfg)
+        self.events: list[Counter[str]] = []
+        """What happened in each slot since `reset`, and how often."""
+        self._slots: list[Slot] = []
+
+    @property
+    def meta(self) -> PolicyMeta:
+        """What is known of the policy."""
+        return self.policy.meta
+
+    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+        """Forget everything and prepare one slot per instruction; see `Policy.reset`."""
+        self.policy.reset(instructions, seeds=seeds)
+        self._slots = [Slot() for _ in instructions]
+        self.events = [Counter() for _ in instructions]
+
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the next action of every slot (B, A), within the robot's bounds.
+
+        Args:
+            frames: (B, H, W, 3) uint8, the newest frame of each slot; other slots' do not count.
+            active: (B,) slots that act; the others rest and remember nothing of it.
+
+        Raises:
+            ValueError: Frames that do not fit the policy, or an action that is not a number.
+        """
+        self._check(frames, active)
+        asked = active & [needs_answer(slot.plan, self.cfg) for slot in self._slots]
+        if asked.any():
+            self._ask(frames, asked)
+        actions = np.tile(self.robot.make_action(), (len(active), 1))
+        for index in np.flatnonzero(active):
+            actions[index] = self._next(int(index))
+        return actions
+
+    def close(self) -> None:
+        """Free what the policy holds. Safe to call twice."""
+        self.policy.close()
+
+    def _ask(self, frames: NDArray[np.uint8], asked: NDArray[np.bool_]) -> None:
+        first = asked & [slot.step == 0 for slot in self._slots]
+        check_no_bars(frames[first], self.cfg)
+        shown = fit_frames(frames[asked], self.meta.image_size, self.cfg)
+        everybody = np.zeros((len(asked), *shown.shape[1:]), np.uint8)
+        everybody[asked] = shown
+        answer = self.policy.act(everybody, asked)
+        expected = (len(asked), self.meta.chunk, self._layout.size)
+        if answer.actions.shape != expected:
+            raise ValueError(
+                f"expected actions of shape {expected} from policy {self.meta.name!r}, as its meta "
+                f"says, found {answer.actions.shape}"
+            )
+        for index, event in answer.events:
+            self.events[index][event] += 1
+        for index in (int(i) for i in np.flatnonzero(asked)):
+            # A copy: the policy may write its next answer into the same array.
+            slot, chunk = self._slots[index], np.array(answer.actions[index], np.float32)
+            if not np.isfinite(chunk).all():
+                raise ValueError(
+                    f"expected finite actions from policy {self.meta.name!r}, found "
+                    f"{chunk[~np.isfinite(chunk)][0]} in slot {index}, step {slot.step}; check its "
+                    "weights and what it is shown"
+                )
+            self._slots[index] = replace(slot, plan=add_answer(slot.plan, chunk, self.cfg))
+
+    def _next(self, index: int) -> NDArray[np.float32]:
+        slot = self._slots[index]
+        plan, said = next_action(slot.plan, self.cfg)
+        moved = to_robot_layout(said, self._layout, self.robot)
+        gripper, moved = to_robot(slot.gripper, moved, self._gripper_kind, self.robot, self.cfg)
+        action, clipped = fit_to_bounds(moved, self.robot)
+        self._slots[index] = Slot(plan, gripper, slot.step + 1)
+        if clipped:
+            self.events[index][CLIPPED] += 1
+        if ENDINGS[self.cfg.terminate] and ends_episode(action, self.robot):
+            self.events[index][IGNORED] += 1
+            place = self.robot.slices[END]
+            action[place] = self.robot.make_action()[place]
+        return action
+
+    def _check(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> None:
+        slots = len(self._slots)
+        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[::3] != (slots, 3):
+            raise ValueError(
+                f"expected uint8 frames of shape ({slots}, H, W, 3), one per instruction of the "
+                f"last reset, found {frames.dtype} {frames.shape}"
+            )
+        if active.dtype != np.bool_ or active.shape != (slots,):
+            raise ValueError(
+                f"expected a bool mask of shape {(slots,)}, found {active.dtype} {active.shape}"
+            )
+
+
+def _check_config(cfg: DriverConfig) -> None:
+    lookup(CROPS, cfg.crop, "crop")
+    lookup(RESIZES, cfg.resize, "resize")
+    lookup(ENDINGS, cfg.terminate, "terminate")
+    lowest: dict[str, Any] = {"scale": 0, "sticky": 1, "gripper_deadband": 0}
+    for name, low in lowest.items():
+        value = getattr(cfg, name)
+        if not low <= value < np.inf:
+            raise ValueError(f"expected a finite {name} of at least {low}, found {value}")
+
+
+def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:
+    if cfg.any_rate or meta.control_hz in (None, robot.control_hz):
+        return
+    raise ValueError(
+        f"expected a policy for {robot.control_hz:g} actions per second, which is the rate of "
+        f"robot {robot.name!r}, found {meta.control_hz:g} of policy {meta.name!r}; set "
+        "any_rate=true if its steps may mean another speed"
+    )

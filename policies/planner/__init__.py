@@ -1,0 +1,1 @@
+"""A policy that reads positions from frames and plans by them."""

@@ -1,0 +1,54 @@
+"""Where things are in a frame: a small network that looks for keypoints."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+VALUES = ("hand_x", "hand_y", "hand_z", "handle_x", "opening")
+"""What is read from a frame, in metres; see `controller.Scene`."""
+CENTRE = (0.0, 0.6, 0.15, 0.0, 0.08)
+"""What a network that sees nothing would say, in metres."""
+SCALE = 0.1
+"""Metres per unit of the network's output."""
+HIDDEN = 64
+
+
+def to_pixels(frames: NDArray[np.uint8]) -> Tensor:
+    """Turn frames (B, H, W, 3) into what the network takes: float32 (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(frames.copy()).movedim(-1, 1).float() / 127.5 - 1
+
+
+class PerceptionNetwork(nn.Module):
+    """Reads positions from frames.
+
+    Every map of the last convolution is reduced to the place where it is strongest (a spatial
+    soft-argmax), and positions are computed from these places alone: where something is survives
+    blur and changes of brightness better than how bright it is.
+    Source: Finn et al., "Deep Spatial Autoencoders for Visuomotor Learning", ICRA 2016.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        """Make a network with as many keypoints as the last of the `channels`."""
+        super().__init__()
+        self.channels = tuple(channels)
+        layers: list[nn.Module] = []
+        for before, after in zip((3, *channels[:-1]), channels, strict=True):
+            stride = 2 if len(layers) < 4 else 1
+            layers += [nn.Conv2d(before, after, 5, stride, 2), nn.ReLU()]
+        self.maps = nn.Sequential(*layers[:-1])
+        self.sharpness = nn.Parameter(torch.ones(channels[-1], 1))
+        self.head = nn.Sequential(
+            nn.Linear(2 * channels[-1], HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(VALUES))
+        )
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return `VALUES` (B, 5) in metres for frames (B, 3, H, W) in [-1, 1]."""
+        maps = self.maps(frames)  # (B, K, h, w)
+        height, width = maps.shape[2:]
+        weight = (self.sharpness * maps.flatten(2)).softmax(-1).unflatten(-1, (height, width))
+        down = weight.sum(3) @ torch.linspace(-1, 1, height)
+        right = weight.sum(2) @ torch.linspace(-1, 1, width)
+        return torch.tensor(CENTRE) + SCALE * self.head(torch.cat([down, right], 1))

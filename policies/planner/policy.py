@@ -1,0 +1,111 @@
+"""The planner as a policy, and its checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.lookup import lookup
+from configs.robots import RobotSpec
+from policies.base import ActionBatch, PolicyMeta
+from policies.checks import check_frames, check_reset
+from policies.instructions import normalise
+from policies.planner.controller import PLANS, Plan, Scene
+from policies.planner.perception import PerceptionNetwork, to_pixels
+from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+
+KIND = "planner"
+
+
+class PlannerPolicy:
+    """Reads positions from the newest frame and moves the hand towards the next waypoint.
+
+    It remembers nothing but the instruction. Slots are computed one by one: the last bits of a
+    matrix product depend on the batch, and a policy must act the same whoever else is in it.
+    """
+
+    def __init__(
+        self, network: PerceptionNetwork, robot: RobotSpec, name: str, fingerprint: str = ""
+    ) -> None:
+        """Wrap a trained network."""
+        self.meta = PolicyMeta(
+            name,
+            robot.layout,
+            robot.frame_size,
+            robot.control_hz,
+            history=1,
+            fingerprint=fingerprint,
+        )
+        self._network = network.eval()
+        self._robot = robot
+        self._plans: list[Plan] = []
+
+    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+        """See `Policy.reset`; the seeds do not matter here."""
+        check_reset(self.meta, instructions, seeds)
+        self._plans = [lookup(PLANS, normalise(text), "instruction") for text in instructions]
+
+    def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
+        """See `Policy.act`."""
+        check_frames(self.meta, len(self._plans), frames, active)
+        actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
+        for slot in np.flatnonzero(active):
+            scene = see(self._network, frames[slot])
+            actions[slot] = towards(self._plans[slot](scene), scene.hand, self._robot)
+        return ActionBatch(actions)
+
+    def close(self) -> None:
+        """See `Policy.close`."""
+
+
+def towards(
+    target: NDArray[np.float64], hand: NDArray[np.float64], robot: RobotSpec
+) -> NDArray[np.float32]:
+    """Return the action (A,) that moves the hand (3,) to the target (3,), or as far as it can."""
+    motion = robot.slices["world_vector"]
+    way = np.clip(target - hand, robot.low[motion], robot.high[motion])
+    return robot.make_action(world_vector=way.astype(np.float32))
+
+
+@torch.no_grad()
+def see(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
+    """Return what the network reads from one frame (H, W, 3)."""
+    values = network(to_pixels(frame[None]))[0].double().numpy()
+    return Scene(values[:3], float(values[3]), float(values[4]))
+
+
+def save_planner(
+    path: Path, network: PerceptionNetwork, robot: RobotSpec, notes: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint in half precision; `notes` on its provenance go on the card."""
+    weights = {name: value.half() for name, value in network.state_dict().items()}
+    channels = list(network.channels)
+    save_checkpoint(
+        path, weights, {"kind": KIND, "robot": robot.name, "channels": channels, **notes}
+    )
+
+
+def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
+    """Read a checkpoint; the policy is named after the file.
+
+    Raises:
+        FileNotFoundError: No checkpoint at `path`.
+        ValueError: Not a planner's checkpoint, damaged, or one of another robot.
+    """
+    weights, card = load_checkpoint(path)
+    check_kind(path, card, KIND)
+    if card["robot"] != robot.name:
+        raise ValueError(
+            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
+        )
+    network = PerceptionNetwork(card["channels"])
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected the weights of the network on the card of {path}, found {error}"
+        ) from error
+    return PlannerPolicy(network, robot, path.stem, card["sha256"])

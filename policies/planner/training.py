@@ -1,0 +1,134 @@
+"""Teach the planner to see: recorded frames in, recorded positions out. Read from top to bottom."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from configs.lookup import lookup
+from configs.robots import ROBOTS, RobotSpec
+from configs.train_planner import TrainPlannerConfig
+from policies.planner.perception import SCALE, VALUES, PerceptionNetwork, to_pixels
+from policies.planner.policy import save_planner
+from world_models.data.episodes import list_episodes, load_episode
+
+
+def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
+    """Train a planner's perception, measure it on held-out frames, and save the policy.
+
+    Nothing is written before the end, so an interrupted run leaves an older policy as it was.
+
+    Returns:
+        The notes on the policy's card.
+
+    Raises:
+        FileNotFoundError: No episodes.
+        ValueError: Corrupt episodes, or ones of another robot or without recorded positions.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(cfg.threads)
+    robot = lookup(ROBOTS, cfg.robot, "robot")
+    held_out = load_scenes(cfg.held_out, robot)
+    frames, positions = load_scenes(cfg.episodes, robot)
+    torch.manual_seed(cfg.seed)
+    network = PerceptionNetwork(cfg.channels)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, cfg.steps)
+    progress = tqdm(range(cfg.steps), unit="step", desc="train planner")
+    for step in progress:
+        rng = np.random.default_rng([cfg.seed, step])
+        rows = rng.integers(len(frames), size=cfg.batch_size)
+        seen = network(augment(to_pixels(frames[rows]), rng))
+        loss = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{loss.item():.4f}")
+    network.half().float()  # what is measured is what is saved
+    notes = {"held_out": measure(network, *held_out), "train": asdict(cfg)}
+    save_planner(Path(cfg.output), network, robot, notes)
+    return notes
+
+
+def load_scenes(
+    folders: Sequence[str], robot: RobotSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Read every frame (N, H, W, 3) and its `VALUES` (N, 5).
+
+    Raises:
+        FileNotFoundError: A folder without episodes.
+        ValueError: A corrupt episode, or one of another robot or without recorded positions.
+    """
+    frames, positions = [], []
+    for path in tqdm(list_episodes(folders), unit="episode", desc="read"):
+        episode = load_episode(path)
+        if episode.robot != robot.name:
+            raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
+        missing = {"hand", "handle", "opening"} - set(episode.state)
+        if missing:
+            raise ValueError(
+                f"expected the state of hand, handle and opening in {path}, found no "
+                f"{sorted(missing)}; record the episodes again with `v2w collect`"
+            )
+        state = episode.state
+        columns = (state["hand"], state["handle"][:, :1], state["opening"][:, None])
+        frames.append(episode.frames)
+        positions.append(np.concatenate(columns, axis=1))
+    return np.concatenate(frames), np.concatenate(positions)
+
+
+@torch.no_grad()
+def measure(
+    network: PerceptionNetwork, frames: NDArray[np.uint8], positions: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Compare what a network reads from frames with what was recorded; errors are in centimetres.
+
+    Returns:
+        JSON values: the number of frames; per value the mean error and its 95 % quantile.
+    """
+    batches = np.array_split(frames, -(-len(frames) // 256))
+    seen = np.concatenate([network(to_pixels(batch)).numpy() for batch in batches])
+    error = 100 * np.abs(seen - positions)
+    return {
+        "frames": len(frames),
+        "mean_error_cm": _named(error.mean(0)),
+        "error_95_percent_cm": _named(np.quantile(error, 0.95, axis=0)),
+    }
+
+
+def augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Make recorded frames (B, 3, H, W) look like imagined ones.
+
+    Those are softer, noisier and slightly off in brightness: half of the batch loses resolution,
+    each half of that to a scale of its own. Nothing is shifted, for places are what is learned.
+    """
+    size, _, height, width = frames.shape
+    frames = frames.clone()
+    for rows in (slice(0, size // 4), slice(size // 4, size // 2)):
+        scale = rng.uniform(0.35, 0.9)
+        small = F.interpolate(frames[rows], scale_factor=scale, mode="bilinear", antialias=True)
+        frames[rows] = F.interpolate(small, (height, width), mode="bilinear")
+    gain, tint, spread, noise = (
+        torch.from_numpy(draw.astype(np.float32))
+        for draw in (
+            rng.uniform(0.85, 1.15, (size, 1, 1, 1)),
+            rng.uniform(-0.1, 0.1, (size, 3, 1, 1)),
+            rng.uniform(0, 0.08, (size, 1, 1, 1)),
+            rng.standard_normal(frames.shape, np.float32),
+        )
+    )
+    return (frames * gain + tint + spread * noise).clamp(-1, 1)
+
+
+def _named(values: NDArray[np.floating[Any]]) -> dict[str, float]:
+    return {name: round(float(value), 3) for name, value in zip(VALUES, values, strict=True)}

@@ -1,0 +1,108 @@
+"""The data of a training run, and the batch of each of its steps."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.robots import RobotSpec
+from configs.rt1 import RT1Config
+from configs.train_policy import TrainPolicyConfig
+from policies.harvest import Harvest
+from policies.instructions import InstructionTable, load_table
+from policies.rt1.augmentation import pad_crop, shift
+from policies.rt1.demonstrations import (
+    Demonstrations,
+    Windows,
+    join,
+    known_instructions,
+    read_demonstrations,
+    sample_windows,
+)
+from policies.rt1.tokenizer import ActionTokenizer
+from world_models.data.fractal import EMBEDDING, INSTRUCTION
+
+SAMPLING, DROPOUT = 0, 1
+"""What a step's two random streams are for."""
+SAME_VECTOR = 1e-5
+"""How far apart the values of one instruction's embeddings may be."""
+
+
+def read_data(
+    cfg: TrainPolicyConfig, sizes: RT1Config, robot: RobotSpec, tokenizer: ActionTokenizer
+) -> tuple[Demonstrations, Demonstrations | None, InstructionTable]:
+    """Return what is trained on, what is held out, and the instructions the policy will know.
+
+    Raises:
+        FileNotFoundError: No episodes.
+        ValueError: Corrupt episodes, an instruction without a vector, or frames or vectors of
+            another size than the network takes.
+    """
+    found = Harvest(INSTRUCTION, EMBEDDING, SAME_VECTOR)
+    gathers = found if cfg.instructions is None else None
+    episodes = read_demonstrations(cfg.episodes, robot, tokenizer, gathers)
+    others = read_demonstrations(cfg.held_out, robot, tokenizer, gathers)
+    if cfg.instructions is None:
+        table = known_instructions(episodes + others, found, sizes.instruction_size)
+    else:
+        table = load_table(Path(cfg.instructions))
+    if table.vectors.shape[1] != sizes.instruction_size:
+        raise ValueError(
+            f"expected instruction vectors of {sizes.instruction_size} values, found "
+            f"{table.vectors.shape[1]}; set network.instruction_size={table.vectors.shape[1]}"
+        )
+    data = join(episodes, table)
+    height, width = data.frames[0](np.zeros(1, np.int64)).shape[1:3]
+    if (height, width) != sizes.image_size:
+        raise ValueError(
+            f"expected frames of {sizes.image_size} pixels, found {(height, width)}; set "
+            f"network.image_size=[{height},{width}]"
+        )
+    return data, join(others, table) if others else None, table
+
+
+def draw_batch(
+    data: Demonstrations, cfg: TrainPolicyConfig, sizes: RT1Config, step: int
+) -> Windows:
+    """Return the batch of a step, its frames moved as `cfg` says."""
+    rng = _stream(cfg, step, SAMPLING)
+    windows = sample_windows(data, cfg.batch_size, sizes.history, rng)
+    frames = windows.frames.numpy()
+    if cfg.augmentation == "shift":
+        frames = shift(frames, cfg.shift, rng)
+    if cfg.augmentation == "pad_crop":
+        frames = pad_crop(frames, rng)
+    return replace(windows, frames=torch.from_numpy(frames))
+
+
+def read_ahead(
+    read: Callable[[int], Windows], steps: Iterable[int], threads: int
+) -> Iterator[Windows]:
+    """Yield what `read` returns for each step, in order; `threads` are at most two reads ahead."""
+    if not threads:
+        yield from map(read, steps)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Windows]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(read, step))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def dropout_seed(cfg: TrainPolicyConfig, step: int) -> int:
+    """Return what torch's generator starts from in a step."""
+    return int(_stream(cfg, step, DROPOUT).integers(2**63))
+
+
+def _stream(cfg: TrainPolicyConfig, step: int, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([cfg.seed, step, purpose])

@@ -1,0 +1,149 @@
+"""From the SavedModel of a published RT-1 to a checkpoint of ours, without TensorFlow."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from configs.convert_policy import ConvertPolicyConfig
+from configs.lookup import lookup
+from configs.robots import ROBOTS, RobotSpec
+from configs.rt1 import RT1_SIZES, RT1Config
+from policies.instructions import InstructionTable, load_table
+from policies.rt1.network import RT1Network
+from policies.rt1.policy import save_rt1
+from policies.rt1.variables import ACTION_TOKENS, from_variables
+from policies.tensorflow.bundle import Bundle, read_bundle
+from policies.tensorflow.specs import SPECS, action_bounds
+from world_models.checkpoint import check_free, sha256_of
+
+VARIABLE = re.compile(r"model_variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
+STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"
+VERIFY = "v2w verify-policy compares with the SavedModel"
+BOUND_ERROR = 1e-6
+"""How far a bound in the specs may be from ours through rounding alone."""
+
+
+def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> Path:
+    """Write the weights of a SavedModel as a checkpoint in float32.
+
+    Args:
+        cfg: See `ConvertPolicyConfig`.
+        encoder: Whose image encoder and frames the network has.
+
+    Returns:
+        What was written; the card beside it says where it comes from and what was checked.
+
+    Raises:
+        FileNotFoundError: No SavedModel there, or one of its files is missing.
+        ValueError: Damaged or not downloaded, another network than RT-1, actions in other bounds
+            than the robot's, or an output that is not free.
+        OSError: The disk is full.
+    """
+    output = Path(cfg.output)
+    check_free(output)
+    robot = lookup(ROBOTS, cfg.robot, "robot")
+    bundle = read_bundle(Path(cfg.source))
+    folder = _saved_model(bundle)
+    keys = _model_variables(bundle)
+    names = bundle.variable_names()
+    bounds = _check_bounds(robot, folder)
+    variables = [(names.get(key, ""), _floats(bundle, key)) for key in keys]
+    try:
+        sizes, weights = from_variables(variables, encoder)
+    except ValueError as error:
+        raise ValueError(f"{error} (source={folder})") from error
+    with torch.device("meta"):
+        network = RT1Network(sizes, ACTION_TOKENS)
+    network.load_state_dict(weights, assign=True)
+    named = sum(bool(names.get(key)) for key in keys)
+    checks = {
+        "checksums": f"all {len(keys)} variables match",
+        "names": f"{named} of {len(keys)} variables have names, and those fit",
+        "bounds": bounds,
+        "token_order": f"taken from RT-1's public code; {VERIFY}",
+    }
+    notes = {
+        "source": folder.name,
+        "source_index_sha256": sha256_of(bundle.index),  # the index holds all checksums
+        "train_step": _train_step(bundle),
+        "variables": len(keys),
+        "parameters": sum(weight.numel() for weight in network.parameters()),
+        "checks": checks,
+    }
+    save_rt1(output, network, robot, _table(cfg, sizes), notes, dtype=torch.float32)
+    return output
+
+
+def _saved_model(bundle: Bundle) -> Path:
+    """Return the folder of the SavedModel that the weights belong to."""
+    folder = bundle.index.resolve().parent
+    return folder.parent if folder.name == "variables" else folder
+
+
+def _model_variables(bundle: Bundle) -> list[str]:
+    """Return the keys of the policy's variables 1, 2, ..., in that order."""
+    numbers = {int(m[1]): m[0] for key in bundle.names if (m := VARIABLE.fullmatch(key))}
+    numbers.pop(0, None)  # the train step, which may also stand under a name of its own
+    if not numbers:
+        raise ValueError(
+            f"expected model_variables/1, ... in {bundle.index}, found names such as "
+            f"{bundle.names[-1]!r}; a training checkpoint (ckpt-*) lacks the statistics that the "
+            "policy runs with: name the SavedModel, the folder of saved_model.pb and variables/"
+        )
+    missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
+    if missing:
+        raise ValueError(
+            f"expected model_variables/1 to /{max(numbers)} in {bundle.index}, found no "
+            f"{', '.join(map(str, missing[:5]))}; save the SavedModel again"
+        )
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def _floats(bundle: Bundle, key: str) -> NDArray[np.float32]:
+    return bundle.tensor(key).astype(np.float32)
+
+
+def _train_step(bundle: Bundle) -> int | None:
+    """Return the number of optimiser steps behind the weights, where the SavedModel says it."""
+    keys = (STEP, "model_variables/0/.ATTRIBUTES/VARIABLE_VALUE")
+    return next((int(bundle.tensor(key).item()) for key in keys if key in bundle.names), None)
+
+
+def _check_bounds(robot: RobotSpec, folder: Path) -> str:
+    """Hold the bounds in the policy's specs against the robot's; return what came out."""
+    bounds = action_bounds(folder)
+    if not bounds:
+        return f"not verified, there is no {SPECS} beside the weights; {VERIFY}"
+    ours = {field.name: field for field in robot.fields}
+    if set(bounds) != set(ours):
+        raise ValueError(
+            f"expected the actions {sorted(ours)} of robot {robot.name!r} in {folder / SPECS}, "
+            f"found {sorted(bounds)}; run the SavedModel itself: source={folder}"
+        )
+    for name, (low, high) in bounds.items():
+        field = ours[name]
+        same = np.allclose(low, field.low, atol=BOUND_ERROR)
+        same &= np.allclose(high, field.high, atol=BOUND_ERROR)
+        if low.shape != (field.size,) or not same:
+            raise ValueError(
+                f"expected {field.size} values of {name} from {field.low:g} to {field.high:g} as "
+                f"robot {robot.name!r} has them, found {low} to {high} in {folder / SPECS}: its "
+                f"tokens mean other actions; run the SavedModel itself: source={folder}"
+            )
+    return f"{len(bounds)} action fields are bounded as {robot.name}'s"
+
+
+def _table(cfg: ConvertPolicyConfig, sizes: RT1Config) -> InstructionTable:
+    """Return the instructions that the checkpoint will know; without a table, none."""
+    if cfg.instructions is None:
+        return InstructionTable((), np.zeros((0, sizes.instruction_size), np.float32))
+    table = load_table(Path(cfg.instructions))
+    if table.vectors.shape[1] != sizes.instruction_size:
+        raise ValueError(
+            f"expected embeddings of {sizes.instruction_size} values as the network takes them, "
+            f"found {table.vectors.shape[1]} in {cfg.instructions}; make the table with v2w embed"
+        )
+    return table

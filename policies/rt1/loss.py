@@ -1,0 +1,29 @@
+"""What RT-1 is trained on: the cross-entropy of action tokens.
+
+Shape legend: B windows, T frames, A action tokens, V values of a token.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def token_loss(logits: Tensor, tokens: Tensor, mask: Tensor, free: Tensor) -> Tensor:
+    """Return the mean cross-entropy over the steps that count and the tokens that mean something.
+
+    Args:
+        logits: (B, T, A, V).
+        tokens: (B, T, A) int64, what the expert did.
+        mask: (B, T) bool; False after the end of an episode and where an action ended it.
+        free: (A,) bool; False for tokens of fields that the robot cannot move.
+
+    Source: RT-1's public code, but for two constants: there the sum over steps that count is
+    divided by the number of all steps, and again by the number B T (K + A) of all slots.
+    """
+    return step_losses(logits, tokens, free)[mask].mean()
+
+
+def step_losses(logits: Tensor, tokens: Tensor, free: Tensor) -> Tensor:
+    """Return the mean cross-entropy (B, T) of every step's free tokens; see `token_loss`."""
+    chosen, wanted = logits[:, :, free].float(), tokens[:, :, free]
+    losses = F.cross_entropy(chosen.flatten(0, 2), wanted.flatten(), reduction="none")
+    return losses.view(wanted.shape).mean(-1)  # (B, T)

@@ -1,0 +1,1 @@
+"""What lies between a policy and a robot, as pure functions: images, actions, chunks."""

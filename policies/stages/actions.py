@@ -1,0 +1,137 @@
+"""Actions of a policy's layout as a robot executes them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from configs.driver import DriverConfig
+from configs.layouts import LAYOUTS, ActionLayout
+from configs.robots import ROUNDING, RobotSpec
+
+Action = NDArray[np.float32]
+
+HAND, ROTATION = "world_vector", "rotation_delta"
+GRIPPER, END = "gripper_closedness_action", "terminate_episode"
+CHANGE = 0.5
+"""An absolute gripper that moves by more than this opens or closes: then it is sent on."""
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """What a slot remembers of an absolute gripper.
+
+    Attributes:
+        position: Where the last action put it, 1 open, 0 closed; None before the first.
+        change: The change of closedness that is being sent on.
+        left: Steps for which it still is.
+    """
+
+    position: float | None = None
+    change: float = 0.0
+    left: int = 0
+
+
+def check_layout(layout: ActionLayout, gripper: str, robot: RobotSpec) -> None:
+    """Check that actions of `layout`, whose gripper is as `gripper` says, can become the robot's.
+
+    Raises:
+        ValueError: A field that the robot lacks or has in another size, or an unknown gripper.
+    """
+    if not _fits(layout, robot):
+        known = [name for name, other in LAYOUTS.items() if _fits(other, robot)]
+        raise ValueError(
+            f"expected a policy whose layout is one of {known} for robot {robot.name!r}, found "
+            f"{layout.name!r}; its values have no counterpart in {robot.layout!r}"
+        )
+    if gripper not in ("relative", "absolute", "none"):
+        raise ValueError(
+            f"expected a gripper that is 'relative', 'absolute' or 'none', found {gripper!r}"
+        )
+
+
+def to_robot_layout(
+    actions: NDArray[np.float32], layout: ActionLayout, robot: RobotSpec
+) -> NDArray[np.float32]:
+    """Return actions (..., D) of `layout` in the robot's own order (..., A).
+
+    Fields that `layout` lacks are at rest. An axis times an angle becomes roll, pitch, yaw about
+    fixed axes x, y, z, in this order, if the robot's own layout has them.
+    """
+    moved = np.broadcast_to(robot.make_action(), (*actions.shape[:-1], robot.action_size)).copy()
+    for name, place in layout.slices.items():
+        moved[..., robot.slices[name]] = actions[..., place]
+    if layout.rotation == "axis_angle" and LAYOUTS[robot.layout].rotation == "rpy":
+        place = robot.slices[ROTATION]
+        turns = Rotation.from_rotvec(moved[..., place].reshape(-1, 3).astype(np.float64))
+        moved[..., place] = turns.as_euler("xyz").reshape(moved[..., place].shape)
+    return moved
+
+
+def to_robot(
+    gripper: Gripper, action: Action, kind: str, robot: RobotSpec, cfg: DriverConfig
+) -> tuple[Gripper, Action]:
+    """Return what the slot remembers now, and one action (A,) scaled and with a relative gripper.
+
+    Args:
+        gripper: What the slot remembers.
+        action: (A,) in the robot's own order.
+        kind: What the gripper's value is: "relative", "absolute" or "none".
+        robot: Who executes it.
+        cfg: Scale, stickiness and deadband.
+    """
+    action = action.copy()
+    if HAND in robot.slices:
+        action[robot.slices[HAND]] *= np.float32(cfg.scale)
+    if GRIPPER in robot.slices:
+        place = robot.slices[GRIPPER].start
+        value = float(action[place])
+        if kind == "absolute":
+            gripper, value = to_relative(gripper, value, cfg.sticky)
+        action[place] = 0 if kind == "none" or abs(value) < cfg.gripper_deadband else value
+    return gripper, action
+
+
+def to_relative(gripper: Gripper, position: float, sticky: int) -> tuple[Gripper, float]:
+    """Return what is remembered now, and the change of closedness that leads to `position`.
+
+    A change by more than half the way is sent for `sticky` steps, whatever comes meanwhile; the
+    Google robot's gripper needs so long. The first step changes nothing.
+
+    Source: SimplerEnv, Octo and OpenVLA on google_robot.
+    """
+    change = 0.0 if gripper.position is None else gripper.position - position
+    if gripper.left:
+        return Gripper(position, gripper.change, gripper.left - 1), gripper.change
+    if abs(change) > CHANGE:
+        return Gripper(position, change, sticky - 1), change
+    return Gripper(position), change
+
+
+def ends_episode(action: Action, robot: RobotSpec) -> bool:
+    """Whether an action (A,) asks to end the episode."""
+    return bool(robot.terminates(action[None])[0])
+
+
+def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, bool]:
+    """Return the nearest action (A,) that the robot can execute, and whether it is another one.
+
+    Fields that this robot cannot move rest, and do not count: a policy made for another robot is
+    not wrong to move them. Of `terminate_episode` the largest value becomes 1; between equals it is
+    the one that does nothing, so that zeros do not end an episode.
+    """
+    fitted = np.clip(action, robot.low, robot.high)
+    movable = robot.low < robot.high
+    for field in robot.fields:
+        if field.name == END and field.idle is not None:
+            said = action[robot.slices[END]]
+            largest = field.idle if said[field.idle] == said.max() else int(said.argmax())
+            fitted[robot.slices[END]] = np.eye(field.size, dtype=np.float32)[largest]
+            movable[robot.slices[END]] = False
+    return fitted, bool((np.abs(fitted - action) > ROUNDING)[movable].any())
+
+
+def _fits(layout: ActionLayout, robot: RobotSpec) -> bool:
+    own = {field.name: field.size for field in robot.fields}
+    return all(own.get(name) == size for name, size in layout.fields)

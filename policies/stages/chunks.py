@@ -1,0 +1,62 @@
+"""Which action of which answer is carried out: execution horizon and temporal ensemble."""
+
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.driver import DriverConfig
+
+Plan: TypeAlias = tuple[NDArray[np.float32], ...]
+"""What is left of a slot's answers, each (n, D) from the next step on, the oldest first."""
+
+
+def check_chunks(cfg: DriverConfig, chunk: int) -> None:
+    """Check that chunks of so many actions can be carried out as `cfg` says.
+
+    Raises:
+        ValueError: A horizon longer than the chunk, or one together with an ensemble.
+    """
+    if not 0 <= cfg.execution_horizon <= chunk:
+        raise ValueError(
+            f"expected execution_horizon between 0 (all) and {chunk}, the actions that the policy "
+            f"gives at once, found {cfg.execution_horizon}"
+        )
+    if cfg.ensemble is not None and cfg.execution_horizon > 1:
+        raise ValueError(
+            "expected execution_horizon=0 or 1 together with an ensemble, which asks in every "
+            f"step, found {cfg.execution_horizon}; set one of the two"
+        )
+    if cfg.ensemble is not None and not np.isfinite(cfg.ensemble):
+        raise ValueError(f"expected a finite ensemble or null, found {cfg.ensemble}")
+
+
+def needs_answer(plan: Plan, cfg: DriverConfig) -> bool:
+    """Whether the policy must be asked before the next step."""
+    return not plan or cfg.ensemble is not None
+
+
+def add_answer(plan: Plan, answer: NDArray[np.float32], cfg: DriverConfig) -> Plan:
+    """Return the plan with the policy's newest answer (chunk, D) at its end."""
+    if cfg.ensemble is not None:
+        return (*plan, answer)
+    return (answer[: cfg.execution_horizon or None],)
+
+
+def next_action(plan: Plan, cfg: DriverConfig) -> tuple[Plan, NDArray[np.float32]]:
+    """Return the plan for the steps after this one, and this step's action (D,).
+
+    With an ensemble it is the mean of what all answers say of this step, the i-th oldest weighing
+    exp(-ensemble * i).
+
+    Source: Learning Fine-Grained Bimanual Manipulation, arXiv 2304.13705, Algorithm 2.
+    """
+    later = tuple(answer[1:] for answer in plan if len(answer) > 1)
+    if cfg.ensemble is None:
+        return later, plan[-1][0]
+    # The largest weight is brought to 1, so that no exponential overflows.
+    exponents = -cfg.ensemble * np.arange(len(plan))
+    weights = np.exp(exponents - exponents.max())
+    said = np.stack([answer[0] for answer in plan])  # (answers, D)
+    mean = (weights[:, None] * said).sum(0) / weights.sum()
+    return later, mean.astype(np.float32)

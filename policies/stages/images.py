@@ -1,0 +1,177 @@
+"""Frames of a robot's camera, or of a video, as a policy takes them."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.driver import DriverConfig
+from configs.lookup import lookup
+
+Frames: TypeAlias = NDArray[np.uint8]
+Size: TypeAlias = tuple[int, int]
+
+CANVAS: Size = (320, 512)
+CONTENT = slice(56, 456)
+"""Vid2World's frames, and the columns in which they show something: 400 of 512."""
+NEARLY_BLACK = 16
+"""Largest mean of a bar that counts as black: a decoder does not give exact zeros."""
+BAR_SHARE = 0.03
+"""Share of a side that must be black at both its ends to count as bars."""
+ASPECT_TOLERANCE = 0.02
+
+
+def crop_bars(frames: Frames) -> Frames:
+    """Return the content (B, 320, 400, 3) of Vid2World's frames (B, 320, 512, 3).
+
+    Raises:
+        ValueError: Frames of another size, or something in the bars.
+    """
+    if frames.shape[1:3] != CANVAS:
+        raise ValueError(
+            f"expected frames of 320 x 512 pixels with black columns left and right for crop=bars, "
+            f"found {_text(frames.shape[1:3])}; use crop=none for frames without bars"
+        )
+    for bar in (frames[:, :, : CONTENT.start], frames[:, :, CONTENT.stop :]):
+        brightest = bar.mean(axis=(1, 2, 3)).max(initial=0)
+        if brightest > NEARLY_BLACK:
+            raise ValueError(
+                "expected black columns 0 to 55 and 456 to 511 for crop=bars, found a mean of "
+                f"{brightest:.0f}; use crop=none for frames without bars"
+            )
+    return frames[:, :, CONTENT]
+
+
+def keep_all(frames: Frames) -> Frames:
+    """Return `frames` as they are."""
+    return frames
+
+
+CROPS: Mapping[str, Callable[[Frames], Frames]] = {
+    "none": keep_all,
+    "keep_bars": keep_all,
+    "bars": crop_bars,
+}
+
+
+def bilinear(frames: Frames, size: Size) -> Frames:
+    """Resize as tf.image.resize does by default, rounded to the nearest integers."""
+    return np.rint(_bilinear(frames, size)).astype(np.uint8)
+
+
+def bilinear_trunc(frames: Frames, size: Size) -> Frames:
+    """Resize as tf.image.resize does by default and cut to integers, as SimplerEnv does."""
+    return _bilinear(frames, size).astype(np.uint8)
+
+
+def lanczos3(frames: Frames, size: Size) -> Frames:
+    """Resize as tf.image.resize does with "lanczos3" and antialias, rounded and clipped."""
+    rows = _lanczos3_weights(frames.shape[1], size[0])
+    columns = _lanczos3_weights(frames.shape[2], size[1])
+    batch, height, width, colours = frames.shape
+    once = rows @ frames.reshape(batch, height, width * colours).astype(np.float64)
+    turned = once.reshape(batch, size[0], width, colours).swapaxes(1, 2)  # (B, W, h, 3)
+    twice = columns @ turned.reshape(batch, width, size[0] * colours)
+    values = twice.reshape(batch, size[1], size[0], colours).swapaxes(1, 2)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+RESIZES: Mapping[str, Callable[[Frames, Size], Frames]] = {
+    "bilinear": bilinear,
+    "bilinear_trunc": bilinear_trunc,
+    "lanczos3": lanczos3,
+}
+"""Frames (B, H, W, 3) and a height and width -> frames (B, h, w, 3)."""
+
+
+def fit_frames(frames: Frames, size: Size | None, cfg: DriverConfig) -> Frames:
+    """Crop frames (B, H, W, 3) and resize them to a policy's `size`; None for any size.
+
+    Raises:
+        ValueError: An unknown rule, nothing to crop, or frames of another aspect ratio.
+    """
+    frames = lookup(CROPS, cfg.crop, "crop")(frames)
+    resize = lookup(RESIZES, cfg.resize, "resize")
+    found: Size = frames.shape[1:3]
+    if size is None or size == found:
+        return frames
+    distortion = (found[1] * size[0]) / (found[0] * size[1])
+    if not cfg.stretch and abs(distortion - 1) > ASPECT_TOLERANCE:
+        raise ValueError(
+            f"expected frames with the aspect ratio of the policy's {_text(size)} pixels, found "
+            f"{_text(found)}; cut what is too much off (crop=bars for Vid2World's frames), or set "
+            "stretch=true if the policy was trained on stretched frames"
+        )
+    return resize(frames, size)
+
+
+def check_no_bars(frames: Frames, cfg: DriverConfig) -> None:
+    """Check that no cropped frame (B, H, W, 3) is black at both ends of a side, but not all over.
+
+    A policy that sees bars sees everything smaller or in another place than in its training, and
+    nothing else would tell.
+
+    Raises:
+        ValueError: Rows of zeros above and below, or columns of zeros left and right.
+    """
+    if cfg.crop == "keep_bars":
+        return
+    for frame in lookup(CROPS, cfg.crop, "crop")(frames):
+        for across, lines in ((1, "rows above and below"), (0, "columns left and right")):
+            lit = np.flatnonzero(frame.any(axis=(across, 2)))
+            side = frame.shape[1 - across]
+            least = BAR_SHARE * side
+            if len(lit) and lit[0] >= least and side - 1 - lit[-1] >= least:
+                raise ValueError(
+                    f"expected frames without black bars, found black {lines} ({lit[0]} and "
+                    f"{side - 1 - lit[-1]} of {side} pixels); set crop=bars for Vid2World's "
+                    "320 x 512 frames, cut them off yourself, or set crop=keep_bars if the policy "
+                    "was trained with them"
+                )
+
+
+def _bilinear(frames: Frames, size: Size) -> NDArray[np.float32]:
+    # Differences times a fraction, columns first: TensorFlow's own order of operations, so that
+    # cutting to integers gives its integers.
+    low, high, part = _neighbours(frames.shape[2], size[1])
+    left = frames[:, :, low].astype(np.float32)
+    mixed = left + (frames[:, :, high] - left) * part[:, None]
+    low, high, part = _neighbours(frames.shape[1], size[0])
+    return mixed[:, low] + (mixed[:, high] - mixed[:, low]) * part[:, None, None]
+
+
+def _neighbours(
+    found: int, wanted: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """The pixels on both sides of each new pixel's centre, and how far it is from the first."""
+    scale = np.float32(found) / np.float32(wanted)
+    centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    low = np.floor(centres)
+    part = (centres - low).astype(np.float32)
+    first, last = low.astype(np.intp), np.ceil(centres).astype(np.intp)
+    return np.maximum(first, 0), np.minimum(last, found - 1), part
+
+
+def _lanczos3_weights(found: int, wanted: int) -> NDArray[np.float32]:
+    """How much each pixel adds to each new one: (wanted, found), rows that sum to 1.
+
+    In single precision and with TensorFlow's shortcut at the kernel's middle: with exact weights
+    many more pixels are rounded to another integer than TensorFlow's.
+    """
+    one, three, pi = np.float32(1), np.float32(3), np.float32(np.pi)
+    scale = one / (np.float32(wanted) / np.float32(found))
+    centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale
+    # Antialias: the kernel is as wide as the pixels that become one.
+    away = np.arange(found, dtype=np.float32) + np.float32(0.5) - centres[:, None]
+    away = np.abs(away * (one / max(scale, one)))
+    middle = away < np.float32(1e-3)
+    angle = pi * np.where(middle, one, away)
+    weights = three * np.sin(angle) * np.sin(angle / three) / angle**2
+    weights = np.where(middle, one, np.where(away < three, weights, np.float32(0)))
+    normalised: NDArray[np.float32] = weights / weights.sum(1, keepdims=True)
+    return normalised
+
+
+def _text(size: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in size)

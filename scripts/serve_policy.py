@@ -1,0 +1,26 @@
+"""Serve a policy over a websocket, with openpi's protocol, until Ctrl-C."""
+
+from configs.serve_policy import ServePolicyConfig
+
+SCHEMA = ServePolicyConfig
+ARGUMENTS = ("policy",)
+
+
+def main(cfg: ServePolicyConfig) -> None:
+    """Serve, and say where."""
+    from configs.lookup import lookup
+    from configs.robots import ROBOTS
+    from policies.loading import make_policy, policy_config
+    from policies.remote.server import PolicyServer
+
+    robot = lookup(ROBOTS, cfg.robot, "robot")
+    policy = policy_config(cfg.policy)
+    server = PolicyServer(
+        lambda: make_policy(policy, robot),
+        host=cfg.host,
+        port=cfg.port,
+        connections=cfg.connections,
+    )
+    name = server.metadata["name"]
+    server.run(lambda url: print(f"policy {name} at {url}; Ctrl-C ends it", flush=True))
+    print("ended")

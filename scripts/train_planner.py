@@ -1,0 +1,16 @@
+"""Train the perception of the planner, and measure it on frames it has not seen."""
+
+import json
+
+from configs.train_planner import TrainPlannerConfig
+
+SCHEMA = TrainPlannerConfig
+
+
+def main(cfg: TrainPlannerConfig) -> None:
+    """Train, and show the errors."""
+    from policies.planner.training import train
+
+    card = train(cfg)
+    print(json.dumps(card["held_out"], indent=2))
+    print(f"\npolicy and card are in {cfg.output}")

@@ -1,0 +1,228 @@
+"""LeRobot's kind of policy, by classes written to the interface of its `PreTrainedPolicy`.
+
+LeRobot itself needs another environment: the slow test at the end runs its ACT and its diffusion
+policy, with random weights, where V2W_LEROBOT_PYTHON names a Python that has it.
+"""
+
+import os
+import subprocess
+from collections import deque
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from configs.lerobot import LeRobotConfig
+from policies.adapters.lerobot import fingerprint, lerobot_maker
+from policies.base import Policy
+from policies.conformance import PolicyConformance, roll
+from policies.remote.client import connect
+from tests.servers import serving
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 8, 10, 3), np.uint8)
+TOLD = ["close the drawer", "open the drawer"]
+WHOLE, SINGLE = LeRobotConfig("oxe7"), LeRobotConfig("oxe7", whole_chunks=False)
+
+
+@dataclass(frozen=True)
+class Feature:
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Config:
+    image_features: dict[str, Feature] = field(
+        default_factory=lambda: {"observation.image": Feature((3, 8, 10))}
+    )
+    robot_state_feature: Feature | None = None
+    env_state_feature: Feature | None = None
+    n_obs_steps: int = 1
+    chunk_size: int = 4
+    n_action_steps: int = 2
+
+
+class LikeSmolVLA(torch.nn.Module):
+    """Chunks from one frame and noise; `select_action` hands out their first two actions."""
+
+    name = "like_smolvla"
+    width = 7
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+        self.seen: list[dict[str, Any]] = []
+        self.reset()
+
+    def reset(self) -> None:
+        self._queues: dict[str, deque[Any]] = {"action": deque(maxlen=2)}
+
+    def predict_action_chunk(self, batch: dict[str, Any]) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
+        self.seen.append(batch)
+        drawn = torch.randn(1, self.config.chunk_size, self.width)
+        return self.weight[: self.width] * batch["observation.image"].mean() + drawn
+
+    def select_action(self, batch: dict[str, Any]) -> torch.Tensor:
+        queue = self._queues["action"]
+        if not queue:
+            queue.extend(self.predict_action_chunk(batch)[:, :2].transpose(0, 1))
+        return queue.popleft()
+
+
+class LikeDiffusion(LikeSmolVLA):
+    """Looks at two frames, which only `select_action` lets it remember."""
+
+    name = "like_diffusion"
+
+    def reset(self) -> None:
+        self._queues = {"action": deque(maxlen=2), "observation.images": deque(maxlen=2)}
+
+    def select_action(self, batch: dict[str, Any]) -> torch.Tensor:
+        self._queues["observation.images"].append(batch["observation.image"])
+        mean = torch.stack(list(self._queues["observation.images"])).mean()
+        return self.weight[None] * mean + torch.randn(1, 7)
+
+
+class TestWholeChunks(PolicyConformance):
+    @pytest.fixture
+    def policy(self) -> Policy:
+        return lerobot_maker(LikeSmolVLA(Config()), WHOLE)()
+
+
+class TestSingleActions(PolicyConformance):
+    @pytest.fixture
+    def policy(self) -> Policy:
+        return lerobot_maker(LikeDiffusion(Config(n_obs_steps=2)), SINGLE)()
+
+
+def test_it_is_shown_what_lerobot_shows() -> None:
+    seen: list[dict[str, Any]] = []
+
+    def preprocess(batch: dict[str, Any]) -> dict[str, Any]:
+        seen.append(batch)
+        return batch
+
+    theirs = LikeSmolVLA(Config())
+    policy = lerobot_maker(theirs, WHOLE, preprocess, lambda action: 10 * action.cpu())()
+    found = roll(policy, FRAMES, TOLD)
+    assert found.shape == (6, 2, 4, 7)
+    batch = seen[3]  # step 1, slot 1
+    assert set(batch) == {"observation.image", "task"}
+    assert batch["task"] == ["open the drawer"]
+    image = batch["observation.image"]
+    assert (image.shape, image.dtype) == ((1, 3, 8, 10), torch.float32)
+    assert image[0, 2, 5, 7].item() == pytest.approx(FRAMES[1, 1, 5, 7, 2] / 255)
+    plain = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, TOLD)
+    assert found == pytest.approx(10 * plain, rel=1e-6)
+
+
+def test_noise_is_that_of_seed_and_step_and_nobody_elses_changes() -> None:
+    make = lerobot_maker(LikeSmolVLA(Config()), WHOLE)
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    same = np.broadcast_to(FRAMES[:1, :1], FRAMES.shape)
+    found = roll(make(), same, [TOLD[0]] * 2)
+    assert torch.rand(1) == expected
+    assert len(np.unique(found[..., 0, 0])) == 12  # every step and seed draws its own
+
+
+def test_slots_share_weights_and_nothing_else() -> None:
+    theirs = LikeDiffusion(Config(n_obs_steps=2))
+    policy = lerobot_maker(theirs, SINGLE)()
+    before = roll(policy, FRAMES, TOLD)
+    assert not theirs._queues["observation.images"]  # the original has seen nothing
+    with torch.no_grad():
+        theirs.weight += 1
+    assert (roll(policy, FRAMES, TOLD) != before).all()
+
+
+def test_chunks_are_lerobots_first_actions_one_by_one() -> None:
+    theirs = LikeSmolVLA(Config())
+    chunks = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, TOLD)
+    single = roll(lerobot_maker(theirs, SINGLE)(), FRAMES, TOLD)
+    assert (single[::2, :, 0] == chunks[::2, :, 0]).all()
+    assert (single[1::2, :, 0] == chunks[::2, :, 1]).all()
+
+
+def test_what_a_world_model_does_not_have_is_refused() -> None:
+    needs = Config(robot_state_feature=Feature((6,)))
+    with pytest.raises(ValueError, match="found 'like_smolvla', which needs the state of robot"):
+        lerobot_maker(LikeSmolVLA(needs), WHOLE)
+    scene = Config(env_state_feature=Feature((6,)))
+    with pytest.raises(ValueError, match="needs the state of robot or scene"):
+        lerobot_maker(LikeSmolVLA(scene), replace(WHOLE, zero_state=True))
+
+
+def test_zeros_are_given_only_where_asked_for() -> None:
+    seen: list[dict[str, Any]] = []
+    theirs = LikeSmolVLA(Config(robot_state_feature=Feature((6,))))
+    make = lerobot_maker(
+        theirs, replace(WHOLE, zero_state=True), lambda batch: seen.append(batch) or batch
+    )
+    roll(make(), FRAMES[:1], TOLD)
+    assert torch.equal(seen[0]["observation.state"], torch.zeros(1, 6))
+
+
+@pytest.mark.parametrize(
+    ("policy", "cfg", "message"),
+    [
+        (LikeSmolVLA(Config()), replace(WHOLE, layout="oxe8"), "did you mean 'oxe7'"),
+        (
+            LikeSmolVLA(Config()),
+            replace(WHOLE, image_key="observation.imag"),
+            r"image_key to be one of \['observation.image'\]",
+        ),
+        (LikeDiffusion(Config(n_obs_steps=2)), WHOLE, "set whole_chunks=False"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(policy, cfg: LeRobotConfig, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lerobot_maker(policy, cfg)
+
+
+def test_actions_of_another_size_are_refused() -> None:
+    theirs = LikeSmolVLA(Config())
+    theirs.width = 6
+    policy = lerobot_maker(theirs, WHOLE)()
+    policy.reset(TOLD, seeds=[0, 1])
+    with pytest.raises(ValueError, match=r"shape \(4, 7\) .* found \(4, 6\); correct the layout"):
+        policy.act(FRAMES[0], np.ones(2, bool))
+
+
+def test_it_can_be_served_with_weights_shared() -> None:
+    make = lerobot_maker(LikeDiffusion(Config(n_obs_steps=2)), SINGLE)
+    with serving(make) as url:
+        policy = connect(url)
+        assert policy.meta.fingerprint == make().meta.fingerprint
+        assert (policy.meta.image_size, policy.meta.history) == ((8, 10), 2)
+        assert (roll(policy, FRAMES, TOLD) == roll(make(), FRAMES, TOLD)).all()
+        policy.close()
+
+
+def test_a_fingerprint_depends_on_names_shapes_and_values() -> None:
+    weights = {"a": torch.zeros(2, 3), "b": torch.tensor(1.0)}
+    others = [
+        {"a": torch.zeros(3, 2), "b": torch.tensor(1.0)},
+        {"a": torch.zeros(2, 3), "c": torch.tensor(1.0)},
+        {"a": torch.zeros(2, 3), "b": torch.tensor(2.0)},
+        {"a": torch.zeros(2, 3, dtype=torch.int32), "b": torch.tensor(1.0)},
+    ]
+    assert fingerprint(dict(reversed(weights.items()))) == fingerprint(weights)
+    assert fingerprint(weights) not in [fingerprint(other) for other in others]
+    fingerprint({"half": torch.zeros(2, 3, dtype=torch.bfloat16).T, "none": torch.zeros(0)})
+
+
+@pytest.mark.slow
+def test_policies_of_lerobot_itself() -> None:
+    python = os.environ.get("V2W_LEROBOT_PYTHON")
+    if not python:
+        pytest.skip("V2W_LEROBOT_PYTHON names no Python with lerobot")
+    script = Path(__file__).with_name("lerobot_side.py")
+    ran = subprocess.run([python, str(script)], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "done"

@@ -1,0 +1,202 @@
+"""Actions of other layouts become the robot's own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from configs.driver import DriverConfig
+from configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
+from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, ROBOTS, STANDIN_SAWYER
+from policies.stages.actions import (
+    Gripper,
+    check_layout,
+    ends_episode,
+    fit_to_bounds,
+    to_relative,
+    to_robot,
+    to_robot_layout,
+)
+
+PLAIN = DriverConfig()
+
+
+def float32(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def test_wme10_by_hand() -> None:
+    action = float32(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+    wanted = float32(0.8, 0.9, 1.0, 0.7, 0.4, 0.5, 0.6, 0, 1, 0, 0.1, 0.2, 0.3)
+    assert (to_robot_layout(action, WME10, GOOGLE_ROBOT) == wanted).all()
+
+
+def test_oxe7_by_hand() -> None:
+    action = float32(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    wanted = float32(0, 0, 0, 0.7, 0.4, 0.5, 0.6, 0, 1, 0, 0.1, 0.2, 0.3)
+    assert (to_robot_layout(action, OXE7, GOOGLE_ROBOT) == wanted).all()
+
+
+@pytest.mark.parametrize("robot", ROBOTS.values(), ids=lambda robot: robot.name)
+def test_the_robots_own_layout_is_left_alone(robot) -> None:
+    """The order in `LAYOUTS` is that of the robot's fields."""
+    chunks = np.random.default_rng(0).normal(size=(2, 4, robot.action_size)).astype(np.float32)
+    assert (to_robot_layout(chunks, LAYOUTS[robot.layout], robot) == chunks).all()
+
+
+def turn(axis: int, angle: float) -> np.ndarray:
+    """The matrix of a turn about x, y or z."""
+    c, s = np.cos(angle), np.sin(angle)
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.eye(3)
+    matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = c, -s, s, c
+    return matrix
+
+
+def rodrigues(vector: np.ndarray) -> np.ndarray:
+    """The matrix of a turn by |vector| about it."""
+    angle = np.linalg.norm(vector)
+    x, y, z = vector / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def test_an_axis_and_angle_become_roll_pitch_yaw() -> None:
+    """Turns about fixed axes x, then y, then z make the same rotation."""
+    layout = replace(OXE7, rotation="axis_angle")
+    rng = np.random.default_rng(0)
+    for vector in rng.uniform(-0.8, 0.8, (20, 3)):
+        action = float32(0, 0, 0, *vector, 0)
+        roll, pitch, yaw = to_robot_layout(action, layout, GOOGLE_ROBOT)[4:7]
+        rebuilt = turn(2, yaw) @ turn(1, pitch) @ turn(0, roll)
+        np.testing.assert_allclose(rebuilt, rodrigues(vector), atol=1e-6)
+
+
+def test_a_turn_about_one_axis_stays_as_it_is() -> None:
+    layout = replace(OXE7, rotation="axis_angle")
+    chunk = np.zeros((2, 3, 7), np.float32)
+    chunk[1, :, 3:6] = np.eye(3) * 0.25
+    moved = to_robot_layout(chunk, layout, GOOGLE_ROBOT)[..., 4:7]
+    np.testing.assert_allclose(moved, chunk[..., 3:6], atol=1e-7)
+
+
+def test_a_layout_without_counterpart_is_refused() -> None:
+    for layout in (FRACTAL13, WME10, OXE7):
+        check_layout(layout, "relative", STANDIN_SAWYER)
+    check_layout(CSGO51, "none", CSGO_PLAYER)
+    message = r"one of \['fractal13', 'wme10', 'oxe7'\] for robot 'google_robot', found 'recon3'"
+    with pytest.raises(ValueError, match=message):
+        check_layout(RECON3, "none", GOOGLE_ROBOT)
+    with pytest.raises(ValueError, match=r"one of \['csgo51'\]"):
+        check_layout(OXE7, "absolute", CSGO_PLAYER)
+    with pytest.raises(ValueError, match="found 'binary'"):
+        check_layout(OXE7, "binary", GOOGLE_ROBOT)
+
+
+def sent(positions: list[float], sticky: int) -> list[float]:
+    gripper, changes = Gripper(), []
+    for position in positions:
+        gripper, change = to_relative(gripper, position, sticky)
+        changes.append(change)
+    return changes
+
+
+def test_an_absolute_gripper_sends_its_changes() -> None:
+    """It closes from open (1) to closed (0): +1. The first step changes nothing."""
+    assert sent([1, 1, 0, 0, 1, 0.75], sticky=1) == [0, 0, 1, 0, -1, 0.25]
+
+
+def test_a_large_change_is_sent_on() -> None:
+    """Three times, although the policy opens again meanwhile; the step after compares anew."""
+    positions = [1, 0.25, 0.25, 1, 1, 0, 0, 0, 0]
+    assert sent(positions, sticky=3) == [0, 0.75, 0.75, 0.75, 0, 1, 1, 1, 0]
+
+
+def test_a_change_can_follow_another_at_once() -> None:
+    assert sent([1, 0, 0, 1, 1, 1], sticky=2) == [0, 1, 1, -1, -1, 0]
+
+
+def test_half_a_change_is_not_sent_on() -> None:
+    assert sent([1, 0.5, 0.5, 0.5], sticky=15) == [0, 0.5, 0, 0]
+
+
+def test_fifteen_steps_as_in_simpler_env() -> None:
+    assert sent([1, 0] + [0] * 20, sticky=15) == [0] + [1] * 15 + [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"), [(-0.0039, 0), (0.0099, 0), (0.02, 0.02), (-0.5, -0.5)]
+)
+def test_a_small_relative_gripper_holds(value: float, wanted: float) -> None:
+    action = GOOGLE_ROBOT.make_action(gripper_closedness_action=value)
+    cfg = DriverConfig(gripper_deadband=0.01)
+    gripper, moved = to_robot(Gripper(), action, "relative", GOOGLE_ROBOT, cfg)
+    assert moved[3] == np.float32(wanted)
+    assert gripper == Gripper()
+    assert to_robot(Gripper(), action, "relative", GOOGLE_ROBOT, PLAIN)[1][3] == np.float32(value)
+
+
+def test_a_policy_without_gripper_holds() -> None:
+    action = GOOGLE_ROBOT.make_action(gripper_closedness_action=0.7)
+    assert to_robot(Gripper(), action, "none", GOOGLE_ROBOT, PLAIN)[1][3] == 0
+
+
+def test_the_scale_is_that_of_the_hand_alone() -> None:
+    action = np.full(13, 0.25, np.float32)
+    cfg = DriverConfig(scale=2)
+    _, moved = to_robot(Gripper(), action, "relative", GOOGLE_ROBOT, cfg)
+    assert (moved == float32(*[0.25] * 10, 0.5, 0.5, 0.5)).all()
+    assert (action == 0.25).all()
+
+
+def test_values_within_the_bounds_are_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        anywhere = rng.uniform(GOOGLE_ROBOT.low, GOOGLE_ROBOT.high).astype(np.float32)
+        anywhere[7:10] = np.eye(3)[rng.integers(3)]
+        fitted, clipped = fit_to_bounds(anywhere, GOOGLE_ROBOT)
+        assert (fitted == anywhere).all()
+        assert not clipped
+
+
+def test_values_beyond_the_bounds_are_clipped() -> None:
+    action = GOOGLE_ROBOT.make_action(world_vector=(0.5, -3, 1.5), rotation_delta=(0, 2, 0))
+    wanted = GOOGLE_ROBOT.make_action(world_vector=(0.5, -1, 1), rotation_delta=(0, np.pi / 2, 0))
+    fitted, clipped = fit_to_bounds(action, GOOGLE_ROBOT)
+    assert (fitted == wanted).all()
+    assert clipped
+    assert not fit_to_bounds(float32(*[0] * 8, 1, *[0] * 3, 1 + 1e-7), GOOGLE_ROBOT)[1]
+
+
+def test_what_the_robot_cannot_move_is_dropped() -> None:
+    moves = {"rotation_delta": 0.3, "base_displacement_vector": 0.2, "world_vector": 0.01}
+    fitted, clipped = fit_to_bounds(GOOGLE_ROBOT.make_action(**moves), STANDIN_SAWYER)
+    assert (fitted == STANDIN_SAWYER.make_action(world_vector=0.01)).all()
+    assert not clipped
+    assert fit_to_bounds(GOOGLE_ROBOT.make_action(world_vector=0.06), STANDIN_SAWYER)[1]
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ((0.6, 0.3, 0.1), (1, 0, 0)),
+        ((0.2, 0.3, 0.5), (0, 0, 1)),
+        ((-4, 2, 1), (0, 1, 0)),
+        ((0, 0, 0), (0, 1, 0)),  # nothing was said: the episode goes on
+        ((0.5, 0.5, 0), (0, 1, 0)),
+        ((0.4, 0.2, 0.4), (1, 0, 0)),
+    ],
+)
+def test_one_ending_is_chosen(said: tuple[float, ...], wanted: tuple[float, ...]) -> None:
+    action = GOOGLE_ROBOT.make_action(terminate_episode=said)
+    fitted, clipped = fit_to_bounds(action, GOOGLE_ROBOT)
+    assert tuple(fitted[7:10]) == wanted
+    assert not clipped
+    assert ends_episode(fitted, GOOGLE_ROBOT) == (wanted[0] == 1)
+
+
+def test_other_robots_have_no_ending() -> None:
+    action, clipped = fit_to_bounds(CSGO_PLAYER.make_action(keys=0.4), CSGO_PLAYER)
+    assert (action[:11] == np.float32(0.4)).all()
+    assert not clipped
+    assert not ends_episode(action, CSGO_PLAYER)

@@ -1,0 +1,306 @@
+"""A driver puts any policy on a robot: slots apart, actions within bounds, chunks carried out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from configs.driver import DriverConfig
+from configs.layouts import LAYOUTS
+from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
+from policies.base import ActionBatch, PolicyMeta
+from policies.checks import check_frames, check_reset
+from policies.driver import CLIPPED, IGNORED, Driver
+from policies.scripted import random_policy
+
+OXE = PolicyMeta("chunks", "oxe7", chunk=4)
+FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")
+
+
+class Chunks:
+    """Gives chunks that depend on the slot's seed, its frame and how often it was asked."""
+
+    def __init__(self, meta: PolicyMeta, spread: float = 0.5) -> None:
+        self.meta = meta
+        self.spread = spread
+        self.asked: list[np.ndarray] = []
+        self.shown: list[np.ndarray] = []
+        self.closed = 0
+
+    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+        check_reset(self.meta, instructions, seeds)
+        self.seeds, self.times = list(seeds), [0] * len(seeds)
+
+    def act(self, frames: np.ndarray, active: np.ndarray) -> ActionBatch:
+        check_frames(self.meta, len(self.seeds), frames, active)
+        self.asked.append(active.copy())
+        self.shown.append(frames.copy())
+        size = LAYOUTS[self.meta.layout].size
+        actions = np.full((len(active), self.meta.chunk, size), np.nan, np.float32)
+        for slot in np.flatnonzero(active):
+            actions[slot] = self.answer(slot, int(frames[slot].sum()), size)
+            self.times[slot] += 1
+        return ActionBatch(actions, tuple((int(slot), "asked") for slot in np.flatnonzero(active)))
+
+    def answer(self, slot: int, seen: int, size: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seeds[slot], self.times[slot], seen])
+        return rng.normal(0, self.spread, (self.meta.chunk, size))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Told(Chunks):
+    """Gives the same chunk whenever it is asked."""
+
+    def __init__(self, meta: PolicyMeta, chunk: object) -> None:
+        super().__init__(replace(meta, chunk=len(chunk)))
+        self.chunk = np.array(chunk, np.float32)
+
+    def answer(self, slot: int, seen: int, size: int) -> np.ndarray:
+        return self.chunk
+
+
+def some_frames(steps: int, slots: int, size: tuple[int, int] = (32, 32)) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(1, 256, (steps, slots, *size, 3), np.uint8)
+
+
+def roll(
+    driver: Driver, frames: np.ndarray, active: np.ndarray, seeds: Sequence[int]
+) -> np.ndarray:
+    """Actions (steps, B, A) on frames (steps, B, H, W, 3) with slots active or not (steps, B)."""
+    driver.reset(["close the drawer"] * frames.shape[1], seeds=seeds)
+    return np.stack([driver.act(now, who) for now, who in zip(frames, active, strict=True)])
+
+
+SETTINGS = [
+    DriverConfig(),
+    DriverConfig(execution_horizon=2, sticky=3, scale=1.5),
+    DriverConfig(ensemble=0.1, sticky=2, terminate="ignore"),
+    DriverConfig(execution_horizon=1, gripper_deadband=0.2),
+]
+
+
+@pytest.mark.parametrize("cfg", SETTINGS)
+@pytest.mark.parametrize("meta", [OXE, FRACTAL, replace(OXE, layout="wme10", gripper="absolute")])
+@pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER], ids=lambda r: r.name)
+def test_any_chunks_become_actions_and_slots_stay_apart(
+    cfg: DriverConfig, meta: PolicyMeta, robot: RobotSpec
+) -> None:
+    """Slots come and go; each gets what it gets alone, and what the robot executes."""
+    frames = some_frames(12, 3)
+    active = np.random.default_rng(1).random((12, 3)) < 0.7
+    driver = Driver(Chunks(meta), robot, cfg)
+    together = roll(driver, frames, active, seeds=range(3))
+    events = driver.events
+    for actions, who in zip(together, active, strict=True):
+        assert (robot.check_actions(actions) == actions).all()
+        assert (actions[:, robot.slices["terminate_episode"]].sum(1) == 1).all()
+        assert (actions[~who] == robot.make_action()).all()
+    for slot in range(3):
+        alone = roll(driver, frames[:, [slot]], active[:, [slot]], seeds=[slot])
+        assert (alone[:, 0] == together[:, slot]).all()
+        assert driver.events == [events[slot]]
+    # A slot that pauses goes on as if nothing had been.
+    busy = active[:, 0]
+    through = roll(driver, frames[busy][:, [0]], np.ones((busy.sum(), 1), bool), seeds=[0])
+    assert (through[:, 0] == together[busy, 0]).all()
+
+
+def test_a_reset_forgets_everything() -> None:
+    frames, everybody = some_frames(6, 2), np.ones((6, 2), bool)
+    driver = Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(sticky=15))
+    first = roll(driver, frames, everybody, seeds=[0, 1])
+    events = driver.events
+    roll(driver, frames[:5], everybody[:5], seeds=[3, 4])  # ends in the middle of a chunk
+    assert (roll(driver, frames, everybody, seeds=[0, 1]) == first).all()
+    assert driver.events == events
+
+
+def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
+    policy = Chunks(OXE)
+    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(execution_horizon=2))
+    active = np.array([[1, 0], [1, 1], [1, 1], [1, 1]], bool)
+    roll(driver, some_frames(4, 2), active, seeds=[0, 1])
+    wanted = [[True, False], [False, True], [True, False], [False, True]]
+    assert [list(who) for who in policy.asked] == wanted
+    assert [events["asked"] for events in driver.events] == [2, 2]
+
+
+def test_a_policy_is_not_asked_where_nobody_acts() -> None:
+    policy = Chunks(OXE)
+    actions = roll(Driver(policy, GOOGLE_ROBOT), some_frames(1, 2), np.zeros((1, 2), bool), [0, 1])
+    assert not policy.asked
+    assert (actions == GOOGLE_ROBOT.make_action()).all()
+
+
+def test_a_chunk_of_seven_values_by_hand() -> None:
+    """Hand, rotation and an open gripper that closes: +1 for two steps, then held."""
+    chunk = [[0.1, 0, 0, 0, 0, 0.2, 1], [0.2, 0, 0, 0, 0, 0, 0], [0, 0, 0.3, 0, 0, 0, 0]]
+    driver = Driver(Told(OXE, chunk), GOOGLE_ROBOT, DriverConfig(scale=0.5, sticky=2))
+    actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), seeds=[0])[:, 0]
+    make = GOOGLE_ROBOT.make_action
+    wanted = [
+        make(world_vector=(0.05, 0, 0), rotation_delta=(0, 0, 0.2)),
+        make(world_vector=(0.1, 0, 0), gripper_closedness_action=1),
+        make(world_vector=(0, 0, 0.15), gripper_closedness_action=1),
+    ]
+    np.testing.assert_allclose(actions, wanted, atol=1e-7)
+    assert driver.events == [{"asked": 1}]
+
+
+def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
+    chunk = [[0, 0, 0, 0, 0, 0, 0.25]] * 2
+    everybody = np.ones((2, 1), bool)
+    relative = Driver(Told(replace(OXE, gripper="relative"), chunk), GOOGLE_ROBOT)
+    assert (roll(relative, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0.25).all()
+    absolute = Driver(Told(OXE, chunk), GOOGLE_ROBOT)
+    assert (roll(absolute, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0).all()
+
+
+def test_clipped_actions_are_counted() -> None:
+    """Once per action; turns of the wrist, which this robot lacks, do not count."""
+    chunk = [[0.2, -0.2, 0, 0, 0, 0, 1], [0.05, 0, 0, 1, 1, 1, 1], [0, 0, 0.06, 0, 0, 0, 1]]
+    driver = Driver(Told(OXE, chunk), STANDIN_SAWYER)
+    actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), [0])[:, 0, 10:]
+    np.testing.assert_allclose(actions, [[0.05, -0.05, 0], [0.05, 0, 0], [0, 0, 0.05]])
+    assert driver.events[0][CLIPPED] == 2
+
+
+def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Told:
+    return Told(FRACTAL, [robot.make_action(), robot.make_action(terminate_episode=(1, 0, 0))])
+
+
+def test_an_ending_is_passed_on_or_ignored() -> None:
+    frames, everybody = some_frames(2, 1), np.ones((2, 1), bool)
+    driver = Driver(ending(), GOOGLE_ROBOT)
+    actions = roll(driver, frames, everybody, [0])[:, 0]
+    assert list(GOOGLE_ROBOT.terminates(actions)) == [False, True]
+    assert IGNORED not in driver.events[0]
+    driver = Driver(ending(), GOOGLE_ROBOT, DriverConfig(terminate="ignore"))
+    assert (roll(driver, frames, everybody, [0]) == GOOGLE_ROBOT.make_action()).all()
+    assert driver.events[0][IGNORED] == 1
+
+
+def test_frames_are_fitted_to_the_policy() -> None:
+    policy = Chunks(replace(OXE, image_size=(16, 20)))
+    frames = np.zeros((1, 2, 320, 512, 3), np.uint8)
+    frames[:, :, :, 56:456] = 90
+    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(crop="bars"))
+    roll(driver, frames, np.array([[True, False]]), seeds=[0, 1])
+    assert (policy.shown[0][0] == 90).all()
+    assert policy.shown[0].shape == (2, 16, 20, 3)
+
+
+def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
+    driver = Driver(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
+    frames = some_frames(1, 2)
+    frames[:, 1, :2] = frames[:, 1, -2:] = 0
+    roll(driver, frames, np.array([[True, False]]), [0, 1])  # nobody looks at the second slot
+    with pytest.raises(ValueError, match="found black rows"):
+        roll(driver, frames, np.array([[False, True]]), [0, 1])
+
+
+def test_a_value_that_is_no_number_stops_the_run() -> None:
+    chunk = np.zeros((2, 7), np.float32)
+    policy = Told(OXE, chunk)
+    driver = Driver(policy, GOOGLE_ROBOT)
+    frames, who = some_frames(2, 2), np.array([False, True])
+    roll(driver, frames, np.stack([who, who]), [0, 1])
+    policy.chunk[1, 3] = np.inf
+    with pytest.raises(ValueError, match="'chunks', found inf in slot 1, step 2"):
+        driver.act(frames[0], who)
+
+
+def test_a_policy_keeps_to_its_meta() -> None:
+    policy = Told(OXE, np.zeros((2, 7)))
+    driver = Driver(policy, GOOGLE_ROBOT)
+    policy.act = lambda frames, active: ActionBatch(np.zeros((1, 4, 7), np.float32))
+    with pytest.raises(ValueError, match=r"\(1, 2, 7\) from policy 'chunks'.*found \(1, 4, 7\)"):
+        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+
+
+def test_a_policy_may_write_into_the_same_array_again() -> None:
+    policy = Told(OXE, [[0.1] * 7, [0.2] * 7])
+    answer = ActionBatch(np.tile(policy.chunk, (2, 1, 1)))
+
+    def act(frames: np.ndarray, active: np.ndarray) -> ActionBatch:
+        answer.actions[:] = np.where(active[:, None, None], policy.chunk, np.nan)
+        return answer
+
+    policy.act = act
+    active = np.array([[1, 0], [0, 1], [1, 0]], bool)
+    actions = roll(Driver(policy, GOOGLE_ROBOT), some_frames(3, 2), active, [0, 1])
+    assert actions[2, 0, 10] == np.float32(0.2)
+
+
+def test_what_the_policy_refuses_is_refused() -> None:
+    driver = Driver(Chunks(replace(OXE, max_batch=1)), GOOGLE_ROBOT)
+    with pytest.raises(ValueError, match="expected at most 1 slots"):
+        driver.reset(["go", "go"], seeds=[0, 1])
+
+
+def test_wrong_inputs_are_refused() -> None:
+    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    frames, everybody = some_frames(1, 2)[0], np.ones(2, bool)
+    with pytest.raises(ValueError, match="one per instruction of the last reset"):
+        driver.act(frames, everybody)
+    driver.reset(["go", "go"], seeds=[0, 1])
+    for wrong in (frames[:1], frames[0], frames.astype(np.float32), frames[..., :1]):
+        with pytest.raises(ValueError, match=r"expected uint8 frames of shape \(2, H, W, 3\)"):
+            driver.act(wrong, everybody)
+    with pytest.raises(ValueError, match="expected a bool mask"):
+        driver.act(frames, np.ones(2))
+
+
+def test_another_rate_is_refused_unless_asked_for() -> None:
+    policy = Chunks(replace(OXE, control_hz=5))
+    with pytest.raises(ValueError, match="for 3 actions per second.* found 5 .*any_rate=true"):
+        Driver(policy, GOOGLE_ROBOT)
+    Driver(policy, GOOGLE_ROBOT, DriverConfig(any_rate=True))
+    Driver(Chunks(replace(OXE, control_hz=3)), GOOGLE_ROBOT)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"crop": "bar"}, "expected crop .* did you mean 'bars'"),
+        ({"resize": "lanczos"}, "expected resize .* did you mean 'lanczos3'"),
+        ({"terminate": "stopp"}, "expected terminate .* did you mean 'stop'"),
+        ({"scale": -1}, "expected a finite scale of at least 0, found -1"),
+        ({"scale": float("nan")}, "expected a finite scale"),
+        ({"sticky": 0}, "expected a finite sticky of at least 1, found 0"),
+        ({"gripper_deadband": -0.1}, "expected a finite gripper_deadband"),
+        ({"execution_horizon": 5}, "found 5"),
+        ({"ensemble": 0.1, "execution_horizon": 3}, "together with an ensemble"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(**wrong))
+
+
+def test_a_layout_of_another_robot_is_refused() -> None:
+    with pytest.raises(ValueError, match="found 'recon3'"):
+        Driver(Chunks(replace(OXE, layout="recon3")), GOOGLE_ROBOT)
+    with pytest.raises(ValueError, match="did you mean 'oxe7'"):
+        Driver(Chunks(replace(OXE, layout="oxe")), GOOGLE_ROBOT)
+
+
+def test_a_policy_of_the_robots_own_gives_what_it_gave() -> None:
+    policy = random_policy(STANDIN_SAWYER)
+    frames, everybody = some_frames(5, 2), np.ones((5, 2), bool)
+    driven = roll(Driver(policy, STANDIN_SAWYER), frames, everybody, [0, 1])
+    policy.reset(["go", "go"], seeds=[0, 1])
+    given = [policy.act(now, everybody[0]).actions[:, 0] for now in frames]
+    assert (driven == np.stack(given)).all()
+
+
+def test_closing_closes_the_policy() -> None:
+    policy = Chunks(OXE)
+    driver = Driver(policy, GOOGLE_ROBOT)
+    driver.close()
+    assert policy.closed == 1
+    assert driver.meta is policy.meta

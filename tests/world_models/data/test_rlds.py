@@ -1,0 +1,346 @@
+"""RLDS folders: written by hand, recorded on a robot, and written by TensorFlow."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.layouts import FRACTAL13
+from tests.rlds_folders import FRACTAL, encoded, fractal_episode, write_records, write_rlds
+from world_models.data.fractal import EMBEDDING, IMAGE, INSTRUCTION, fractal_actions
+from world_models.data.rlds import RldsEpisode, open_rlds
+from world_models.data.tfrecord import RecordFile
+
+VECTOR = np.eye(512, dtype=np.float32)[3]
+EPISODES = [fractal_episode(steps, "pick coke can", VECTOR, steps) for steps in (3, 1, 2, 4)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two files of three and one episodes with the features of fractal20220817_data."""
+    return write_rlds(tmp_path / "0.1.0", [EPISODES[:3], EPISODES[3:]])
+
+
+def rewritten(folder: Path, **changes) -> RldsEpisode:
+    """Return the only episode of a folder that is written again with some features changed."""
+    episode = {f"steps/{name.replace('__', '/')}": value for name, value in changes.items()}
+    written = {**EPISODES[0], **episode}
+    kept = {name: value for name, value in written.items() if value is not None}
+    (found,) = open_rlds(write_rlds(folder / "changed", [[kept]]))
+    return found
+
+
+def test_episodes_in_the_order_of_the_files(folder):
+    dataset = open_rlds(folder)
+    assert (dataset.name, dataset.split) == ("fractal20220817_data 0.1.0", "train")
+    assert len(dataset) == 4
+    assert [len(episode) for episode in dataset] == [3, 1, 2, 4]
+    assert [episode.origin.split()[1] for episode in dataset] == ["0", "1", "2", "0"]
+
+
+@pytest.mark.parametrize("start", range(5))
+def test_reading_from_the_middle(folder, start):
+    assert [len(episode) for episode in open_rlds(folder).read(start)] == [3, 1, 2, 4][start:]
+
+
+def test_by_number(folder):
+    dataset = open_rlds(folder)
+    assert [len(dataset[number]) for number in (3, 0, 2)] == [4, 3, 2]
+    assert dataset[3].origin.endswith("train.tfrecord-00001-of-00002")
+    with pytest.raises(
+        IndexError, match="from 0 to 3 of fractal20220817_data 0.1.0 train, found 4"
+    ):
+        dataset[4]
+    with pytest.raises(IndexError):
+        dataset[-1]
+
+
+def test_every_feature_is_what_was_written(folder):
+    for episode, written in zip(open_rlds(folder), EPISODES, strict=True):
+        for name, feature in episode.features.items():
+            dtype, shape = FRACTAL[feature.path]
+            expected = written[feature.path]
+            if dtype == "string":
+                assert episode.text(name) == (
+                    expected if isinstance(expected, list) else [expected] * len(episode)
+                )
+                continue
+            found = episode.frames(name) if dtype == "image" else episode.step(name)
+            assert found.shape == (len(episode), *shape)
+            assert found.dtype == np.dtype("uint8" if dtype == "image" else dtype)
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_what_an_episode_has_once(folder):
+    episode = open_rlds(folder)[0]
+    assert episode.value("attributes/location_name") == "kitchen"
+    success = episode.value("aspects/success")
+    assert (success.shape, success.dtype) == ((), bool)
+    assert success == EPISODES[0]["aspects/success"]
+    assert "aspects/success" in episode.episode_features
+    assert "aspects/success" not in episode.features
+
+
+def test_actions_have_the_order_of_fractal13(folder):
+    episode = open_rlds(folder)[0]
+    actions = fractal_actions(episode)
+    assert (actions.shape, actions.dtype) == ((3, 13), np.float32)
+    for name, part in FRACTAL13.slices.items():
+        np.testing.assert_array_equal(actions[:, part], EPISODES[0][f"steps/action/{name}"])
+
+
+def test_only_the_frames_that_are_asked_for_are_decoded(folder):
+    good = EPISODES[0]["steps/observation/image"]
+    images = [encoded(image, "PNG") for image in good]
+    episode = rewritten(folder, observation__image=[images[0], b"no image", images[2]])
+    np.testing.assert_array_equal(episode.frames(steps=[2, 0, 2]), good[[2, 0, 2]])
+    assert episode.frames(steps=[]).shape == (0, 256, 320, 3)
+    with pytest.raises(ValueError, match=r"image in steps/observation/image, step 1, record 0 of"):
+        episode.frames("observation/image")
+
+
+def test_jpeg(folder):
+    smooth = np.mgrid[:256, :320].sum(0)[..., None] * np.array([0.4, 0.3, 0.2])
+    images = [encoded(smooth.astype(np.uint8), "JPEG")] * 3
+    found = rewritten(folder, observation__image=images).frames()
+    assert np.abs(found - smooth).max() < 8
+
+
+def test_damaged_images(folder):
+    small = [encoded(np.zeros((4, 4, 3), np.uint8), "PNG")] * 3
+    with pytest.raises(ValueError, match=r"image \(256, 320, 3\) in .* found \(4, 4, 3\)"):
+        rewritten(folder, observation__image=small).frames()
+    half = [encoded(EPISODES[0]["steps/observation/image"][0], "JPEG")[:2000]] * 3
+    with pytest.raises(ValueError, match="expected an image in .*step 0.*truncated"):
+        rewritten(folder / "half", observation__image=half).frames()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("reward", np.zeros(2, np.float32), "3 x 1 values in steps/reward of record 0 .*found 2"),
+        ("action__world_vector", np.zeros(8, np.float32), "3 x 3 values .*found 8"),
+        ("reward", np.zeros(3, np.int64), "float32 in steps/reward .*found int64"),
+        ("action__terminate_episode", np.zeros(9, np.float32), "int32 in .*found float32"),
+        ("reward", ["a", "b", "c"], "float32 in steps/reward .*found strings"),
+        ("reward", None, "steps/reward in record 0 .*found none"),
+    ],
+)
+def test_values_that_do_not_fit_their_description(folder, name, value, found):
+    episode = rewritten(folder, **{name: value})
+    with pytest.raises(ValueError, match=f"expected {found}"):
+        episode.step(name.replace("__", "/"))
+
+
+def test_texts_that_do_not_fit_their_description(folder):
+    key = "observation__natural_language_instruction"
+    with pytest.raises(ValueError, match="UTF-8 in steps/observation/natural_language_instruction"):
+        rewritten(folder / "a", **{key: [b"\xff"] * 3}).text(INSTRUCTION)
+    with pytest.raises(ValueError, match="3 x 1 values in .*found 2"):
+        rewritten(folder / "b", **{key: ["a", "b"]}).text(INSTRUCTION)
+    with pytest.raises(ValueError, match="strings in .*found numbers"):
+        rewritten(folder / "c", **{key: np.zeros(3, np.float32)}).text(INSTRUCTION)
+
+
+def test_unknown_features_and_wrong_readers(folder):
+    episode = open_rlds(folder)[0]
+    with pytest.raises(ValueError, match="did you mean 'action/world_vector'"):
+        episode.step("action/world_vectors")
+    with pytest.raises(ValueError, match="did you mean 'observation/image'"):
+        episode.frames("imag")
+    with pytest.raises(ValueError, match="did you mean 'aspects/success'"):
+        episode.value("aspects/succes")
+    with pytest.raises(ValueError, match="observation/image of record 0 .* as tensor, found image"):
+        episode.step(IMAGE)
+    with pytest.raises(ValueError, match="as text, found tensor"):
+        episode.text(EMBEDDING)
+
+
+def test_actions_of_another_dataset(tmp_path):
+    schema = {"steps/action": ("float32", (7,)), "steps/is_last": ("bool", ())}
+    values = {"steps/action": np.zeros((2, 7), np.float32), "steps/is_last": np.zeros(2, bool)}
+    (episode,) = open_rlds(write_rlds(tmp_path / "bridge", [[values]], schema, "bridge"))
+    with pytest.raises(ValueError, match=r"found no action/base.*\(there are: action, is_last\)"):
+        fractal_actions(episode)
+
+
+def test_unknown_split(folder):
+    with pytest.raises(
+        ValueError, match=r"one of \['train'\], found 'trian'; did you mean 'train'"
+    ):
+        open_rlds(folder, "trian")
+    for split in ("train[:10%]", "train[0]", "train+test", "train[:2shard"):
+        with pytest.raises(ValueError, match="split"):
+            open_rlds(folder, split)
+
+
+@pytest.mark.parametrize(
+    ("split", "lengths"),
+    [
+        ("train[:1shard]", [3, 1, 2]),
+        ("train[1shard:]", [4]),
+        ("train[-1shard:]", [4]),
+        ("train[0shard:2shard]", [3, 1, 2, 4]),
+        ("train[5shard:]", []),
+    ],
+)
+def test_part_of_a_split(folder, split, lengths):
+    dataset = open_rlds(folder, split)
+    assert len(dataset) == len(lengths)
+    assert [len(episode) for episode in dataset] == lengths
+
+
+def test_missing_files(folder):
+    first, second = sorted(folder.glob("*tfrecord*"))
+    second.rename(folder / "away")
+    with pytest.raises(FileNotFoundError, match=r"read a part: split=train\[0shard:1shard\]"):
+        open_rlds(folder)
+    (folder / "away").rename(second)
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match=r"found no .*-00000-of-00002 \(1 are missing\)"):
+        open_rlds(folder)
+    with pytest.raises(FileNotFoundError, match=r"read a part: split=train\[1shard:2shard\]"):
+        open_rlds(folder)
+    assert len(open_rlds(folder, "train[1shard:2shard]")) == 1
+    second.unlink()
+    with pytest.raises(FileNotFoundError, match="copy the missing ones$"):
+        open_rlds(folder)
+
+
+def test_a_file_with_more_or_fewer_records_than_it_should_have(folder):
+    path = next(folder.glob("*-00000-of-*"))
+    records = list(RecordFile(path).read())
+    write_records(path, records[:2])
+    with pytest.raises(ValueError, match="expected 3 records in .*00000-of-00002 .*found 2; copy"):
+        list(open_rlds(folder))
+    with pytest.raises(ValueError, match="found 2"):
+        open_rlds(folder)[0]
+    write_records(path, [*records, records[0]])
+    with pytest.raises(ValueError, match="expected 3 records in .* found more"):
+        list(open_rlds(folder))
+
+
+def test_no_builder_folder(folder, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"found no dataset_info.json; did you mean .*0.1.0"
+    ):
+        open_rlds(tmp_path)
+    with pytest.raises(FileNotFoundError, match="give the folder of one version"):
+        open_rlds(tmp_path / "nowhere")
+    (folder / "features.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"found no features.json"):
+        open_rlds(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("dataset_info.json", "{", "expected JSON in"),
+        ("dataset_info.json", '{"name": "a"}', "found no 'version'"),
+        (
+            "dataset_info.json",
+            '{"name": "a", "version": "1", "splits": [], "fileFormat": "array_record"}',
+            "TFRecord files in .*found array_record",
+        ),
+        ("features.json", '{"type": "FeaturesDict", "content": {}}', "before 4.6"),
+        ("features.json", "[]", "TFDS features in"),
+        (
+            "features.json",
+            '{"featuresDict": {"features": {"a": {"pythonClassName": "x.Text", "text": {}}}}}',
+            r"named 'steps'\) .*found \['a'\]",
+        ),
+    ],
+)
+def test_damaged_descriptions(folder, name, content, found):
+    (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=found):
+        open_rlds(folder)
+
+
+def test_features_that_cannot_be_read_are_named_and_the_others_can(folder):
+    description = json.loads((folder / "features.json").read_text())
+    steps = description["featuresDict"]["features"]["steps"]["sequence"]["feature"]
+    steps["featuresDict"]["features"]["sound"] = {
+        "pythonClassName": "tensorflow_datasets.core.features.audio_feature.Audio",
+        "audio": {},
+    }
+    steps["featuresDict"]["features"]["reward"]["tensor"]["encoding"] = "zlib"
+    steps["featuresDict"]["features"]["is_first"]["tensor"]["shape"] = {"dimensions": ["-1"]}
+    (folder / "features.json").write_text(json.dumps(description))
+    episode = open_rlds(folder)[0]
+    assert episode.step("is_last").tolist() == [False, False, True]
+    for name, kind in (("sound", "Audio"), ("reward", "Tensor"), ("is_first", "Tensor")):
+        with pytest.raises(ValueError, match=f"{name} of .* as tensor, found {kind}"):
+            episode.step(name)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_real_episodes_of_a_widowx(split):
+    dataset = open_rlds(_bridge(), split)
+    lengths = []
+    for episode in dataset:
+        lengths.append(len(episode))
+        for name, feature in episode.features.items():
+            if feature.kind == "image":
+                assert episode.frames(name).shape == (len(episode), 64, 64, 3)
+            elif feature.kind == "text":
+                assert len(set(episode.text(name))) == 1
+            else:
+                assert np.isfinite(episode.step(name)).all()
+        assert episode.step("is_first").tolist() == [True] + [False] * (len(episode) - 1)
+        assert episode.step("action").shape == (len(episode), 7)
+    assert lengths == [10] * 25
+    assert dataset[24].value("episode_metadata/has_language")
+
+
+def _bridge() -> Path:
+    if not (data := os.environ.get("V2W_TEST_DATA")):
+        pytest.skip("set V2W_TEST_DATA to a folder with real recordings")
+    return Path(data) / "bridge_rlds" / "bridge_dataset" / "1.0.0"
+
+
+WRITE = """
+import sys
+import numpy as np, tensorflow as tf
+folder, = sys.argv[1:]
+values = np.load(folder + "/values.npz")
+train = tf.train
+def feature(value):
+    if value.dtype.kind == "U":
+        strings = [text.encode() for text in np.atleast_1d(value)]
+        return train.Feature(bytes_list=train.BytesList(value=strings))
+    if value.ndim == 4:
+        images = [tf.io.encode_jpeg(image).numpy() for image in value]
+        return train.Feature(bytes_list=train.BytesList(value=images))
+    flat = value.ravel()
+    if value.dtype.kind == "f":
+        return train.Feature(float_list=train.FloatList(value=flat))
+    return train.Feature(int64_list=train.Int64List(value=flat.astype(int)))
+features = train.Features(feature={name: feature(values[name]) for name in values.files})
+name = folder + "/fractal20220817_data-train.tfrecord-00000-of-00001"
+with tf.io.TFRecordWriter(name) as file:
+    file.write(train.Example(features=features).SerializeToString())
+encoded = features.feature["steps/observation/image"].bytes_list.value
+decoded = [tf.io.decode_jpeg(e, dct_method="INTEGER_ACCURATE") for e in encoded]
+np.save(folder + "/decoded.npy", np.stack(decoded))
+"""
+
+
+@pytest.mark.slow
+def test_what_tensorflow_wrote(tmp_path):
+    if not (python := os.environ.get("V2W_TF_PYTHON")):
+        pytest.skip("set V2W_TF_PYTHON to a Python that has TensorFlow")
+    written = EPISODES[3]
+    folder = write_rlds(tmp_path / "0.1.0", [[written]])
+    np.savez(folder / "values.npz", **{name: np.asarray(v) for name, v in written.items()})
+    subprocess.run([python, "-c", WRITE, str(folder)], check=True, capture_output=True)
+    (episode,) = open_rlds(folder)
+    np.testing.assert_array_equal(episode.frames(), np.load(folder / "decoded.npy"))
+    for name, feature in episode.features.items():
+        if feature.kind == "tensor":
+            np.testing.assert_array_equal(episode.step(name), written[feature.path])
+    assert episode.text(INSTRUCTION) == ["pick coke can"] * 4
+    assert episode.value("attributes/location_name") == "kitchen"
