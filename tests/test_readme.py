@@ -1,4 +1,4 @@
-"""What the README shows works: each Python block runs, each `v2w` line has settings that exist."""
+"""What the READMEs show works: each Python block runs, each `v2w` line has settings that exist."""
 
 import os
 import re
@@ -12,23 +12,23 @@ import pytest
 from scripts import cli
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+DOCS = (ROOT / "README.md", ROOT / "policies" / "README.md")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(language: str) -> list[str]:
-    text = README.read_text(encoding="utf-8") if README.exists() else ""
+    text = "\n".join(doc.read_text(encoding="utf-8") for doc in DOCS)
     return [body for found, body in BLOCK.findall(text) if found == language]
 
 
 def commands() -> list[list[str]]:
-    """Return the words of every `v2w` line in the README's bash blocks."""
+    """Return the words of every `v2w` line in the bash blocks."""
     lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [line[1:] for line in words if line[:1] == ["v2w"]]
 
 
-def test_the_readme_shows_code_and_commands() -> None:
+def test_the_readmes_show_code_and_commands() -> None:
     assert blocks("python")
     assert commands()
 
