@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs.loader import load_config
 from configs.lookup import lookup
-from configs.policy_file import PolicyConfig
+from configs.policy import PolicyConfig
 from configs.robots import RobotSpec
 from policies.base import Policy
 from policies.driver import Driver

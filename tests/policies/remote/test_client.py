@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from configs.loader import load_config
-from configs.policy_file import PolicyConfig
+from configs.policy import PolicyConfig
 from configs.remote import RemoteConfig
 from configs.robots import STANDIN_SAWYER
 from policies.base import Policy
