@@ -16,11 +16,12 @@ from configs.robots import ROBOTS
 from configs.verify_policy import VerifyPolicyConfig
 from evaluation.shown_frames import find_weakness, load_frames
 from policies.base import Policy
+from policies.checks import check_least
 from policies.instructions import load_table
 from policies.rt1.policy import RT1Policy, load_rt1
 from policies.rt1.tokenizer import TERMINATE, TOKEN_ORDER, ActionTokenizer
 from policies.saved_model import load_saved_model
-from policies.stages.images import fit_frames
+from policies.stages.images import check_bars, fit_frames
 from world_models.checkpoint import replacing
 
 LEAST_STEPS = 8
@@ -105,12 +106,16 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
         ValueError: Frames that do not fit, an unknown instruction, or a damaged policy.
         OSError: The SavedModel's worker cannot be started or kept alive.
     """
+    check_least(cfg, {"steps": LEAST_STEPS})
     robot = lookup(ROBOTS, cfg.robot, "robot")
     table = load_table(Path(cfg.instructions)) if cfg.instructions else None
     converted = load_rt1(Path(cfg.converted), robot, table=table)
     frames = load_frames(Path(cfg.frames), cfg.steps)
-    shown = fit_frames(frames, converted.meta.image_size, DriverConfig(crop=cfg.crop))
-    told = cfg.instruction or converted.table.texts[0]
+    driven = DriverConfig(crop=cfg.crop)
+    check_bars(frames, driven)
+    shown = fit_frames(frames, converted.meta.image_size, driven)
+    told = cfg.instruction or next(iter(converted.table.texts), "")
+    converted.table.row(told)  # before TensorFlow is started
     original = load_saved_model(Path(cfg.saved_model), robot, converted.table, cfg.python)
     with closing(original):
         result = compare(converted, original, shown, told)

@@ -24,42 +24,50 @@ class Driven:
 
     futures = 1
 
-    def __init__(self, driver: Driver, steps: int) -> None:
+    def __init__(self, driver: Driver, told: str, steps: int) -> None:
         """Take a driver that has just been reset."""
         self.steps = steps
         self.over = False
         self.actions: list[NDArray[np.float32]] = []
-        self._driver = driver
+        self.driver, self.told = driver, told
 
     def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `Course.choose`."""
-        actions = self._driver.act(frames, np.ones(1, np.bool_))
-        self.over = bool(self._driver.robot.terminates(actions)[0])
+        actions = self.driver.act(frames, np.ones(1, np.bool_))
+        self.over = bool(self.driver.robot.terminates(actions)[0])
         self.actions.append(actions[0])
         return actions
 
 
-def drive(
-    cfg: RolloutConfig, model: WorldModel, driver: Driver, folder: Path, context: Context
-) -> tuple[Script, float, Mapping[str, int]]:
-    """Let a policy act from a start, and keep each frame in `folder`.
-
-    Returns:
-        What it did, seconds per frame, and how often what went wrong and was coped with.
+def begin(cfg: RolloutConfig, driver: Driver) -> Driven:
+    """Tell a policy what to do; nothing is written yet.
 
     Raises:
         ValueError: An instruction or a number of steps that cannot be.
     """
-    task, key = choose_task(cfg, model.robot), RolloutKey(cfg.seed, cfg.episode)
-    told, steps = cfg.instruction or task.instruction, cfg.steps or task.horizon
+    task = choose_task(cfg, driver.robot)
+    told = cfg.instruction or task.instruction
+    steps = task.horizon if cfg.steps is None else cfg.steps
     if cfg.mode != "autoregressive" or steps < 1:
         raise ValueError(
             "expected mode=autoregressive and steps >= 1 where a policy acts, found "
             f"mode={cfg.mode} and steps={cfg.steps}"
         )
-    driver.reset([told], seeds=[policy_seed(key.seed, key.episode)])
-    course = Driven(driver, steps)
+    driver.reset([told], seeds=[policy_seed(cfg.seed, cfg.episode)])
+    return Driven(driver, told, steps)
+
+
+def drive(
+    cfg: RolloutConfig, model: WorldModel, course: Driven, folder: Path, context: Context
+) -> tuple[Script, float, Mapping[str, int]]:
+    """Let a policy act from a start, and keep each frame in `folder`.
+
+    Returns:
+        What it did, seconds per frame, and how often what went wrong and was coped with.
+    """
+    key = RolloutKey(cfg.seed, cfg.episode)
     seconds = imagine_stepwise(folder, model, context, course, key)
-    title = f'{driver.meta.name}, told "{told}"{", until it ended the episode" * course.over}'
+    title = f'{course.driver.meta.name}, told "{course.told}"'
+    title += ", until it ended the episode" * course.over
     script = Script(title, np.stack(course.actions), ("",) * len(course.actions))
-    return script, seconds, dict(driver.events[0])
+    return script, seconds, dict(course.driver.events[0])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs.imagine import ActionControlConfig, ImagineConfig, RolloutConfig
 from configs.lookup import lookup
-from evaluation.driven import drive
+from evaluation.driven import begin, drive
 from evaluation.rollout import model_card, model_fingerprint
 from evaluation.run_folder import open_run_folder
 from evaluation.scenes import Script, choose_task, load_context, write_script
@@ -57,8 +57,9 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
     events: Mapping[str, int] = {}
     if cfg.policy is not None:
         with load_drivers([cfg.policy], model.robot) as (driver,):
-            folder = _open(cfg, model, context, driver.meta.fingerprint.encode())
-            script, seconds, events = drive(cfg, model, driver, folder, context)
+            course = begin(cfg, driver)
+            folder = _open(cfg, model, context, json.dumps(driver.identity).encode())
+            script, seconds, events = drive(cfg, model, course, folder, context)
     else:
         longest = model.window - 1 if at_once else math.inf
         script = write_script(cfg, model.robot, len(context.frames), longest)

@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -80,8 +80,8 @@ def run_rollouts(
 ) -> pd.DataFrame:
     """Run every policy on every task from every start with every seed; keep what is done already.
 
-    A rollout depends on its policy, task, start and seed alone: the rows are the same for any batch
-    size and order, and after any interruption.
+    A rollout depends on its policy, task, start and seed alone: the rows are the same for any order
+    and after any interruption; another batch size changes the rounding in the world model.
 
     Returns:
         The rows of the run; see `evaluation.rows.load_rows`.
@@ -207,8 +207,7 @@ def _identity(
     return {
         "model": model_fingerprint(model),
         "judge": judge.name,
-        "policies": {driver.meta.name: driver.meta.fingerprint for driver in drivers},
-        "drivers": {driver.meta.name: asdict(driver.cfg) for driver in drivers},
+        "policies": {driver.meta.name: driver.identity for driver in drivers},
         "tasks": cfg.tasks,
         "starts": cfg.starts,
         "seeds": cfg.seeds,

@@ -29,14 +29,23 @@ def open_run_folder(path: Path, identity: Mapping[str, Any]) -> Path:
         with replacing(file) as partial:
             partial.write_text(json.dumps(identity, indent=2) + "\n")
     earlier = json.loads(file.read_text())
-    for name in {**identity, **earlier}:
-        if earlier.get(name) != identity.get(name):
-            raise ValueError(
-                f"{path} holds another run: expected {name} {earlier.get(name)!r}, "
-                f"found {identity.get(name)!r}; choose another folder with output=..., or "
-                "delete this one"
-            )
+    if earlier != identity:
+        name, expected, found = _first_difference("", earlier, identity)
+        raise ValueError(
+            f"{path} holds another run: expected {name} {expected!r}, found {found!r}; choose "
+            "another folder with output=..., or delete this one"
+        )
     return path
+
+
+def _first_difference(name: str, expected: Any, found: Any) -> tuple[str, Any, Any]:
+    """Return where two JSON values differ, as `a.b`, and what is there."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in {**found, **expected}:
+            if expected.get(key) != found.get(key):
+                inside = f"{name}.{key}" if name else key
+                return _first_difference(inside, expected.get(key), found.get(key))
+    return name, expected, found
 
 
 def _check_writable(folder: Path) -> None:

@@ -10,14 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.attempts import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import FrameNoise, RolloutState, WorldModel
-from world_models.checkpoint import replacing
+from world_models.checkpoint import replacing, save_state
 
 STATE = "state.pt"
+DAMAGED = (
+    *(AttributeError, EOFError, LookupError, RuntimeError, ValueError),
+    pickle.UnpicklingError,
+)
+"""What reading something else than a state raises."""
 
 
 class Course(Protocol):
@@ -64,11 +70,13 @@ class Progress:
         state: What the world model remembers.
         steps: Frames imagined so far.
         seconds: Time spent on them.
+        actions: What led to each of them, (B, A).
     """
 
     state: RolloutState
     steps: int = 0
     seconds: float = 0.0
+    actions: tuple[Tensor, ...] = ()
 
 
 def imagine_stepwise(
@@ -82,7 +90,8 @@ def imagine_stepwise(
         Seconds per frame, of which all B make one.
 
     Raises:
-        ValueError: Frames or actions that are not the robot's, or a damaged state.
+        ValueError: Frames or actions that are not the robot's, a damaged state, or other actions
+            than before an interruption.
     """
     futures, newest = course.futures, len(context.frames) - 1
     state = model.start(
@@ -100,11 +109,13 @@ def imagine_stepwise(
         began = time.perf_counter()
         actions = course.choose(step, load_frame(folder, futures, step))
         if step < progress.steps:
+            _check_repeated(actions, progress.actions[step], step)
             continue
         state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
         save_frame(folder, step + 1, model.render(state))
         seconds = progress.seconds + time.perf_counter() - began
-        progress = Progress(state, step + 1, seconds)
+        done = (*progress.actions, torch.tensor(actions))
+        progress = Progress(state, step + 1, seconds, done)
         _save_progress(folder, progress)
         bar.update()
     bar.close()
@@ -160,9 +171,17 @@ def _noise(key: RolloutKey, futures: int, frame: int) -> FrameNoise:
     return FrameNoise((key.seed,) * futures, (key.episode,) * futures, (frame,) * futures)
 
 
+def _check_repeated(actions: NDArray[np.float32], done: Tensor, step: int) -> None:
+    if not np.array_equal(actions, done.numpy()):
+        raise ValueError(
+            f"expected the actions that were taken in step {step} before the interruption, found "
+            "others: what chooses them does not choose the same again; begin the run again with "
+            "output=..."
+        )
+
+
 def _save_progress(folder: Path, progress: Progress) -> None:
-    with replacing(folder / STATE) as partial:
-        torch.save({**vars(progress), "state": progress.state.tensors()}, partial)
+    save_state(folder / STATE, {**vars(progress), "state": progress.state.tensors()})
 
 
 def _load_progress(folder: Path, fresh: Progress) -> Progress:
@@ -171,11 +190,12 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
         return fresh
     try:
         saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        steps, seconds, actions = (saved[name] for name in ("steps", "seconds", "actions"))
         pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
         state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
-    except (RuntimeError, EOFError, AttributeError, ValueError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"expected the state of a rollout at {folder / STATE}, found a damaged file "
             f"({type(error).__name__}); delete it to start over"
         ) from error
-    return Progress(state, saved["steps"], saved["seconds"])
+    return Progress(state, steps, seconds, actions)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from configs.evaluate import TrialsConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation.closed_loop import policy_seed, run_attempts
-from evaluation.rows import append_line, cut_torn_line
+from evaluation.rows import append_line, cut_torn_line, video_name
 from policies.driver import Driver
 from policies.loading import load_drivers
 from v2w_gym.attempts import SOLVED_FRAMES
@@ -26,6 +27,8 @@ from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.tasks import TASKS
 from world_models.checkpoint import replacing
+
+log = logging.getLogger(__name__)
 
 Frame: TypeAlias = NDArray[np.uint8]
 Action: TypeAlias = NDArray[np.float32]
@@ -98,6 +101,8 @@ def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
             options={},
         )
         name, weights = driver.meta.name, driver.meta.fingerprint
+        for event, times in trial.events.items():
+            log.warning("%s, %s from start %d: %s, %d times", name, task, start, event, times)
         append_line(table, _csv([name, task, start, seed, trial.success, trial.steps, weights]))
     for robot in robots.values():
         robot.close()
@@ -146,14 +151,18 @@ def choose_starts(task: str, count: int) -> list[Start]:
 
 
 def check_distinct(drivers: Sequence[Driver]) -> None:
-    """Check that there are policies and that their labels differ.
+    """Check that there are policies and that their labels differ, also as names of folders.
 
     Raises:
         ValueError: No policy, or two of one name.
     """
     names = [driver.meta.name for driver in drivers]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"expected policies with different names, found {names}; rename a file")
+    folders = {video_name(name, "", 0, 0) for name in names}
+    if not names or len(folders) < len(names):
+        raise ValueError(
+            f"expected policies with different names of Latin letters and digits, found {names}; "
+            "rename a file, or give one a `name:` in a policy file"
+        )
 
 
 def _robot(task: str) -> VectorEnv[Any, Any, Any]:

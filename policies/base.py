@@ -21,7 +21,8 @@ class PolicyMeta:
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
         gripper: "relative", "absolute" or "none"; empty for what the layout says.
-        fingerprint: sha256 of its weights; empty for a policy without weights.
+        fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
+            neither.
     """
 
     name: str

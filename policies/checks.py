@@ -1,11 +1,23 @@
 """What every policy checks of what it is given."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.base import PolicyMeta
+
+
+def check_least(cfg: object, least: Mapping[str, float]) -> None:
+    """Check that settings are finite and at least as large as they must be; null is not checked.
+
+    Raises:
+        ValueError: One that is smaller, infinite or NaN.
+    """
+    for name, low in least.items():
+        value = getattr(cfg, name)
+        if value is not None and not low <= value < np.inf:
+            raise ValueError(f"expected a finite {name} of at least {low}, found {value}")
 
 
 def check_reset(meta: PolicyMeta, instructions: Sequence[str], seeds: Sequence[int]) -> None:

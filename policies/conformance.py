@@ -84,6 +84,17 @@ class PolicyConformance:
         resumed = [policy.act(now, everybody).actions[-1] for now in frames[1:]]
         assert (np.stack(resumed) == expected).all()
 
+    def test_slots_may_be_asked_one_by_one(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+    ) -> None:
+        """Asked apart, the last one first, slots act as when they are asked together."""
+        together = roll(policy, frames, told)
+        policy.reset(told[:slots], seeds=range(slots))
+        for now, expected in zip(frames, together, strict=True):
+            for slot in reversed(range(slots)):
+                answer = policy.act(now, np.arange(slots) == slot)
+                assert (answer.actions[slot] == expected[slot]).all()
+
     def test_frames_are_not_changed(
         self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
     ) -> None:

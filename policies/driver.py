@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from configs.layouts import LAYOUTS
 from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import Policy, PolicyMeta
+from policies.checks import check_least
 from policies.stages.actions import (
     END,
     Gripper,
@@ -23,12 +24,20 @@ from policies.stages.actions import (
     to_robot_layout,
 )
 from policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
-from policies.stages.images import CROPS, RESIZES, check_no_bars, fit_frames
+from policies.stages.images import (
+    CROPS,
+    NEARLY_BLACK,
+    RESIZES,
+    bar_brightness,
+    check_bars,
+    fit_frames,
+)
 
 PLAIN = DriverConfig()
 """Nothing is cropped, scaled or averaged."""
 CLIPPED = "clipped to the robot's bounds"
 IGNORED = "terminate ignored"
+LIT_BARS = "something in the black bars"
 ENDINGS = {"stop": False, "ignore": True}
 """Whether a policy's wish to end the episode is passed over."""
 
@@ -67,6 +76,13 @@ class Driver:
         """What is known of the policy."""
         return self.policy.meta
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides its actions: JSON values on the policy and on how it drives."""
+        policy = asdict(self.meta)
+        del policy["max_batch"]  # which slots act together changes nothing
+        return {"policy": policy, "driver": asdict(self.cfg)}
+
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
         """Forget everything and prepare one slot per instruction; see `Policy.reset`."""
         self.policy.reset(instructions, seeds=seeds)
@@ -84,7 +100,8 @@ class Driver:
             ValueError: Frames that do not fit the policy, or an action that is not a number.
         """
         self._check(frames, active)
-        asked = active & [needs_answer(slot.plan, self.cfg) for slot in self._slots]
+        waiting = [needs_answer(slot.plan, self.cfg) for slot in self._slots]
+        asked = active & np.array(waiting, np.bool_)
         if asked.any():
             self._ask(frames, asked)
         actions = np.tile(self.robot.make_action(), (len(active), 1))
@@ -98,8 +115,11 @@ class Driver:
 
     def _ask(self, frames: NDArray[np.uint8], asked: NDArray[np.bool_]) -> None:
         first = asked & [slot.step == 0 for slot in self._slots]
-        check_no_bars(frames[first], self.cfg)
+        check_bars(frames[first], self.cfg)
         shown = fit_frames(frames[asked], self.meta.image_size, self.cfg)
+        lit = bar_brightness(frames[asked], self.cfg) > NEARLY_BLACK
+        for index in np.flatnonzero(asked)[lit]:
+            self.events[index][LIT_BARS] += 1
         everybody = np.zeros((len(asked), *shown.shape[1:]), np.uint8)
         everybody[asked] = shown
         answer = self.policy.act(everybody, asked)
@@ -139,7 +159,9 @@ class Driver:
 
     def _check(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> None:
         slots = len(self._slots)
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[::3] != (slots, 3):
+        shape = frames.shape
+        fits = len(shape) == 4 and shape[::3] == (slots, 3) and all(shape[1:3])
+        if frames.dtype != np.uint8 or not fits:
             raise ValueError(
                 f"expected uint8 frames of shape ({slots}, H, W, 3), one per instruction of the "
                 f"last reset, found {frames.dtype} {frames.shape}"
@@ -154,11 +176,7 @@ def _check_config(cfg: DriverConfig) -> None:
     lookup(CROPS, cfg.crop, "crop")
     lookup(RESIZES, cfg.resize, "resize")
     lookup(ENDINGS, cfg.terminate, "terminate")
-    lowest: dict[str, Any] = {"scale": 0, "sticky": 1, "gripper_deadband": 0}
-    for name, low in lowest.items():
-        value = getattr(cfg, name)
-        if not low <= value < np.inf:
-            raise ValueError(f"expected a finite {name} of at least {low}, found {value}")
+    check_least(cfg, {"scale": 0, "sticky": 1, "gripper_deadband": 0})
 
 
 def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:

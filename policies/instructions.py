@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,12 +54,24 @@ class InstructionTable:
         text = normalise(instruction)
         if text in self._rows:
             return self._rows[text]
+        if not self.texts:
+            raise ValueError(
+                "expected a policy with instructions, found one that knows none; make a table with "
+                "`v2w embed` and name it: instructions=..., in a policy file `instructions: ...`"
+            )
         near = difflib.get_close_matches(text, self.texts, n=3, cutoff=0)
         raise ValueError(
             f"expected one of the {len(self.texts)} instructions this policy knows, found "
             f"{instruction!r}; did you mean {' or '.join(map(repr, near))}? Weights that take "
             "sentence embeddings learn more instructions from a table of `v2w embed`"
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of texts and vectors."""
+        digest = hashlib.sha256(json.dumps(self.texts).encode())
+        digest.update(np.ascontiguousarray(self.vectors).tobytes())
+        return digest.hexdigest()
 
     @cached_property
     def _rows(self) -> Mapping[str, int]:
@@ -92,9 +105,16 @@ def load_table(path: Path) -> InstructionTable:
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)
     try:
-        return InstructionTable(tuple(card["texts"]), tensors["vectors"].numpy())
+        table = InstructionTable(tuple(card["texts"]), tensors["vectors"].numpy())
     except (KeyError, ValueError) as error:
         raise ValueError(f"expected an instruction table in {path}, found {error}") from error
+    lengths = np.linalg.norm(table.vectors, axis=1)
+    if not (abs(lengths - 1) <= UNIT_TOLERANCE).all():  # NaN too
+        raise ValueError(
+            f"expected vectors of length 1 in {path}, found lengths from {lengths.min():g} to "
+            f"{lengths.max():g}; make the table again with `v2w embed`"
+        )
+    return table
 
 
 def make_table(instructions: Sequence[str], size: int) -> InstructionTable:

@@ -1,5 +1,6 @@
 """From a word on the command line to a policy that drives a robot."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -63,7 +64,12 @@ def make_driver(word: str, robot: RobotSpec) -> Driver:
         ValueError: Unknown name or setting, a damaged file, or a policy that does not fit.
     """
     cfg = policy_config(word)
-    return Driver(make_policy(cfg, robot), robot, cfg.driver)
+    policy = make_policy(cfg, robot)
+    try:
+        return Driver(policy, robot, cfg.driver)
+    except ValueError:
+        policy.close()
+        raise
 
 
 def policy_config(word: str) -> PolicyConfig:
@@ -86,6 +92,10 @@ def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         ValueError: Unknown name, a damaged file, or a policy for another robot.
     """
     policy = _find(cfg, robot)
+    if table := _table(cfg):  # other vectors of the instructions make another policy of the weights
+        both = policy.meta.fingerprint + table.fingerprint
+        told = hashlib.sha256(both.encode()).hexdigest()
+        policy.meta = replace(policy.meta, fingerprint=told)
     if cfg.name is not None:
         policy.meta = replace(policy.meta, name=cfg.name)
     return policy
@@ -97,6 +107,8 @@ def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         return connect(cfg.source, cfg.remote)
     if (path / "saved_model.pb").exists():
         return _saved_model(path, cfg, robot)
+    if cfg.source and path.is_dir():
+        raise FileNotFoundError(f"expected saved_model.pb in the folder {path}, found none")
     if path.suffix in (".npz", ".safetensors") and not path.is_file():
         raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
     if path.suffix == ".npz":
@@ -123,7 +135,7 @@ def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         RT1: lambda: load_rt1(path, robot, device=cfg.device, table=_table(cfg)),
         PLANNER: lambda: load_planner(path, robot),
     }
-    return lookup(loaders, kind, f"the kind of checkpoint {path}")()
+    return lookup(loaders, str(kind), f"the kind of checkpoint {path}")()
 
 
 def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:

@@ -1,6 +1,7 @@
 """Policies that do not look: rest, noise, a recorded episode. They bound the learned ones."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
+from world_models.checkpoint import sha256_of
 from world_models.data.episodes import load_episode
 
 Action: TypeAlias = NDArray[np.float32]
@@ -87,4 +89,6 @@ def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
     def choose(seed: int, step: int) -> Action:
         return actions[step] if step < len(actions) else robot.make_action()
 
-    return ScriptedPolicy("replay", robot, choose)
+    policy = ScriptedPolicy("replay", robot, choose)
+    policy.meta = replace(policy.meta, fingerprint=sha256_of(path))
+    return policy

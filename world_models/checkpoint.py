@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -57,6 +58,19 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a run needs to go on, with torch.save; an interruption leaves the older state.
+
+    Raises:
+        OSError: It could not be written; the state before it is still there.
+    """
+    with replacing(path) as partial:
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:
+            raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
+
+
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the card.
 
@@ -97,14 +111,19 @@ def read_card(path: Path) -> dict[str, Any] | None:
     return card if isinstance(card, dict) and {"kind", "sha256"} <= set(card) else None
 
 
-def check_kind(path: Path, card: Mapping[str, Any], kind: str) -> None:
-    """Refuse a checkpoint of another kind.
+def check_kind(path: Path, card: Mapping[str, Any], kind: str, *needed: str) -> None:
+    """Refuse a checkpoint of another kind, or one whose card lacks something that is needed.
 
     Raises:
-        ValueError: The card says the weights are something else.
+        ValueError: The card says the weights are something else, or too little of them.
     """
     if card.get("kind") != kind:
         raise ValueError(f"expected a {kind} checkpoint at {path}, found {card.get('kind')!r}")
+    if missing := [name for name in needed if name not in card]:
+        raise ValueError(
+            f"expected {', '.join(needed)} on the card of {path}, found no {', '.join(missing)}; "
+            "copy weights and card again"
+        )
 
 
 def sha256_of(path: Path) -> str:

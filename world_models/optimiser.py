@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from configs.train import OptimiserConfig
-from world_models.checkpoint import replacing
+from world_models.checkpoint import save_state
 
 
 class Optimiser:
@@ -89,8 +89,7 @@ class Optimiser:
             "adam": self._adam.state_dict(),
             "average": self.average,
         }
-        with replacing(self._state) as partial:
-            torch.save(state, partial)
+        save_state(self._state, state)
 
     def _load(self) -> None:
         try:

@@ -96,15 +96,15 @@ def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
         ValueError: Not a planner's checkpoint, damaged, or one of another robot.
     """
     weights, card = load_checkpoint(path)
-    check_kind(path, card, KIND)
+    check_kind(path, card, KIND, "robot", "channels")
     if card["robot"] != robot.name:
         raise ValueError(
             f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
         )
-    network = PerceptionNetwork(card["channels"])
     try:
+        network = PerceptionNetwork(card["channels"])
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"expected the weights of the network on the card of {path}, found {error}"
         ) from error

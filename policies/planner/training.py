@@ -15,9 +15,14 @@ from tqdm import tqdm
 from configs.lookup import lookup
 from configs.robots import ROBOTS, RobotSpec
 from configs.train_planner import TrainPlannerConfig
+from policies.checks import check_least
 from policies.planner.perception import SCALE, VALUES, PerceptionNetwork, to_pixels
 from policies.planner.policy import save_planner
+from world_models.checkpoint import check_free
 from world_models.data.episodes import list_episodes, load_episode
+
+LEAST = {"steps": 1, "batch_size": 1, "learning_rate": 0, "seed": 0, "threads": 1}
+"""The smallest values of settings."""
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
@@ -30,8 +35,11 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: No episodes.
-        ValueError: Corrupt episodes, or ones of another robot or without recorded positions.
+        ValueError: A setting out of range, an output that is not free, corrupt episodes, or ones of
+            another robot or without recorded positions.
     """
+    check_least(cfg, LEAST)
+    check_free(Path(cfg.output))
     torch.set_flush_denormal(True)
     torch.set_num_threads(cfg.threads)
     robot = lookup(ROBOTS, cfg.robot, "robot")
@@ -69,6 +77,8 @@ def load_scenes(
         FileNotFoundError: A folder without episodes.
         ValueError: A corrupt episode, or one of another robot or without recorded positions.
     """
+    if not folders:
+        raise ValueError("expected folders in episodes and in held_out, found none in one of them")
     frames, positions = [], []
     for path in tqdm(list_episodes(folders), unit="episode", desc="read"):
         episode = load_episode(path)

@@ -123,7 +123,7 @@ class Channel:
                     proxy=None,
                 )
             )
-        except InvalidURI as error:
+        except (InvalidURI, ValueError) as error:  # the latter if the port is no number
             raise ValueError(
                 f"expected a server's URL like ws://host:port, found {self.url!r}"
             ) from error

@@ -29,6 +29,11 @@ def connect(url: str, cfg: RemoteConfig = AS_ANNOUNCED) -> "RemotePolicy":
         TimeoutError: A server that says nothing.
         ValueError: Not a websocket URL, or neither the server nor `cfg` says what its actions are.
     """
+    if not 0 < cfg.timeout_s < np.inf or cfg.reconnects < 0:
+        raise ValueError(
+            f"expected a positive timeout_s and reconnects of at least 0 for {url}, found "
+            f"{cfg.timeout_s:g} and {cfg.reconnects}"
+        )
     first = Channel(url, cfg.timeout_s)
     try:
         return RemotePolicy(first, to_meta(url, first.metadata, cfg), cfg)
@@ -104,7 +109,9 @@ class RemotePolicy:
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
         for slot, answer in answers.items():
             actions[slot] = check_actions(answer.get("actions"), actions.shape[1:], self._url)
-            events += [(slot, str(event)) for event in answer.get("events", ())]
+            happened = answer.get("events")
+            if isinstance(happened, list):  # what other servers mean by it is not known
+                events += [(slot, str(event)) for event in happened]
         return ActionBatch(actions, tuple(events))
 
     def close(self) -> None:
@@ -182,7 +189,7 @@ def to_meta(url: str, metadata: Message, cfg: RemoteConfig) -> PolicyMeta:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _is_size(value: object) -> bool:

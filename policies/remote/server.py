@@ -65,10 +65,12 @@ class PolicyServer:
             connections: Most connections at once; further ones are refused (HTTP 503).
 
         Raises:
-            ValueError: No connections at all.
+            ValueError: No connections at all, or something that is no port.
         """
         if connections < 1:
             raise ValueError(f"expected connections >= 1, found {connections}")
+        if not 0 <= port <= 65535:
+            raise ValueError(f"expected a port from 0 (any that is free) to 65535, found {port}")
         self._make, self._host, self._port, self._limit = make, host, port, connections
         self._idle = [make()]
         meta = self._idle[0].meta

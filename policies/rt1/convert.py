@@ -79,7 +79,7 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
 
 def _saved_model(bundle: Bundle) -> Path:
     """Return the folder of the SavedModel that the weights belong to."""
-    folder = bundle.index.resolve().parent
+    folder = bundle.index.absolute().parent  # not resolved: its files may be links, as in a cache
     return folder.parent if folder.name == "variables" else folder
 
 

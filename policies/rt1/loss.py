@@ -13,7 +13,7 @@ def token_loss(logits: Tensor, tokens: Tensor, mask: Tensor, free: Tensor) -> Te
     Args:
         logits: (B, T, A, V).
         tokens: (B, T, A) int64, what the expert did.
-        mask: (B, T) bool; False after the end of an episode and where an action ended it.
+        mask: (B, T) bool; False after the end of an episode.
         free: (A,) bool; False for tokens of fields that the robot cannot move.
 
     Source: RT-1's public code, but for two constants: there the sum over steps that count is

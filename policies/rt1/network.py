@@ -7,12 +7,17 @@ P positions of the feature map.
 Source: RT-1 (arXiv:2212.06817) and its public code.
 """
 
+from dataclasses import asdict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from configs.rt1 import RT1Config
 from policies.rt1.efficientnet import ImageEncoder
+
+STAGES = ("channels", "repeats", "kernels", "strides", "expansions")
+"""Sizes with one entry per stage of the image encoder."""
 
 
 class TokenLearner(nn.Module):
@@ -121,3 +126,22 @@ def attention_mask(history: int, image_tokens: int, action_tokens: int) -> Tenso
     is_action = (step >= image_tokens).repeat(history)
     causal = torch.ones(len(is_action), len(is_action), dtype=torch.bool).tril()
     return causal & ~(is_action[:, None] & is_action[None, :])
+
+
+def check_sizes(cfg: RT1Config) -> None:
+    """Check that a network can have such sizes.
+
+    Raises:
+        ValueError: A size below 1, a share that is none, or sizes for different numbers of stages.
+    """
+    sizes = {name: size for name, size in asdict(cfg).items() if not isinstance(size, bool)}
+    shares = {name: sizes.pop(name) for name in ("dropout", "drop_connect", "norm_momentum")}
+    for name, size in sizes.items():
+        if min(size if isinstance(size, tuple) else (size,), default=0) < 1:
+            raise ValueError(f"expected network.{name} of at least 1, found {size}")
+    for name, share in shares.items():
+        if not 0 <= share < 1:
+            raise ValueError(f"expected network.{name} from 0 to below 1, found {share}")
+    stages = {name: len(sizes[name]) for name in STAGES}
+    if len(set(stages.values())) > 1:
+        raise ValueError(f"expected one entry per stage of the encoder, found {stages}")

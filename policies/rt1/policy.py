@@ -85,7 +85,13 @@ class RT1Policy:
         slots = np.flatnonzero(active)
         if not len(slots):
             return ActionBatch(actions)
-        tokens = self.memory.step(frames[slots], slots).argmax(-1).numpy()
+        logits = self.memory.step(frames[slots], slots)
+        if not torch.isfinite(logits).all():  # argmax would make an action of them nevertheless
+            raise ValueError(
+                f"expected finite logits from policy {self.meta.name!r}, found NaN or infinity; "
+                "check its weights and its table of instructions"
+            )
+        tokens = logits.argmax(-1).numpy()
         actions[slots, 0] = self.tokenizer.decode(tokens)
         odd = slots[tokens[:, 0] >= MODES]
         return ActionBatch(actions, tuple((int(slot), OUT_OF_RANGE) for slot in odd))
@@ -161,7 +167,7 @@ def _load(
 ) -> tuple[RT1Network, InstructionTable]:
     """Read network and instructions; `sha256` tells files apart that lay at one path."""
     tensors, card = load_checkpoint(path)
-    check_kind(path, card, KIND)
+    check_kind(path, card, KIND, "robot", "instructions", "network")
     if card["robot"] != robot.name:
         raise ValueError(
             f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
@@ -176,8 +182,18 @@ def _load(
         raise ValueError(
             f"expected the weights of the network on the card of {path}, found {error}"
         ) from error
+    check_device(device)
+    return network.to(device).eval().requires_grad_(False), table
+
+
+def check_device(device: str) -> None:
+    """Check that PyTorch can use a device.
+
+    Raises:
+        ValueError: A device that is unknown or not there.
+    """
     try:
-        return network.to(device).eval().requires_grad_(False), table
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from world_models.checkpoint import replacing
+from world_models.checkpoint import replacing, save_state
 
 SETTINGS, METRICS, STATE = "config.json", "metrics.jsonl", "train_state.pt"
 MAY_CHANGE = ("device", "readers", "save_every", "threads")
-"""Settings that a resumed run may have differently: what is learned does not depend on them."""
+"""Settings that a resumed run may have differently: they change what is learned by rounding."""
 
 
 class TrainingRun:
@@ -78,14 +78,7 @@ class TrainingRun:
             "network": network.state_dict(),
             "optimiser": optimiser.state_dict(),
         }
-        path = self.folder / STATE
-        with replacing(path) as partial:
-            try:
-                torch.save(state, partial)
-            except RuntimeError as error:
-                raise OSError(
-                    f"expected to write {path}, found {error}; is the disk full?"
-                ) from error
+        save_state(self.folder / STATE, state)
 
     def note(self, line: Mapping[str, Any]) -> None:
         """Add one line to the metrics; it holds the number of steps done as "step"."""

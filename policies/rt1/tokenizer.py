@@ -33,8 +33,10 @@ class ActionTokenizer:
         """Read bounds and order from the robot.
 
         Raises:
-            ValueError: A robot without RT-1's fields.
+            ValueError: A robot without RT-1's fields, or fewer bins than the terminate token needs.
         """
+        if bins < MODES:
+            raise ValueError(f"expected at least {MODES} bins, found {bins}")
         if set(robot.slices) != set(TOKEN_ORDER):
             raise ValueError(
                 f"expected a robot with the RT-1 fields {sorted(TOKEN_ORDER)}, found "

@@ -14,17 +14,31 @@ from configs.lookup import lookup
 from configs.robots import ROBOTS
 from configs.rt1 import RT1_SIZES, RT1Config
 from configs.train_policy import TrainPolicyConfig
+from policies.checks import check_least
 from policies.rt1.adam import follow, make_adam
 from policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
 from policies.rt1.demonstrations import Demonstrations, Windows, sample_windows
 from policies.rt1.imagenet import load_imagenet
 from policies.rt1.loss import step_losses, token_loss
-from policies.rt1.network import RT1Network
-from policies.rt1.policy import save_rt1
+from policies.rt1.network import RT1Network, check_sizes
+from policies.rt1.policy import check_device, save_rt1
 from policies.rt1.run import TrainingRun
 from policies.rt1.tokenizer import ActionTokenizer
 
 log = logging.getLogger(__name__)
+
+LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "held_out_windows": 1,
+    "shift": 0,
+    "seed": 0,
+    "threads": 1,
+    "readers": 0,
+    "save_every": 1,
+}
+LEAST_OF_ADAM = {"learning_rate": 0, "warmup": 0, "weight_decay": 0, "epsilon": 0, "clip_norm": 0}
+"""The smallest values of settings."""
 
 
 def train(cfg: TrainPolicyConfig) -> list[Path]:
@@ -38,11 +52,12 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
 
     Raises:
         FileNotFoundError: No episodes.
-        ValueError: Corrupt episodes, a stage outside the training, or a run folder of other
-            settings.
+        ValueError: A setting out of range, corrupt episodes, a stage outside the training, or a
+            run folder of other settings.
         FloatingPointError: The loss or, unless `optimiser.nonfinite` says otherwise, the gradient
             is not finite.
     """
+    check_settings(cfg)
     torch.set_flush_denormal(True)  # before any other call of torch: its threads inherit it
     torch.set_num_threads(cfg.threads)
     sizes, stages = network_sizes(cfg), stage_steps(cfg)
@@ -81,14 +96,29 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     return [_path(cfg, name) for name in stages]
 
 
+def check_settings(cfg: TrainPolicyConfig) -> None:
+    """Check what can be checked before anything is read.
+
+    Raises:
+        ValueError: No episodes, a number out of range, or a device that is not there.
+    """
+    if not cfg.episodes:
+        raise ValueError("expected folders in episodes, found none; add episodes=[FOLDER]")
+    check_least(cfg, LEAST)
+    check_least(cfg.optimiser, LEAST_OF_ADAM)
+    check_device(cfg.device)
+
+
 def network_sizes(cfg: TrainPolicyConfig) -> RT1Config:
     """Return the sizes that `cfg` names, with what it changes.
 
     Raises:
-        ValueError: Unknown sizes, or a size that the network does not have.
+        ValueError: Unknown sizes, or a size that the network does not or cannot have.
     """
     named = asdict(lookup(RT1_SIZES, cfg.size, "size"))
-    return from_mapping(RT1Config, {**named, **cfg.network}, "network")
+    sizes = from_mapping(RT1Config, {**named, **cfg.network}, "network")
+    check_sizes(sizes)
+    return sizes
 
 
 def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
@@ -101,6 +131,8 @@ def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
         raise ValueError("expected at least one stage to save, found none; add stages.NAME=1.0")
     steps = {}
     for name, at in cfg.stages.items():
+        if not isinstance(at, int | float):
+            raise ValueError(f"expected a number for stages.{name}, without a point in its name")
         steps[name] = at if isinstance(at, int) else max(1, round(at * cfg.steps))
         if not 0 < at <= (cfg.steps if isinstance(at, int) else 1):
             raise ValueError(

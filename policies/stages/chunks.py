@@ -15,8 +15,10 @@ def check_chunks(cfg: DriverConfig, chunk: int) -> None:
     """Check that chunks of so many actions can be carried out as `cfg` says.
 
     Raises:
-        ValueError: A horizon longer than the chunk, or one together with an ensemble.
+        ValueError: No actions, a horizon longer than the chunk, or one together with an ensemble.
     """
+    if chunk < 1:
+        raise ValueError(f"expected a policy that gives at least 1 action at once, found {chunk}")
     if not 0 <= cfg.execution_horizon <= chunk:
         raise ValueError(
             f"expected execution_horizon between 0 (all) and {chunk}, the actions that the policy "

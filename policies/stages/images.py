@@ -26,20 +26,13 @@ def crop_bars(frames: Frames) -> Frames:
     """Return the content (B, 320, 400, 3) of Vid2World's frames (B, 320, 512, 3).
 
     Raises:
-        ValueError: Frames of another size, or something in the bars.
+        ValueError: Frames of another size.
     """
     if frames.shape[1:3] != CANVAS:
         raise ValueError(
             f"expected frames of 320 x 512 pixels with black columns left and right for crop=bars, "
             f"found {_text(frames.shape[1:3])}; use crop=none for frames without bars"
         )
-    for bar in (frames[:, :, : CONTENT.start], frames[:, :, CONTENT.stop :]):
-        brightest = bar.mean(axis=(1, 2, 3)).max(initial=0)
-        if brightest > NEARLY_BLACK:
-            raise ValueError(
-                "expected black columns 0 to 55 and 456 to 511 for crop=bars, found a mean of "
-                f"{brightest:.0f}; use crop=none for frames without bars"
-            )
     return frames[:, :, CONTENT]
 
 
@@ -106,18 +99,37 @@ def fit_frames(frames: Frames, size: Size | None, cfg: DriverConfig) -> Frames:
     return resize(frames, size)
 
 
-def check_no_bars(frames: Frames, cfg: DriverConfig) -> None:
-    """Check that no cropped frame (B, H, W, 3) is black at both ends of a side, but not all over.
+def bar_brightness(frames: Frames, cfg: DriverConfig) -> NDArray[np.float64]:
+    """Return the mean (B,) of the brighter bar that is cut off each frame (B, H, W, 3)."""
+    if cfg.crop != "bars":
+        return np.zeros(len(frames))
+    left, right = frames[:, :, : CONTENT.start], frames[:, :, CONTENT.stop :]
+    brighter: NDArray[np.float64] = np.maximum(left.mean((1, 2, 3)), right.mean((1, 2, 3)))
+    return brighter
+
+
+def check_bars(frames: Frames, cfg: DriverConfig) -> None:
+    """Check that what is cut off frames (B, H, W, 3) is black, and that no black bars are left.
+
+    A frame that is black all over has no bars.
 
     A policy that sees bars sees everything smaller or in another place than in its training, and
     nothing else would tell.
 
     Raises:
-        ValueError: Rows of zeros above and below, or columns of zeros left and right.
+        ValueError: Something in the bars, or in what is left rows of zeros above and below, or
+            columns of zeros left and right.
     """
     if cfg.crop == "keep_bars":
         return
-    for frame in lookup(CROPS, cfg.crop, "crop")(frames):
+    cropped = lookup(CROPS, cfg.crop, "crop")(frames)
+    brightest = bar_brightness(frames, cfg).max(initial=0)
+    if brightest > NEARLY_BLACK:
+        raise ValueError(
+            "expected black columns 0 to 55 and 456 to 511 for crop=bars, found a mean of "
+            f"{brightest:.0f}; use crop=none for frames without bars"
+        )
+    for frame in cropped:
         for across, lines in ((1, "rows above and below"), (0, "columns left and right")):
             lit = np.flatnonzero(frame.any(axis=(across, 2)))
             side = frame.shape[1 - across]

@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.tensorflow.bundle import downloaded
+
 SPECS = "policy_specs.pbtxt"
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|[^\s{}:"]+')
 LISTS = {"float_val": float, "double_val": float, "int_val": int, "int64_val": int}
@@ -30,11 +32,12 @@ def action_bounds(folder: Path) -> dict[str, Bounds]:
         Nothing where there are no specs, or none with bounds.
 
     Raises:
-        ValueError: The specs are not in protocol buffers' text format.
+        ValueError: The specs are not downloaded, or not in protocol buffers' text format.
     """
     path = folder / SPECS
     if not path.is_file():
         return {}
+    downloaded(path)
     try:
         tree = _message(iter(TOKEN.findall(path.read_text(encoding="utf-8"))))
         entries = [*_inside(tree, "fields"), *_inside(tree, "values")]  # of dicts, of named tuples

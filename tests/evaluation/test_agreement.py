@@ -13,10 +13,10 @@ from PIL import Image
 from configs.robots import GOOGLE_ROBOT
 from configs.rt1 import RT1Config
 from configs.verify_policy import VerifyPolicyConfig
-from evaluation.agreement import compare, to_table, to_tokens
+from evaluation.agreement import compare, to_table, to_tokens, verify_policy
 from evaluation.shown_frames import find_weakness, load_frames
 from policies.base import ActionBatch, Policy, PolicyMeta
-from policies.instructions import make_table
+from policies.instructions import InstructionTable, make_table
 from policies.rt1.network import RT1Network
 from policies.rt1.policy import RT1Policy, save_rt1
 from policies.rt1.tokenizer import ActionTokenizer
@@ -181,6 +181,19 @@ def test_grey_frames_cannot_prove_anything(converted: RT1Policy, frames: np.ndar
 def test_too_few_frames_are_refused(converted: RT1Policy, frames: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected at least 8 frames"):
         compare(converted, converted, frames[:7], TABLE.texts[0])
+
+
+def test_what_cannot_be_compared_is_refused_before_tensorflow_starts(
+    tmp_path: Path, frames: np.ndarray
+) -> None:
+    nothing = InstructionTable((), np.zeros((0, 512), np.float32))
+    save_rt1(tmp_path / "a.safetensors", make_network(), GOOGLE_ROBOT, nothing, {})
+    np.savez(tmp_path / "frames.npz", frames=frames)
+    paths = [str(tmp_path / name) for name in ("a.safetensors", "nowhere", "frames.npz")]
+    with pytest.raises(ValueError, match="found one that knows none"):
+        verify_policy(VerifyPolicyConfig(*paths))
+    with pytest.raises(ValueError, match="steps of at least 8, found -1"):
+        verify_policy(VerifyPolicyConfig(*paths, steps=-1))
 
 
 def test_the_table_shows_every_field_and_the_verdict(

@@ -10,8 +10,11 @@ from PIL import Image
 from configs.imagine import ActionControlConfig, RolloutConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation.imagination import headline, pixel_differences, run_action_control, run_rollout
+from evaluation.scenes import load_context
+from evaluation.stepwise import Planned, imagine_stepwise
 from evaluation.video import read_video
 from policies.loading import make_driver
+from v2w_gym.attempts import RolloutKey
 from v2w_gym.env import Vid2WorldEnv
 from world_models.copy_last import CopyLast
 from world_models.data.episodes import Episode, save_episode
@@ -183,6 +186,21 @@ def test_interrupted_and_resumed_is_the_same_rollout(tmp_path, stops):
     assert outputs(tmp_path / "run") == outputs(tmp_path / "whole")
 
 
+def test_a_rollout_goes_on_only_with_the_actions_it_was_made_with(tmp_path):
+    cfg, key = RolloutConfig(output=str(tmp_path)), RolloutKey(0, 0)
+    context = load_context(cfg, STANDIN_SAWYER, 2)
+    actions = np.tile(STANDIN_SAWYER.make_action(), (2, 4, 1))  # of two futures
+    with pytest.raises(InterruptedError):
+        imagine_stepwise(tmp_path, Noisy(stop_before=3), context, Planned(actions), key)
+    other = actions.copy()
+    other[1, 2, X] = 0.01
+    with pytest.raises(ValueError, match="in step 2 .* found others"):
+        imagine_stepwise(tmp_path, Noisy(), context, Planned(other), key)
+    other = actions.copy()
+    other[1, 3, X] = 0.01  # not done yet
+    imagine_stepwise(tmp_path, Noisy(), context, Planned(other), key)
+
+
 def test_a_finished_rollout_is_not_imagined_again(tmp_path):
     found, _ = rollout(tmp_path)
     expected = outputs(tmp_path)
@@ -319,6 +337,16 @@ def test_an_interrupted_policy_goes_on_as_if_it_had_not_been(tmp_path):
     assert outputs(tmp_path / "cut") == outputs(tmp_path / "whole")
 
 
+def test_a_folder_belongs_to_how_the_policy_drives(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("source: rt1-15\n")
+    settings = {"policy": str(file), "task": "open_drawer", "steps": 2}
+    rollout(tmp_path / "run", **settings)
+    file.write_text("source: rt1-15\ndriver: {scale: 0.5}\n")
+    with pytest.raises(ValueError, match="another run: expected inputs"):
+        rollout(tmp_path / "run", **settings)
+
+
 def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
     recording(tmp_path / "ending.npz")
     with np.load(tmp_path / "ending.npz") as file:
@@ -345,9 +373,11 @@ def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
     [
         ({"policy": "rt1-convergd"}, "did you mean 'rt1-converged'"),
         ({"policy": "zero", "mode": "clip", "steps": 2}, "expected mode=autoregressive"),
+        ({"policy": "zero", "steps": 0}, "steps >= 1 where a policy acts, found .*steps=0"),
         ({"policy": "rt1-15", "instruction": "open the fridge"}, "open the drawer"),
     ],
 )
 def test_a_policy_that_cannot_act_is_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         rollout(tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from configs.driver import DriverConfig
 from configs.evaluate import RankConfig
 from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from configs.robots import STANDIN_SAWYER
@@ -18,6 +19,7 @@ from evaluation.success import judge_openings
 from evaluation.video import read_video
 from policies.base import ActionBatch, PolicyMeta
 from policies.driver import Driver
+from policies.scripted import random_policy
 from v2w_gym.starts import bundled_starts
 from world_models.copy_last import CopyLast
 from world_models.loading import load_world_model
@@ -186,6 +188,20 @@ def test_interrupted_twice_and_resumed_is_the_same_run(reference, tmp_path):
     assert before.items() <= fingerprints(tmp_path).items() == fingerprints(reference[0]).items()
 
 
+def test_a_policy_that_acts_otherwise_gets_a_folder_of_its_own(tmp_path):
+    policy = random_policy(STANDIN_SAWYER)
+    done = run(tmp_path, [policy])
+    several = random_policy(STANDIN_SAWYER)
+    several.meta = dataclasses.replace(policy.meta, max_batch=2)  # which changes no action
+    pd.testing.assert_frame_equal(run(tmp_path, [several]), done)
+    absolute = random_policy(STANDIN_SAWYER)
+    absolute.meta = dataclasses.replace(policy.meta, gripper="absolute")
+    slower = Driver(policy, STANDIN_SAWYER, DriverConfig(scale=0.5))
+    for drivers in (drive([absolute]), [slower]):
+        with pytest.raises(ValueError, match="holds another run: expected policies"):
+            run_rollouts(config(tmp_path), MODEL, drivers, Brightness())
+
+
 def test_done_rollouts_are_not_run_again(reference):
     never = [Looking("a", interrupt_after=0), Looking("b", interrupt_after=0)]
     pd.testing.assert_frame_equal(run(reference[0], never), reference[1])
@@ -212,9 +228,10 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_two_policies_of_one_name_are_refused(tmp_path):
+@pytest.mark.parametrize("names", ["aa", ("a b", "a_b"), ("抓取", "推动")])
+def test_two_policies_of_one_name_or_folder_are_refused(tmp_path, names):
     with pytest.raises(ValueError, match="different names"):
-        run(tmp_path, [Looking("a"), Looking("a")])
+        run(tmp_path, [Looking(name) for name in names])
 
 
 def test_card_of_a_model_without_checkpoint_knows_its_weights():

@@ -87,6 +87,15 @@ def test_one_trial_per_start_from_the_start_s_own_seed(tmp_path, robots):
     assert closed["start_seed"].tolist() == seeds and closed["start"].tolist() == [0, 1, 2]
 
 
+def test_what_was_coped_with_is_told(tmp_path, robots, caplog):
+    file = tmp_path / "fast.yaml"
+    file.write_text("source: random\nname: fast\ndriver: {scale: 3}\n")
+    run_trials(config(tmp_path, policies=["zero", str(file)], starts=1))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all("fast" in line and "clipped to the robot's bounds" in line for line in said)
+
+
 def test_first_line_is_the_command(tmp_path, robots):
     first = run_trials(config(tmp_path)).read_text().splitlines()[0]
     assert first.startswith("# command: v2w trials output=") and first.endswith(" starts=3")

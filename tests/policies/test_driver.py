@@ -11,7 +11,7 @@ from configs.layouts import LAYOUTS
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
-from policies.driver import CLIPPED, IGNORED, Driver
+from policies.driver import CLIPPED, IGNORED, LIT_BARS, Driver
 from policies.scripted import random_policy
 
 OXE = PolicyMeta("chunks", "oxe7", chunk=4)
@@ -194,6 +194,18 @@ def test_frames_are_fitted_to_the_policy() -> None:
     assert policy.shown[0].shape == (2, 16, 20, 3)
 
 
+def test_a_world_model_that_paints_over_the_bars_is_counted() -> None:
+    policy = Chunks(replace(OXE, image_size=(16, 20), chunk=1))
+    frames = np.zeros((3, 2, 320, 512, 3), np.uint8)
+    frames[:, :, :, 56:456] = 90
+    frames[2, 1, :, 456:] = 90
+    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(crop="bars"))
+    roll(driver, frames, np.ones((3, 2), bool), seeds=[0, 1])
+    assert [events[LIT_BARS] for events in driver.events] == [0, 1]
+    with pytest.raises(ValueError, match="found a mean of 90; use crop=none"):
+        roll(driver, frames[2:], np.ones((1, 2), bool), seeds=[0, 1])  # so it began
+
+
 def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
     driver = Driver(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
     frames = some_frames(1, 2)
@@ -248,11 +260,17 @@ def test_wrong_inputs_are_refused() -> None:
     with pytest.raises(ValueError, match="one per instruction of the last reset"):
         driver.act(frames, everybody)
     driver.reset(["go", "go"], seeds=[0, 1])
-    for wrong in (frames[:1], frames[0], frames.astype(np.float32), frames[..., :1]):
+    for wrong in (frames[:1], frames[0], frames.astype(np.float32), frames[..., :1], frames[:, :0]):
         with pytest.raises(ValueError, match=r"expected uint8 frames of shape \(2, H, W, 3\)"):
             driver.act(wrong, everybody)
     with pytest.raises(ValueError, match="expected a bool mask"):
         driver.act(frames, np.ones(2))
+
+
+def test_no_slots_no_actions() -> None:
+    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    driver.reset([], seeds=[])
+    assert driver.act(some_frames(1, 0)[0], np.ones(0, bool)).shape == (0, 13)
 
 
 def test_another_rate_is_refused_unless_asked_for() -> None:

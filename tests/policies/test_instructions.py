@@ -52,6 +52,13 @@ def test_of_many_instructions_three_are_suggested():
     assert message.count("'pick object ") == 3
 
 
+def test_a_table_without_texts_says_how_to_get_one():
+    with pytest.raises(
+        ValueError, match="found one that knows none; make a table with `v2w embed`"
+    ):
+        InstructionTable((), np.zeros((0, 8), np.float32)).row("open the drawer")
+
+
 def test_one_vector_for_each_text():
     with pytest.raises(ValueError, match=r"2 instructions \(2 distinct\).* shape \(3, 8\)"):
         InstructionTable(("a", "b"), np.zeros((3, 8), np.float32))
@@ -90,6 +97,11 @@ def test_files_that_are_no_tables(tmp_path):
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match="sha256"):
         load_table(path)
+    for wrong in (np.nan, 2):
+        vectors = np.eye(2, dtype=np.float32) * np.float32([[1], [wrong]])
+        save_table(path, InstructionTable(("a", "b"), vectors), {})
+        with pytest.raises(ValueError, match="expected vectors of length 1 in .*safetensors"):
+            load_table(path)
 
 
 RECORDED = [-0.0818990021944046, -0.32701900601387024, 0.3557420074939728, 0.8716639876365662]

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.instructions import make_table, save_table
+from policies.instructions import InstructionTable, make_table, save_table
 from policies.loading import load_drivers, make_driver, named_policies
 from policies.scripted import zero_policy
+from tests.servers import plain
 from world_models.checkpoint import save_checkpoint
 
 STAGES = ["rt1-begin", "rt1-15", "rt1-25", "rt1-40", "rt1-converged"]
@@ -76,6 +77,18 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, network):
         make_driver(str(path), STANDIN_SAWYER)
 
 
+def test_a_card_that_says_too_little_is_refused(tmp_path: Path, network):
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(path, network.state_dict(), {"kind": "rt1"})
+    with pytest.raises(ValueError, match="on the card of .*mine.safetensors, found no robot"):
+        make_driver(str(path), STANDIN_SAWYER)
+
+
+def test_a_folder_that_is_no_saved_model_is_named(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="expected saved_model.pb in the folder"):
+        make_driver(str(tmp_path), STANDIN_SAWYER)
+
+
 def test_a_saved_model_asks_for_its_instructions(tmp_path: Path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(ValueError, match="v2w embed"):
@@ -87,15 +100,29 @@ def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
     for file in card.glob("rt1-15.*"):
         shutil.copy(file, tmp_path)
     size = 64
-    save_table(tmp_path / "told.safetensors", make_table(["wave"], size), "by hand")
+    save_table(tmp_path / "told.safetensors", make_table(["wave"], size), {})
     file = tmp_path / "mine.yaml"
     file.write_text(
         f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/told.safetensors\n"
     )
     driver = make_driver(str(file), STANDIN_SAWYER)
+    told = driver.meta.fingerprint
+    assert told != make_driver("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert told == make_driver(str(file), STANDIN_SAWYER).meta.fingerprint
     driver.reset(["Wave!"], seeds=[0])
     with pytest.raises(ValueError, match="open the drawer"):
         driver.reset(["open the drawer"], seeds=[0])
+    vectors = make_table(["wave"], size).vectors
+    save_table(tmp_path / "told.safetensors", InstructionTable(("wave",), -vectors), {})
+    assert make_driver(str(file), STANDIN_SAWYER).meta.fingerprint != told
+
+
+def test_a_policy_that_does_not_fit_is_closed():
+    announced = {"layout": "oxe7", "chunk": 1, "control_hz": 10}
+    with plain(announced, lambda request: "") as server:
+        with pytest.raises(ValueError, match="any_rate=true"):
+            make_driver(server.url, STANDIN_SAWYER)
+        assert server.going[0].close_code is not None
 
 
 class Closing:

@@ -45,6 +45,14 @@ def test_replay_repeats_the_episode_and_then_rests(episodes: Path):
     assert (actions[3:] == STANDIN_SAWYER.make_action()).all()
 
 
+def test_replays_of_different_episodes_differ(episodes: Path):
+    first, again, other = (
+        replay_policy(episodes / f"episode_{number}.npz", STANDIN_SAWYER).meta.fingerprint
+        for number in (0, 0, 1)
+    )
+    assert first == again != other
+
+
 def test_replay_refuses_another_robots_episode(episodes: Path):
     with pytest.raises(ValueError, match="expected robot 'google_robot'"):
         replay_policy(episodes / "episode_1.npz", GOOGLE_ROBOT)

@@ -82,6 +82,12 @@ def test_damaged_and_foreign_files_are_refused(checkpoint: Path):
     save_checkpoint(checkpoint, tensors, {**card, "kind": "rt1"})
     with pytest.raises(ValueError, match="expected a planner checkpoint"):
         load_planner(checkpoint, STANDIN_SAWYER)
+    save_checkpoint(checkpoint, tensors, {"kind": "planner"})
+    with pytest.raises(ValueError, match="found no robot, channels"):
+        load_planner(checkpoint, STANDIN_SAWYER)
+    save_checkpoint(checkpoint, tensors, {**card, "channels": [8, -1]})
+    with pytest.raises(ValueError, match="expected the weights of the network on the card"):
+        load_planner(checkpoint, STANDIN_SAWYER)
     del tensors["head.2.bias"]
     save_checkpoint(checkpoint, tensors, card)
     with pytest.raises(ValueError, match="expected the weights of the network on the card"):

@@ -117,3 +117,18 @@ def test_episodes_that_do_not_fit_are_refused(
     save_episode(tmp_path / "episode_0.npz", replace(make_episode(0), **changes))
     with pytest.raises(ValueError, match=message):
         load_scenes([str(tmp_path)], STANDIN_SAWYER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "expected a finite steps of at least 1, found 0"),
+        ({"learning_rate": float("nan")}, "learning_rate of at least 0, found nan"),
+        ({"threads": 0}, "threads of at least 1"),
+        ({"held_out": []}, "expected folders in episodes and in held_out"),
+        ({"output": "planner.npz"}, "a file that ends in .safetensors"),
+    ],
+)
+def test_settings_out_of_range_are_refused(cfg: TrainPlannerConfig, changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        train(replace(cfg, **changes))

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,7 @@ META = {"layout": "oxe7", "chunk": 2}
         (META, {"layout": "oxe8"}, "layout to be one of .* did you mean 'oxe7'"),
         ({**META, "chunk": 0}, {}, "expected chunk of .* to be a positive number, found 0"),
         ({**META, "chunk": "2"}, {}, "expected chunk of .* to be a positive number, found '2'"),
+        ({**META, "chunk": True}, {}, "expected chunk of .* to be a positive number, found True"),
         ({**META, "chunk": [2]}, {}, r"expected chunk of .* to be a positive number, found \[2\]"),
         ({**META, "image_size": 224}, {}, "image_size of .* to be height and width, found 224"),
         ({**META, "image_size": [224, 0]}, {}, "to be height and width"),
@@ -194,6 +196,16 @@ def test_metadata_that_cannot_be_used_is_refused(
 ) -> None:
     with plain(metadata, answer_pi0) as server, pytest.raises(ValueError, match=message):
         connect(server.url, RemoteConfig(timeout_s=5, **cfg))
+
+
+@pytest.mark.parametrize("events", [5, "none", {"a": 1}])
+def test_what_others_call_events_is_not_counted(events: object) -> None:
+    answer = pack({"actions": np.zeros((2, 7), np.float32), "events": events})
+    with plain({}, lambda request: answer) as server:
+        policy = connect(server.url, PI0)
+        policy.reset(["go"], seeds=[0])
+        assert policy.act(FRAMES[0][:1], np.ones(1, bool)).events == ()
+        policy.close()
 
 
 def test_settings_come_before_what_is_announced() -> None:
@@ -284,6 +296,18 @@ def test_a_slow_server_is_an_error_that_names_the_setting() -> None:
         # the late answers are not taken for those to the next requests
         with pytest.raises(ValueError, match="in 0 slots"):
             policy.act(FRAMES[1], ALL)
+
+
+@pytest.mark.parametrize("url", ["ws://", "ws://127.0.0.1:port"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="expected a server's URL like ws://host:port"):
+        connect(url, PI0)
+
+
+@pytest.mark.parametrize("changes", [{"timeout_s": 0.0}, {"timeout_s": np.nan}, {"reconnects": -1}])
+def test_patience_out_of_range_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="a positive timeout_s and reconnects of at least 0"):
+        connect("ws://127.0.0.1:1", replace(PI0, **changes))
 
 
 @pytest.mark.parametrize("url", ["ws://127.0.0.1:{port}", "ws://no.such.host.invalid:8000"])

@@ -238,3 +238,9 @@ def test_it_needs_little_where_somebody_elses_policy_lives() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout == "['configs', 'policies']\n"
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_what_is_no_port_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="expected a port from 0 .* to 65535"):
+        PolicyServer(lambda: random_policy(STANDIN_SAWYER), port=port)

@@ -189,6 +189,18 @@ def test_damaged_data_leave_nothing_behind(saved_model):
     assert not (saved_model.parent / "out").exists()
 
 
+def test_bounds_are_found_beside_linked_weights(saved_model, tmp_path):
+    for name in ("variables.index", "variables.data-00000-of-00001"):
+        file, kept = saved_model / "variables" / name, tmp_path / "blobs" / name
+        kept.parent.mkdir(exist_ok=True)
+        file.rename(kept)
+        file.symlink_to(kept)
+    write_specs(saved_model, ARM)
+    card = load_checkpoint(converted(saved_model))[1]
+    assert card["source"] == "rt1main"
+    assert card["checks"]["bounds"] == "6 action fields are bounded as google_robot's"
+
+
 def test_only_an_earlier_conversion_is_overwritten(saved_model, tmp_path):
     first = converted(saved_model)
     assert converted(saved_model).read_bytes() == first.read_bytes()

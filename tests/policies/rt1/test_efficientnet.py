@@ -144,3 +144,19 @@ def test_learned_positions_tell_the_places_of_a_plain_frame_apart(tiny: RT1Confi
         features = encoder(plain, told)
         assert features.shape == (1, 64, tiny.token_size)
         assert (features.std(dim=1) > 0).all() == positions
+
+
+def test_a_block_is_left_out_of_some_training_samples():
+    """The others are scaled up, so that the mean is as in use, where nothing is left out."""
+    torch.manual_seed(0)
+    block = MBConv((8, 8), kernel=3, stride=1, expansion=1, told=2).eval()
+    told, features = torch.zeros(1, 2), torch.randn(1, 8, 4, 4)
+    block.dropped = 0.25
+    with torch.no_grad():
+        added = block(features, told) - features
+        block.training = True  # its batch norms still take their running statistics
+        trained = [block(features, told) - features for _ in range(400)]
+    left_out = [bool((found == 0).all()) for found in trained]
+    assert 70 < sum(left_out) < 130
+    for out, found in zip(left_out, trained, strict=True):
+        assert out or torch.allclose(found, added / 0.75, atol=1e-6)

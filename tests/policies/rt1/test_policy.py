@@ -51,6 +51,14 @@ def test_only_the_last_six_frames_are_remembered(
     assert (roll(policy, changed)[8] == roll(policy, frames)[8]).all()
 
 
+def test_logits_that_are_no_numbers_are_an_error(
+    network: RT1Network, table: InstructionTable, frames: np.ndarray
+):
+    torch.nn.init.constant_(network.read_out.bias, torch.nan)
+    with pytest.raises(ValueError, match="expected finite logits from policy 'tiny'"):
+        roll(RT1Policy(network, STANDIN_SAWYER, table, "tiny"), frames)
+
+
 @pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER])
 def test_actions_are_within_the_robots_bounds(
     network: RT1Network, table: InstructionTable, frames: np.ndarray, robot: RobotSpec

@@ -61,6 +61,11 @@ def test_a_terminate_token_out_of_range_terminates():
     assert STANDIN_SAWYER.terminates(actions).tolist() == [True, False, True, True]
 
 
+def test_bins_must_hold_the_terminate_token():
+    with pytest.raises(ValueError, match="expected at least 3 bins, found 2"):
+        ActionTokenizer(STANDIN_SAWYER, bins=2)
+
+
 def test_a_robot_without_the_rt1_fields_is_refused():
     robot = RobotSpec("cart", "cart2", GOOGLE_ROBOT.fields[:2], 3, (64, 64))
     with pytest.raises(ValueError, match="expected a robot with the RT-1 fields"):

@@ -298,6 +298,40 @@ def test_sizes_are_those_named_with_what_is_changed():
 
 
 @pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 0}, "expected network.width of at least 1, found 0"),
+        ({"image_size": [64, -1]}, "expected network.image_size of at least 1"),
+        ({"dropout": 2.0}, "expected network.dropout from 0 to below 1, found 2.0"),
+        ({"channels": [8]}, "expected one entry per stage of the encoder"),
+    ],
+)
+def test_impossible_sizes_are_refused(sizes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        network_sizes(TrainPolicyConfig(network=sizes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"save_every": 0}, "expected a finite save_every of at least 1, found 0"),
+        ({"threads": 0}, "threads of at least 1"),
+        ({"optimiser": AdamConfig(learning_rate=-1.0)}, "learning_rate of at least 0, found -1"),
+        ({"optimiser": AdamConfig(clip_norm=math.nan)}, "clip_norm of at least 0, found nan"),
+        ({"device": "bananas"}, "expected a device that PyTorch can use"),
+        ({"episodes": []}, "expected folders in episodes"),
+        ({"stages": {"v1": {"0": 1.0}}}, "expected a number for stages.v1, without a point"),
+    ],
+)
+def test_settings_out_of_range_are_refused(
+    train_cfg: TrainPolicyConfig, changes: dict, message: str
+):
+    with pytest.raises(ValueError, match=message):
+        train(replace(train_cfg, **changes))
+    assert not Path(train_cfg.output).exists()
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (

@@ -80,6 +80,8 @@ def test_horizons_must_fit_the_chunk() -> None:
         check_chunks(DriverConfig(execution_horizon=5), chunk=4)
     with pytest.raises(ValueError, match="found -1"):
         check_chunks(DriverConfig(execution_horizon=-1), chunk=4)
+    with pytest.raises(ValueError, match="at least 1 action at once, found 0"):
+        check_chunks(DriverConfig(), chunk=0)
 
 
 def test_an_ensemble_asks_in_every_step() -> None:

@@ -12,7 +12,7 @@ from policies.stages.images import (
     RESIZES,
     bilinear,
     bilinear_trunc,
-    check_no_bars,
+    check_bars,
     crop_bars,
     fit_frames,
     lanczos3,
@@ -158,7 +158,7 @@ def test_frames_without_bars_are_not_cut() -> None:
     one_side = letterboxed()
     one_side[1, :, 456:] = 90
     with pytest.raises(ValueError, match="found a mean of 90; use crop=none"):
-        crop_bars(one_side)
+        check_bars(one_side, DriverConfig(crop="bars"))
 
 
 def test_frames_of_the_right_size_are_left_alone() -> None:
@@ -197,26 +197,26 @@ def test_rules_have_names() -> None:
 @pytest.mark.parametrize("axis", [1, 2])
 def test_bars_are_noticed(axis: int) -> None:
     frames = np.maximum(pictures((100, 100), seed=0), 1).swapaxes(1, axis)
-    check_no_bars(frames, PLAIN)
+    check_bars(frames, PLAIN)
     frames.swapaxes(1, axis)[1, :3] = 0
-    check_no_bars(frames, PLAIN)  # one side alone is a dark edge
+    check_bars(frames, PLAIN)  # one side alone is a dark edge
     frames.swapaxes(1, axis)[1, -2:] = 0
-    check_no_bars(frames, PLAIN)  # two rows of a hundred are not bars
+    check_bars(frames, PLAIN)  # two rows of a hundred are not bars
     frames.swapaxes(1, axis)[1, -3:] = 0
     which = "rows above and below" if axis == 1 else "columns left and right"
     with pytest.raises(ValueError, match=f"found black {which} .3 and 3 of 100 pixels.*crop=bars"):
-        check_no_bars(frames, PLAIN)
-    check_no_bars(frames, DriverConfig(crop="keep_bars"))
+        check_bars(frames, PLAIN)
+    check_bars(frames, DriverConfig(crop="keep_bars"))
 
 
 def test_what_is_cut_off_counts_no_longer() -> None:
     with pytest.raises(ValueError, match="columns left and right .56 and 56 of 512"):
-        check_no_bars(letterboxed(), PLAIN)
-    check_no_bars(letterboxed(), DriverConfig(crop="bars"))
+        check_bars(letterboxed(), PLAIN)
+    check_bars(letterboxed(), DriverConfig(crop="bars"))
 
 
 def test_a_dark_frame_has_no_bars() -> None:
-    check_no_bars(np.zeros((1, 50, 50, 3), np.uint8), PLAIN)
+    check_bars(np.zeros((1, 50, 50, 3), np.uint8), PLAIN)
 
 
 def test_real_frames_have_no_bars() -> None:
@@ -224,4 +224,4 @@ def test_real_frames_have_no_bars() -> None:
     if not data:
         pytest.skip("V2W_TEST_DATA names no folder of recordings")
     frames = np.load(Path(data) / "fractal_frames" / "fractal_sample.npz")["image"]
-    check_no_bars(frames, PLAIN)
+    check_bars(frames, PLAIN)

@@ -44,3 +44,10 @@ def test_a_bound_without_a_number_is_refused(tmp_path):
     write_specs(tmp_path, field("reach", 2, -9.0, 2.0).replace("float_val: -9.0", ""))
     with pytest.raises(ValueError, match="expected the specs of a policy in .*tensor_content"):
         action_bounds(tmp_path)
+
+
+def test_what_was_not_downloaded_is_refused(tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "policy_specs.pbtxt").write_text(pointer)
+    with pytest.raises(ValueError, match="found a git-LFS pointer"):
+        action_bounds(tmp_path)
