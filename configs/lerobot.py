@@ -10,6 +10,7 @@ class LeRobotConfig:
     Attributes:
         layout: What its actions are; a key of `configs.layouts.LAYOUTS`.
         gripper: relative, absolute or none; empty for what the layout says.
+        rotation: rpy, axis_angle or none; empty for what the layout says.
         control_hz: Actions per second it was trained with; None for any rate.
         image_key: Which of its inputs the camera's frame is.
         whole_chunks: Whether it is asked for all actions of a chunk (`predict_action_chunk`) or for
@@ -20,6 +21,7 @@ class LeRobotConfig:
 
     layout: str
     gripper: str = ""
+    rotation: str = ""
     control_hz: float | None = None
     image_key: str = "observation.image"
     whole_chunks: bool = True

@@ -13,6 +13,7 @@ class RemoteConfig:
         image_size: Height and width of the frames it is sent; null in both places for any size.
         control_hz: Actions per second it was made for; null in both places for any rate.
         gripper: relative, absolute or none; null in both places for what the layout says.
+        rotation: rpy, axis_angle or none; null in both places for what the layout says.
         image_key: Name of the frame in a request.
         prompt_key: Name of the instruction in a request.
         timeout_s: Seconds within which an answer must come; the first one may include compilation.
@@ -24,6 +25,7 @@ class RemoteConfig:
     image_size: tuple[int, int] | None = None
     control_hz: float | None = None
     gripper: str | None = None
+    rotation: str | None = None
     image_key: str = "observation/image"
     prompt_key: str = "prompt"
     timeout_s: float = 120.0

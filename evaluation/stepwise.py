@@ -102,23 +102,22 @@ def imagine_stepwise(
     progress = _load_progress(folder, Progress(state))
     if progress.steps == 0:
         save_frame(folder, 0, np.stack([context.frames[-1]] * futures))
-    bar = tqdm(total=course.steps, initial=progress.steps, unit="frame")
-    for step in range(course.steps):
-        if course.over:
-            break
-        began = time.perf_counter()
-        actions = course.choose(step, load_frame(folder, futures, step))
-        if step < progress.steps:
-            _check_repeated(actions, progress.actions[step], step)
-            continue
-        state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
-        save_frame(folder, step + 1, model.render(state))
-        seconds = progress.seconds + time.perf_counter() - began
-        done = (*progress.actions, torch.tensor(actions))
-        progress = Progress(state, step + 1, seconds, done)
-        _save_progress(folder, progress)
-        bar.update()
-    bar.close()
+    with tqdm(total=course.steps, initial=progress.steps, unit="frame") as bar:
+        for step in range(course.steps):
+            if course.over:
+                break
+            began = time.perf_counter()
+            actions = course.choose(step, load_frame(folder, futures, step))
+            if step < progress.steps:
+                _check_repeated(actions, progress.actions[step], step)
+                continue
+            state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
+            save_frame(folder, step + 1, model.render(state))
+            seconds = progress.seconds + time.perf_counter() - began
+            done = (*progress.actions, torch.tensor(actions))
+            progress = Progress(state, step + 1, seconds, done)
+            _save_progress(folder, progress)
+            bar.update()
     return progress.seconds / progress.steps
 
 

@@ -21,6 +21,7 @@ class PolicyMeta:
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
         gripper: "relative", "absolute" or "none"; empty for what the layout says.
+        rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
             neither.
     """
@@ -33,6 +34,7 @@ class PolicyMeta:
     chunk: int = 1
     max_batch: int | None = None
     gripper: str = ""
+    rotation: str = ""
     fingerprint: str = ""
 
 

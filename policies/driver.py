@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.driver import DriverConfig
-from configs.layouts import LAYOUTS
+from configs.layouts import LAYOUTS, ActionLayout
 from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import Policy, PolicyMeta
@@ -63,9 +63,8 @@ class Driver:
         _check_config(cfg)
         check_chunks(cfg, policy.meta.chunk)
         self.policy, self.robot, self.cfg = policy, robot, cfg
-        self._layout = lookup(LAYOUTS, policy.meta.layout, "layout")
-        self._gripper_kind = policy.meta.gripper or self._layout.gripper
-        check_layout(self._layout, self._gripper_kind, robot)
+        self._layout = _layout(policy.meta)
+        check_layout(self._layout, robot)
         _check_rate(policy.meta, robot, cfg)
         self.events: list[Counter[str]] = []
         """What happened in each slot since `reset`, and how often."""
@@ -146,7 +145,7 @@ class Driver:
         slot = self._slots[index]
         plan, said = next_action(slot.plan, self.cfg)
         moved = to_robot_layout(said, self._layout, self.robot)
-        gripper, moved = to_robot(slot.gripper, moved, self._gripper_kind, self.robot, self.cfg)
+        gripper, moved = to_robot(slot.gripper, moved, self._layout.gripper, self.robot, self.cfg)
         action, clipped = fit_to_bounds(moved, self.robot)
         self._slots[index] = Slot(plan, gripper, slot.step + 1)
         if clipped:
@@ -186,4 +185,14 @@ def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:
         f"expected a policy for {robot.control_hz:g} actions per second, which is the rate of "
         f"robot {robot.name!r}, found {meta.control_hz:g} of policy {meta.name!r}; set "
         "any_rate=true if its steps may mean another speed"
+    )
+
+
+def _layout(meta: PolicyMeta) -> ActionLayout:
+    """Return the layout of a policy's actions, with what the policy says of two of its fields."""
+    layout = lookup(LAYOUTS, meta.layout, "layout")
+    return replace(
+        layout,
+        gripper=meta.gripper or layout.gripper,
+        rotation=meta.rotation or layout.rotation,
     )

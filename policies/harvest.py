@@ -117,8 +117,8 @@ class Harvest:
         if not apart <= self.tolerance:
             raise ValueError(
                 f"expected one embedding for {text!r}, found values {apart:.2g} apart in "
-                f"{known.origin} and {origin}; if they mean the same, allow it: "
-                f"tolerance={2 * apart:.1g}"
+                f"{known.origin} and {origin}; if they mean the same, allow it in `v2w embed` with "
+                f"tolerance={2 * apart:.1g} and use its table"
             )
         return replace(known, episodes=known.episodes + 1)
 

@@ -118,11 +118,6 @@ def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     return lookup(_named(cfg), cfg.source, "policy")(robot)
 
 
-def named_policies() -> list[str]:
-    """Return every policy that has a name: the scripted ones and the bundled checkpoints."""
-    return sorted(_named(PolicyConfig("")))
-
-
 def _named(cfg: PolicyConfig) -> dict[str, Callable[[RobotSpec], Policy]]:
     bundled = sorted(WEIGHTS.glob("*.safetensors"))
     return {**SCRIPTED, **{path.stem: partial(_checkpoint, path, cfg) for path in bundled}}

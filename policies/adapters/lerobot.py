@@ -199,6 +199,7 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig) -> PolicyMeta:
         history=theirs.n_obs_steps,
         chunk=theirs.chunk_size if cfg.whole_chunks else 1,
         gripper=cfg.gripper,
+        rotation=cfg.rotation,
         fingerprint=fingerprint(policy.state_dict()),
     )
 

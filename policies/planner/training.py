@@ -37,9 +37,12 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
         FileNotFoundError: No episodes.
         ValueError: A setting out of range, an output that is not free, corrupt episodes, or ones of
             another robot or without recorded positions.
+        FloatingPointError: The loss is not finite.
     """
     check_least(cfg, LEAST)
     check_free(Path(cfg.output))
+    if min(cfg.channels, default=0) < 1:
+        raise ValueError(f"expected channels of at least 1, found {cfg.channels}")
     torch.set_flush_denormal(True)
     torch.set_num_threads(cfg.threads)
     robot = lookup(ROBOTS, cfg.robot, "robot")
@@ -55,6 +58,10 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
         rows = rng.integers(len(frames), size=cfg.batch_size)
         seen = network(augment(to_pixels(frames[rows]), rng))
         loss = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"expected a finite loss at step {step}, found {loss.item()}; lower learning_rate"
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -205,6 +205,7 @@ EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "chunk": ("a positive number", _is_count),
     "max_batch": ("a positive number", _is_count),
     "gripper": ("relative, absolute or none", ("", "relative", "absolute", "none").__contains__),
+    "rotation": ("rpy, axis_angle or none", ("", "rpy", "axis_angle", "none").__contains__),
 }
 """What a server may announce of its policy, and when to believe it."""
 REQUIRED = ("layout", "chunk")

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from configs.robots import RobotSpec
 from policies.harvest import Harvest
-from policies.instructions import InstructionTable, embed, normalise
+from policies.instructions import InstructionTable, make_table, normalise
 from policies.rt1.tokenizer import ActionTokenizer
 from world_models.data.episodes import list_episodes, load_episode
 from world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
@@ -166,14 +166,12 @@ def known_instructions(
     One without an embedding gets a vector of `size` values that only tells it apart; see `embed`.
     """
     texts = tuple(sorted({text for episode in episodes for text in episode.instructions}))
-    stored = (
-        found.table() if found.spellings else InstructionTable((), np.zeros((0, size), np.float32))
-    )
-    vectors = [
-        stored.vectors[stored.row(text)] if text in stored.texts else embed(text, size)
-        for text in texts
-    ]
-    return InstructionTable(texts, np.stack(vectors))
+    apart = make_table(texts, size)
+    if not found.spellings:
+        return apart
+    stored = found.table()
+    sources = [(stored if text in stored.texts else apart, text) for text in texts]
+    return InstructionTable(texts, np.stack([t.vectors[t.row(text)] for t, text in sources]))
 
 
 def join(episodes: Sequence[Demonstration], table: InstructionTable) -> Demonstrations:

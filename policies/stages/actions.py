@@ -13,6 +13,10 @@ from configs.robots import ROUNDING, RobotSpec
 Action = NDArray[np.float32]
 
 HAND, ROTATION = "world_vector", "rotation_delta"
+KINDS = {
+    "gripper": ("relative", "absolute", "none"),
+    "rotation": ("rpy", "axis_angle", "none"),
+}
 GRIPPER, END = "gripper_closedness_action", "terminate_episode"
 CHANGE = 0.5
 """An absolute gripper that moves by more than this opens or closes: then it is sent on."""
@@ -33,11 +37,12 @@ class Gripper:
     left: int = 0
 
 
-def check_layout(layout: ActionLayout, gripper: str, robot: RobotSpec) -> None:
-    """Check that actions of `layout`, whose gripper is as `gripper` says, can become the robot's.
+def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
+    """Check that actions of `layout` can become the robot's.
 
     Raises:
-        ValueError: A field that the robot lacks or has in another size, or an unknown gripper.
+        ValueError: A field that the robot lacks or has in another size, or a gripper or rotation
+            of an unknown kind.
     """
     if not _fits(layout, robot):
         known = [name for name, other in LAYOUTS.items() if _fits(other, robot)]
@@ -45,10 +50,11 @@ def check_layout(layout: ActionLayout, gripper: str, robot: RobotSpec) -> None:
             f"expected a policy whose layout is one of {known} for robot {robot.name!r}, found "
             f"{layout.name!r}; its values have no counterpart in {robot.layout!r}"
         )
-    if gripper not in ("relative", "absolute", "none"):
-        raise ValueError(
-            f"expected a gripper that is 'relative', 'absolute' or 'none', found {gripper!r}"
-        )
+    for name, kinds in KINDS.items():
+        if getattr(layout, name) not in kinds:
+            raise ValueError(
+                f"expected a {name} of one of the kinds {kinds}, found {getattr(layout, name)!r}"
+            )
 
 
 def to_robot_layout(

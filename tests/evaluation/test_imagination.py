@@ -13,6 +13,7 @@ from evaluation.imagination import headline, pixel_differences, run_action_contr
 from evaluation.scenes import load_context
 from evaluation.stepwise import Planned, imagine_stepwise
 from evaluation.video import read_video
+from policies.driver import Driver
 from policies.loading import make_driver
 from v2w_gym.attempts import RolloutKey
 from v2w_gym.env import Vid2WorldEnv
@@ -381,3 +382,12 @@ def test_a_policy_that_cannot_act_is_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         rollout(tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_error_is_the_last_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Driver, "act", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        rollout(tmp_path / "run", policy="zero", task="open_drawer", steps=2)
+    assert "0/2" in capsys.readouterr().err
+    del caught
+    assert not capsys.readouterr().err

@@ -18,3 +18,9 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="expected a folder that can be written"):
         open_run_folder(tmp_path / "file" / "run", IDENTITY)
+
+
+def test_of_what_is_nested_only_the_difference_is_named(tmp_path):
+    open_run_folder(tmp_path, {"policies": {"a": {"scale": 1.0, "crop": "none"}}})
+    with pytest.raises(ValueError, match=r"expected policies\.a\.scale 1\.0, found 0\.5; choose"):
+        open_run_folder(tmp_path, {"policies": {"a": {"scale": 0.5, "crop": "none"}}})

@@ -160,6 +160,19 @@ def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
     assert (roll(absolute, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0).all()
 
 
+def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
+    """A quarter turn about (1, 1, 0) / sqrt 2: as angles it is another turn than as an axis."""
+    vector = np.array([1.0, 1.0, 0.0]) / np.sqrt(2) * np.pi / 4
+    chunk, everybody = [[0, 0, 0, *vector, 0]], np.ones((1, 1), bool)
+    as_angles = Driver(Told(replace(OXE, chunk=1), chunk), GOOGLE_ROBOT)
+    told = roll(as_angles, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
+    np.testing.assert_allclose(told, vector, atol=1e-6)
+    meta = replace(OXE, chunk=1, rotation="axis_angle")
+    about_axis = Driver(Told(meta, chunk), GOOGLE_ROBOT)
+    turned = roll(about_axis, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
+    assert abs(turned[2]) > 0.1  # yaw, which the vector does not have
+
+
 def test_clipped_actions_are_counted() -> None:
     """Once per action; turns of the wrist, which this robot lacks, do not count."""
     chunk = [[0.2, -0.2, 0, 0, 0, 0, 1], [0.05, 0, 0, 1, 1, 1, 1], [0, 0, 0.06, 0, 0, 0, 1]]

@@ -125,6 +125,8 @@ def test_episodes_that_do_not_fit_are_refused(
         ({"steps": 0}, "expected a finite steps of at least 1, found 0"),
         ({"learning_rate": float("nan")}, "learning_rate of at least 0, found nan"),
         ({"threads": 0}, "threads of at least 1"),
+        ({"channels": (8, 0)}, "expected channels of at least 1"),
+        ({"channels": ()}, "expected channels of at least 1"),
         ({"held_out": []}, "expected folders in episodes and in held_out"),
         ({"output": "planner.npz"}, "a file that ends in .safetensors"),
     ],
@@ -132,3 +134,9 @@ def test_episodes_that_do_not_fit_are_refused(
 def test_settings_out_of_range_are_refused(cfg: TrainPlannerConfig, changes: dict, message: str):
     with pytest.raises(ValueError, match=message):
         train(replace(cfg, **changes))
+
+
+def test_a_loss_that_is_no_number_saves_nothing(cfg: TrainPlannerConfig):
+    with pytest.raises(FloatingPointError, match="expected a finite loss at step .* lower learn"):
+        train(replace(cfg, learning_rate=1e30))
+    assert not Path(cfg.output).exists()

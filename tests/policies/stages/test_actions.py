@@ -82,15 +82,17 @@ def test_a_turn_about_one_axis_stays_as_it_is() -> None:
 
 def test_a_layout_without_counterpart_is_refused() -> None:
     for layout in (FRACTAL13, WME10, OXE7):
-        check_layout(layout, "relative", STANDIN_SAWYER)
-    check_layout(CSGO51, "none", CSGO_PLAYER)
+        check_layout(layout, STANDIN_SAWYER)
+    check_layout(CSGO51, CSGO_PLAYER)
     message = r"one of \['fractal13', 'wme10', 'oxe7'\] for robot 'google_robot', found 'recon3'"
     with pytest.raises(ValueError, match=message):
-        check_layout(RECON3, "none", GOOGLE_ROBOT)
+        check_layout(RECON3, GOOGLE_ROBOT)
     with pytest.raises(ValueError, match=r"one of \['csgo51'\]"):
-        check_layout(OXE7, "absolute", CSGO_PLAYER)
-    with pytest.raises(ValueError, match="found 'binary'"):
-        check_layout(OXE7, "binary", GOOGLE_ROBOT)
+        check_layout(OXE7, CSGO_PLAYER)
+    with pytest.raises(ValueError, match="expected a gripper .* found 'binary'"):
+        check_layout(replace(OXE7, gripper="binary"), GOOGLE_ROBOT)
+    with pytest.raises(ValueError, match="expected a rotation .* found 'quaternion'"):
+        check_layout(replace(OXE7, rotation="quaternion"), GOOGLE_ROBOT)
 
 
 def sent(positions: list[float], sticky: int) -> list[float]:
