@@ -21,7 +21,7 @@ class TrainPlannerConfig:
         threads: CPU threads.
     """
 
-    output: str = "policies/weights/planner.safetensors"
+    output: str = "runs/train_planner/planner.safetensors"
     robot: str = "standin_sawyer"
     episodes: list[str] = field(default_factory=lambda: ["data/standin/train"])
     held_out: list[str] = field(default_factory=lambda: ["data/standin/held_out"])

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from configs.loader import load_config
@@ -29,6 +28,8 @@ SCRIPTED: Mapping[str, Callable[[RobotSpec], Policy]] = {
     "zero": zero_policy,
     "random": random_policy,
 }
+USED: Mapping[str, tuple[str, ...]] = {RT1: ("instructions", "device"), PLANNER: ()}
+"""Kind of a checkpoint -> which settings of a policy file it heeds."""
 
 
 @contextmanager
@@ -104,6 +105,7 @@ def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
 def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     path = Path(cfg.source)
     if cfg.source.startswith(("ws://", "wss://")):
+        _check_used(cfg, "remote")
         return connect(cfg.source, cfg.remote)
     if (path / "saved_model.pb").exists():
         return _saved_model(path, cfg, robot)
@@ -111,29 +113,32 @@ def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         raise FileNotFoundError(f"expected saved_model.pb in the folder {path}, found none")
     if path.suffix in (".npz", ".safetensors") and not path.is_file():
         raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
-    if path.suffix == ".npz":
-        return replay_policy(path, robot)
     if path.suffix == ".safetensors":
         return _checkpoint(path, cfg, robot)
-    return lookup(_named(cfg), cfg.source, "policy")(robot)
-
-
-def _named(cfg: PolicyConfig) -> dict[str, Callable[[RobotSpec], Policy]]:
-    bundled = sorted(WEIGHTS.glob("*.safetensors"))
-    return {**SCRIPTED, **{path.stem: partial(_checkpoint, path, cfg) for path in bundled}}
+    if path.suffix == ".npz":
+        _check_used(cfg)
+        return replay_policy(path, robot)
+    bundled = {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    named: dict[str, Path | Callable[[RobotSpec], Policy]] = {**SCRIPTED, **bundled}
+    found = lookup(named, cfg.source, "policy")
+    if isinstance(found, Path):
+        return _checkpoint(found, cfg, robot)
+    _check_used(cfg)
+    return found(robot)
 
 
 def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     """Read a checkpoint of whatever kind its card says."""
     kind = (read_card(path) or {}).get("kind", RT1)  # without a card, the loader says what is wrong
-    loaders: Mapping[str, Callable[[], Policy]] = {
-        RT1: lambda: load_rt1(path, robot, device=cfg.device, table=_table(cfg)),
-        PLANNER: lambda: load_planner(path, robot),
-    }
-    return lookup(loaders, str(kind), f"the kind of checkpoint {path}")()
+    used = lookup(USED, str(kind), f"the kind of checkpoint {path}")
+    _check_used(cfg, *used)
+    if kind == PLANNER:
+        return load_planner(path, robot)
+    return load_rt1(path, robot, device=cfg.device, table=_table(cfg))
 
 
 def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    _check_used(cfg, "instructions", "python")
     table = _table(cfg)
     if table is None:
         raise ValueError(
@@ -141,6 +146,16 @@ def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
             "make one with `v2w embed` and name it in a policy file: source: ..., instructions: ..."
         )
     return load_saved_model(path, robot, table, cfg.python)
+
+
+def _check_used(cfg: PolicyConfig, *used: str) -> None:
+    """Refuse a setting that would change nothing."""
+    for name in ("instructions", "python", "device", "remote"):
+        if name not in used and getattr(cfg, name) != getattr(PolicyConfig(), name):
+            raise ValueError(
+                f"expected no setting {name!r} for policy {cfg.source!r}, which does not use it, "
+                f"found {getattr(cfg, name)}; leave it out"
+            )
 
 
 def _table(cfg: PolicyConfig) -> InstructionTable | None:

@@ -17,6 +17,8 @@ CONTENT = slice(56, 456)
 """Vid2World's frames, and the columns in which they show something: 400 of 512."""
 NEARLY_BLACK = 16
 """Largest mean of a bar that counts as black: a decoder does not give exact zeros."""
+BLACK = 8
+"""Largest value of a pixel in a bar of a policy's frame; a film does not give exact zeros back."""
 BAR_SHARE = 0.03
 """Share of a side that must be black at both its ends to count as bars."""
 ASPECT_TOLERANCE = 0.02
@@ -131,7 +133,7 @@ def check_bars(frames: Frames, cfg: DriverConfig) -> None:
         )
     for frame in cropped:
         for across, lines in ((1, "rows above and below"), (0, "columns left and right")):
-            lit = np.flatnonzero(frame.any(axis=(across, 2)))
+            lit = np.flatnonzero((frame > BLACK).any(axis=(across, 2)))
             side = frame.shape[1 - across]
             least = BAR_SHARE * side
             if len(lit) and lit[0] >= least and side - 1 - lit[-1] >= least:

@@ -53,6 +53,26 @@ def test_a_policy_file_is_checked(tmp_path: Path):
         make_driver(str(file), STANDIN_SAWYER)
 
 
+@pytest.mark.parametrize(
+    ("source", "setting"),
+    [
+        ("zero", "device: cuda"),
+        ("planner", "instructions: told.safetensors"),
+        ("rt1-15", "python: python3"),
+        ("ws://127.0.0.1:9", "device: cuda"),
+        ("rt1-15", "remote: {chunk: 4}"),
+    ],
+)
+def test_a_setting_that_would_change_nothing_is_refused(
+    tmp_path: Path, source: str, setting: str
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"source: {source}\n{setting}\n")
+    name = setting.partition(":")[0]
+    with pytest.raises(ValueError, match=f"expected no setting '{name}' for policy '{source}'"):
+        make_driver(str(file), STANDIN_SAWYER)
+
+
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'rt1-converged'"):
         make_driver("rt1-convergd", STANDIN_SAWYER)

@@ -79,6 +79,7 @@ def test_it_says_what_it_serves(url: str) -> None:
             "chunk": 1,
             "max_batch": 2,
             "gripper": "",
+            "rotation": "",
             "fingerprint": "abc",
             "supports_reset": True,
         }

@@ -196,13 +196,13 @@ def test_rules_have_names() -> None:
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_bars_are_noticed(axis: int) -> None:
-    frames = np.maximum(pictures((100, 100), seed=0), 1).swapaxes(1, axis)
+    frames = np.maximum(pictures((100, 100), seed=0), 9).swapaxes(1, axis)
     check_bars(frames, PLAIN)
-    frames.swapaxes(1, axis)[1, :3] = 0
+    frames.swapaxes(1, axis)[1, :3] = 8
     check_bars(frames, PLAIN)  # one side alone is a dark edge
-    frames.swapaxes(1, axis)[1, -2:] = 0
+    frames.swapaxes(1, axis)[1, -2:] = 8
     check_bars(frames, PLAIN)  # two rows of a hundred are not bars
-    frames.swapaxes(1, axis)[1, -3:] = 0
+    frames.swapaxes(1, axis)[1, -3:] = 8
     which = "rows above and below" if axis == 1 else "columns left and right"
     with pytest.raises(ValueError, match=f"found black {which} .3 and 3 of 100 pixels.*crop=bars"):
         check_bars(frames, PLAIN)
