@@ -13,7 +13,7 @@ from evaluation.open_loop import GATE
 from evaluation.rollout import model_fingerprint
 from evaluation.success import load_judge
 from evaluation.trials import load_trials
-from policies.loading import make_policy
+from policies.loading import make_driver
 from v2w_gym.starts import bundled_starts
 from v2w_gym.tasks import tasks_of
 from world_models.loading import load_world_model
@@ -39,9 +39,15 @@ def test_every_policy_of_the_study_was_tried_with_its_bundled_weights(study):
     for name in study.policies:
         mine = trials[trials["policy"] == name]
         assert set(mine["policy_fingerprint"]) == {
-            make_policy(name, STANDIN_SAWYER).meta.fingerprint
+            make_driver(name, STANDIN_SAWYER).meta.fingerprint
         }
         assert mine.groupby("task").size().to_dict() == dict.fromkeys(TASKS, 60)
+
+
+def test_the_study_is_about_tasks_for_which_the_model_passed_its_gate(study):
+    checks = json.loads(GATE.read_text())["checks"]
+    failed = {check["task"] for check in checks if not check["passed"]}
+    assert not failed & set(study.tasks)
 
 
 def test_trials_began_at_the_bundled_starts():
