@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "configs": (),
     "world_models": ("configs",),
-    "policies": ("configs", "world_models.data", "world_models.checkpoint"),
+    "policies": ("configs", "world_models.data", "world_models.checkpoint", "world_models.device"),
     "v2w_gym": ("configs", "world_models"),
     "evaluation": ("configs", "world_models", "policies", "v2w_gym"),
     "scripts": ("configs", "world_models", "policies", "v2w_gym", "evaluation"),

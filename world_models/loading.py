@@ -8,13 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from configs.loader import from_mapping
 from configs.lookup import hint
 from configs.model import SamplerConfig, preset_sampler
 from world_models.base import WorldModel
 from world_models.checkpoint import read_card
+from world_models.device import usable_device
 from world_models.vid2world.model import Vid2World, load_vid2world
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
@@ -85,22 +84,6 @@ def find_checkpoint(checkpoint: str) -> Path:
         f"expected a checkpoint at {path}, found no such file{hint(path.name, beside)}; a hub id "
         "looks like owner/name, owner/name@revision or owner/name:file"
     )
-
-
-def usable_device(device: str) -> str:
-    """Return the name of a device, if it is there.
-
-    Raises:
-        ValueError: PyTorch cannot use it here.
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    return device
 
 
 def _download(name: str, revision: str | None, file: str | None) -> Path:

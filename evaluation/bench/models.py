@@ -8,7 +8,8 @@ from torch import Tensor
 from configs.bench import BENCH_SAMPLER, BENCH_SIZES, SEMANTICS, BenchConfig
 from configs.lookup import lookup
 from configs.model import WorldModelConfig
-from world_models.loading import load_world_model, usable_device
+from world_models.device import usable_device
+from world_models.loading import load_world_model
 from world_models.vid2world.model import Vid2World
 
 

@@ -19,6 +19,7 @@ from policies.rt1.memory import TokenMemory
 from policies.rt1.network import RT1Network
 from policies.rt1.tokenizer import MODES, ActionTokenizer
 from world_models.checkpoint import check_kind, load_checkpoint, read_card, save_checkpoint
+from world_models.device import usable_device
 
 KIND = "rt1"
 OUT_OF_RANGE = "terminate token out of range"
@@ -182,23 +183,7 @@ def _load(
         raise ValueError(
             f"expected the weights of the network on the card of {path}, found {error}"
         ) from error
-    check_device(device)
-    return network.to(device).eval().requires_grad_(False), table
-
-
-def check_device(device: str) -> None:
-    """Check that PyTorch can use a device.
-
-    Raises:
-        ValueError: A device that is unknown or not there.
-    """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    return network.to(usable_device(device)).eval().requires_grad_(False), table
 
 
 def _read_config(path: Path, card: Mapping[str, Any]) -> RT1Config:

@@ -21,9 +21,10 @@ from policies.rt1.demonstrations import Demonstrations, Windows, sample_windows
 from policies.rt1.imagenet import load_imagenet
 from policies.rt1.loss import step_losses, token_loss
 from policies.rt1.network import RT1Network, check_sizes
-from policies.rt1.policy import check_device, save_rt1
+from policies.rt1.policy import save_rt1
 from policies.rt1.run import TrainingRun
 from policies.rt1.tokenizer import ActionTokenizer
+from world_models.device import usable_device
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def check_settings(cfg: TrainPolicyConfig) -> None:
         raise ValueError("expected folders in episodes, found none; add episodes=[FOLDER]")
     check_least(cfg, LEAST)
     check_least(cfg.optimiser, LEAST_OF_ADAM)
-    check_device(cfg.device)
+    usable_device(cfg.device)
 
 
 def network_sizes(cfg: TrainPolicyConfig) -> RT1Config:
