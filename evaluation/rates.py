@@ -231,14 +231,14 @@ def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, .
 
 
 def _other_weights(simulated: pd.DataFrame, real: pd.DataFrame) -> list[str]:
-    """Name the policies whose real trials were made with other weights than their rollouts."""
+    """Name the policies whose real trials were made with other weights or settings."""
     column = "policy_fingerprint"
     if column not in simulated or column not in real:
         return []
     found = [frame.groupby("policy")[column].agg(set) for frame in (simulated, real)]
     both = pd.concat(found, axis=1, join="inner", keys=["simulated", "real"])
     return [
-        f"{policy}: its real trials were made with other weights (fingerprint "
+        f"{policy}: its real trials were made with other weights or driver settings (fingerprint "
         f"{', '.join(sorted(map(str, row['real'])))}) than its rollouts "
         f"({', '.join(sorted(map(str, row['simulated'])))})."
         for policy, row in both.iterrows()

@@ -113,7 +113,7 @@ def run_rollouts(
                     steps=attempt.steps,
                     score=round(float(verdict.score[0]), 4),
                     judge=judge.name,
-                    policy_fingerprint=driver.meta.fingerprint,
+                    policy_fingerprint=driver.fingerprint,
                     model_fingerprint=identity["model"],
                     video=video_name(name, task, start, seed),
                     events=dict(attempt.events),
@@ -231,10 +231,12 @@ def _check_comparable(real: pd.DataFrame, tasks: list[str], drivers: Sequence[Dr
         )
     if "policy_fingerprint" not in real:
         return
-    for meta in (driver.meta for driver in drivers):
-        found = set(real.loc[real["policy"] == meta.name, "policy_fingerprint"])
-        if found - {meta.fingerprint}:
+    for driver in drivers:
+        name, expected = driver.meta.name, driver.fingerprint
+        found = set(real.loc[real["policy"] == name, "policy_fingerprint"])
+        if found - {expected}:
             raise ValueError(
-                f"expected trials of {meta.name} with weights {meta.fingerprint}, "
-                f"found trials with {sorted(found)}; record them again with `v2w trials`"
+                f"expected trials of {name} with weights and driver settings of fingerprint "
+                f"{expected or 'none'}, found trials with {sorted(found)}; record them again with "
+                "`v2w trials`"
             )

@@ -100,7 +100,7 @@ def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
             policy_seeds=[policy_seed(seed, TRIALS)],
             options={},
         )
-        name, weights = driver.meta.name, driver.meta.fingerprint
+        name, weights = driver.meta.name, driver.fingerprint
         for event, times in trial.events.items():
             log.warning("%s, %s from start %d: %s, %d times", name, task, start, event, times)
         append_line(table, _csv([name, task, start, seed, trial.success, trial.steps, weights]))
@@ -180,12 +180,13 @@ def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tu
             partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
     cut_torn_line(table)
     trials = load_trials(table)
-    weights = {driver.meta.name: driver.meta.fingerprint for driver in drivers}
+    weights = {driver.meta.name: driver.fingerprint for driver in drivers}
     for name, found in zip(trials["policy"], trials["policy_fingerprint"], strict=True):
         if weights.get(name, found) != found:
             raise ValueError(
-                f"{table} holds trials of {name} with other weights: expected {weights[name]}, "
-                f"found {found}; choose another table with output=..., or delete this one"
+                f"{table} holds trials of {name} with other weights or driver settings: expected "
+                f"{weights[name] or 'none'}, found {found or 'none'}; choose another table with "
+                "output=..., or delete this one"
             )
     return set(zip(trials["policy"], trials["task"], trials["start"].astype(int), strict=True))
 

@@ -1,5 +1,7 @@
 """A policy on a robot: fitted frames go in, chunks are executed, fitted actions come out."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -81,6 +83,14 @@ class Driver:
         policy = asdict(self.meta)
         del policy["max_batch"]  # which slots act together changes nothing
         return {"policy": policy, "driver": asdict(self.cfg)}
+
+    @property
+    def fingerprint(self) -> str:
+        """The policy's fingerprint; with settings other than the default ones, one of both."""
+        if self.cfg == PLAIN:
+            return self.meta.fingerprint
+        both = json.dumps([self.meta.fingerprint, asdict(self.cfg)])
+        return hashlib.sha256(both.encode()).hexdigest()
 
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
         """Forget everything and prepare one slot per instruction; see `Policy.reset`."""

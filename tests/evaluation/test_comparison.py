@@ -132,7 +132,10 @@ def test_trials_of_other_weights_are_named() -> None:
     comparison = compare(
         good.assign(policy_fingerprint="new"), good.assign(policy_fingerprint="old")
     )
-    assert "other weights (fingerprint old) than its rollouts (new)" in comparison.notes[0]
+    assert (
+        "other weights or driver settings (fingerprint old) than its rollouts (new)"
+        in comparison.notes[0]
+    )
 
 
 def test_the_same_tables_give_the_same_intervals() -> None:

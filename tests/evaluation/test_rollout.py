@@ -264,6 +264,14 @@ def test_rank_compares_and_reports(tmp_path):
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+def test_rank_refuses_trials_with_other_driver_settings(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path))
+    slower = Driver(Looking("a"), STANDIN_SAWYER, DriverConfig(scale=0.5))
+    with pytest.raises(ValueError, match="expected trials of a with weights and driver settings"):
+        rank(cfg, model=MODEL, policies=[slower], judge=Brightness())
+    assert not (tmp_path / "run").exists()
+
+
 def test_rank_notes_what_was_coped_with(tmp_path):
     cfg = config(tmp_path / "run", trials=trials(tmp_path), tasks=["open_drawer"])
     comparison = rank(cfg, model=MODEL, policies=[Overshooting("a")], judge=Brightness())

@@ -127,6 +127,16 @@ def test_trials_of_other_weights_are_refused(tmp_path, robots):
         run_trials(cfg)
 
 
+def test_trials_with_other_driver_settings_are_refused(tmp_path, robots):
+    file = tmp_path / "mine.yaml"
+    file.write_text("source: random\nname: mine\n")
+    run_trials(config(tmp_path, policies=[str(file)]))
+    run_trials(config(tmp_path, policies=[str(file)]))
+    file.write_text("source: random\nname: mine\ndriver: {scale: 0.5}\n")
+    with pytest.raises(ValueError, match="holds trials of mine with other .* driver settings"):
+        run_trials(config(tmp_path, policies=[str(file)]))
+
+
 def test_missing_extra_says_what_to_install_and_writes_nothing(tmp_path, monkeypatch):
     def missing(task):
         raise ModuleNotFoundError("run: pip install '.[standin]'")
