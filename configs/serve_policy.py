@@ -10,7 +10,7 @@ class ServePolicyConfig:
     """Which policy is served, and to whom.
 
     Attributes:
-        policy: Name, path or policy file, as `v2w rank` takes them; a file's driver settings are
+        policy: Name, path or policy file (written policy=mine.yaml); its driver settings are
             the client's business and do not count here.
         robot: Name of the `RobotSpec` whose actions the policy gives.
         host: Address to listen at; 0.0.0.0 lets other machines in, and nobody is asked for a name.
