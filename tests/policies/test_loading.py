@@ -1,4 +1,5 @@
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,10 @@ def test_a_policy_that_does_not_fit_is_closed():
     with plain(announced, lambda request: "") as server:
         with pytest.raises(ValueError, match="any_rate=true"):
             make_driver(server.url, STANDIN_SAWYER)
+        for _ in range(500):  # the server hears of it in its own thread
+            if server.going[0].close_code is not None:
+                break
+            time.sleep(0.01)
         assert server.going[0].close_code is not None
 
 
