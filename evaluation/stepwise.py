@@ -68,15 +68,18 @@ class Progress:
 
     Attributes:
         state: What the world model remembers.
-        steps: Frames imagined so far.
+        actions: (N, B, A), what led to each of the N frames imagined so far.
         seconds: Time spent on them.
-        actions: What led to each of them, (B, A).
     """
 
     state: RolloutState
-    steps: int = 0
+    actions: Tensor
     seconds: float = 0.0
-    actions: tuple[Tensor, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """Frames imagined so far (N)."""
+        return len(self.actions)
 
 
 def imagine_stepwise(
@@ -99,23 +102,27 @@ def imagine_stepwise(
         np.stack([context.actions] * futures),
         _noise(key, futures, newest),
     )
-    progress = _load_progress(folder, Progress(state))
+    none = torch.zeros(0, futures, model.robot.action_size)
+    progress = _load_progress(folder, Progress(state, none))
+    frames = np.stack([context.frames[-1]] * futures)
     if progress.steps == 0:
-        save_frame(folder, 0, np.stack([context.frames[-1]] * futures))
+        save_frame(folder, 0, frames)
     with tqdm(total=course.steps, initial=progress.steps, unit="frame") as bar:
         for step in range(course.steps):
             if course.over:
                 break
             began = time.perf_counter()
-            actions = course.choose(step, load_frame(folder, futures, step))
+            actions = course.choose(step, frames)
             if step < progress.steps:
                 _check_repeated(actions, progress.actions[step], step)
+                frames = load_frame(folder, futures, step + 1)
                 continue
             state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
-            save_frame(folder, step + 1, model.render(state))
+            frames = model.render(state)
+            save_frame(folder, step + 1, frames)
             seconds = progress.seconds + time.perf_counter() - began
-            done = (*progress.actions, torch.tensor(actions))
-            progress = Progress(state, step + 1, seconds, done)
+            done = torch.cat([progress.actions, torch.tensor(actions)[None]])
+            progress = Progress(state, done, seconds)
             _save_progress(folder, progress)
             bar.update()
     return progress.seconds / progress.steps
@@ -189,7 +196,7 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
         return fresh
     try:
         saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        steps, seconds, actions = (saved[name] for name in ("steps", "seconds", "actions"))
+        seconds, actions = saved["seconds"], saved["actions"]
         pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
         state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
     except DAMAGED as error:
@@ -197,4 +204,4 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
             f"expected the state of a rollout at {folder / STATE}, found a damaged file "
             f"({type(error).__name__}); delete it to start over"
         ) from error
-    return Progress(state, steps, seconds, actions)
+    return Progress(state, actions, seconds)

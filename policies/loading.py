@@ -93,10 +93,6 @@ def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         ValueError: Unknown name, a damaged file, or a policy for another robot.
     """
     policy = _find(cfg, robot)
-    if table := _table(cfg):  # other vectors of the instructions make another policy of the weights
-        both = policy.meta.fingerprint + table.fingerprint
-        told = hashlib.sha256(both.encode()).hexdigest()
-        policy.meta = replace(policy.meta, fingerprint=told)
     if cfg.name is not None:
         policy.meta = replace(policy.meta, name=cfg.name)
     return policy
@@ -134,7 +130,8 @@ def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     _check_used(cfg, *used)
     if kind == PLANNER:
         return load_planner(path, robot)
-    return load_rt1(path, robot, device=cfg.device, table=_table(cfg))
+    table = _table(cfg)
+    return _told(load_rt1(path, robot, device=cfg.device, table=table), table)
 
 
 def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
@@ -145,7 +142,19 @@ def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
             f"expected a table of instruction embeddings for the SavedModel at {path}, found none; "
             "make one with `v2w embed` and name it in a policy file: source: ..., instructions: ..."
         )
-    return load_saved_model(path, robot, table, cfg.python)
+    return _told(load_saved_model(path, robot, table, cfg.python), table)
+
+
+def _told(policy: Policy, table: InstructionTable | None) -> Policy:
+    """Return a policy whose fingerprint is of its table too, if it was given one.
+
+    Other vectors of the instructions make another policy of the same weights.
+    """
+    if table is not None:
+        both = policy.meta.fingerprint + table.fingerprint
+        fingerprint = hashlib.sha256(both.encode()).hexdigest()
+        policy.meta = replace(policy.meta, fingerprint=fingerprint)
+    return policy
 
 
 def _check_used(cfg: PolicyConfig, *used: str) -> None:

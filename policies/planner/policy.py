@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
+from policies.cards import as_on_card, check_card
 from policies.checks import check_frames, check_reset
 from policies.instructions import normalise
 from policies.planner.controller import PLANS, Plan, Scene
 from policies.planner.perception import PerceptionNetwork, to_pixels
-from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+from world_models.checkpoint import load_checkpoint, save_checkpoint
 
 KIND = "planner"
 
@@ -96,16 +97,8 @@ def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
         ValueError: Not a planner's checkpoint, damaged, or one of another robot.
     """
     weights, card = load_checkpoint(path)
-    check_kind(path, card, KIND, "robot", "channels")
-    if card["robot"] != robot.name:
-        raise ValueError(
-            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
-        )
-    try:
+    check_card(path, card, KIND, robot, "channels")
+    with as_on_card(path):
         network = PerceptionNetwork(card["channels"])
         network.load_state_dict(weights)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"expected the weights of the network on the card of {path}, found {error}"
-        ) from error
     return PlannerPolicy(network, robot, path.stem, card["sha256"])

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from configs.robots import RobotSpec
 from configs.rt1 import RT1Config
 from policies.base import ActionBatch, PolicyMeta
+from policies.cards import as_on_card, check_card
 from policies.checks import check_frames, check_reset
 from policies.instructions import InstructionTable
 from policies.rt1.memory import TokenMemory
 from policies.rt1.network import RT1Network
 from policies.rt1.tokenizer import MODES, ActionTokenizer
-from world_models.checkpoint import check_kind, load_checkpoint, read_card, save_checkpoint
+from world_models.checkpoint import load_checkpoint, read_card, save_checkpoint
 from world_models.device import usable_device
 
 KIND = "rt1"
@@ -168,21 +169,13 @@ def _load(
 ) -> tuple[RT1Network, InstructionTable]:
     """Read network and instructions; `sha256` tells files apart that lay at one path."""
     tensors, card = load_checkpoint(path)
-    check_kind(path, card, KIND, "robot", "instructions", "network")
-    if card["robot"] != robot.name:
-        raise ValueError(
-            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
-        )
+    check_card(path, card, KIND, robot, "instructions", "network")
     table = InstructionTable(tuple(card["instructions"]), tensors.pop("instructions").numpy())
     cfg = _read_config(path, card)
     network = RT1Network(cfg, len(ActionTokenizer(robot, cfg.bins)))
     weights = {name.removeprefix("network."): value for name, value in tensors.items()}
-    try:
+    with as_on_card(path):
         network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"expected the weights of the network on the card of {path}, found {error}"
-        ) from error
     return network.to(usable_device(device)).eval().requires_grad_(False), table
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import torch
 from PIL import Image
 
 from configs.robots import GOOGLE_ROBOT
-from configs.rt1 import RT1Config
 from configs.verify_policy import VerifyPolicyConfig
 from evaluation.agreement import compare, to_table, to_tokens, verify_policy
 from evaluation.shown_frames import find_weakness, load_frames
@@ -21,6 +21,7 @@ from policies.rt1.network import RT1Network
 from policies.rt1.policy import RT1Policy, save_rt1
 from policies.rt1.tokenizer import ActionTokenizer
 from scripts.verify_policy import main
+from tests.networks import TINY_RT1
 
 STEPS = 9
 TABLE = make_table(["pick coke can", "close drawer"], 512)
@@ -30,23 +31,7 @@ TOKENIZER = ActionTokenizer(GOOGLE_ROBOT)
 def make_network() -> RT1Network:
     """A small network with large random weights, so that every input matters to its choices."""
     torch.manual_seed(0)
-    cfg = RT1Config(
-        stem=8,
-        channels=(8, 8),
-        repeats=(1, 1),
-        kernels=(3, 3),
-        strides=(2, 2),
-        expansions=(1, 2),
-        top=16,
-        token_size=16,
-        image_tokens=2,
-        learner_width=8,
-        width=24,
-        layers=1,
-        heads=2,
-        head_size=8,
-        instruction_size=512,
-    )
+    cfg = replace(TINY_RT1, repeats=(1, 1), kernels=(3, 3), instruction_size=512)
     network = RT1Network(cfg, action_tokens=11)
     for weight in network.parameters():
         weight.data += 0.3 * torch.randn_like(weight)

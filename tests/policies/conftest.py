@@ -12,6 +12,7 @@ from configs.rt1 import RT1Config
 from configs.train_policy import AdamConfig, TrainPolicyConfig
 from policies.instructions import InstructionTable, make_table
 from policies.rt1.network import RT1Network
+from tests.networks import TINY_RT1
 from world_models.data.episodes import Episode, save_episode
 
 INSTRUCTIONS = ("close the drawer", "open the drawer")
@@ -24,23 +25,7 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def tiny() -> RT1Config:
-    return RT1Config(
-        stem=8,
-        channels=(8, 8),
-        repeats=(1, 2),
-        kernels=(3, 5),
-        strides=(2, 2),
-        expansions=(1, 2),
-        top=16,
-        token_size=16,
-        image_tokens=2,
-        learner_width=8,
-        width=24,
-        layers=1,
-        heads=2,
-        head_size=8,
-        instruction_size=8,
-    )
+    return TINY_RT1
 
 
 @pytest.fixture

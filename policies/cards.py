@@ -1,0 +1,39 @@
+"""What the checkpoint of every policy is checked for when it is read."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from configs.robots import RobotSpec
+from world_models.checkpoint import check_kind
+
+
+def check_card(
+    path: Path, card: Mapping[str, Any], kind: str, robot: RobotSpec, *needed: str
+) -> None:
+    """Check that a checkpoint is of a kind and for a robot, and that its card is complete.
+
+    Raises:
+        ValueError: It is not.
+    """
+    check_kind(path, card, kind, "robot", *needed)
+    if card["robot"] != robot.name:
+        raise ValueError(
+            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
+        )
+
+
+@contextmanager
+def as_on_card(path: Path) -> Iterator[None]:
+    """Name the checkpoint if the network on its card and its weights do not go together.
+
+    Raises:
+        ValueError: They do not.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"expected the weights of the network on the card of {path}, found {error}"
+        ) from error
