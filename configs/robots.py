@@ -16,6 +16,10 @@ Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
 PI = float(np.pi)
 ROUNDING = 1e-6
 """How far an action may miss a bound through arithmetic alone."""
+TERMINATE = "terminate_episode"
+"""The field by which a policy ends the episode: one-hot, its first value says so."""
+ONE_HOT_ROUNDING = 1e-3
+"""How far the values of a one-hot field may be from 0 and 1: what normalisation rounds away."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class ActionField:
     labels: tuple[str, ...] = ()
     idle: int | None = None
 
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether the field says one of `size` things, by a 1 among zeros."""
+        return self.idle is not None
+
     @cached_property
     def resting(self) -> NDArray[np.float32]:
         """The values (size,) that do nothing."""
@@ -61,6 +70,22 @@ class ActionField:
 
     def _one(self, place: int) -> NDArray[np.float32]:
         return np.eye(self.size, dtype=np.float32)[place]
+
+
+@dataclass(frozen=True)
+class FittedActions:
+    """B actions as a robot executes them, and what they lacked.
+
+    Attributes:
+        actions: (B, A) float32, within the bounds, one-hot fields being one-hot.
+        beyond: (B, A) bool, the values that were outside their bounds and were clipped; those of
+            one-hot fields do not count.
+        unsaid: (B,) bool, whether a one-hot field was not one-hot, said nothing, and rests.
+    """
+
+    actions: NDArray[np.float32]
+    beyond: NDArray[np.bool_]
+    unsaid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -130,6 +155,28 @@ class RobotSpec:
             [f.to_values(values[f.name]) if f.name in values else f.resting for f in self.fields]
         )
 
+    def fit_actions(self, actions: NDArray[np.float32]) -> FittedActions:
+        """Return `actions` (B, A) as the robot executes them, whoever chose or recorded them.
+
+        Values outside the bounds are clipped. A one-hot field (`terminate_episode`, a mouse) counts
+        only if it is one: anything else, zeros included, says nothing, and the field rests.
+
+        Raises:
+            ValueError: Wrong shape, or a value that is not finite.
+        """
+        actions = self._finite(actions)
+        fitted = np.clip(actions, self.low, self.high)
+        beyond = np.abs(fitted - actions) > ROUNDING
+        unsaid = np.zeros(len(actions), np.bool_)
+        for f in self.fields:
+            if f.is_one_hot:
+                place = self.slices[f.name]
+                silent = ~_is_one_hot(actions[:, place])
+                fitted[silent, place] = f.resting
+                beyond[:, place] = False
+                unsaid |= silent
+        return FittedActions(fitted, beyond, unsaid)
+
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.
 
@@ -138,31 +185,60 @@ class RobotSpec:
         Raises:
             ValueError: Wrong shape, a value that is not finite, or one outside the bounds.
         """
+        actions = self._finite(actions)
+        bad = (actions < self.low - ROUNDING) | (actions > self.high + ROUNDING)
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"expected {self.value_names[column]} in [{self.low[column]:g}, "
+                f"{self.high[column]:g}] for robot {self.name!r}, found {actions[row, column]:g} "
+                f"in row {row}; clip or rescale the actions first"
+            )
+        return np.clip(actions, self.low, self.high)
+
+    def terminates(self, actions: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Whether each of `actions` (B, A) asks to end the episode: (B,).
+
+        Only an explicit one-hot does: zeros, ties and anything in between ask for nothing.
+        """
+        if TERMINATE not in self.slices:
+            return np.zeros(len(actions), np.bool_)
+        said = actions[:, self.slices[TERMINATE]]
+        return _is_one_hot(said) & (np.argmax(said, axis=1) == 0)
+
+    def going_on(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return `actions` (B, A) with every wish to end the episode replaced by rest."""
+        ends = self.terminates(actions)
+        if not ends.any():
+            return actions
+        place = self.slices[TERMINATE]
+        going_on = actions.copy()
+        going_on[ends, place] = self.make_action()[place]
+        return going_on
+
+    def _finite(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return actions as float32 if they are (B, A) finite numbers."""
         actions = np.asarray(actions, np.float32)
         if actions.ndim != 2 or actions.shape[1] != self.action_size:
             raise ValueError(
                 f"expected actions of shape (B, {self.action_size}) for robot {self.name!r}, "
                 f"found {actions.shape}"
             )
-        bad = ~np.isfinite(actions) | (actions < self.low - ROUNDING)
-        bad |= actions > self.high + ROUNDING
-        if bad.any():
-            row, column = (int(i) for i in np.argwhere(bad)[0])
+        if not np.isfinite(actions).all():
+            row, column = (int(i) for i in np.argwhere(~np.isfinite(actions))[0])
             raise ValueError(
-                f"expected {self.value_names[column]} in [{self.low[column]:g}, "
-                f"{self.high[column]:g}] for robot {self.name!r}, found {actions[row, column]:g} "
-                f"in row {row}; clip or rescale the policy's actions before the step"
+                f"expected a finite {self.value_names[column]} for robot {self.name!r}, found "
+                f"{actions[row, column]} in row {row}; check what computes the actions"
             )
-        return np.clip(actions, self.low, self.high)
-
-    def terminates(self, actions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each of `actions` (B, A) asks to end the episode: (B,)."""
-        if "terminate_episode" not in self.slices:
-            return np.zeros(len(actions), np.bool_)
-        return np.argmax(actions[:, self.slices["terminate_episode"]], axis=1) == 0
+        return actions
 
 
-TERMINATE = np.array([1, 0, 0], np.float32)
+def _is_one_hot(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether each row of `values` (B, size) is a 1 among zeros: (B,)."""
+    is_one = np.abs(values - 1) <= ONE_HOT_ROUNDING
+    is_zero = np.abs(values) <= ONE_HOT_ROUNDING
+    exact: NDArray[np.bool_] = (is_one | is_zero).all(axis=1) & (is_one.sum(axis=1) == 1)
+    return exact
 
 
 def _steps(name: str, size: float) -> Mapping[str, Mapping[str, Value]]:
@@ -182,7 +258,7 @@ GOOGLE_ROBOT = RobotSpec(
         ActionField("base_displacement_vertical_rotation", 1, "rad", -PI, PI),
         ActionField("gripper_closedness_action", 1, "change of closedness", -1, 1),
         ActionField("rotation_delta", 3, "rad", -PI / 2, PI / 2),
-        ActionField("terminate_episode", 3, "one-hot: end, arm, base", 0, 1, idle=1),
+        ActionField(TERMINATE, 3, "one-hot: end, arm, base", 0, 1, idle=1),
         ActionField("world_vector", 3, "m", -1, 1),
     ),
     control_hz=3,

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from configs.driver import DriverConfig
 from configs.lookup import lookup
-from configs.robots import ROBOTS
+from configs.robots import ROBOTS, TERMINATE
 from configs.verify_policy import VerifyPolicyConfig
 from evaluation.shown_frames import find_weakness, load_frames
 from policies.base import Policy
 from policies.checks import check_least
 from policies.instructions import load_table
 from policies.rt1.policy import RT1Policy, load_rt1
-from policies.rt1.tokenizer import TERMINATE, TOKEN_ORDER, ActionTokenizer
+from policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 from policies.saved_model import load_saved_model
 from policies.stages.images import check_bars, fit_frames
 from world_models.checkpoint import replacing

@@ -17,7 +17,6 @@ from configs.robots import RobotSpec
 from policies.base import Policy, PolicyMeta
 from policies.checks import check_least
 from policies.stages.actions import (
-    END,
     Gripper,
     check_layout,
     ends_episode,
@@ -37,7 +36,6 @@ from policies.stages.images import (
 
 PLAIN = DriverConfig()
 """Nothing is cropped, scaled or averaged."""
-CLIPPED = "clipped to the robot's bounds"
 IGNORED = "terminate ignored"
 LIT_BARS = "something in the black bars"
 ENDINGS = {"stop": False, "ignore": True}
@@ -156,14 +154,12 @@ class Driver:
         plan, said = next_action(slot.plan, self.cfg)
         moved = to_robot_layout(said, self._layout, self.robot)
         gripper, moved = to_robot(slot.gripper, moved, self._layout.gripper, self.robot, self.cfg)
-        action, clipped = fit_to_bounds(moved, self.robot)
+        action, changed = fit_to_bounds(moved, self.robot)
         self._slots[index] = Slot(plan, gripper, slot.step + 1)
-        if clipped:
-            self.events[index][CLIPPED] += 1
+        self.events[index].update(changed)
         if ENDINGS[self.cfg.terminate] and ends_episode(action, self.robot):
             self.events[index][IGNORED] += 1
-            place = self.robot.slices[END]
-            action[place] = self.robot.make_action()[place]
+            action = self.robot.going_on(action[None])[0]
         return action
 
     def _check(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> None:

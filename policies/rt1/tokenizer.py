@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import RobotSpec
+from configs.robots import TERMINATE, RobotSpec
 
-TERMINATE = "terminate_episode"
 TOKEN_ORDER = (
     TERMINATE,
     "world_vector",

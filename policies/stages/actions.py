@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from configs.driver import DriverConfig
 from configs.layouts import LAYOUTS, ActionLayout
-from configs.robots import ROUNDING, RobotSpec
+from configs.robots import RobotSpec
 
 Action = NDArray[np.float32]
 
@@ -17,7 +17,9 @@ KINDS = {
     "gripper": ("relative", "absolute", "none"),
     "rotation": ("rpy", "axis_angle", "none"),
 }
-GRIPPER, END = "gripper_closedness_action", "terminate_episode"
+GRIPPER = "gripper_closedness_action"
+CLIPPED = "clipped to the robot's bounds"
+UNSAID = "terminate not one-hot, taken as not said"
 CHANGE = 0.5
 """An absolute gripper that moves by more than this opens or closes: then it is sent on."""
 
@@ -120,22 +122,19 @@ def ends_episode(action: Action, robot: RobotSpec) -> bool:
     return bool(robot.terminates(action[None])[0])
 
 
-def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, bool]:
-    """Return the nearest action (A,) that the robot can execute, and whether it is another one.
+def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, ...]]:
+    """Return the action (A,) that the robot executes, and what was changed; see `fit_actions`.
 
     Fields that this robot cannot move rest, and do not count: a policy made for another robot is
-    not wrong to move them. Of `terminate_episode` the largest value becomes 1; between equals it is
-    the one that does nothing, so that zeros do not end an episode.
+    not wrong to move them.
     """
-    fitted = np.clip(action, robot.low, robot.high)
-    movable = robot.low < robot.high
-    for field in robot.fields:
-        if field.name == END and field.idle is not None:
-            said = action[robot.slices[END]]
-            largest = field.idle if said[field.idle] == said.max() else int(said.argmax())
-            fitted[robot.slices[END]] = np.eye(field.size, dtype=np.float32)[largest]
-            movable[robot.slices[END]] = False
-    return fitted, bool((np.abs(fitted - action) > ROUNDING)[movable].any())
+    fitted = robot.fit_actions(action[None])
+    changed = []
+    if fitted.beyond[0, robot.low < robot.high].any():
+        changed.append(CLIPPED)
+    if fitted.unsaid[0]:
+        changed.append(UNSAID)
+    return fitted.actions[0], tuple(changed)
 
 
 def _fits(layout: ActionLayout, robot: RobotSpec) -> bool:

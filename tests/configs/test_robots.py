@@ -11,7 +11,6 @@ from configs.robots import (
     RECON_JACKAL,
     ROBOTS,
     STANDIN_SAWYER,
-    TERMINATE,
     RobotSpec,
 )
 
@@ -82,8 +81,65 @@ def test_an_arm_at_rest_says_continue_and_nothing_else(robot: RobotSpec) -> None
 
 @EACH_ARM
 def test_only_the_first_value_of_the_terminate_field_ends_an_episode(robot: RobotSpec) -> None:
-    ends = robot.make_action(terminate_episode=TERMINATE)
+    ends = robot.make_action(terminate_episode=(1, 0, 0))
     assert robot.terminates(np.stack([ends, robot.make_action()])).tolist() == [True, False]
+
+
+@EACH_ARM
+@pytest.mark.parametrize(
+    "said",
+    [(0, 0, 0), (1, 1, 1), (1, 1, 0), (0.5, 0.5, 0), (0.9, 0.05, 0.05), (1, 8, 0), (3, -1, -1)],
+)
+def test_what_is_not_one_hot_says_nothing(robot: RobotSpec, said: tuple[float, ...]) -> None:
+    action = robot.make_action(terminate_episode=said)
+    assert not robot.terminates(action[None]).any()
+    fitted = robot.fit_actions(action[None])
+    np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
+    assert fitted.unsaid.tolist() == [True]
+    assert not fitted.beyond.any()
+
+
+@EACH_ARM
+def test_a_one_hot_that_arithmetic_made_inexact_is_one(robot: RobotSpec) -> None:
+    ends = robot.make_action(terminate_episode=(0.9995, 0.0004, -0.0004))
+    assert robot.terminates(ends[None]).all()
+    assert not robot.fit_actions(ends[None]).unsaid.any()
+
+
+@EACH_ROBOT
+def test_zeros_are_rest(robot: RobotSpec) -> None:
+    zeros = np.zeros((1, robot.action_size), np.float32)
+    fitted = robot.fit_actions(zeros)
+    np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
+    assert not robot.terminates(fitted.actions).any()
+
+
+def test_a_random_action_hardly_ever_ends_an_episode() -> None:
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(GOOGLE_ROBOT.low, GOOGLE_ROBOT.high, (100_000, 13)).astype(np.float32)
+    assert not GOOGLE_ROBOT.terminates(actions).any()
+
+
+@EACH_ARM
+def test_a_wish_to_end_can_be_passed_over(robot: RobotSpec) -> None:
+    ends = robot.make_action(terminate_episode=(1, 0, 0), gripper_closedness_action=0.5)
+    rest = robot.make_action(terminate_episode=(0, 0, 1))
+    going_on = robot.going_on(np.stack([ends, rest]))
+    np.testing.assert_array_equal(going_on[0], robot.make_action(gripper_closedness_action=0.5))
+    np.testing.assert_array_equal(going_on[1], rest)
+    assert robot.terminates(ends[None]).all()  # what was given is left as it was
+
+
+def test_values_beyond_the_bounds_are_clipped_and_told_apart() -> None:
+    robot = GOOGLE_ROBOT
+    actions = np.stack([robot.make_action(world_vector=(22.09, -5.5, 0.2)), robot.make_action()])
+    fitted = robot.fit_actions(actions)
+    np.testing.assert_array_equal(
+        fitted.actions[0], robot.make_action(world_vector=(1, -1, np.float32(0.2)))
+    )
+    assert np.argwhere(fitted.beyond).tolist() == [[0, 10], [0, 11]]
+    assert not fitted.unsaid.any()
+    np.testing.assert_array_equal(robot.check_actions(fitted.actions), fitted.actions)
 
 
 @EACH_ROBOT
@@ -143,14 +199,16 @@ def test_a_rounding_error_beyond_a_bound_is_forgiven_and_removed() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_actions_that_are_not_finite_are_refused(value: float) -> None:
     action = GOOGLE_ROBOT.make_action(world_vector=value)
-    with pytest.raises(ValueError, match=r"expected world_vector\[0\] in \[-1, 1\]"):
-        GOOGLE_ROBOT.check_actions(action[None])
+    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.fit_actions):
+        with pytest.raises(ValueError, match=r"expected a finite world_vector\[0\] .* in row 0"):
+            use(action[None])
 
 
 @pytest.mark.parametrize("shape", [(13,), (1, 12), (1, 1, 13)])
 def test_a_wrong_shape_says_expected_and_found(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"expected actions of shape \(B, 13\)"):
-        GOOGLE_ROBOT.check_actions(np.zeros(shape, np.float32))
+    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.fit_actions):
+        with pytest.raises(ValueError, match=r"expected actions of shape \(B, 13\)"):
+            use(np.zeros(shape, np.float32))
 
 
 def test_an_unknown_field_is_named() -> None:

@@ -11,8 +11,9 @@ from configs.layouts import LAYOUTS
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
-from policies.driver import CLIPPED, IGNORED, LIT_BARS, Driver
+from policies.driver import IGNORED, LIT_BARS, Driver
 from policies.scripted import random_policy
+from policies.stages.actions import CLIPPED
 
 OXE = PolicyMeta("chunks", "oxe7", chunk=4)
 FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")

@@ -9,6 +9,8 @@ from configs.driver import DriverConfig
 from configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
 from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, ROBOTS, STANDIN_SAWYER
 from policies.stages.actions import (
+    CLIPPED,
+    UNSAID,
     Gripper,
     check_layout,
     ends_episode,
@@ -156,49 +158,51 @@ def test_values_within_the_bounds_are_left_alone() -> None:
     for _ in range(20):
         anywhere = rng.uniform(GOOGLE_ROBOT.low, GOOGLE_ROBOT.high).astype(np.float32)
         anywhere[7:10] = np.eye(3)[rng.integers(3)]
-        fitted, clipped = fit_to_bounds(anywhere, GOOGLE_ROBOT)
+        fitted, changed = fit_to_bounds(anywhere, GOOGLE_ROBOT)
         assert (fitted == anywhere).all()
-        assert not clipped
+        assert not changed
 
 
 def test_values_beyond_the_bounds_are_clipped() -> None:
     action = GOOGLE_ROBOT.make_action(world_vector=(0.5, -3, 1.5), rotation_delta=(0, 2, 0))
     wanted = GOOGLE_ROBOT.make_action(world_vector=(0.5, -1, 1), rotation_delta=(0, np.pi / 2, 0))
-    fitted, clipped = fit_to_bounds(action, GOOGLE_ROBOT)
+    fitted, changed = fit_to_bounds(action, GOOGLE_ROBOT)
     assert (fitted == wanted).all()
-    assert clipped
+    assert changed == (CLIPPED,)
     assert not fit_to_bounds(float32(*[0] * 8, 1, *[0] * 3, 1 + 1e-7), GOOGLE_ROBOT)[1]
 
 
 def test_what_the_robot_cannot_move_is_dropped() -> None:
     moves = {"rotation_delta": 0.3, "base_displacement_vector": 0.2, "world_vector": 0.01}
-    fitted, clipped = fit_to_bounds(GOOGLE_ROBOT.make_action(**moves), STANDIN_SAWYER)
+    fitted, changed = fit_to_bounds(GOOGLE_ROBOT.make_action(**moves), STANDIN_SAWYER)
     assert (fitted == STANDIN_SAWYER.make_action(world_vector=0.01)).all()
-    assert not clipped
+    assert not changed
     assert fit_to_bounds(GOOGLE_ROBOT.make_action(world_vector=0.06), STANDIN_SAWYER)[1]
 
 
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ((0.6, 0.3, 0.1), (1, 0, 0)),
-        ((0.2, 0.3, 0.5), (0, 0, 1)),
-        ((-4, 2, 1), (0, 1, 0)),
-        ((0, 0, 0), (0, 1, 0)),  # nothing was said: the episode goes on
-        ((0.5, 0.5, 0), (0, 1, 0)),
-        ((0.4, 0.2, 0.4), (1, 0, 0)),
+        ((1, 0, 0), (1, 0, 0)),
+        ((0, 0, 1), (0, 0, 1)),
+        ((0, 0, 0), None),  # nothing was said: the episode goes on
+        ((0.6, 0.3, 0.1), None),
+        ((-4, 2, 1), None),
+        ((1, 8, 0), None),
     ],
 )
-def test_one_ending_is_chosen(said: tuple[float, ...], wanted: tuple[float, ...]) -> None:
+def test_only_a_one_hot_says_something(
+    said: tuple[float, ...], wanted: tuple[float, ...] | None
+) -> None:
     action = GOOGLE_ROBOT.make_action(terminate_episode=said)
-    fitted, clipped = fit_to_bounds(action, GOOGLE_ROBOT)
-    assert tuple(fitted[7:10]) == wanted
-    assert not clipped
-    assert ends_episode(fitted, GOOGLE_ROBOT) == (wanted[0] == 1)
+    fitted, changed = fit_to_bounds(action, GOOGLE_ROBOT)
+    assert tuple(fitted[7:10]) == (wanted or (0, 1, 0))
+    assert changed == (() if wanted else (UNSAID,))
+    assert ends_episode(fitted, GOOGLE_ROBOT) == (wanted == (1, 0, 0))
 
 
 def test_other_robots_have_no_ending() -> None:
-    action, clipped = fit_to_bounds(CSGO_PLAYER.make_action(keys=0.4), CSGO_PLAYER)
+    action, changed = fit_to_bounds(CSGO_PLAYER.make_action(keys=0.4), CSGO_PLAYER)
     assert (action[:11] == np.float32(0.4)).all()
-    assert not clipped
+    assert not changed
     assert not ends_episode(action, CSGO_PLAYER)
