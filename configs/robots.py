@@ -1,6 +1,6 @@
 """What a robot's action means: order, units, bounds and control rate, one `RobotSpec` per robot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -86,6 +86,10 @@ class FittedActions:
     actions: NDArray[np.float32]
     beyond: NDArray[np.bool_]
     unsaid: NDArray[np.bool_]
+
+    def select(self, rows: Sequence[int]) -> "FittedActions":
+        """Return the actions at `rows`."""
+        return FittedActions(self.actions[rows], self.beyond[rows], self.unsaid[rows])
 
 
 @dataclass(frozen=True)

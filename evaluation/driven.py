@@ -11,7 +11,7 @@ from evaluation.closed_loop import policy_seed
 from evaluation.scenes import Script, choose_task
 from evaluation.stepwise import imagine_stepwise
 from policies.driver import Driver
-from v2w_gym.attempts import RolloutKey
+from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import WorldModel
 

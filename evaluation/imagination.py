@@ -23,7 +23,7 @@ from evaluation.stepwise import Planned, imagine_at_once, imagine_stepwise, load
 from evaluation.strips import choose_columns, draw_grid, draw_pairs
 from evaluation.video import write_video
 from policies.loading import load_drivers
-from v2w_gym.attempts import RolloutKey
+from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from world_models.base import WorldModel

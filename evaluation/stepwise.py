@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from v2w_gym.attempts import RolloutKey
+from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import FrameNoise, RolloutState, WorldModel
 from world_models.checkpoint import replacing, save_state

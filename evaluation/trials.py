@@ -6,14 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, SupportsFloat, TypeAlias
+from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pandas as pd
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from configs.evaluate import TrialsConfig
@@ -22,7 +19,6 @@ from evaluation.closed_loop import policy_seed, run_attempts
 from evaluation.rows import append_line, cut_torn_line, video_name
 from policies.driver import Driver
 from policies.loading import load_drivers
-from v2w_gym.attempts import SOLVED_FRAMES
 from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.tasks import TASKS
@@ -30,38 +26,12 @@ from world_models.checkpoint import replacing
 
 log = logging.getLogger(__name__)
 
-Frame: TypeAlias = NDArray[np.uint8]
-Action: TypeAlias = NDArray[np.float32]
-
 BUNDLED = Path(__file__).parent / "reference" / "standin_trials.csv"
 COLUMNS = ("policy", "task", "start", "start_seed", "success", "steps", "policy_fingerprint")
 NEEDED = COLUMNS[:5]
 TEXTS = {"policy": str, "task": str, "policy_fingerprint": str}
 TRIALS = 0x747269616C
 """Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
-
-
-class UntilSolved(gym.Wrapper[Frame, Action, Frame, Action]):
-    """Ends an attempt on the stand-in robot as it ends in a world model.
-
-    The task must be solved in `SOLVED_FRAMES` consecutive frames; `info["success"]` says so.
-    """
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Frame, dict[str, Any]]:
-        """Begin an attempt."""
-        self._solved = 0
-        frame, info = self.env.reset(seed=seed, options=options)
-        return frame, {**info, "success": False, "is_success": False}
-
-    def step(self, action: Action) -> tuple[Frame, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Act, and terminate if the task stayed solved."""
-        frame, _, terminated, truncated, info = self.env.step(action)
-        self._solved = self._solved + 1 if info["success"] else 0
-        held = self._solved >= SOLVED_FRAMES
-        info = {**info, "success": held, "is_success": held}
-        return frame, float(held), terminated or held, truncated, info
 
 
 def run_trials(cfg: TrialsConfig) -> Path:
@@ -167,7 +137,7 @@ def check_distinct(drivers: Sequence[Driver]) -> None:
 
 def _robot(task: str) -> VectorEnv[Any, Any, Any]:
     return SyncVectorEnv(
-        [lambda: TimeLimit(UntilSolved(StandinEnv(task)), TASKS[task].horizon)],
+        [lambda: TimeLimit(StandinEnv(task), TASKS[task].horizon)],
         autoreset_mode=AutoresetMode.DISABLED,
     )
 

@@ -6,48 +6,16 @@ either.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.robots import FittedActions
+from v2w_gym.progress import Judge, Progress, RolloutKey, ask
 from v2w_gym.starts import Context, draw_start, load_start
 from v2w_gym.tasks import Task, find_task
 from world_models.base import FrameNoise, RolloutState, WorldModel, join_states, rows_by_label
-
-SOLVED_FRAMES = 2
-"""Consecutive frames in which the task must be solved for the attempt to be a success."""
-
-
-class Judge(Protocol):
-    """Tells from pictures alone whether a task is solved."""
-
-    def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """Return whether the task is solved in the last frame of each video: (B,).
-
-        Args:
-            frames: (B, T, H, W, 3) uint8, from the first context frame to now.
-            task: Name of the task that all B videos attempt.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class RolloutKey:
-    """What, besides start and actions, a rollout depends on; both in [0, 2**63)."""
-
-    seed: int
-    episode: int
-
-    def __post_init__(self) -> None:
-        """Refuse numbers out of range."""
-        for name, value in (("seed", self.seed), ("episode", self.episode)):
-            if not 0 <= value < 2**63:
-                raise ValueError(f"expected {name} from 0 to 2**63 - 1, found {value}")
-
-    def next(self) -> "RolloutKey":
-        """Return the key of the rollout that follows when no new seed is given."""
-        return RolloutKey(self.seed, self.episode + 1)
 
 
 @dataclass(frozen=True)
@@ -73,8 +41,7 @@ class Attempt:
         place: Where what the world model remembers of it is found; None once it is `closed`.
         frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
         context_frames: How many of them it began with.
-        solved: How many of the newest frames, without a gap, the judge calls solved.
-        stopped: Whether the policy asked to end the attempt.
+        progress: What the judge and the actions have said so far.
     """
 
     task: Task
@@ -82,8 +49,7 @@ class Attempt:
     place: Place | None
     frames: tuple[NDArray[np.uint8], ...]
     context_frames: int
-    solved: int = 0
-    stopped: bool = False
+    progress: Progress
 
     def closed(self) -> "Attempt":
         """Return the attempt as it ended, without what only going on would need."""
@@ -96,25 +62,18 @@ class Attempt:
 
     @property
     def success(self) -> bool:
-        """Whether the task has just been solved for `SOLVED_FRAMES` frames."""
-        return self.solved >= SOLVED_FRAMES
+        """Whether the policy has just solved the task; see `Progress`."""
+        return self.progress.success
 
     @property
     def terminated(self) -> bool:
         """Whether the attempt is over for a reason other than time."""
-        return self.success or self.stopped
+        return self.progress.terminated
 
     @property
     def info(self) -> dict[str, Any]:
         """What the environment reports besides the frame."""
-        return {
-            "task": self.task.name,
-            "instruction": self.task.instruction,
-            "seed": self.key.seed,
-            "episode_index": self.key.episode,
-            "success": self.success,
-            "is_success": self.success,
-        }
+        return self.progress.info(self.task, self.key)
 
 
 @dataclass(frozen=True)
@@ -123,7 +82,7 @@ class Setting:
 
     Attributes:
         model: The world model.
-        judge: Decides success; None means that no attempt ever counts as one.
+        judge: Decides success; None means that nothing is said of success.
         task: Name of the task, unless a reset names another.
         start: See `load_start`, unless a reset names another; None draws a bundled start.
     """
@@ -147,7 +106,7 @@ class Setting:
         robot = self.model.robot
         tasks = [find_task(chosen.get("task", self.task), robot.name) for chosen in options]
         keys = [
-            replace(key, episode=int(chosen.get("episode", key.episode)))
+            replace(key, episode=chosen.get("episode", key.episode))
             for key, chosen in zip(keys, options, strict=True)
         ]
         starts = [
@@ -160,8 +119,8 @@ class Setting:
         }
         return self._begun(tasks, keys, [read[start] for start in starts])
 
-    def advance(self, attempts: Sequence[Attempt], actions: NDArray[np.float32]) -> list[Attempt]:
-        """Take one of `actions` (B, A), checked already, in each of B attempts that are not closed.
+    def advance(self, attempts: Sequence[Attempt], fitted: FittedActions) -> list[Attempt]:
+        """Take one action in each of B attempts that are not closed.
 
         All share one call of the model, however long each has been going on.
         """
@@ -169,26 +128,30 @@ class Setting:
             return []
         state = self.model.step(
             _gather([attempt.place for attempt in attempts if attempt.place]),
-            actions,
+            fitted.actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )
+        clipped: NDArray[np.bool_] = np.any(fitted.beyond, axis=1)
+        stopped = self.model.robot.terminates(fitted.actions)
         newer = [
             replace(
                 attempt,
                 place=Place(state, row),
                 frames=(*attempt.frames, frame),
-                stopped=bool(stopped),
+                progress=attempt.progress.acted(
+                    stopped=bool(stopped[row]),
+                    clipped=bool(clipped[row]),
+                    unsaid=bool(fitted.unsaid[row]),
+                ),
             )
-            for row, (attempt, frame, stopped) in enumerate(
-                zip(
-                    attempts,
-                    self.model.render(state),
-                    self.model.robot.terminates(actions),
-                    strict=True,
-                )
+            for row, (attempt, frame) in enumerate(
+                zip(attempts, self.model.render(state), strict=True)
             )
         ]
-        return newer if self.judge is None else _judged(self.judge, newer)
+        return [
+            replace(attempt, progress=attempt.progress.seen(solved))
+            for attempt, solved in zip(newer, self._solved(newer), strict=True)
+        ]
 
     def _source(self, start: int | str | None, task: Task, key: RolloutKey) -> int | str:
         """Return where the start comes from; a drawn one depends on the key alone."""
@@ -209,29 +172,27 @@ class Setting:
                 _noise([keys[row] for row in rows], [length - 1] * len(rows)),
             )
             for i, row in enumerate(rows):
-                frames = tuple(contexts[row].frames)
-                begun[row] = Attempt(tasks[row], keys[row], Place(state, i), frames, length)
-        return [begun[row] for row in range(len(contexts))]
+                frames, progress = tuple(contexts[row].frames), Progress(self.judge is not None)
+                begun[row] = Attempt(
+                    tasks[row], keys[row], Place(state, i), frames, length, progress
+                )
+        attempts = [begun[row] for row in range(len(contexts))]
+        return [
+            replace(attempt, progress=attempt.progress.began(solved))
+            for attempt, solved in zip(attempts, self._solved(attempts), strict=True)
+        ]
 
-
-def next_key(previous: Attempt | None, seed: int | None, rng: np.random.Generator) -> RolloutKey:
-    """Return the key of a slot's next attempt: a seed restarts the episodes, none counts on."""
-    if seed is not None:
-        return RolloutKey(int(seed), 0)
-    if previous is not None:
-        return previous.key.next()
-    return RolloutKey(int(rng.integers(2**32)), 0)
-
-
-def _judged(judge: Judge, attempts: list[Attempt]) -> list[Attempt]:
-    """Count the solved frames of attempts that have just advanced."""
-    judged = list(attempts)
-    for rows in rows_by_label([(attempt.task.name, len(attempt.frames)) for attempt in attempts]):
-        videos = np.stack([np.stack(attempts[row].frames) for row in rows])
-        verdicts = judge.success(videos, attempts[rows[0]].task.name)
-        for row, verdict in zip(rows, verdicts, strict=True):
-            judged[row] = replace(attempts[row], solved=attempts[row].solved + 1 if verdict else 0)
-    return judged
+    def _solved(self, attempts: Sequence[Attempt]) -> list[bool]:
+        """Return whether the judge calls the newest frame of each attempt solved."""
+        solved = [False] * len(attempts)
+        if self.judge is None:
+            return solved
+        for rows in rows_by_label([(a.task.name, len(a.frames)) for a in attempts]):
+            videos = np.stack([np.stack(attempts[row].frames) for row in rows])
+            verdicts = ask(self.judge, videos, attempts[rows[0]].task.name)
+            for row, verdict in zip(rows, verdicts, strict=True):
+                solved[row] = verdict
+        return solved
 
 
 def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from configs.lookup import lookup
 from v2w_gym.standin import StandinEnv, make_expert
+from v2w_gym.tasks import TASKS
 
 Action: TypeAlias = NDArray[np.float32]
 Behaviour: TypeAlias = Callable[[StandinEnv, np.random.Generator], Callable[[], Action]]
@@ -36,12 +37,12 @@ def expert_action(env: StandinEnv, expert: Any, task: str, misaim: float | Actio
 
 def expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Act as the expert does."""
-    return _expert_of(env, env.task.name)
+    return _expert_of(env, env.task)
 
 
 def noisy_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Act as the expert with correlated noise of a strength drawn per episode."""
-    act, noise = _expert_of(env, env.task.name), _noise(rng, NOISE * rng.uniform(0.3, 1.3))
+    act, noise = _expert_of(env, env.task), _noise(rng, NOISE * rng.uniform(0.3, 1.3))
     return lambda: _displaced(env, act(), noise())
 
 
@@ -49,20 +50,20 @@ def misaimed_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], A
     """Act as an expert that sees the handle 2 to 9 cm away from where it is."""
     direction = rng.normal(size=3)
     offset = direction / np.linalg.norm(direction) * rng.uniform(0.02, 0.09)
-    return _expert_of(env, env.task.name, offset.astype(np.float32))
+    return _expert_of(env, env.task, offset.astype(np.float32))
 
 
 def missing_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Act as an expert that sees the handle 8 to 30 cm to the side, and so passes it by."""
     sideways = rng.choice([-1, 1]) * rng.uniform(0.08, 0.30)
     offset = np.array([sideways, rng.uniform(-0.05, 0.05), 0.0], np.float32)
-    act, noise = _expert_of(env, env.task.name, offset), _noise(rng, 0.2)
+    act, noise = _expert_of(env, env.task, offset), _noise(rng, 0.2)
     return lambda: _displaced(env, act(), noise())
 
 
 def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Change one's mind between the task and the other one, every five steps on average."""
-    experts = [_expert_of(env, env.task.name), _expert_of(env, _other(env.task.name))]
+    experts = [_expert_of(env, env.task), _expert_of(env, _other(env.task))]
     noise = _noise(rng, 0.2)
 
     def act() -> Action:
@@ -75,18 +76,18 @@ def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], 
 
 def other_task(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Do the other task's motion, with a little noise."""
-    act, noise = _expert_of(env, _other(env.task.name)), _noise(rng, 0.2)
+    act, noise = _expert_of(env, _other(env.task)), _noise(rng, 0.2)
     return lambda: _displaced(env, act(), noise())
 
 
 def there_and_back(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Solve the task, then undo it."""
-    there, back = _expert_of(env, env.task.name), _expert_of(env, _other(env.task.name))
+    there, back = _expert_of(env, env.task), _expert_of(env, _other(env.task))
     solved = False
 
     def act() -> Action:
         nonlocal solved
-        solved = solved or env.success
+        solved = solved or env.solved
         return back() if solved else there()
 
     return act
@@ -94,8 +95,8 @@ def there_and_back(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Ac
 
 def expert_then_noise(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Start as the expert and lose the thread at a random step."""
-    act, walk = _expert_of(env, env.task.name), random_walk(env, rng)
-    steps_left = int(rng.integers(2, env.task.horizon - 4))
+    act, walk = _expert_of(env, env.task), random_walk(env, rng)
+    steps_left = int(rng.integers(2, TASKS[env.task].horizon - 4))
 
     def choose() -> Action:
         nonlocal steps_left

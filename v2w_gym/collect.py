@@ -12,7 +12,7 @@ from configs.data import CollectConfig
 from configs.robots import STANDIN_SAWYER
 from v2w_gym.behaviours import expert_action, make_behaviour
 from v2w_gym.standin import StandinEnv, make_expert
-from v2w_gym.tasks import find_task
+from v2w_gym.tasks import TASKS, find_task
 from world_models.data.episodes import Episode, save_episode
 
 
@@ -51,17 +51,17 @@ def episode_path(folder: Path, task: str, seed: int) -> Path:
 
 def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
     """Drive the robot with one behaviour from the start that `seed` fixes to the task's horizon."""
-    frame, info = env.reset(seed=seed)
+    frame, _ = env.reset(seed=seed)
     act = make_behaviour(behaviour, env, np.random.default_rng([seed, 1]))
-    expert = make_expert(env.task.name)
-    frames, success, states = [frame], [info["success"]], [env.state]
+    expert = make_expert(env.task)
+    frames, success, states = [frame], [env.solved], [env.state]
     actions, labels = [], []
-    for _ in range(env.task.horizon):
-        labels.append(expert_action(env, expert, env.task.name))
+    for _ in range(TASKS[env.task].horizon):
+        labels.append(expert_action(env, expert, env.task))
         actions.append(act())
-        frame, _, _, _, info = env.step(actions[-1])
+        frame = env.step(actions[-1])[0]
         frames.append(frame)
-        success.append(info["success"])
+        success.append(env.solved)
         states.append(env.state)
     return Episode(
         frames=np.stack(frames),
@@ -69,8 +69,8 @@ def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
         expert_actions=np.stack(labels),
         success=np.array(success),
         robot=env.robot.name,
-        task=env.task.name,
-        instruction=env.task.instruction,
+        task=env.task,
+        instruction=env.task_description,
         behaviour=behaviour,
         seed=seed,
         state={

@@ -7,9 +7,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.attempts import Attempt, Judge, next_key
-from v2w_gym.making import ModelChoice, check_render_mode, make_setting
-from v2w_gym.spaces import action_space, frame_space
+from configs.robots import RobotSpec
+from v2w_gym.actions import ActionRule
+from v2w_gym.attempts import Attempt
+from v2w_gym.judging import DEFAULT
+from v2w_gym.making import ModelChoice, make_setting
+from v2w_gym.progress import Judge, next_key
+from v2w_gym.spaces import action_space, check_render_mode, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
 
@@ -18,10 +22,18 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
     """One attempt at a time at a task, in a world model's imagination.
 
     The observation is the camera frame (H, W, 3) uint8, the action (A,) float32 in the robot's
-    units and bounds. The reward is 1 in the step in which the judge's verdict makes the attempt a
-    success, else 0. The attempt terminates there, or when the action asks for it; `TimeLimit`
-    truncates it. `info` holds `success` and its alias `is_success`, `task`, `instruction`, and
-    the `seed` and `episode_index` that, with the start and the actions, fix every pixel.
+    units. Values outside the robot's bounds are clipped; a one-hot field that is not one-hot, such
+    as zeros, says nothing and rests. The reward is 1 in the step in which the judge's verdict makes
+    the attempt a success, else 0. The attempt terminates there, or when the action asks for it;
+    `TimeLimit` truncates it.
+
+    `info` holds, at every reset and step:
+        task, instruction: What is attempted.
+        seed, episode_index: What fixes, with the start and the actions, every pixel.
+        actions_clipped, actions_unsaid: How many actions of the attempt so far were outside the
+            bounds, and had a one-hot field that was not one-hot.
+        success, is_success: Whether the policy has just solved the task. Absent without a judge.
+        solved_at_start: Whether it was solved before; then `success` stays False. Likewise.
 
     `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only; code that holds a model
     or a judge calls this class. The ids say which domain: RT1, CSGO or RECON.
@@ -42,7 +54,9 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
-        judge: Judge | None = None,
+        judge: Judge | str | None = DEFAULT,
+        strict_actions: bool = False,
+        terminate: str = "stop",
         render_mode: str | None = None,
     ) -> None:
         """Prepare attempts at one task.
@@ -60,7 +74,10 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             task: Name of the task; see `v2w_gym.tasks`.
             start: Index of a bundled start or path of a picture, video or episode, see
                 `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
-            judge: Decides success; without one no attempt counts as a success.
+            judge: Decides on success: "default" is the bundled judge for the stand-in robot and
+                nobody for others, a path is another judge; see `v2w_gym.judging.find_judge`.
+            strict_actions: Refuse actions outside the bounds instead of clipping them.
+            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
             render_mode: None or "rgb_array".
 
         Raises:
@@ -71,7 +88,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
         self.setting = make_setting(model, choice, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
-        robot = self.setting.model.robot
+        robot = self.robot
+        self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)
         self.metadata = {**self.metadata, "render_fps": round(robot.control_hz)}
         self.action_space = action_space(robot)
         self.observation_space = frame_space(robot)
@@ -92,7 +110,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             ValueError: Unknown task or start, or one that is not the robot's.
         """
         super().reset(seed=seed)
-        key = next_key(self._attempt, seed, self.np_random)
+        previous = self._attempt.key if self._attempt else None
+        key = next_key(previous, seed, self.np_random)
         self._attempt = self.setting.begin([key], [options or {}])[0]
         return self._attempt.frames[-1].copy(), self._attempt.info
 
@@ -102,11 +121,11 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         """Imagine what the camera sees after `action` (A,).
 
         Raises:
-            ValueError: Wrong shape, not finite, or out of the robot's bounds.
+            ValueError: Wrong shape, not finite, or, with `strict_actions`, out of bounds.
             gymnasium.error.ResetNeeded: No reset yet.
         """
-        actions = self.setting.model.robot.check_actions(np.asarray(action, np.float32)[None])
-        attempt = self.setting.advance([self._begun()], actions)[0]
+        fitted = self._rule.fit_one(action)
+        attempt = self.setting.advance([self._begun()], fitted)[0]
         self._attempt = attempt
         frame, reward = attempt.frames[-1].copy(), float(attempt.success)
         return frame, reward, attempt.terminated, False, attempt.info
@@ -118,6 +137,11 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             gymnasium.error.ResetNeeded: No reset yet.
         """
         return self._begun().frames[-1].copy()
+
+    @property
+    def robot(self) -> RobotSpec:
+        """Whose camera and actions these are."""
+        return self.setting.model.robot
 
     @property
     def task(self) -> str:

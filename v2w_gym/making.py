@@ -10,7 +10,9 @@ from typing import Any
 from configs.lookup import lookup
 from configs.robots import ROBOTS
 from v2w_gym import DOMAINS
-from v2w_gym.attempts import Judge, Setting
+from v2w_gym.attempts import Setting
+from v2w_gym.judging import check_judge, find_judge
+from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import BUNDLED_ROBOT, load_start
 from v2w_gym.tasks import TASKS, find_task
@@ -52,7 +54,7 @@ def make_setting(
     choice: ModelChoice,
     task: str,
     start: int | str | None,
-    judge: Judge | None,
+    judge: Judge | str | None,
 ) -> Setting:
     """Put together where attempts take place.
 
@@ -65,6 +67,7 @@ def make_setting(
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
         read_recording(start)  # a wrong path is noticed before gigabytes are loaded
+    check_judge(judge)
     model = load_model(choice) if model is None else _check_alone(model, choice)
     robot = model.robot
     if choice.robots and robot.name not in choice.robots:
@@ -76,7 +79,7 @@ def make_setting(
     find_task(task, robot.name)
     if start is not None:
         load_start(start, task, robot, model.context_frames)
-    return Setting(model, judge, task, start)
+    return Setting(model, find_judge(judge, robot), task, start)
 
 
 def load_model(choice: ModelChoice) -> WorldModel:
@@ -104,20 +107,6 @@ def load_model(choice: ModelChoice) -> WorldModel:
         window=choice.window,
         context_frames=choice.context_frames,
         device=choice.device or "cpu",
-    )
-
-
-def check_render_mode(mode: str | None) -> str | None:
-    """Return `mode` if it is None or "rgb_array".
-
-    Raises:
-        ValueError: Another mode; for "human", make the environment through Gymnasium.
-    """
-    if mode in (None, "rgb_array"):
-        return mode
-    raise ValueError(
-        f"expected render_mode None or 'rgb_array', found {mode!r}; "
-        "gym.make(..., render_mode='human') opens a window around 'rgb_array'"
     )
 
 

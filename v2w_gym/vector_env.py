@@ -10,9 +10,13 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from configs.lookup import hint, lookup
-from v2w_gym.attempts import Attempt, Judge, next_key
-from v2w_gym.making import ModelChoice, check_render_mode, make_setting
-from v2w_gym.spaces import action_space, frame_space
+from configs.robots import FittedActions, RobotSpec
+from v2w_gym.actions import ActionRule
+from v2w_gym.attempts import Attempt
+from v2w_gym.judging import DEFAULT
+from v2w_gym.making import ModelChoice, make_setting
+from v2w_gym.progress import Judge, next_key
+from v2w_gym.spaces import action_space, check_render_mode, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
 
@@ -50,7 +54,9 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
-        judge: Judge | None = None,
+        judge: Judge | str | None = DEFAULT,
+        strict_actions: bool = False,
+        terminate: str = "stop",
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
@@ -70,6 +76,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             task: See there.
             start: See there.
             judge: See there.
+            strict_actions: See there.
+            terminate: See there.
             render_mode: See there.
             autoreset_mode: When a slot that is done begins its next attempt.
 
@@ -91,7 +99,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             if isinstance(autoreset_mode, str)
             else autoreset_mode
         )
-        robot = self.setting.model.robot
+        robot = self.robot
+        self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)
         self.metadata = {
             **self.metadata,
             "render_fps": round(robot.control_hz),
@@ -137,13 +146,14 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         """Take `actions` (num_envs, A), one in each slot.
 
         Raises:
-            ValueError: Wrong shape, or in a running slot not finite or out of the robot's bounds.
+            ValueError: Wrong shape, or in a running slot not finite or, with `strict_actions`, out
+                of bounds.
             gymnasium.error.ResetNeeded: No reset yet.
         """
         terminated, truncated = self._endings()
         over = terminated | truncated
         running = np.flatnonzero(~over).tolist()
-        self._advance(running, self._checked(actions, over))
+        self._advance(running, self._fitted(actions, over))
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin_next(np.flatnonzero(over).tolist())
         rewards = np.zeros(self.num_envs)
@@ -189,6 +199,11 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         return self.call(name)
 
     @property
+    def robot(self) -> RobotSpec:
+        """Whose camera and actions these are."""
+        return self.setting.model.robot
+
+    @property
     def _attempts(self) -> list[Attempt]:
         attempts = [slot for slot in self._slots if slot is not None]
         if len(attempts) < self.num_envs:
@@ -214,22 +229,18 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             np.array([attempt.steps == self._max_episode_steps for attempt in attempts]),
         )
 
-    def _checked(
-        self, actions: NDArray[np.float32], over: NDArray[np.bool_]
-    ) -> NDArray[np.float32]:
-        """Check the actions that will be taken; those of slots that are over do not matter."""
-        robot = self.setting.model.robot
+    def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> FittedActions:
+        """Return the actions as they are taken; those of slots that are over do not matter."""
         actions = np.array(actions, np.float32)
         if actions.shape != self.action_space.shape:
             raise ValueError(
                 f"expected actions of shape {self.action_space.shape}, found {actions.shape}"
             )
-        actions[over] = robot.make_action()
-        return robot.check_actions(actions)
+        actions[over] = self.robot.make_action()
+        return self._rule.fit(actions)
 
-    def _advance(self, rows: Sequence[int], actions: NDArray[np.float32]) -> None:
-        attempts = [self._attempts[row] for row in rows]
-        newer = self.setting.advance(attempts, actions[rows])
+    def _advance(self, rows: Sequence[int], fitted: FittedActions) -> None:
+        newer = self.setting.advance([self._attempts[row] for row in rows], fitted.select(rows))
         for row, attempt in zip(rows, newer, strict=True):
             self._slots[row] = attempt
 
@@ -248,7 +259,8 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         seeds: Sequence[int | None],
         options: Sequence[Mapping[str, Any]],
     ) -> None:
-        keys = [next_key(self._slots[row], seeds[row], self.np_random) for row in rows]
+        previous = [slot.key if slot else None for slot in self._slots]
+        keys = [next_key(previous[row], seeds[row], self.np_random) for row in rows]
         begun = self.setting.begin(keys, [options[row] for row in rows])
         for row, attempt in zip(rows, begun, strict=True):
             self._slots[row] = attempt

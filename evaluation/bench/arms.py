@@ -31,7 +31,9 @@ class EnvironmentArm:
         self.model = model.with_window(model.window, model.window - 1)
         task = next(iter(tasks_of(model.robot.name)))
         start = str(recording)
-        self._envs = Vid2WorldVectorEnv(num_envs, UNLIMITED, self.model, task=task, start=start)
+        self._envs = Vid2WorldVectorEnv(
+            num_envs, UNLIMITED, self.model, task=task, start=start, judge=None
+        )
         self._action = np.stack([a_move(model.robot)] * num_envs)
         self.reset()
 

@@ -15,8 +15,8 @@ from evaluation.stepwise import Planned, imagine_stepwise
 from evaluation.video import read_video
 from policies.driver import Driver
 from policies.loading import make_driver
-from v2w_gym.attempts import RolloutKey
 from v2w_gym.env import Vid2WorldEnv
+from v2w_gym.progress import RolloutKey
 from world_models.copy_last import CopyLast
 from world_models.data.episodes import Episode, save_episode
 from world_models.frames import to_tensor, to_uint8

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from configs.robots import STANDIN_SAWYER
-from v2w_gym import making
+from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym import judge as judge_module
+from v2w_gym import judging, making
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from world_models.base import FrameNoise
@@ -154,10 +155,56 @@ def test_success_needs_two_frames_in_a_row(world, judge, act):
     assert judge.calls[-1] == ((1, 5, 64, 64, 3), "close_drawer")
 
 
-def test_without_a_judge_nothing_is_a_success(world, act):
-    env = Vid2WorldEnv(world)
-    env.reset(seed=0)
-    assert all(env.step(act(close=1))[1:3] == (0.0, False) for _ in range(3))
+def test_a_start_that_is_solved_already_is_told_and_is_no_success(world, act, tmp_path):
+    white = np.full((64, 64, 3), 255, np.uint8)
+    np.save(tmp_path / "solved.npy", white)
+
+    class White:
+        def success(self, frames, task):
+            return frames[:, -1].min(axis=(1, 2, 3)) > -1  # solved in every frame
+
+    env = Vid2WorldEnv(world, start=str(tmp_path / "solved.npy"), judge=White())
+    with pytest.warns(UserWarning, match="solved already at the start"):
+        _, info = env.reset(seed=0)
+    assert (info["solved_at_start"], info["success"]) == (True, False)
+    for _ in range(4):
+        _, reward, terminated, _, info = env.step(act())
+        assert (reward, terminated, info["is_success"]) == (0.0, False, False)
+    assert info["solved_at_start"]
+
+
+def test_without_a_judge_nothing_is_said_of_success(world, act):
+    env = Vid2WorldEnv(world, judge=None)
+    _, info = env.reset(seed=0)
+    for _ in range(3):
+        assert not {"success", "is_success", "solved_at_start"} & set(info)
+        _, reward, terminated, _, info = env.step(act(close=1))
+        assert (reward, terminated) == (0.0, False)
+
+
+@pytest.mark.parametrize("judge", ["default", "bundled", str(judge_module.BUNDLED)])
+def test_a_judge_can_be_named_in_json(bundled, judge, act):
+    """The bundled judge, by default too: a drawer that is open is closed in no frame."""
+    env = gym.make(ID, checkpoint="any", judge=judge, start=3)
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    for made in (env, again):
+        _, info = made.reset(seed=0)
+        assert (info["success"], info["solved_at_start"]) == (False, False)
+        assert made.step(act())[4]["is_success"] is False
+
+
+def test_a_robot_without_a_bundled_judge_has_none_and_says_how_to_get_one(tmp_path, frames_of):
+    judging._say_nobody.cache_clear()
+    np.save(tmp_path / "frame.npy", frames_of(GOOGLE_ROBOT))
+    start = str(tmp_path / "frame.npy")
+    with pytest.warns(UserWarning, match=r"no judge of robot 'google_robot'.*judge=PATH"):
+        env = Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start)
+    assert "success" not in env.reset(seed=0)[1]
+    with pytest.raises(ValueError, match="judge of robot 'google_robot', found one of 'standin"):
+        Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start, judge="bundled")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start, judge=None).robot is GOOGLE_ROBOT
 
 
 def test_the_policy_may_end_the_attempt(world, act):
@@ -174,17 +221,82 @@ def test_frames_are_the_callers_to_change(world, act):
     np.testing.assert_array_equal(env.render(), bundled_starts("close_drawer")[0].frame)
 
 
-def test_wrong_actions(world, act):
-    env = Vid2WorldEnv(world)
+@pytest.mark.parametrize("strict", [False, True])
+def test_wrong_actions(world, act, strict):
+    env = Vid2WorldEnv(world, strict_actions=strict)
     env.reset(seed=0)
     before = env.render()
-    with pytest.raises(ValueError, match=r"\(B, 13\).*found \(1, 5\)"):
-        env.step(np.zeros(5))
-    with pytest.raises(ValueError, match=r"world_vector\[0\] in \[-0.05, 0.05\].*found 0.2"):
-        env.step(act(x=0.2))
-    with pytest.raises(ValueError, match="found nan"):
-        env.step(act(x=np.nan))
+    for action in (np.zeros(5), np.zeros((1, 13)), np.float32(0)):
+        with pytest.raises(ValueError, match=r"expected an action of shape \(13,\)"):
+            env.step(action)
+    for value in (np.nan, np.inf):
+        with pytest.raises(
+            ValueError, match=rf"expected a finite world_vector\[0\].*found {value}"
+        ):
+            env.step(act(x=value))
+    if strict:
+        with pytest.raises(ValueError, match=r"world_vector\[0\] in \[-0.05, 0.05\].*found 0.2"):
+            env.step(act(x=0.2))
     np.testing.assert_array_equal(env.render(), before)
+
+
+def test_what_is_out_of_bounds_is_clipped_told_once_and_counted(world, act):
+    env, exact = Vid2WorldEnv(world, start=0), Vid2WorldEnv(world, start=0)
+    for made in (env, exact):
+        made.reset(seed=0)
+    with pytest.warns(UserWarning, match=r"world_vector\[0\] = 22.09, not in \[-0.05, 0.05\]"):
+        frame, *_, info = env.step(act(x=22.09))
+    np.testing.assert_array_equal(frame, exact.step(act(x=0.05))[0])
+    assert info["actions_clipped"] == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert env.step(act(x=-1))[4]["actions_clipped"] == 2
+        assert env.step(act(x=0.01))[4]["actions_clipped"] == 2
+    assert env.reset()[1]["actions_clipped"] == 0
+
+
+@pytest.mark.parametrize("silent", [(0, 0, 0), (0.9, 0.1, 0), (1, 1, 1), (3, 0, 0)])
+def test_an_action_that_does_not_say_how_to_go_on_goes_on(world, act, silent):
+    env, exact = Vid2WorldEnv(world, start=0), Vid2WorldEnv(world, start=0)
+    for made in (env, exact):
+        made.reset(seed=0)
+    action = act(x=0.03)
+    action[world.robot.slices["terminate_episode"]] = silent
+    frame, _, terminated, _, info = env.step(action)
+    np.testing.assert_array_equal(frame, exact.step(act(x=0.03))[0])
+    assert not terminated and info["actions_unsaid"] == 1 and info["actions_clipped"] == 0
+
+
+def test_zeros_are_neutral_also_through_a_rescaling(world, act):
+    """Zeros in the robot's units and the middle of its bounds in [-1, 1] are rest."""
+    plain, rescaled = Vid2WorldEnv(world, start=0), Vid2WorldEnv(world, start=0)
+    rescaled = gym.wrappers.RescaleAction(rescaled, np.float32(-1), np.float32(1))
+    resting = Vid2WorldEnv(world, start=0)
+    for env in (plain, rescaled, resting):
+        env.reset(seed=0)
+    for _ in range(12):
+        frame = resting.step(act())[0]
+        for env in (plain, rescaled):
+            found, _, terminated, _, info = env.step(np.zeros(13, np.float32))
+            np.testing.assert_array_equal(found, frame)
+            assert not terminated
+    assert info["actions_clipped"] == 0
+
+
+def test_sampled_actions_do_not_end_an_attempt(world):
+    env = Vid2WorldEnv(world, judge=None)
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    assert not any(env.step(env.action_space.sample())[2] for _ in range(200))
+
+
+def test_a_wish_to_end_can_be_ignored(world, act):
+    env, exact = Vid2WorldEnv(world, start=0, terminate="ignore"), Vid2WorldEnv(world, start=0)
+    for made in (env, exact):
+        made.reset(seed=0)
+    frame, _, terminated, _, _ = env.step(act(x=0.03, end=True))
+    assert not terminated
+    np.testing.assert_array_equal(frame, exact.step(act(x=0.03))[0])
 
 
 @pytest.mark.parametrize("use", ["step", "render"])
@@ -207,6 +319,10 @@ def test_reset_comes_first(world, act, use):
         ({"device": "cpu"}, ValueError, "both .*device='cpu'"),
         ({"task": "play"}, ValueError, "found 'play', a task of csgo_player"),
         ({"render_mode": "human"}, ValueError, "rgb_array"),
+        ({"terminate": "stopp"}, ValueError, "did you mean 'stop'"),
+        ({"judge": "bundeled"}, ValueError, "judge to be 'default', 'bundled', the path"),
+        ({"judge": 3}, ValueError, r"success\(frames, task\)"),
+        ({"judge": "no/such.safetensors"}, FileNotFoundError, "expected a judge at no/such"),
     ],
 )
 def test_wrong_arguments(world, arguments, error, text):
@@ -245,7 +361,7 @@ def test_steps_count_the_policys_actions_alone(many_frames, clip, judge, act):
     env.reset(seed=0)
     endings = [env.step(act())[2:4] for _ in range(4)]
     assert endings == [(False, False)] * 3 + [(False, True)]
-    assert judge.calls[0] == ((1, 4, 64, 64, 3), "close_drawer")
+    assert judge.calls[1] == ((1, 4, 64, 64, 3), "close_drawer")
 
 
 def test_a_new_frames_noise_is_that_of_its_index(many_frames, clip, act, monkeypatch):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from v2w_gym.standin import CLOSED_BELOW, OPEN_ABOVE, StandinEnv
+from v2w_gym.drawer import CLOSED_BELOW, OPEN_ABOVE
+from v2w_gym.standin import StandinEnv
 
 pytestmark = [
     pytest.mark.usefixtures("metaworld"),
@@ -74,29 +75,19 @@ def test_gripper_commands_add_up_and_saturate(env, move):
     assert commands == [-1, -0.5, 0.5, 1, 0.75]
 
 
-def test_success_reads_the_drawer(env):
+def test_solved_reads_the_drawer(env):
     env.reset(seed=0)
     assert env.state.opening > OPEN_ABOVE
-    joint = env._simulator.data.joint("goal_slidey")
+    joint = env._sawyer.simulator.data.joint("goal_slidey")
     for opening, closed in ((CLOSED_BELOW - 0.001, True), (CLOSED_BELOW + 0.001, False)):
         joint.qpos[0] = -opening
-        assert env.success is closed
+        assert bool(env.solved) is closed
 
 
 def test_the_policy_may_end_the_episode(env):
     env.reset(seed=0)
     ending = env.robot.make_action(terminate_episode=np.array([1, 0, 0]))
     assert env.step(ending)[2:4] == (True, False)
-
-
-def test_wrong_actions(env, move):
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"world_vector\[2\] in \[-0.05, 0.05\].*found 0.2"):
-        move(z=0.2)
-    with pytest.raises(ValueError, match="found nan"):
-        move(x=np.nan)
-    with pytest.raises(ValueError, match=r"found \(1, 7\)"):
-        env.step(np.zeros(7, np.float32))
 
 
 def test_reset_comes_first(env):

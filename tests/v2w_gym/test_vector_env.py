@@ -123,7 +123,7 @@ def test_slots_may_begin_with_different_numbers_of_frames(many_frames, judge, cl
     batch = [env.reset(seed=5, options={"starts": starts})[0], *(env.step(a)[0] for a in actions)]
     assert [given[0].shape[:2] for given in many_frames.begun] == [(3, 3), (1, 2)]
     assert many_frames.batches == [4, 4, 4]
-    assert [shape[:2] for (shape, _) in judge.calls[:2]] == [(3, 4), (1, 3)]
+    assert [shape[:2] for (shape, _) in judge.calls[:4]] == [(3, 3), (1, 2), (3, 4), (1, 3)]
     for slot, start in enumerate(starts):
         one = Vid2WorldEnv(many_frames, start=start)
         alone = [one.reset(seed=5 + slot)[0], *(one.step(a[slot])[0] for a in actions)]
@@ -174,7 +174,13 @@ def test_different_tasks_are_judged_apart(world, judge, act):
     env = Vid2WorldVectorEnv(3, 20, world, judge=judge)
     env.reset(seed=0, options={"tasks": ["close_drawer", "open_drawer", "close_drawer"]})
     env.step(np.stack([act()] * 3))
-    assert judge.calls == [((2, 2, 64, 64, 3), "close_drawer"), ((1, 2, 64, 64, 3), "open_drawer")]
+    assert judge.calls == [
+        ((2, frames, 64, 64, 3), "close_drawer")
+        if several
+        else ((1, frames, 64, 64, 3), "open_drawer")
+        for frames in (1, 2)
+        for several in (True, False)
+    ]
 
 
 def test_make_vec_uses_it(bundled, act):
@@ -225,14 +231,28 @@ def test_what_lerobot_calls(world):
 
 
 def test_wrong_actions_name_the_slot_and_change_nothing(world, act):
-    env = Vid2WorldVectorEnv(3, 20, world)
+    env = Vid2WorldVectorEnv(3, 20, world, strict_actions=True)
     before, _ = env.reset(seed=0)
     with pytest.raises(ValueError, match=r"found 0.2 in row 2"):
         env.step(np.stack([act(), act(), act(x=0.2)]))
+    with pytest.raises(ValueError, match=r"found nan in row 1"):
+        env.step(np.stack([act(), act(x=np.nan), act()]))
     with pytest.raises(ValueError, match=r"expected actions of shape \(3, 13\), found \(2, 13\)"):
         env.step(np.stack([act(), act()]))
     np.testing.assert_array_equal(np.stack(env.render()), before)
     assert world.batches == []
+
+
+@pytest.mark.filterwarnings("ignore:an action outside the bounds")
+def test_each_slot_counts_its_own_actions(world, act):
+    env = Vid2WorldVectorEnv(3, 20, world)
+    env.reset(seed=0)
+    silent = act()
+    silent[world.robot.slices["terminate_episode"]] = 0
+    for _ in range(2):
+        info = env.step(np.stack([act(), act(x=0.2), silent]))[4]
+    assert info["actions_clipped"].tolist() == [0, 2, 0]
+    assert info["actions_unsaid"].tolist() == [0, 0, 2]
 
 
 def test_reset_comes_first(world, act):

@@ -1,0 +1,79 @@
+"""What an environment does with the actions it is given: one rule for every environment."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.lookup import lookup
+from configs.robots import FittedActions, RobotSpec
+
+ENDINGS = {"stop": False, "ignore": True}
+"""Whether a policy's wish to end the attempt is passed over."""
+
+
+class ActionRule:
+    """Fits actions to a robot, says once what it had to change, and refuses what cannot be meant.
+
+    A wrong shape and what is not finite are always errors.
+    """
+
+    def __init__(self, robot: RobotSpec, *, strict: bool, terminate: str) -> None:
+        """Choose how actions are taken.
+
+        Args:
+            robot: Who executes them.
+            strict: Refuse values outside the bounds instead of clipping them.
+            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+
+        Raises:
+            ValueError: An unknown `terminate`.
+        """
+        self._robot = robot
+        self._strict = strict
+        self._ignores_endings = lookup(ENDINGS, terminate, "terminate")
+        self._warned = False
+
+    def fit(self, actions: NDArray[np.float32]) -> FittedActions:
+        """Return actions (B, A) as the robot executes them.
+
+        Raises:
+            ValueError: Wrong shape, not finite, or, where that is strict, outside the bounds.
+        """
+        if self._strict:
+            actions = self._robot.check_actions(actions)
+        fitted = self._robot.fit_actions(actions)
+        if fitted.beyond.any():
+            self._warn(np.asarray(actions, np.float32), fitted)
+        if self._ignores_endings:
+            return replace(fitted, actions=self._robot.going_on(fitted.actions))
+        return fitted
+
+    def fit_one(self, action: NDArray[np.float32]) -> FittedActions:
+        """Return one action (A,) as the robot executes it, as a batch of one.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        action = np.asarray(action, np.float32)
+        if action.shape != (self._robot.action_size,):
+            raise ValueError(
+                f"expected an action of shape ({self._robot.action_size},) for robot "
+                f"{self._robot.name!r}, found {action.shape}"
+            )
+        return self.fit(action[None])
+
+    def _warn(self, actions: NDArray[np.float32], fitted: FittedActions) -> None:
+        """Say once what was clipped: `info` counts the rest."""
+        if self._warned:
+            return
+        self._warned = True
+        row, column = (int(i) for i in np.argwhere(fitted.beyond)[0])
+        warnings.warn(
+            f"an action outside the bounds of robot {self._robot.name!r} is clipped: "
+            f"{self._robot.value_names[column]} = {actions[row, column]:g}, not in "
+            f"[{self._robot.low[column]:g}, {self._robot.high[column]:g}]. Further ones are "
+            "counted in info['actions_clipped']; strict_actions=True refuses them",
+            stacklevel=4,
+        )

@@ -1,0 +1,152 @@
+"""How an attempt at a task stands: what a judge and the actions have said so far.
+
+Every environment keeps this count, so success, endings and `info` mean the same in all of them.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2w_gym.tasks import Task
+
+SOLVED_FRAMES = 2
+"""Consecutive frames in which the task must be solved for the attempt to be a success."""
+
+
+class Judge(Protocol):
+    """Tells from pictures alone whether a task is solved."""
+
+    def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
+        """Return whether the task is solved in the last frame of each video: (B,).
+
+        Args:
+            frames: (B, T, H, W, 3) uint8, from the first context frame to now.
+            task: Name of the task that all B videos attempt.
+        """
+        ...
+
+
+def ask(judge: Judge, frames: NDArray[np.uint8], task: str) -> list[bool]:
+    """Return a judge's verdict on the last frame of each of B videos (B, T, H, W, 3).
+
+    Raises:
+        ValueError: An answer that is not one bool for each video.
+    """
+    verdicts: object = judge.success(frames, task)
+    if not isinstance(verdicts, np.ndarray):
+        found = f"{type(verdicts).__name__}"
+    elif verdicts.dtype == np.bool_ and verdicts.shape == (len(frames),):
+        return [bool(verdict) for verdict in verdicts]
+    else:
+        found = f"{verdicts.dtype} {verdicts.shape}"
+    raise ValueError(
+        f"expected the judge's `success` to return a bool array of shape ({len(frames)},), found "
+        f"{found}; correct {type(judge).__name__}"
+    )
+
+
+@dataclass(frozen=True)
+class RolloutKey:
+    """What, besides start and actions, a rollout depends on; both in [0, 2**63)."""
+
+    seed: int
+    episode: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no whole number, or out of range."""
+        for name, value in (("seed", self.seed), ("episode", self.episode)):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or not 0 <= value < 2**63:
+                raise ValueError(f"expected {name} from 0 to 2**63 - 1, found {value!r}")
+            object.__setattr__(self, name, int(value))
+
+    def next(self) -> "RolloutKey":
+        """Return the key of the rollout that follows when no new seed is given."""
+        return RolloutKey(self.seed, self.episode + 1)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How one attempt stands. It is never changed, so it can be branched from.
+
+    Attributes:
+        judged: Whether anybody decides on success.
+        solved_at_start: Whether the task was solved before the first action; then nothing that
+            follows is a success of the policy.
+        solved: How many of the newest frames, without a gap, are solved.
+        stopped: Whether the policy asked to end the attempt.
+        actions_clipped: How many actions were outside the robot's bounds.
+        actions_unsaid: How many actions had a one-hot field that was not one-hot.
+    """
+
+    judged: bool
+    solved_at_start: bool = False
+    solved: int = 0
+    stopped: bool = False
+    actions_clipped: int = 0
+    actions_unsaid: int = 0
+
+    def began(self, solved: bool) -> "Progress":
+        """Return how it stands after the verdict on the first frame."""
+        if solved:
+            warnings.warn(
+                "the task is solved already at the start: this attempt cannot become a success "
+                "(info['solved_at_start']); begin from another start",
+                stacklevel=2,
+            )
+        return replace(self, solved_at_start=solved)
+
+    def acted(self, *, stopped: bool, clipped: bool, unsaid: bool) -> "Progress":
+        """Return how it stands after one more action."""
+        return replace(
+            self,
+            stopped=stopped,
+            actions_clipped=self.actions_clipped + clipped,
+            actions_unsaid=self.actions_unsaid + unsaid,
+        )
+
+    def seen(self, solved: bool) -> "Progress":
+        """Return how it stands after the verdict on one more frame."""
+        return replace(self, solved=self.solved + 1 if solved else 0)
+
+    @property
+    def success(self) -> bool:
+        """Whether the policy has just solved the task, for `SOLVED_FRAMES` frames."""
+        return self.solved >= SOLVED_FRAMES and not self.solved_at_start
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the attempt is over for a reason other than time."""
+        return self.success or self.stopped
+
+    def info(self, task: Task, key: RolloutKey) -> dict[str, Any]:
+        """Return what an environment reports besides the frame.
+
+        Nothing is said of success where nobody judges it.
+        """
+        verdict = {
+            "success": self.success,
+            "is_success": self.success,
+            "solved_at_start": self.solved_at_start,
+        }
+        return {
+            "task": task.name,
+            "instruction": task.instruction,
+            "seed": key.seed,
+            "episode_index": key.episode,
+            "actions_clipped": self.actions_clipped,
+            "actions_unsaid": self.actions_unsaid,
+            **(verdict if self.judged else {}),
+        }
+
+
+def next_key(previous: RolloutKey | None, seed: int | None, rng: np.random.Generator) -> RolloutKey:
+    """Return the key of the next attempt: a seed restarts the episodes, none counts on."""
+    if seed is not None:
+        return RolloutKey(seed, 0)
+    if previous is not None:
+        return previous.next()
+    return RolloutKey(int(rng.integers(2**32)), 0)
