@@ -92,6 +92,10 @@ class Setting:
     task: str
     start: int | str | None
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Setting":
+        """Share it: nothing in it changes, and a network is not copied to branch an attempt."""
+        return self
+
     def begin(
         self, keys: Sequence[RolloutKey], options: Sequence[Mapping[str, Any]]
     ) -> list[Attempt]:

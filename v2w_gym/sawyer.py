@@ -4,6 +4,7 @@ This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .
 """
 
 import os
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,8 @@ class Sawyer:
             self._renderer = self._mujoco.Renderer(
                 self.simulator.model, height * RENDER_SCALE, width * RENDER_SCALE
             )
+            # Freed before the interpreter takes OpenGL apart, even if nobody calls close().
+            self._free = weakref.finalize(self, self._renderer.close)
         self._renderer.update_scene(self.simulator.data, camera=_camera(self._mujoco))
         flags = self._renderer.scene.flags
         flags[self._mujoco.mjtRndFlag.mjRND_SHADOW] = False
@@ -111,7 +114,7 @@ class Sawyer:
     def close(self) -> None:
         """Free the renderer; safe to call twice."""
         if self._renderer is not None:
-            self._renderer.close()
+            self._free()
             self._renderer = None
 
 

@@ -1,0 +1,290 @@
+"""What every environment must do, whatever moves its robot: a test to inherit.
+
+class TestMine(EnvironmentConformance):
+    @pytest.fixture
+    def make(self) -> Callable[..., gym.Env]: ...
+"""
+
+import copy
+import pickle
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from numpy.typing import NDArray
+
+from configs.robots import TERMINATE, RobotSpec
+
+Env = gym.Env[NDArray[np.uint8], NDArray[np.float32]]
+STEPS = 4
+ADVICE = (
+    ".*maximum and minimum values are equal",
+    ".*symmetric and normalized",  # actions have units
+    "nobody decides on success",
+    "using the small bundled world model",
+)
+"""Warnings that say how an environment was made, and no fault of it."""
+
+
+class SolvedFrom:
+    """A judge that calls an attempt solved as soon as it has so many frames."""
+
+    def __init__(self, frames: int) -> None:
+        """Choose from how many frames on, those that it began with included."""
+        self.frames = frames
+
+    def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
+        """See `v2w_gym.progress.Judge`."""
+        return np.full(len(frames), frames.shape[1] >= self.frames)
+
+
+@pytest.mark.filterwarnings(*(f"ignore:{text}" for text in ADVICE))
+class EnvironmentConformance:
+    """Give the fixture `make`: it takes an environment's keyword arguments and makes one.
+
+    What it makes begins with one frame at every reset and has room for a dozen steps.
+    """
+
+    @pytest.fixture
+    def env(self, make: Callable[..., Env]) -> Env:
+        """An environment with everything left as it is by default."""
+        return make()
+
+    @pytest.fixture
+    def robot(self, env: Env) -> RobotSpec:
+        """Whose camera and actions it has."""
+        return robot_of(env)
+
+    @pytest.fixture(params=["at rest", "moving"])
+    def action(self, request: pytest.FixtureRequest, robot: RobotSpec) -> NDArray[np.float32]:
+        """An action within the bounds that does not end the attempt."""
+        if request.param == "at rest":
+            return robot.make_action()
+        return next(iter(robot.moves.values()))
+
+    def test_gymnasium_finds_nothing_wrong(self, make: Callable[..., Env]) -> None:
+        """Gymnasium's own checker has no error and no warning."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for expected in ADVICE:
+                warnings.filterwarnings("ignore", expected)
+            check_env(make(render_mode="rgb_array").unwrapped)
+
+    def test_info_says_the_same_at_every_moment(
+        self, env: Env, action: NDArray[np.float32]
+    ) -> None:
+        """Keys and types do not depend on where the attempt is."""
+        _, begun = env.reset(seed=3)
+        after = env.step(action)[4]
+        assert set(begun) == set(after)
+        assert {name: type(value) for name, value in begun.items()} == {
+            name: type(value) for name, value in after.items()
+        }
+        task, told = (env.get_wrapper_attr(name) for name in ("task", "task_description"))
+        assert (begun["task"], begun["instruction"]) == (task, told)
+        assert (begun["seed"], begun["episode_index"]) == (3, 0)
+        assert (begun["actions_clipped"], begun["actions_unsaid"]) == (0, 0)
+
+    def test_zeros_are_neutral(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Zeros do what rest does, and never end an attempt."""
+        resting, zeros = make(), make()
+        for env in (resting, zeros):
+            env.reset(seed=0)
+        for _ in range(STEPS):
+            frame = resting.step(robot.make_action())[0]
+            found, _, terminated, _, _ = zeros.step(np.zeros(robot.action_size, np.float32))
+            np.testing.assert_array_equal(found, frame)
+            assert not terminated
+
+    def test_sampled_actions_do_not_end_an_attempt(self, make: Callable[..., Env]) -> None:
+        """Who explores at random is not thrown out."""
+        env = make(judge=None)
+        env.action_space.seed(0)
+        env.reset(seed=0)
+        for _ in range(12):
+            assert not env.step(env.action_space.sample())[2]
+
+    def test_what_is_out_of_bounds_is_clipped_and_counted(
+        self, make: Callable[..., Env], robot: RobotSpec
+    ) -> None:
+        """One warning, then a count; the bound itself leads to the same frame."""
+        value = movable_value(robot)
+        beyond, bound = robot.make_action(), robot.make_action()
+        beyond[value], bound[value] = robot.high[value] + 1, robot.high[value]
+        clipping, exact = make(), make()
+        for env in (clipping, exact):
+            env.reset(seed=0)
+        with pytest.warns(UserWarning, match="outside the bounds"):
+            frame, *_, info = clipping.step(beyond)
+        np.testing.assert_array_equal(frame, exact.step(bound)[0])
+        assert info["actions_clipped"] == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert clipping.step(beyond)[4]["actions_clipped"] == 2
+        assert clipping.reset()[1]["actions_clipped"] == 0
+        strict = make(strict_actions=True)
+        strict.reset(seed=0)
+        with pytest.raises(ValueError, match=r"expected .* in \["):
+            strict.step(beyond)
+
+    def test_what_cannot_be_meant_is_refused(self, env: Env, robot: RobotSpec) -> None:
+        """Another shape and what is no number are errors, and change nothing."""
+        frame, _ = env.reset(seed=0)
+        for size in (robot.action_size - 1, robot.action_size + 1):
+            with pytest.raises(ValueError, match="expected an action of shape"):
+                env.step(np.zeros(size, np.float32))
+        for wrong in (np.nan, np.inf, -np.inf):
+            action = robot.make_action()
+            action[movable_value(robot)] = wrong
+            with pytest.raises(ValueError, match="expected a finite"):
+                env.step(action)
+        np.testing.assert_array_equal(
+            env.step(robot.make_action())[0], restart(env, robot.make_action())
+        )
+        assert frame.shape == env.observation_space.shape
+
+    def test_a_policy_may_end_the_attempt(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """By an explicit one-hot alone, unless that is ignored."""
+        if TERMINATE not in robot.slices:
+            pytest.skip(f"{robot.name} has no action that ends an attempt")
+        end = robot.make_action(**{TERMINATE: (1, 0, 0)})
+        soft = robot.make_action(**{TERMINATE: (0.6, 0.3, 0.1)})
+        stopping, going_on = make(), make(terminate="ignore")
+        for env in (stopping, going_on):
+            env.reset(seed=0)
+        _, _, terminated, _, info = stopping.step(soft)
+        assert (terminated, info["actions_unsaid"]) == (False, 1)
+        assert stopping.step(end)[2]
+        assert not going_on.step(end)[2]
+
+    def test_a_seed_fixes_every_pixel(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Whatever was done before, and in whichever environment."""
+        one, two = make(), make()
+        two.reset(seed=9)
+        for move in robot.moves.values():
+            two.step(move)
+        np.testing.assert_array_equal(roll(one, robot, seed=4), roll(two, robot, seed=4))
+
+    def test_episodes_follow_one_another_and_can_be_named(
+        self, make: Callable[..., Env], robot: RobotSpec
+    ) -> None:
+        """A reset without a seed is the next episode; an option names any."""
+        env = make()
+        third = [roll(env, robot, seed=4), roll(env, robot), roll(env, robot)][2]
+        named = roll(make(), robot, seed=4, options={"episode": 2, "not an option": 1})
+        np.testing.assert_array_equal(named, third)
+        assert env.reset()[1]["episode_index"] == 3
+
+    def test_frames_are_the_callers(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Writing into a frame changes nothing."""
+        env = make(render_mode="rgb_array")
+        frame, _ = env.reset(seed=0)
+        kept = frame.copy()
+        frame[:] = 0
+        np.testing.assert_array_equal(env.render(), kept)
+        env.step(robot.make_action())[0][:] = 0
+        assert np.asarray(env.render()).any()
+
+    def test_reset_comes_first(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Nothing can be stepped or shown before."""
+        env = make(render_mode="rgb_array").unwrapped
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(robot.make_action())
+        with pytest.raises(gym.error.ResetNeeded):
+            env.render()
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {"task": "not a task"},
+            {"render_mode": "hologram"},
+            {"terminate": "perhaps"},
+            {"judge": "nobody in particular"},
+            {"start": -1},
+            {"start": True},
+        ],
+        ids=str,
+    )
+    def test_wrong_arguments_are_refused(
+        self, make: Callable[..., Env], arguments: dict[str, Any]
+    ) -> None:
+        """At once, and the line says what was expected."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(ValueError, match="expected"):
+                make(**arguments)
+
+    def test_a_judge_decides(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Solved for two frames is a success, rewarded once, and ends the attempt."""
+        env = make(judge=SolvedFrom(3))
+        _, info = env.reset(seed=0)
+        found = [(0.0, False, info["success"], info["is_success"])]
+        for _ in range(3):
+            _, reward, terminated, _, info = env.step(robot.make_action())
+            found.append((float(reward), terminated, info["success"], info["is_success"]))
+        assert found == [(0.0, False, False, False)] * 3 + [(1.0, True, True, True)]
+
+    def test_nobody_decides(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Then nothing is said of success."""
+        env = make(judge=None)
+        _, begun = env.reset(seed=0)
+        _, reward, terminated, _, info = env.step(robot.make_action())
+        assert (reward, terminated) == (0.0, False)
+        assert not {"success", "is_success", "solved_at_start"} & ({*begun} | {*info})
+
+    def test_what_was_solved_at_the_start_is_no_success(
+        self, make: Callable[..., Env], robot: RobotSpec
+    ) -> None:
+        """It is told at the reset."""
+        env = make(judge=SolvedFrom(0))
+        with pytest.warns(UserWarning, match="solved already at the start"):
+            assert env.reset(seed=0)[1]["solved_at_start"]
+        for _ in range(3):
+            _, reward, terminated, _, info = env.step(robot.make_action())
+            assert (reward, terminated, info["success"]) == (0.0, False, False)
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+    def test_a_copy_goes_on_as_the_original(
+        self, env: Env, robot: RobotSpec, copied: Callable[[Env], Env]
+    ) -> None:
+        """In the middle of an attempt."""
+        moves = list(robot.moves.values())
+        env.reset(seed=0)
+        env.step(moves[0])
+        other = copied(env)
+        for move in moves[:3]:
+            (frame, *ours), (found, *theirs) = env.step(move), other.step(move)
+            np.testing.assert_array_equal(found, frame)
+            assert ours == theirs
+        np.testing.assert_array_equal(env.reset()[0], other.reset()[0])
+
+
+def robot_of(env: Env) -> RobotSpec:
+    """Return whose camera and actions an environment has."""
+    robot: RobotSpec = env.get_wrapper_attr("robot")
+    return robot
+
+
+def movable_value(robot: RobotSpec) -> int:
+    """Return the index of an action value that has room to move and is no part of a one-hot."""
+    for field in robot.fields:
+        if field.low < field.high and not field.is_one_hot:
+            return robot.slices[field.name].start
+    raise ValueError(f"expected a robot that can move, found {robot.name!r}")
+
+
+def roll(env: Env, robot: RobotSpec, **reset: Any) -> NDArray[np.uint8]:
+    """Return the frames of a reset and of `STEPS` moves."""
+    frames = [env.reset(**reset)[0]]
+    moves = list(robot.moves.values())
+    return np.stack([*frames, *(env.step(moves[i % len(moves)])[0] for i in range(STEPS))])
+
+
+def restart(env: Env, action: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the frame that one action leads to from the start of seed 0."""
+    env.reset(seed=0)
+    return env.step(action)[0]
