@@ -13,7 +13,7 @@ def lookup(table: Mapping[str, Value], name: str, what: str) -> Value:
     Raises:
         ValueError: Unknown name; the message lists the known ones and suggests the nearest.
     """
-    if name in table:
+    if isinstance(name, str) and name in table:
         return table[name]
     raise ValueError(
         f"expected {what} to be one of {sorted(table)}, found {name!r}{hint(name, table)}"

@@ -28,8 +28,10 @@ class ActionRule:
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
 
         Raises:
-            ValueError: An unknown `terminate`.
+            ValueError: An unknown `terminate`, or a `strict` that is not True or False.
         """
+        if not isinstance(strict, bool):
+            raise ValueError(f"expected strict_actions to be True or False, found {strict!r}")
         self._robot = robot
         self._strict = strict
         self._ignores_endings = lookup(ENDINGS, terminate, "terminate")
@@ -56,13 +58,7 @@ class ActionRule:
         Raises:
             ValueError: As `fit`.
         """
-        action = np.asarray(action, np.float32)
-        if action.shape != (self._robot.action_size,):
-            raise ValueError(
-                f"expected an action of shape ({self._robot.action_size},) for robot "
-                f"{self._robot.name!r}, found {action.shape}"
-            )
-        return self.fit(action[None])
+        return self.fit(to_numbers(action, (self._robot.action_size,))[None])
 
     def _warn(self, actions: NDArray[np.float32], fitted: FittedActions) -> None:
         """Say once what was clipped: `info` counts the rest."""
@@ -77,3 +73,19 @@ class ActionRule:
             "counted in info['actions_clipped']; strict_actions=True refuses them",
             stacklevel=4,
         )
+
+
+def to_numbers(action: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return what a policy gave as float32 numbers of a shape.
+
+    Raises:
+        ValueError: No numbers, or another shape.
+    """
+    what = "an action" if len(shape) == 1 else "actions"
+    try:
+        numbers = np.asarray(action, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected {what} of shape {shape}, found no numbers: {error}") from error
+    if numbers.shape != shape:
+        raise ValueError(f"expected {what} of shape {shape}, found {numbers.shape}")
+    return numbers

@@ -137,9 +137,13 @@ class EnvironmentConformance:
         for size in (robot.action_size - 1, robot.action_size + 1):
             with pytest.raises(ValueError, match="expected an action of shape"):
                 env.step(np.zeros(size, np.float32))
-        for wrong in (np.nan, np.inf, -np.inf):
+        no_numbers: tuple[Any, ...] = (None, ["a"] * robot.action_size, {})
+        for wrong in no_numbers:
+            with pytest.raises(ValueError, match="expected an action of shape"):
+                env.unwrapped.step(wrong)
+        for value in (np.nan, np.inf, -np.inf):
             action = robot.make_action()
-            action[movable_value(robot)] = wrong
+            action[movable_value(robot)] = value
             with pytest.raises(ValueError, match="expected a finite"):
                 env.step(action)
         np.testing.assert_array_equal(
@@ -201,9 +205,13 @@ class EnvironmentConformance:
         "arguments",
         [
             {"task": "not a task"},
+            {"task": ["close_drawer"]},
             {"render_mode": "hologram"},
             {"terminate": "perhaps"},
+            {"terminate": ["stop"]},
+            {"strict_actions": "no"},
             {"judge": "nobody in particular"},
+            {"judge": np.zeros(2)},
             {"start": -1},
             {"start": True},
         ],

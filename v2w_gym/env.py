@@ -12,7 +12,7 @@ from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
 from v2w_gym.judging import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
-from v2w_gym.progress import Judge, next_key
+from v2w_gym.progress import Judge, check_options, next_key
 from v2w_gym.spaces import action_space, check_render_mode, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
@@ -109,10 +109,11 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             FileNotFoundError: A start that is no file.
             ValueError: Unknown task or start, or one that is not the robot's.
         """
+        chosen = check_options(options)
         super().reset(seed=seed)
         previous = self._attempt.key if self._attempt else None
         key = next_key(previous, seed, self.np_random)
-        self._attempt = self.setting.begin([key], [options or {}])[0]
+        self._attempt = self.setting.begin([key], [chosen])[0]
         return self._attempt.frames[-1].copy(), self._attempt.info
 
     def step(

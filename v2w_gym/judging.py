@@ -25,7 +25,7 @@ def find_judge(judge: Judge | str | None, robot: RobotSpec) -> Judge | None:
         ValueError: Not a judge, or one of another robot.
     """
     check_judge(judge)
-    if judge == DEFAULT and robot.name != BUNDLED_FOR:
+    if isinstance(judge, str) and judge == DEFAULT and robot.name != BUNDLED_FOR:
         _say_nobody(robot.name)
         return None
     return _load(judge, robot) if isinstance(judge, str) else judge
@@ -38,7 +38,9 @@ def check_judge(judge: Judge | str | None) -> None:
         FileNotFoundError: No such file.
         ValueError: Neither a word nor a path nor an object that can judge.
     """
-    if judge is None or judge in (DEFAULT, BUNDLED) or callable(getattr(judge, "success", None)):
+    if judge is None or callable(getattr(judge, "success", None)):
+        return
+    if isinstance(judge, str) and judge in (DEFAULT, BUNDLED):
         return
     if not isinstance(judge, str) or not judge.endswith(".safetensors"):
         raise ValueError(

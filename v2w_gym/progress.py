@@ -4,6 +4,7 @@ Every environment keeps this count, so success, endings and `info` mean the same
 """
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -141,6 +142,19 @@ class Progress:
             "actions_unsaid": self.actions_unsaid,
             **(verdict if self.judged else {}),
         }
+
+
+def check_options(options: object) -> Mapping[str, Any]:
+    """Return what `reset` was given as options; None is none.
+
+    Raises:
+        ValueError: Not a mapping.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise ValueError(f"expected options to be a dict or None, found {type(options).__name__}")
+    return options
 
 
 def next_key(previous: RolloutKey | None, seed: int | None, rng: np.random.Generator) -> RolloutKey:

@@ -14,7 +14,7 @@ from configs.robots import STANDIN_SAWYER
 from v2w_gym.actions import ActionRule
 from v2w_gym.drawer import margin
 from v2w_gym.judging import DEFAULT, find_judge
-from v2w_gym.progress import Judge, Progress, RolloutKey, ask, next_key
+from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
 from v2w_gym.sawyer import METAWORLD_NAMES, Sawyer, StandinState, load_mujoco
 from v2w_gym.spaces import action_space, check_render_mode, frame_space
 from v2w_gym.tasks import TASKS, find_task
@@ -63,7 +63,8 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             ModuleNotFoundError: The `standin` extra is not installed.
         """
         find_task(task, self.robot.name)
-        self._judge = judge if judge == DEFAULT else find_judge(judge, self.robot)
+        by_state = isinstance(judge, str) and judge == DEFAULT
+        self._judge = judge if by_state else find_judge(judge, self.robot)
         self._rule = ActionRule(self.robot, strict=strict_actions, terminate=terminate)
         self._defaults = {"task": task, "start": start}
         self.render_mode = check_render_mode(render_mode)
@@ -92,7 +93,7 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             ValueError: Unknown task or start.
         """
         super().reset(seed=seed)
-        chosen: Mapping[str, Any] = {**self._defaults, **(options or {})}
+        chosen: Mapping[str, Any] = {**self._defaults, **check_options(options)}
         task = find_task(chosen["task"], self.robot.name)
         start = _checked_start(chosen["start"], task.name)
         key = next_key(self._key, seed, self.np_random)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from configs.lookup import hint, lookup
 from configs.robots import FittedActions, RobotSpec
-from v2w_gym.actions import ActionRule
+from v2w_gym.actions import ActionRule, to_numbers
 from v2w_gym.attempts import Attempt
 from v2w_gym.judging import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
-from v2w_gym.progress import Judge, next_key
+from v2w_gym.progress import Judge, check_options, next_key
 from v2w_gym.spaces import action_space, check_render_mode, frame_space
 from v2w_gym.tasks import TASKS
 from world_models.base import WorldModel
@@ -85,10 +85,11 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             FileNotFoundError: A checkpoint or start that is no file.
             ValueError: An argument that is unknown or out of range.
         """
-        if num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
+        counts = isinstance(num_envs, int) and isinstance(max_episode_steps, int)
+        if not counts or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
             raise ValueError(
                 "expected num_envs >= 1 and max_episode_steps >= 1 (or -1 for no limit), found "
-                f"num_envs={num_envs}, max_episode_steps={max_episode_steps}"
+                f"num_envs={num_envs!r}, max_episode_steps={max_episode_steps!r}"
             )
         self.num_envs = num_envs
         choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
@@ -133,10 +134,11 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             ValueError: Unknown task or start, or a list or mask of another length.
             gymnasium.error.ResetNeeded: A mask that leaves out a slot that never began.
         """
+        named = check_options(options)
         super().reset(seed=seed if isinstance(seed, int) else None)
         seeds = self._seeds(seed)
-        chosen = self._options_per_slot(options or {})
-        rows = self._masked((options or {}).get("reset_mask"))
+        chosen = self._options_per_slot(named)
+        rows = self._masked(named.get("reset_mask"))
         self._begin(rows, seeds, chosen)
         return self._frames(), self._infos({}, rows)
 
@@ -231,11 +233,7 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
 
     def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> FittedActions:
         """Return the actions as they are taken; those of slots that are over do not matter."""
-        actions = np.array(actions, np.float32)
-        if actions.shape != self.action_space.shape:
-            raise ValueError(
-                f"expected actions of shape {self.action_space.shape}, found {actions.shape}"
-            )
+        actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
         actions[over] = self.robot.make_action()
         return self._rule.fit(actions)
 

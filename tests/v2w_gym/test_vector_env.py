@@ -190,6 +190,8 @@ def test_make_vec_uses_it(bundled, act):
     assert frames in env.observation_space and info["_success"].all()
     assert info["success"].dtype == bool
     actions = env.action_space.sample()
+    env = gym.make_vec("Vid2World-RT1-v0", num_envs=2, checkpoint="x", judge=None)
+    env.reset(seed=0)
     endings = [env.step(calm(actions))[3].tolist() for _ in range(20)]
     assert endings == [[False, False]] * 19 + [[True, True]]
     env.close()
@@ -284,6 +286,8 @@ def test_wrong_resets(world, reset, text):
     ("arguments", "text"),
     [
         ({"num_envs": 0}, "num_envs=0"),
+        ({"num_envs": "2"}, "num_envs='2'"),
+        ({"num_envs": 2.5}, "num_envs=2.5"),
         ({"max_episode_steps": 0}, "max_episode_steps=0"),
         ({"autoreset_mode": "NextStp"}, "did you mean 'NextStep'"),
     ],
