@@ -1,0 +1,119 @@
+"""What a policy needs besides a frame and an instruction, declared as constants.
+
+A video world model knows neither the robot's joints nor a second camera. Some policies can do with
+constants there; whoever runs them says which, in `inputs` of a policy file:
+
+    inputs:
+      observation/state: [0, 0.5, 0]           # float32 values; nested lists for more dimensions
+      observation/joint_position: {zeros: [7]} # float32 zeros of this shape
+      observation/wrist_image: {image: [224, 224]}       # a black image: height, width
+      observation/other_image: {image: wrist.png}        # an image file, as it is
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Constants: TypeAlias = Mapping[str, NDArray[Any]]
+"""Name of an input -> float32 values, or an image (H, W, 3) uint8."""
+
+MOST_VALUES = 2**24
+"""Values in one input: more than any camera's image has."""
+FORMS = "a number, a list of numbers, {zeros: [sizes]}, {image: [height, width]} or {image: file}"
+
+
+def load_constants(inputs: Mapping[str, object]) -> Constants:
+    """Return the constants that `inputs` of a policy file declares, one array per name.
+
+    Raises:
+        FileNotFoundError: An image file that is not there.
+        ValueError: A declaration in none of `FORMS`, or a file that is no image.
+    """
+    return {name: _to_array(name, declared) for name, declared in inputs.items()}
+
+
+def add_constants(fingerprint: str, constants: Constants) -> str:
+    """Return the fingerprint of a policy together with its constants; other ones act otherwise."""
+    if not constants:
+        return fingerprint
+    digest = hashlib.sha256(fingerprint.encode())
+    for name, values in sorted(constants.items()):
+        digest.update(f"{name} {values.dtype} {values.shape}".encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _to_array(name: str, declared: object) -> NDArray[Any]:
+    if not isinstance(declared, Mapping):
+        return _to_values(name, declared)
+    if len(declared) != 1 or set(declared) - set(MADE):
+        raise _unknown(name, declared)
+    (form, told), *_ = declared.items()
+    return MADE[form](name, told)
+
+
+def _to_values(name: str, declared: object) -> NDArray[Any]:
+    try:
+        values = np.array(declared)
+    except ValueError as error:  # rows of different lengths
+        raise _unknown(name, declared) from error
+    if values.dtype.kind not in "iuf" or values.size > MOST_VALUES:
+        raise _unknown(name, declared)
+    with np.errstate(over="ignore"):  # infinity is what is looked for
+        single = values.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise _unknown(name, declared)
+    return single
+
+
+def _to_zeros(name: str, sizes: object) -> NDArray[Any]:
+    return np.zeros(_to_shape(name, {"zeros": sizes}, sizes), np.float32)
+
+
+def _to_image(name: str, told: object) -> NDArray[Any]:
+    if isinstance(told, str):
+        return _read_image(name, Path(told))
+    shape = _to_shape(name, {"image": told}, told)
+    if len(shape) != 2 or 0 in shape:
+        raise _unknown(name, {"image": told})
+    return np.zeros((*shape, 3), np.uint8)
+
+
+MADE: Mapping[str, Callable[[str, object], NDArray[Any]]] = {
+    "zeros": _to_zeros,
+    "image": _to_image,
+}
+"""How an input is made that is not spelt out."""
+
+
+def _to_shape(name: str, declared: object, told: object) -> tuple[int, ...]:
+    sizes = tuple(told) if isinstance(told, list | tuple) else ()
+    whole = all(type(size) is int and 0 <= size <= MOST_VALUES for size in sizes)
+    if not sizes or not whole or math.prod(sizes) > MOST_VALUES:
+        raise _unknown(name, declared)
+    return sizes
+
+
+def _read_image(name: str, path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"expected the image of input {name!r} at {path}, found no file")
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"expected an image for input {name!r} in {path}, found {error}"
+        ) from error
+
+
+def _unknown(name: str, declared: object) -> ValueError:
+    return ValueError(
+        f"expected input {name!r} to be {FORMS}, of finite numbers and at most {MOST_VALUES} "
+        f"values, found {declared!r:.200}"
+    )
