@@ -23,10 +23,11 @@ class DriverConfig:
         gripper_deadband: A relative gripper value smaller than this is 0; SimplerEnv takes 0.01 for
             RT-1, whose nearest token to 0 means -0.0039.
         execution_horizon: Actions of a chunk that are carried out before the policy is asked again;
-            0 for all of them.
+            0 for as many as its makers carry out, which is all of them unless the policy says so.
         ensemble: Ask in every step and average what all chunks say of it, the oldest weighing 1 and
             one that is i steps younger exp(-ensemble * i), as in ACT and Octo: 0 is their mean, a
-            negative number favours the newest; null for no averaging.
+            negative number favours the newest; null for what the policy's makers do, which is no
+            averaging unless the policy says so, or if execution_horizon is set.
         terminate: What happens when the policy ends the episode: stop, or ignore.
     """
 

@@ -6,6 +6,34 @@ from functools import cached_property
 
 
 @dataclass(frozen=True)
+class GripperRange:
+    """Two values of a gripper's position: a policy gives them, or something in between.
+
+    Attributes:
+        opened: The value of a gripper that is open.
+        closed: The value of one that is closed.
+    """
+
+    opened: float
+    closed: float
+
+
+POSITIONS: Mapping[str, GripperRange] = {
+    "absolute": GripperRange(opened=1, closed=0),
+    "closedness": GripperRange(opened=0, closed=1),
+    "signed": GripperRange(opened=1, closed=-1),
+    "signed_closedness": GripperRange(opened=-1, closed=1),
+}
+"""What a gripper's position may be: absolute in Octo, OpenVLA and Bridge; closedness in DROID and
+AgiBot; signed_closedness in LIBERO, robosuite and RoboCasa; signed is its mirror image."""
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "gripper": ("relative", *POSITIONS, "none"),
+    "rotation": ("rpy", "axis_angle", "none"),
+}
+"""What the values of two fields may mean; see `ActionLayout`."""
+
+
+@dataclass(frozen=True)
 class ActionLayout:
     """The order of an action's values, and what two of its fields mean.
 
@@ -13,7 +41,8 @@ class ActionLayout:
         name: Key in `LAYOUTS`.
         fields: Name and number of values of each field, in order.
         gripper: Whether the gripper's value is a change of closedness ("relative": + closes, -
-            opens, 0 holds), a position ("absolute": 1 open, 0 closed), or not there ("none").
+            opens, 0 holds), a position (one of `POSITIONS`; "absolute" is 1 open, 0 closed), or
+            not there ("none").
         rotation: Whether a rotation is roll, pitch, yaw ("rpy"), an axis times an angle
             ("axis_angle"), or not there ("none").
     """

@@ -20,10 +20,14 @@ class PolicyMeta:
         history: Frames it remembers, the present one included.
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
-        gripper: "relative", "absolute" or "none"; empty for what the layout says.
+        gripper: One of `configs.layouts.KINDS`, such as "relative" or "absolute"; empty for what
+            the layout says.
         rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
             neither.
+        execution_horizon: Actions of a chunk that its makers carry out before it is asked again; 0
+            for all of them.
+        ensemble: How its makers average chunks, as in `DriverConfig.ensemble`; None if they do not.
     """
 
     name: str
@@ -36,6 +40,8 @@ class PolicyMeta:
     gripper: str = ""
     rotation: str = ""
     fingerprint: str = ""
+    execution_horizon: int = 0
+    ensemble: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,10 +18,12 @@ from configs.robots import RobotSpec
 from policies.base import Policy, PolicyMeta
 from policies.checks import check_least
 from policies.stages.actions import (
+    IMPOSSIBLE,
     Gripper,
     check_layout,
     ends_episode,
     fit_to_bounds,
+    is_impossible,
     to_robot,
     to_robot_layout,
 )
@@ -33,6 +36,8 @@ from policies.stages.images import (
     check_bars,
     fit_frames,
 )
+
+log = logging.getLogger(__name__)
 
 PLAIN = DriverConfig()
 """Nothing is cropped, scaled or averaged."""
@@ -61,8 +66,9 @@ class Driver:
             ValueError: A policy that cannot drive this robot, or settings that mean nothing.
         """
         _check_config(cfg)
-        check_chunks(cfg, policy.meta.chunk)
         self.policy, self.robot, self.cfg = policy, robot, cfg
+        self._executed = execution(policy.meta, cfg)
+        check_chunks(self._executed, policy.meta.chunk)
         self._layout = _layout(policy.meta)
         check_layout(self._layout, robot)
         _check_rate(policy.meta, robot, cfg)
@@ -84,10 +90,10 @@ class Driver:
 
     @property
     def fingerprint(self) -> str:
-        """The policy's fingerprint; with settings other than the default ones, one of both."""
-        if self.cfg == PLAIN:
+        """The policy's fingerprint; if it is driven in another way than plainly, one of both."""
+        if self._executed == PLAIN:
             return self.meta.fingerprint
-        both = json.dumps([self.meta.fingerprint, asdict(self.cfg)])
+        both = json.dumps([self.meta.fingerprint, asdict(self._executed)])
         return hashlib.sha256(both.encode()).hexdigest()
 
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
@@ -107,7 +113,7 @@ class Driver:
             ValueError: Frames that do not fit the policy, or an action that is not a number.
         """
         self._check(frames, active)
-        waiting = [needs_answer(slot.plan, self.cfg) for slot in self._slots]
+        waiting = [needs_answer(slot.plan, self._executed) for slot in self._slots]
         asked = active & np.array(waiting, np.bool_)
         if asked.any():
             self._ask(frames, asked)
@@ -147,13 +153,16 @@ class Driver:
                     f"{chunk[~np.isfinite(chunk)][0]} in slot {index}, step {slot.step}; check its "
                     "weights and what it is shown"
                 )
-            self._slots[index] = replace(slot, plan=add_answer(slot.plan, chunk, self.cfg))
+            self._slots[index] = replace(slot, plan=add_answer(slot.plan, chunk, self._executed))
 
     def _next(self, index: int) -> NDArray[np.float32]:
         slot = self._slots[index]
-        plan, said = next_action(slot.plan, self.cfg)
+        plan, said = next_action(slot.plan, self._executed)
         moved = to_robot_layout(said, self._layout, self.robot)
-        gripper, moved = to_robot(slot.gripper, moved, self._layout.gripper, self.robot, self.cfg)
+        kind = self._layout.gripper
+        if is_impossible(moved, kind, self.robot):
+            self.events[index][IMPOSSIBLE] += 1
+        gripper, moved = to_robot(slot.gripper, moved, kind, self.robot, self.cfg)
         action, changed = fit_to_bounds(moved, self.robot)
         self._slots[index] = Slot(plan, gripper, slot.step + 1)
         self.events[index].update(changed)
@@ -175,6 +184,24 @@ class Driver:
             raise ValueError(
                 f"expected a bool mask of shape {(slots,)}, found {active.dtype} {active.shape}"
             )
+
+
+def execution(meta: PolicyMeta, cfg: DriverConfig) -> DriverConfig:
+    """Return `cfg` with how a chunk is carried out: as `cfg` says, else as the policy's makers do.
+
+    A difference between the two is logged: it can cost a policy much of its success.
+    """
+    if not cfg.execution_horizon and cfg.ensemble is None:
+        return replace(cfg, execution_horizon=meta.execution_horizon, ensemble=meta.ensemble)
+    made = replace(cfg, execution_horizon=meta.execution_horizon, ensemble=meta.ensemble)
+    if (meta.execution_horizon or meta.ensemble is not None) and made != cfg:
+        log.warning(
+            "policy %r: its makers set execution_horizon %s and ensemble %s; the driver's settings "
+            "override them with %s and %s",
+            *(meta.name, meta.execution_horizon, meta.ensemble),
+            *(cfg.execution_horizon, cfg.ensemble),
+        )
+    return cfg
 
 
 def _check_config(cfg: DriverConfig) -> None:

@@ -7,19 +7,22 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from configs.driver import DriverConfig
-from configs.layouts import LAYOUTS, ActionLayout
+from configs.layouts import KINDS, LAYOUTS, POSITIONS, ActionLayout
 from configs.robots import RobotSpec
 
 Action = NDArray[np.float32]
 
 HAND, ROTATION = "world_vector", "rotation_delta"
-KINDS = {
-    "gripper": ("relative", "absolute", "none"),
-    "rotation": ("rpy", "axis_angle", "none"),
-}
 GRIPPER = "gripper_closedness_action"
 CLIPPED = "clipped to the robot's bounds"
 UNSAID = "terminate not one-hot, taken as not said"
+FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
+"""The fields that `KINDS` is about."""
+IMPOSSIBLE = "gripper position out of its range"
+"""Nothing between open and closed: the policy's convention is probably another one."""
+SLACK = 0.25
+"""Share of the way between open and closed by which a position may miss both: a network's answer
+and un-normalisation miss them by less, another convention by more."""
 CHANGE = 0.5
 """An absolute gripper that moves by more than this opens or closes: then it is sent on."""
 
@@ -44,7 +47,7 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
 
     Raises:
         ValueError: A field that the robot lacks or has in another size, or a gripper or rotation
-            of an unknown kind.
+            of an unknown kind, or of any kind where the layout has none.
     """
     if not _fits(layout, robot):
         known = [name for name, other in LAYOUTS.items() if _fits(other, robot)]
@@ -53,9 +56,13 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
             f"{layout.name!r}; its values have no counterpart in {robot.layout!r}"
         )
     for name, kinds in KINDS.items():
-        if getattr(layout, name) not in kinds:
+        kind = getattr(layout, name)
+        if kind not in kinds:
+            raise ValueError(f"expected a {name} of one of the kinds {kinds}, found {kind!r}")
+        if kind != "none" and FIELDS[name] not in layout.slices:
             raise ValueError(
-                f"expected a {name} of one of the kinds {kinds}, found {getattr(layout, name)!r}"
+                f"expected no {name} for layout {layout.name!r}, which has no {FIELDS[name]}, "
+                f"found {kind!r}; leave it out"
             )
 
 
@@ -85,7 +92,7 @@ def to_robot(
     Args:
         gripper: What the slot remembers.
         action: (A,) in the robot's own order.
-        kind: What the gripper's value is: "relative", "absolute" or "none".
+        kind: What the gripper's value is: "relative", "none", or one of `POSITIONS`.
         robot: Who executes it.
         cfg: Scale, stickiness and deadband.
     """
@@ -95,10 +102,25 @@ def to_robot(
     if GRIPPER in robot.slices:
         place = robot.slices[GRIPPER].start
         value = float(action[place])
-        if kind == "absolute":
-            gripper, value = to_relative(gripper, value, cfg.sticky)
+        if kind in POSITIONS:
+            gripper, value = to_relative(gripper, to_opening(value, kind), cfg.sticky)
         action[place] = 0 if kind == "none" or abs(value) < cfg.gripper_deadband else value
     return gripper, action
+
+
+def to_opening(value: float, kind: str) -> float:
+    """Return how far the gripper is open, from 0 to 1; values beyond both ends are clipped."""
+    ends = POSITIONS[kind]
+    return min(max((value - ends.closed) / (ends.opened - ends.closed), 0.0), 1.0)
+
+
+def is_impossible(action: Action, kind: str, robot: RobotSpec) -> bool:
+    """Whether the gripper's value of an action (A,) is no position of its kind; see `SLACK`."""
+    if kind not in POSITIONS or GRIPPER not in robot.slices:
+        return False
+    ends, value = POSITIONS[kind], float(action[robot.slices[GRIPPER].start])
+    middle, reach = (ends.opened + ends.closed) / 2, abs(ends.opened - ends.closed)
+    return abs(value - middle) > reach * (0.5 + SLACK)
 
 
 def to_relative(gripper: Gripper, position: float, sticky: int) -> tuple[Gripper, float]:

@@ -11,9 +11,9 @@ from configs.layouts import LAYOUTS
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
-from policies.driver import IGNORED, LIT_BARS, Driver
+from policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
 from policies.scripted import random_policy
-from policies.stages.actions import CLIPPED
+from policies.stages.actions import CLIPPED, IMPOSSIBLE
 
 OXE = PolicyMeta("chunks", "oxe7", chunk=4)
 FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")
@@ -159,6 +159,58 @@ def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
     assert (roll(relative, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0.25).all()
     absolute = Driver(Told(OXE, chunk), GOOGLE_ROBOT)
     assert (roll(absolute, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0).all()
+
+
+def test_a_gripper_of_another_convention_is_counted() -> None:
+    chunk = [[0, 0, 0, 0, 0, 0, value] for value in (-1, -1, 1, 1)]
+    frames, everybody = some_frames(4, 1), np.ones((4, 1), bool)
+    wrong = Driver(Told(OXE, chunk), GOOGLE_ROBOT)  # 1 open, 0 closed: -1 is neither
+    assert list(roll(wrong, frames, everybody, [0])[:, 0, 3]) == [0, 0, -1, 0]
+    assert wrong.events[0][IMPOSSIBLE] == 2
+    right = Driver(Told(replace(OXE, gripper="signed_closedness"), chunk), GOOGLE_ROBOT)
+    assert list(roll(right, frames, everybody, [0])[:, 0, 3]) == [0, 0, 1, 0]
+    assert IMPOSSIBLE not in right.events[0]
+
+
+def test_a_chunk_is_carried_out_as_far_as_the_policys_makers_do() -> None:
+    policy = Chunks(replace(OXE, execution_horizon=2))
+    roll(Driver(policy, GOOGLE_ROBOT), some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
+    assert len(policy.asked) == 3  # before steps 0, 2 and 4
+    told = Chunks(OXE)
+    driver = Driver(told, GOOGLE_ROBOT, DriverConfig(execution_horizon=2))
+    roll(driver, some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
+    assert len(told.asked) == 3
+
+
+def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
+    frames, everybody = some_frames(5, 1), np.ones((5, 1), bool)
+    own = Driver(Chunks(replace(OXE, ensemble=0.1)), GOOGLE_ROBOT)
+    told = Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(ensemble=0.1))
+    plain = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    averaged = roll(own, frames, everybody, [0])
+    assert (averaged == roll(told, frames, everybody, [0])).all()
+    assert (averaged != roll(plain, frames, everybody, [0])).any()
+    assert own.fingerprint == told.fingerprint != plain.fingerprint
+
+
+@pytest.mark.parametrize("cfg", [DriverConfig(execution_horizon=3), DriverConfig(ensemble=0.0)])
+@pytest.mark.parametrize("own", [{"execution_horizon": 2}, {"ensemble": 0.1}])
+def test_the_drivers_settings_override_the_makers_and_say_so(
+    cfg: DriverConfig, own: dict, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames, everybody = some_frames(6, 1), np.ones((6, 1), bool)
+    driver = Driver(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
+    assert "policy 'chunks': its makers set" in caplog.text
+    caplog.clear()
+    plain = Driver(Chunks(OXE), GOOGLE_ROBOT, cfg)
+    assert (roll(driver, frames, everybody, [0]) == roll(plain, frames, everybody, [0])).all()
+    Driver(Chunks(replace(OXE, execution_horizon=3)), GOOGLE_ROBOT, replace(PLAIN, ensemble=None))
+    assert not caplog.text
+
+
+def test_a_horizon_of_the_makers_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ValueError, match="execution_horizon between 0 .* and 4, .* found 5"):
+        Driver(Chunks(replace(OXE, execution_horizon=5)), GOOGLE_ROBOT)
 
 
 def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from configs.driver import DriverConfig
 from configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, ROBOTS, STANDIN_SAWYER
+from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, ROBOTS, STANDIN_SAWYER
 from policies.stages.actions import (
     CLIPPED,
     UNSAID,
@@ -15,6 +15,8 @@ from policies.stages.actions import (
     check_layout,
     ends_episode,
     fit_to_bounds,
+    is_impossible,
+    to_opening,
     to_relative,
     to_robot,
     to_robot_layout,
@@ -93,6 +95,8 @@ def test_a_layout_without_counterpart_is_refused() -> None:
         check_layout(OXE7, CSGO_PLAYER)
     with pytest.raises(ValueError, match="expected a gripper .* found 'binary'"):
         check_layout(replace(OXE7, gripper="binary"), GOOGLE_ROBOT)
+    with pytest.raises(ValueError, match="expected no gripper for layout 'recon3', .*leave it out"):
+        check_layout(replace(LAYOUTS["recon3"], gripper="absolute"), RECON_JACKAL)
     with pytest.raises(ValueError, match="expected a rotation .* found 'quaternion'"):
         check_layout(replace(OXE7, rotation="quaternion"), GOOGLE_ROBOT)
 
@@ -108,6 +112,52 @@ def sent(positions: list[float], sticky: int) -> list[float]:
 def test_an_absolute_gripper_sends_its_changes() -> None:
     """It closes from open (1) to closed (0): +1. The first step changes nothing."""
     assert sent([1, 1, 0, 0, 1, 0.75], sticky=1) == [0, 0, 1, 0, -1, 0.25]
+
+
+@pytest.mark.parametrize(
+    ("kind", "opened", "closed"),
+    [("absolute", 1, 0), ("closedness", 0, 1), ("signed", 1, -1), ("signed_closedness", -1, 1)],
+)
+def test_every_convention_of_a_position_closes_and_opens(
+    kind: str, opened: float, closed: float
+) -> None:
+    """Open twice, closed twice, half open: +1 closes, whatever the convention's numbers are."""
+    gripper, changes = Gripper(), []
+    for value in (opened, opened, closed, closed, (opened + closed) / 2):
+        action = GOOGLE_ROBOT.make_action(gripper_closedness_action=value)
+        assert not is_impossible(action, kind, GOOGLE_ROBOT)
+        gripper, moved = to_robot(gripper, action, kind, GOOGLE_ROBOT, PLAIN)
+        changes.append(float(moved[3]))
+    assert changes == [0, 0, 1, 0, -0.5]
+
+
+@pytest.mark.parametrize(
+    ("kind", "near", "wrong"),
+    [
+        ("absolute", (-0.2, 1.2), (-0.3, -1, 1.3, 2)),
+        ("closedness", (-0.2, 1.2), (-0.3, -1, 1.3, 255)),
+        ("signed_closedness", (-1.4, 1.4), (-1.6, 1.6)),
+    ],
+)
+def test_a_position_beyond_its_range_is_clipped_and_far_beyond_it_is_impossible(
+    kind: str, near: tuple[float, ...], wrong: tuple[float, ...]
+) -> None:
+    for value in near + wrong:
+        action = GOOGLE_ROBOT.make_action(gripper_closedness_action=value)
+        assert is_impossible(action, kind, GOOGLE_ROBOT) == (value in wrong)
+        assert to_opening(value, kind) in (0, 1)
+    for kind in ("relative", "none"):
+        assert not is_impossible(action, kind, GOOGLE_ROBOT)
+
+
+def test_an_impossible_position_changes_no_more_than_all_the_way() -> None:
+    """-1 to 1 in a convention of 0 to 1 would be twice what the gripper can do."""
+    gripper, changes = Gripper(), []
+    for value in (1, -1, 1):
+        action = GOOGLE_ROBOT.make_action(gripper_closedness_action=value)
+        gripper, moved = to_robot(gripper, action, "absolute", GOOGLE_ROBOT, PLAIN)
+        changes.append(float(moved[3]))
+    assert changes == [0, 1, -1]
 
 
 def test_a_large_change_is_sent_on() -> None:
