@@ -69,16 +69,25 @@ class Policy(Protocol):
 
     meta: PolicyMeta
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
-        """Forget everything and prepare one slot per instruction.
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        """Forget everything and prepare one slot per instruction, or begin anew in some slots.
 
         Args:
             instructions: (B,) what each slot is told to do.
             seeds: (B,) what each slot's random choices depend on.
+            slots: Slots of the last reset that begin anew; the others go on as they were, and their
+                instructions and seeds here do not count. None for a batch that begins as a whole.
+                A policy may lack this argument: then it is only ever reset as a whole.
 
         Raises:
-            ValueError: An instruction the policy does not know, lengths that differ, or more slots
-                than it can act in.
+            ValueError: An instruction the policy does not know, lengths that differ, more slots
+                than it can act in, or slots that the last reset did not prepare.
         """
         ...
 

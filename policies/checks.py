@@ -1,11 +1,14 @@
 """What every policy checks of what it is given."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.base import PolicyMeta
+
+Held = TypeVar("Held")
 
 
 def check_least(cfg: object, least: Mapping[str, float]) -> None:
@@ -20,11 +23,59 @@ def check_least(cfg: object, least: Mapping[str, float]) -> None:
             raise ValueError(f"expected a finite {name} of at least {low}, found {value}")
 
 
-def check_reset(meta: PolicyMeta, instructions: Sequence[str], seeds: Sequence[int]) -> None:
-    """Check that every slot has an instruction and a seed, and that there are not too many slots.
+def renew(held: Sequence[Held], new: Sequence[Held], slots: Sequence[int] | None) -> list[Held]:
+    """Return what a policy holds of each slot after a reset: `new`, or `new` in `slots` alone."""
+    if slots is None:
+        return list(new)
+    renewed = list(held)
+    for slot in slots:
+        renewed[slot] = new[slot]
+    return renewed
+
+
+def check_slots(slots: Sequence[int] | None, instructions: Sequence[str], held: int) -> list[int]:
+    """Return the slots that a reset begins: `slots`, or one per instruction for None.
 
     Raises:
-        ValueError: Lengths that differ, or more slots than the policy can act in.
+        ValueError: Slots that are not among the `held` ones of the last reset, or a batch of
+            another size.
+    """
+    if slots is None:
+        return list(range(len(instructions)))
+    if len(instructions) != held:
+        raise ValueError(
+            f"expected instructions for all {held} slots of the last reset when some begin anew, "
+            f"found {len(instructions)}; leave slots out to begin another batch"
+        )
+    numbers = np.asarray(slots)
+    whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not numbers.size)
+    if not whole or not ((numbers >= 0) & (numbers < held)).all():
+        raise ValueError(
+            f"expected slots as numbers from 0 to {held - 1}, found {slots}; of a mask, take "
+            "np.flatnonzero(mask)"
+        )
+    return [int(slot) for slot in numbers]
+
+
+def check_reset(
+    meta: PolicyMeta,
+    instructions: Sequence[str],
+    seeds: Sequence[int],
+    slots: Sequence[int] | None = None,
+    held: int = 0,
+) -> list[int]:
+    """Return the slots that begin anew, if what `Policy.reset` is given fits.
+
+    Args:
+        meta: Of the policy.
+        instructions: One per slot.
+        seeds: One per slot.
+        slots: Those that begin anew; None for all.
+        held: Slots of the last reset.
+
+    Raises:
+        ValueError: Lengths that differ, more slots than the policy can act in, or slots that the
+            last reset did not prepare.
     """
     if len(instructions) != len(seeds):
         raise ValueError(
@@ -36,6 +87,7 @@ def check_reset(meta: PolicyMeta, instructions: Sequence[str], seeds: Sequence[i
             f"expected at most {meta.max_batch} slots for policy {meta.name!r}, found "
             f"{len(instructions)}; run fewer rollouts together (batch_size={meta.max_batch})"
         )
+    return check_slots(slots, instructions, held)
 
 
 def check_frames(

@@ -5,6 +5,7 @@ class TestMine(PolicyConformance):
     def policy(self) -> MyPolicy: ...
 """
 
+import inspect
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,6 +64,29 @@ class PolicyConformance:
         first = roll(policy, frames, told)
         roll(policy, frames[::-1], told[::-1], first_seed=7)
         assert (roll(policy, frames, told) == first).all()
+
+    def test_a_slot_begins_anew_while_the_others_go_on(
+        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+    ) -> None:
+        """A slot that is reset alone acts as a fresh one, the others as before, to the last bit."""
+        if "slots" not in inspect.signature(policy.reset).parameters:
+            pytest.skip("its reset takes no slots: it is only ever reset as a whole")
+        before, after = frames[: STEPS // 2], frames[STEPS // 2 :]
+        through = roll(policy, frames, told)[len(before) :]
+        fresh = roll(policy, after[:, :1], [told[1]], first_seed=7)
+        roll(policy, before, told)
+        again = [told[1], *["not heard"] * (slots - 1)]
+        policy.reset(again, seeds=[7] * slots, slots=[0])
+        everybody = np.ones(slots, bool)
+        renewed = np.stack([policy.act(now, everybody).actions for now in after])
+        assert (renewed[:, 0] == fresh[:, 0]).all()
+        assert (renewed[:, 1:] == through[:, 1:]).all()
+        for wrong in ([slots], [-1], [0.5], [[0]], [True] + [False] * (slots - 1)):
+            with pytest.raises(ValueError, match="expected slots as numbers from 0"):
+                policy.reset(told[:slots], seeds=range(slots), slots=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=f"for all {slots} slots of the last reset"):
+            policy.reset([], seeds=[], slots=[])
+        policy.reset(told[:slots], seeds=range(slots), slots=[])  # nobody begins
 
     def test_a_slot_acts_the_same_alone(
         self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]

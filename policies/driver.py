@@ -1,6 +1,7 @@
 """A policy on a robot: fitted frames go in, chunks are executed, fitted actions come out."""
 
 import hashlib
+import inspect
 import json
 import logging
 from collections import Counter
@@ -16,7 +17,7 @@ from configs.layouts import LAYOUTS, ActionLayout
 from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import Policy, PolicyMeta
-from policies.checks import check_least
+from policies.checks import check_least, check_slots, renew
 from policies.stages.actions import (
     IMPOSSIBLE,
     Gripper,
@@ -96,11 +97,35 @@ class Driver:
         both = json.dumps([self.meta.fingerprint, asdict(self._executed)])
         return hashlib.sha256(both.encode()).hexdigest()
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
-        """Forget everything and prepare one slot per instruction; see `Policy.reset`."""
-        self.policy.reset(instructions, seeds=seeds)
-        self._slots = [Slot() for _ in instructions]
-        self.events = [Counter() for _ in instructions]
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        """Forget everything and prepare one slot per instruction, or begin anew in some slots.
+
+        A driver cannot see that an environment has begun a new attempt in a slot: tell it, with
+        that attempt's instruction and seed, or the slot goes on with the old ones.
+
+        Args:
+            instructions: (B,) what each slot is told to do.
+            seeds: (B,) what each slot's random choices depend on.
+            slots: Slots of the last reset that begin anew, while the others go on with their chunks
+                and memories; instructions and seeds of those do not count. None for all.
+
+        Raises:
+            ValueError: As `Policy.reset`, or a policy that can only be reset as a whole.
+        """
+        begins = check_slots(slots, instructions, len(self._slots))
+        if slots is None:
+            self.policy.reset(instructions, seeds=seeds)
+        else:
+            self._check_renewable()
+            self.policy.reset(instructions, seeds=seeds, slots=begins)
+        self._slots = renew(self._slots, [Slot() for _ in instructions], slots)
+        self.events = renew(self.events, [Counter() for _ in instructions], slots)
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return the next action of every slot (B, A), within the robot's bounds.
@@ -170,6 +195,15 @@ class Driver:
             self.events[index][IGNORED] += 1
             action = self.robot.going_on(action[None])[0]
         return action
+
+    def _check_renewable(self) -> None:
+        known = inspect.signature(self.policy.reset).parameters
+        if "slots" not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+            raise ValueError(
+                f"expected a policy whose reset takes slots, to begin anew in some of them, found "
+                f"{self.meta.name!r} with {list(known)}; add the argument as in "
+                "`policies.base.Policy.reset`, or reset all slots together"
+            )
 
     def _check(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> None:
         slots = len(self._slots)

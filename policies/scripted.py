@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 from world_models.checkpoint import sha256_of
 from world_models.data.episodes import load_episode
 
@@ -34,11 +34,17 @@ class ScriptedPolicy:
         self._seeds: list[int] = []
         self._steps: list[int] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`; any instruction will do."""
-        check_reset(self.meta, instructions, seeds)
-        self._seeds = list(seeds)
-        self._steps = [0] * len(seeds)
+        check_reset(self.meta, instructions, seeds, slots, len(self._seeds))
+        self._seeds = renew(self._seeds, seeds, slots)
+        self._steps = renew(self._steps, [0] * len(seeds), slots)
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""

@@ -32,7 +32,7 @@ from configs.layouts import LAYOUTS
 from configs.lerobot import LeRobotConfig
 from configs.lookup import lookup
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 
 Batch: TypeAlias = Mapping[str, Any]
 
@@ -112,16 +112,23 @@ class LeRobotPolicy:
         self._seeds: list[int] = []
         self._steps: list[int] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`; whether it knows an instruction, LeRobot does not say."""
-        check_reset(self.meta, instructions, seeds)
-        self._told, self._seeds = list(instructions), list(seeds)
-        self._steps = [0] * len(seeds)
+        begins = check_reset(self.meta, instructions, seeds, slots, len(self._told))
+        self._told = renew(self._told, instructions, slots)
+        self._seeds = renew(self._seeds, seeds, slots)
+        self._steps = renew(self._steps, [0] * len(seeds), slots)
         weights = {id(weight): weight for weight in self._policy.parameters()}
         while len(self._copies) < len(seeds):
             self._copies.append(copy.deepcopy(self._policy, dict(weights)))
-        for own in self._copies:
-            own.reset()
+        for slot in begins:
+            self._copies[slot].reset()
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`.

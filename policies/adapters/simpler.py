@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from configs.layouts import LAYOUTS
 from configs.lookup import lookup
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 
 THEIR_NAMES: Mapping[str, Mapping[str, str]] = {
     "oxe7": {"gripper_closedness_action": "open_gripper"},
@@ -62,13 +62,20 @@ class SimplerPolicy:
         self._own: list[Inference] = []
         self._told: list[str] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
-        """See `Policy.reset`; makes a new object for every slot."""
-        check_reset(self.meta, instructions, seeds)
-        self._told = list(instructions)
-        self._own = [self._make(int(seed)) for seed in seeds]
-        for own, told in zip(self._own, instructions, strict=True):
-            own.reset(told)
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        """See `Policy.reset`; makes a new object for every slot that begins."""
+        begins = check_reset(self.meta, instructions, seeds, slots, len(self._own))
+        new = {slot: self._make(int(seeds[slot])) for slot in begins}
+        for slot, own in new.items():
+            own.reset(instructions[slot])
+        self._own = [new.get(slot) or self._own[slot] for slot in range(len(seeds))]
+        self._told = renew(self._told, instructions, slots)
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`.

@@ -12,7 +12,7 @@ from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.cards import as_on_card, check_card
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 from policies.instructions import normalise
 from policies.planner.controller import PLANS, Plan, Scene
 from policies.planner.perception import PerceptionNetwork, to_pixels
@@ -42,12 +42,21 @@ class PlannerPolicy:
         )
         self._network = network.eval()
         self._robot = robot
+        self._told: list[str] = []
         self._plans: list[Plan] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(self.meta, instructions, seeds)
-        self._plans = [lookup(PLANS, normalise(text), "instruction") for text in instructions]
+        check_reset(self.meta, instructions, seeds, slots, len(self._told))
+        told = renew(self._told, instructions, slots)
+        self._plans = [lookup(PLANS, normalise(text), "instruction") for text in told]
+        self._told = told
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""

@@ -1,6 +1,6 @@
 """RT-1's memory: frames come one by one, and each is encoded once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,8 +33,18 @@ class TokenMemory:
         self.group = group or GROUP.get(self.device.type, 1)
         self.reset(np.zeros((0, network.cfg.instruction_size), np.float32))
 
-    def reset(self, told: NDArray[np.float32]) -> None:
-        """Forget everything; `told` (B, E) is each slot's instruction."""
+    def reset(self, told: NDArray[np.float32], slots: Sequence[int] | None = None) -> None:
+        """Forget everything, or what was seen in some slots of B.
+
+        Args:
+            told: (B, E) each slot's instruction; those of slots that go on are the same as before.
+            slots: Slots that begin anew; None for all.
+        """
+        if slots is not None:
+            self.told = torch.from_numpy(told).to(self.device)
+            self.tokens[list(slots)] = 0
+            self.seen[list(slots)] = 0
+            return
         cfg = self.network.cfg
         shape = len(told), cfg.history, cfg.image_tokens, cfg.token_size
         self.told = torch.from_numpy(told).to(self.device)

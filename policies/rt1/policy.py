@@ -14,7 +14,7 @@ from configs.robots import RobotSpec
 from configs.rt1 import RT1Config
 from policies.base import ActionBatch, PolicyMeta
 from policies.cards import as_on_card, check_card
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 from policies.instructions import InstructionTable
 from policies.rt1.memory import TokenMemory
 from policies.rt1.network import RT1Network
@@ -73,12 +73,21 @@ class RT1Policy:
         self.table = table
         self.tokenizer = ActionTokenizer(robot, cfg.bins)
         self.memory = TokenMemory(network, group)
+        self._told: list[str] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(self.meta, instructions, seeds)
-        rows = [self.table.row(text) for text in instructions]
-        self.memory.reset(self.table.vectors[rows])
+        check_reset(self.meta, instructions, seeds, slots, len(self._told))
+        told = renew(self._told, instructions, slots)
+        rows = [self.table.row(text) for text in told]
+        self.memory.reset(self.table.vectors[rows], slots)
+        self._told = told
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""
