@@ -155,7 +155,7 @@ def _encode(
 ) -> NDArray[np.int16]:
     if not np.isfinite(actions).all():
         raise ValueError(f"expected finite actions in {origin}, found NaN or infinity")
-    return tokenizer.encode(actions).astype(np.int16)
+    return tokenizer.encode(tokenizer.robot.fit_actions(actions).actions).astype(np.int16)
 
 
 def known_instructions(

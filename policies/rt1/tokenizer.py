@@ -16,13 +16,20 @@ TOKEN_ORDER = (
 """The fields in the order of their tokens. Source: RT-1's public JAX release."""
 MODES = 3
 """What the terminate token may say: end the episode, move the arm, move the base."""
+ON_EDGE = 1e-4
+"""Share of a bin by which a value may miss the bin's lower edge and still be in it.
+
+A decoded value lies on that edge, and float32 puts half of them just below it. They would be
+encoded one token lower: RT-1's own code does so to a quarter of its tokens.
+"""
 
 
 class ActionTokenizer:
     """Turns each action value into a token; the one-hot terminate field becomes one token.
 
     Bins are cut with floor over 255 intervals, as RT-1 does it, so a decoded value lies up to one
-    bin below the value that was encoded: zero in [-1, 1] comes back as -0.0039.
+    bin below the value that was encoded: zero in [-1, 1] comes back as -0.0039. Every token
+    survives decoding and encoding, so a recorded rollout of RT-1 has the tokens that RT-1 chose.
 
     Attributes:
         free: (tokens,) bool; False where the robot cannot move, so that the token means nothing.
@@ -56,19 +63,42 @@ class ActionTokenizer:
         return 1 + len(self._columns)
 
     def encode(self, actions: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Turn actions (..., A) into tokens (..., len(self)); values are clipped to the bounds."""
-        share = (actions[..., self._columns] - self._low) / np.where(
-            self._range > 0, self._range, 1
+        """Turn actions (..., A) into tokens (..., len(self)); values are clipped to the bounds.
+
+        Raises:
+            ValueError: An action that does not say one-hot whether it ends the episode, as RT-1
+                refuses it too; one of another size; or a value that is not finite.
+        """
+        given = np.reshape(actions, (-1, np.shape(actions)[-1]))
+        fitted = self.robot.fit_actions(given)
+        if fitted.unsaid.any():
+            row = int(np.argmax(fitted.unsaid))
+            raise ValueError(
+                f"expected a one-hot {TERMINATE} (end, arm, base) in every action, found "
+                f"{given[row, self._terminate].tolist()} in row {row}; RobotSpec.fit_actions takes "
+                "it as not said"
+            )
+        share = (fitted.actions[:, self._columns] - self._low) / np.where(
+            self.free[1:], self._range, 1
         )
-        motion = np.floor(np.clip(share, 0, 1) * (self.bins - 1)).astype(np.int64)
-        mode = np.argmax(actions[..., self._terminate], axis=-1)[..., None]
-        return np.concatenate([mode, motion], axis=-1)
+        motion = np.floor(share * (self.bins - 1) + ON_EDGE).astype(np.int64)
+        mode = np.argmax(fitted.actions[:, self._terminate], axis=-1)[:, None]
+        tokens = np.concatenate([mode, motion], axis=-1)
+        return tokens.reshape(*np.shape(actions)[:-1], len(self))
 
     def decode(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Turn tokens (..., len(self)) into actions (..., A).
 
         A terminate token beyond the three modes means "terminate", as in RT-1.
+
+        Raises:
+            ValueError: A number that is no token.
         """
+        if ((tokens < 0) | (tokens >= self.bins)).any():
+            raise ValueError(
+                f"expected tokens from 0 to {self.bins - 1}, found {int(tokens.min())} to "
+                f"{int(tokens.max())}; the network and the robot's tokenizer must have as many bins"
+            )
         mode = np.where(tokens[..., 0] < MODES, tokens[..., 0], 0)
         motion = tokens[..., 1:] / (self.bins - 1) * self._range + self._low
         actions = np.zeros((*tokens.shape[:-1], self.robot.action_size), np.float32)

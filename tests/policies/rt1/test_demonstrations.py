@@ -144,6 +144,16 @@ def test_rlds_steps_are_all_but_the_last(fractal: str, written: list[dict], foun
     assert (episodes[0].frames(steps) == wanted).all()
 
 
+def test_an_ending_that_says_nothing_is_learned_as_going_on(tmp_path: Path):
+    episode = fractal_episode(4, "pick coke can", UP)
+    episode["steps/action/terminate_episode"] = np.array(
+        [[0, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 0]], np.int32
+    )
+    folder = write_rlds(tmp_path / "0.1.0", [[episode]])
+    (read,) = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+    assert read.tokens[:, 0].tolist() == [1, 1, 2]
+
+
 def test_an_rlds_step_that_is_not_marked_as_the_last_counts(tmp_path: Path):
     cut = fractal_episode(3, "pick coke can", UP) | {"steps/is_last": np.zeros(3, bool)}
     folder = write_rlds(tmp_path / "0.1.0", [[cut]])

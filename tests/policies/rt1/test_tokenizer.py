@@ -5,6 +5,14 @@ from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
 from policies.rt1.tokenizer import ActionTokenizer
 
 PI = np.pi
+TOKENS = {
+    "world_vector": 1,
+    "rotation_delta": 4,
+    "gripper_closedness_action": 7,
+    "base_displacement_vertical_rotation": 8,
+    "base_displacement_vector": 9,
+}
+"""Where each field's first token lies."""
 
 
 def test_tokens_worked_by_hand():
@@ -43,6 +51,61 @@ def test_round_trip_loses_less_than_a_bin_and_stays_within_bounds(robot: RobotSp
     one_bin = (robot.high - robot.low) / 255
     assert (error >= -1e-6).all()
     assert (error <= one_bin + 1e-6).all()
+
+
+def every_token(bins: int = 256) -> np.ndarray:
+    """(bins, 11): each token in every place, terminate tokens within the three modes."""
+    tokens = np.repeat(np.arange(bins)[:, None], 11, axis=1)
+    tokens[:, 0] %= 3
+    return tokens
+
+
+@pytest.mark.parametrize("bins", [8, 256, 512])
+@pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER], ids=lambda robot: robot.name)
+def test_every_token_survives_decoding_and_encoding(robot: RobotSpec, bins: int):
+    tokenizer, tokens = ActionTokenizer(robot, bins), every_token(bins)
+    wanted = np.where(tokenizer.free, tokens, 0)  # what cannot move has one value
+    assert (tokenizer.encode(tokenizer.decode(tokens)) == wanted).all()
+
+
+@pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER], ids=lambda robot: robot.name)
+def test_tokens_of_rt1s_own_single_precision_decoding_are_recognised(robot: RobotSpec):
+    """RT-1 decodes in float32 throughout: k / 255 * (high - low) + low."""
+    tokenizer, tokens = ActionTokenizer(robot), every_token()
+    actions = tokenizer.decode(tokens)
+    for name, columns in robot.slices.items():
+        if name != "terminate_episode":
+            low, high = robot.low[columns], robot.high[columns]
+            place = [TOKENS[name]] * (columns.stop - columns.start)
+            share = tokens[:, place].astype(np.float32) / np.float32(255)
+            actions[:, columns] = share * (high - low) + low
+    assert (tokenizer.encode(actions) == np.where(tokenizer.free, tokens, 0)).all()
+
+
+@pytest.mark.parametrize("said", [(1, 8, 0), (0, 0, 0), (1, 1, 0), (0.5, 0.5, 0), (2, -1, 0)])
+def test_an_action_that_does_not_say_one_thing_is_refused(said: tuple[float, ...]):
+    actions = np.stack([GOOGLE_ROBOT.make_action()] * 3)
+    actions[1, GOOGLE_ROBOT.slices["terminate_episode"]] = said
+    with pytest.raises(ValueError, match=r"expected a one-hot terminate_episode .* in row 1"):
+        ActionTokenizer(GOOGLE_ROBOT).encode(actions)
+    fitted = GOOGLE_ROBOT.fit_actions(actions)
+    assert ActionTokenizer(GOOGLE_ROBOT).encode(fitted.actions)[:, 0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("wrong", [-1, 256])
+def test_what_is_no_token_is_refused(wrong: int):
+    tokens = np.zeros(11, np.int64)
+    tokens[4] = wrong
+    with pytest.raises(ValueError, match="expected tokens from 0 to 255, found"):
+        ActionTokenizer(GOOGLE_ROBOT).decode(tokens)
+
+
+def test_any_number_of_leading_axes_is_kept():
+    tokenizer, action = ActionTokenizer(STANDIN_SAWYER), STANDIN_SAWYER.make_action()
+    single = tokenizer.encode(action)
+    assert single.shape == (11,)
+    assert (tokenizer.encode(np.tile(action, (2, 3, 1))) == single).all()
+    assert tokenizer.encode(np.zeros((0, 13), np.float32)).shape == (0, 11)
 
 
 def test_every_token_decodes_within_bounds_and_locked_fields_to_their_only_value():
