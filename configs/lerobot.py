@@ -1,6 +1,7 @@
 """Settings of a policy of LeRobot: what its own config does not say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -9,7 +10,8 @@ class LeRobotConfig:
 
     Attributes:
         layout: What its actions are; a key of `configs.layouts.LAYOUTS`.
-        gripper: relative, absolute or none; empty for what the layout says.
+        gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for what
+            the layout says. See `configs.layouts.POSITIONS`.
         rotation: rpy, axis_angle or none; empty for what the layout says.
         control_hz: Actions per second it was trained with; None for any rate.
         image_key: Which of its inputs the camera's frame is.
@@ -17,6 +19,9 @@ class LeRobotConfig:
             one at a time (`select_action`), as those that remember earlier frames must be.
         zero_state: Give zeros where it wants the robot's joints, which no frame tells; only for a
             policy that was trained to do without.
+        inputs: Constants for its other inputs, such as a second camera, by name; as in
+            `policies.stages.constants`.
+        chunk: Actions of a whole chunk; None for what its own config says.
     """
 
     layout: str
@@ -26,3 +31,5 @@ class LeRobotConfig:
     image_key: str = "observation.image"
     whole_chunks: bool = True
     zero_state: bool = False
+    inputs: dict[str, Any] = field(default_factory=dict, hash=False)
+    chunk: int | None = None

@@ -21,6 +21,7 @@ Source: LeRobot 0.4.4, `lerobot.policies.pretrained.PreTrainedPolicy`.
 
 import copy
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -31,12 +32,22 @@ from numpy.typing import NDArray
 from configs.layouts import LAYOUTS
 from configs.lerobot import LeRobotConfig
 from configs.lookup import lookup
+from policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset, renew
+from policies.stages.constants import Constants, add_constants
+
+log = logging.getLogger(__name__)
 
 Batch: TypeAlias = Mapping[str, Any]
 
-STATE = "observation.state"
+EXECUTED = "n_action_steps"
+"""LeRobot's name for the actions of a chunk that are carried out before it is asked again."""
+GIVING_EXECUTED = ("groot", "molmoact2", "pi0_fast")
+"""Policies whose `predict_action_chunk` gives only what is carried out (LeRobot 0.6)."""
+LOOKING_BETWEEN = ("lingbot_va",)
+"""Policies that must be shown the frames within a chunk, too (LeRobot 0.6)."""
+NONE: Constants = {}
 
 
 class PreTrained(Protocol):
@@ -81,11 +92,21 @@ def lerobot_maker(
         postprocess: Second of it.
 
     Raises:
-        ValueError: A policy that needs more than a frame and an instruction, or settings that do
-            not fit it.
+        FileNotFoundError: No file for an image among the inputs.
+        ValueError: A policy that needs more than a frame, an instruction and the constants in
+            `cfg`, or settings that do not fit it.
     """
-    meta = to_meta(policy, cfg)
-    return lambda: LeRobotPolicy(policy, meta, cfg, preprocess, postprocess)
+    constants = constant_inputs(policy.config, cfg)
+    meta = to_meta(policy, cfg, constants)
+    modes = getattr(policy.config, "normalization_mapping", None) or {}
+    if preprocess is dict and any(mode != "IDENTITY" for mode in modes.values()):
+        log.warning(
+            "policy %r normalises %s, but is given no processors: pass what LeRobot's "
+            "make_pre_post_processors returns",
+            policy.name,
+            ", ".join(sorted(str(name) for name in modes)),
+        )
+    return lambda: LeRobotPolicy(policy, meta, cfg, preprocess, postprocess, constants)
 
 
 class LeRobotPolicy:
@@ -101,12 +122,16 @@ class LeRobotPolicy:
         cfg: LeRobotConfig,
         preprocess: Callable[[Any], Batch],
         postprocess: Callable[[torch.Tensor], torch.Tensor],
+        constants: Constants = NONE,
     ) -> None:
         """See `lerobot_maker`."""
         self.meta = meta
         self._policy, self._cfg = policy, cfg
         self._preprocess, self._postprocess = preprocess, postprocess
         self._device = next(policy.parameters()).device
+        self._constants = {
+            name: to_tensor(values).to(self._device) for name, values in constants.items()
+        }
         self._copies: list[PreTrained] = []
         self._told: list[str] = []
         self._seeds: list[int] = []
@@ -145,6 +170,7 @@ class LeRobotPolicy:
                 raise ValueError(
                     f"expected actions of shape {actions.shape[1:]} from policy "
                     f"{self.meta.name!r}, found {found.shape}; correct the layout"
+                    + (f", or set chunk={len(found)}" if self._cfg.whole_chunks else "")
                 )
             actions[slot] = found
         return ActionBatch(actions)
@@ -167,48 +193,68 @@ class LeRobotPolicy:
         return actions.float().cpu().numpy()
 
     def _observe(self, slot: int, frame: NDArray[np.uint8]) -> dict[str, Any]:
-        """Return what LeRobot calls an observation: (1, 3, H, W) in [0, 1], and the task."""
-        image = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float() / 255
-        seen = {self._cfg.image_key: image.to(self._device), "task": [self._told[slot]]}
-        if self._cfg.zero_state:
-            state = self._policy.config.robot_state_feature
-            size = state.shape[0] if state else 0
-            seen[STATE] = torch.zeros(1, size, device=self._device)
-        return seen
+        """Return what LeRobot calls an observation: the frame, the task and the constants."""
+        image = to_tensor(frame).to(self._device)
+        return {self._cfg.image_key: image, TASK: [self._told[slot]], **self._constants}
 
 
-def to_meta(policy: PreTrained, cfg: LeRobotConfig) -> PolicyMeta:
-    """Return what is known of a policy of LeRobot.
+def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE) -> PolicyMeta:
+    """Return what is known of a policy of LeRobot, whose own config says how it is carried out.
 
     Raises:
         ValueError: As `lerobot_maker`.
     """
     theirs = policy.config
     lookup(LAYOUTS, cfg.layout, "layout")
-    if theirs.env_state_feature or (theirs.robot_state_feature and not cfg.zero_state):
-        raise ValueError(
-            f"expected a policy that needs a frame and an instruction, found {policy.name!r}, "
-            "which needs the state of robot or scene too; a video world model has none. Take a "
-            "policy trained without, or set zero_state=True if it can do without the robot's"
-        )
+    check_inputs(policy.name, theirs, cfg, constants)
     image = lookup(theirs.image_features, cfg.image_key, "image_key")
-    remembering = set(getattr(policy, "_queues", None) or ()) - {"action"}
-    if cfg.whole_chunks and (remembering or not hasattr(theirs, "chunk_size")):
-        raise ValueError(
-            f"expected a policy that gives chunks from one frame, found {policy.name!r}, which "
-            "does not; set whole_chunks=False"
-        )
+    _check_chunks(policy, cfg)
+    chunk = _chunk(policy, cfg) if cfg.whole_chunks else 1
+    ensemble = getattr(theirs, "temporal_ensemble_coeff", None) if cfg.whole_chunks else None
+    executed = chunk if ensemble is not None else min(chunk, getattr(theirs, EXECUTED, chunk))
     return PolicyMeta(
         name=policy.name,
         layout=cfg.layout,
         image_size=(image.shape[1], image.shape[2]),
         control_hz=cfg.control_hz,
         history=theirs.n_obs_steps,
-        chunk=theirs.chunk_size if cfg.whole_chunks else 1,
+        chunk=chunk,
         gripper=cfg.gripper,
         rotation=cfg.rotation,
-        fingerprint=fingerprint(policy.state_dict()),
+        fingerprint=add_constants(fingerprint(policy.state_dict()), constants),
+        execution_horizon=executed if executed < chunk else 0,
+        ensemble=ensemble,
     )
+
+
+def _check_chunks(policy: PreTrained, cfg: LeRobotConfig) -> None:
+    """Check that the policy can be asked in the way that `cfg` says.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    theirs = policy.config
+    if cfg.whole_chunks:
+        remembering = set(getattr(policy, "_queues", None) or ()) - {"action"}
+        looks_back = remembering or theirs.n_obs_steps > 1 or policy.name in LOOKING_BETWEEN
+        if looks_back or not (cfg.chunk or hasattr(theirs, "chunk_size")):
+            raise ValueError(
+                f"expected a policy that gives chunks from one frame, found {policy.name!r}, which "
+                "does not; set whole_chunks=False"
+            )
+    elif cfg.chunk:
+        raise ValueError(f"expected no chunk with whole_chunks=False, found {cfg.chunk}")
+    elif getattr(getattr(theirs, "rtc_config", None), "enabled", False):
+        raise ValueError(
+            f"expected {policy.name!r} without real-time chunking, which `select_action` refuses; "
+            "set rtc_config.enabled=False in its config, or whole_chunks=True"
+        )
+
+
+def _chunk(policy: PreTrained, cfg: LeRobotConfig) -> int:
+    """Return how many actions `predict_action_chunk` gives."""
+    own: int = getattr(policy.config, EXECUTED if policy.name in GIVING_EXECUTED else "chunk_size")
+    return cfg.chunk or own
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor]) -> str:

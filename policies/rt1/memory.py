@@ -40,16 +40,15 @@ class TokenMemory:
             told: (B, E) each slot's instruction; those of slots that go on are the same as before.
             slots: Slots that begin anew; None for all.
         """
-        if slots is not None:
-            self.told = torch.from_numpy(told).to(self.device)
+        self.told = torch.from_numpy(told).to(self.device)
+        if slots is None:
+            cfg = self.network.cfg
+            shape = len(told), cfg.history, cfg.image_tokens, cfg.token_size
+            self.tokens = torch.zeros(shape, device=self.device)
+            self.seen = np.zeros(len(told), np.int64)
+        else:
             self.tokens[list(slots)] = 0
             self.seen[list(slots)] = 0
-            return
-        cfg = self.network.cfg
-        shape = len(told), cfg.history, cfg.image_tokens, cfg.token_size
-        self.told = torch.from_numpy(told).to(self.device)
-        self.tokens = torch.zeros(shape, device=self.device)
-        self.seen = np.zeros(len(told), np.int64)
 
     @torch.no_grad()
     def step(self, frames: NDArray[np.uint8], slots: NDArray[np.int64]) -> Tensor:

@@ -8,6 +8,7 @@ constants there; whoever runs them says which, in `inputs` of a policy file:
       observation/joint_position: {zeros: [7]} # float32 zeros of this shape
       observation/wrist_image: {image: [224, 224]}       # a black image: height, width
       observation/other_image: {image: wrist.png}        # an image file, as it is
+      observation/depth: null                  # left out, for a policy that masks what is missing
 """
 
 import hashlib
@@ -25,7 +26,9 @@ Constants: TypeAlias = Mapping[str, NDArray[Any]]
 
 MOST_VALUES = 2**24
 """Values in one input: more than any camera's image has."""
-FORMS = "a number, a list of numbers, {zeros: [sizes]}, {image: [height, width]} or {image: file}"
+FORMS = (
+    "a number, a list of numbers, {zeros: [sizes]}, {image: [height, width]}, {image: file} or null"
+)
 
 
 def load_constants(inputs: Mapping[str, object]) -> Constants:
@@ -35,7 +38,8 @@ def load_constants(inputs: Mapping[str, object]) -> Constants:
         FileNotFoundError: An image file that is not there.
         ValueError: A declaration in none of `FORMS`, or a file that is no image.
     """
-    return {name: _to_array(name, declared) for name, declared in inputs.items()}
+    given = {name: declared for name, declared in inputs.items() if declared is not None}
+    return {name: _to_array(name, declared) for name, declared in given.items()}
 
 
 def add_constants(fingerprint: str, constants: Constants) -> str:

@@ -18,8 +18,10 @@ from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 
 from configs.lerobot import LeRobotConfig
+from configs.robots import GOOGLE_ROBOT
 from policies.adapters.lerobot import lerobot_maker
 from policies.conformance import roll
+from policies.driver import Driver
 
 IMAGE, ACTION = "observation.image", "action"
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 64, 64, 3), np.uint8)
@@ -56,6 +58,7 @@ STATS = {
     "observation.state": {"min": -torch.ones(2), "max": torch.ones(2)},
 }
 STATS[ACTION]["max"] = torch.full((7,), 2.0)
+STATS["observation.state"] |= {"mean": torch.zeros(2), "std": torch.ones(2)}
 STATS[IMAGE] |= {"min": torch.zeros(3, 1, 1), "max": torch.ones(3, 1, 1)}
 
 
@@ -77,6 +80,53 @@ def check_act_in_chunks() -> None:
     assert np.abs(found[3, 1] - theirs.numpy()).max() < 1e-5
     assert (roll(make(), FRAMES[:, :1], TOLD[:1]) == found[:, :1]).all()
     print("act", ours.meta)
+
+
+def check_act_is_carried_out_as_lerobot_does(own: dict) -> None:
+    """Driven with default settings, it gives the actions of LeRobot's own loop."""
+    torch.manual_seed(0)
+    policy = ACTPolicy(ACTConfig(**FEATURES, **{**ACT, "chunk_size": 5, **own}, device="cpu"))
+    policy.eval()
+    pre, post = make_pre_post_processors(policy.config, dataset_stats=STATS)
+    policy.reset()
+    theirs = []
+    for frame in FRAMES[:, 0]:
+        image = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255.0
+        batch = pre({IMAGE: image, "observation.state": torch.zeros(1, 0), "task": TOLD[:1]})
+        with torch.no_grad():
+            theirs.append(post(policy.select_action(batch))[0].numpy())
+    maker = lerobot_maker(policy, LeRobotConfig("oxe7", zero_state=True), pre, post)
+    driver = Driver(maker(), GOOGLE_ROBOT)
+    driver.reset(TOLD[:1], seeds=[0])
+    ours = np.concatenate([driver.act(frame[:1], np.ones(1, bool)) for frame in FRAMES])
+    wanted = np.clip(np.stack(theirs)[:, :3], -1, 1)
+    found = ours[:, GOOGLE_ROBOT.slices["world_vector"]]
+    assert np.abs(found - wanted).max() < 1e-5, (own, found, wanted)
+    assert (np.diff(found[:, 0]) != 0).any()
+    print("as LeRobot", own, driver.meta.execution_horizon, driver.meta.ensemble)
+
+
+def check_that_all_inputs_are_asked_for() -> None:
+    """A second camera and a state are refused, or given as constants."""
+    wrist = {"observation.images.wrist": PolicyFeature(FeatureType.VISUAL, (3, 64, 64))}
+    features = {**FEATURES, "input_features": FEATURES["input_features"] | wrist | STATE}
+    policy = ACTPolicy(ACTConfig(**features, **ACT, device="cpu"))
+    policy.eval()
+    processors = make_pre_post_processors(
+        policy.config, dataset_stats=STATS | dict.fromkeys(wrist, STATS[IMAGE])
+    )
+    try:
+        lerobot_maker(policy, LeRobotConfig("oxe7"), *processors)
+    except ValueError as error:
+        assert "observation.images.wrist (3, 64, 64)" in str(error), error
+        assert "'observation.state': {'zeros': [2]}" in str(error), error
+    else:
+        raise AssertionError("expected to be told of two inputs")
+    stated = {"observation.images.wrist": {"image": [64, 64]}, "observation.state": [0.5, 0]}
+    make = lerobot_maker(policy, LeRobotConfig("oxe7", inputs=stated), *processors)
+    found = roll(make(), FRAMES, TOLD)
+    other = LeRobotConfig("oxe7", inputs={**stated, "observation.state": [-0.5, 0]})
+    assert (roll(lerobot_maker(policy, other, *processors)(), FRAMES, TOLD) != found).any()
 
 
 def check_diffusion_step_by_step() -> None:
@@ -111,4 +161,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     check_act_in_chunks()
     check_diffusion_step_by_step()
+    check_act_is_carried_out_as_lerobot_does({"n_action_steps": 2})
+    check_act_is_carried_out_as_lerobot_does({"n_action_steps": 5})
+    check_act_is_carried_out_as_lerobot_does({"n_action_steps": 1, "temporal_ensemble_coeff": 0.01})
+    check_that_all_inputs_are_asked_for()
     print("done")

@@ -9,6 +9,7 @@ import subprocess
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ import pytest
 import torch
 
 from configs.lerobot import LeRobotConfig
+from configs.robots import GOOGLE_ROBOT
 from policies.adapters.lerobot import fingerprint, lerobot_maker
 from policies.base import Policy
 from policies.conformance import PolicyConformance, roll
+from policies.driver import Driver
 from policies.remote.client import connect
 from tests.servers import serving
 
@@ -42,6 +45,16 @@ class Config:
     n_obs_steps: int = 1
     chunk_size: int = 4
     n_action_steps: int = 2
+
+
+@dataclass
+class RealTime(Config):
+    """Its `rtc_config` is on, which LeRobot's `select_action` does not allow."""
+
+    rtc_config: Any = field(default_factory=lambda: SimpleNamespace(enabled=True))
+
+
+REAL_TIME = RealTime()
 
 
 class LikeSmolVLA(torch.nn.Module):
@@ -158,6 +171,120 @@ def test_what_a_world_model_does_not_have_is_refused() -> None:
         lerobot_maker(LikeSmolVLA(scene), replace(WHOLE, zero_state=True))
 
 
+WRIST = "observation.images.wrist"
+
+
+def with_wrist() -> Config:
+    return Config(
+        image_features={"observation.image": Feature((3, 8, 10)), WRIST: Feature((3, 4, 6))},
+        robot_state_feature=Feature((2,)),
+    )
+
+
+def test_every_input_is_asked_for_with_the_line_to_write() -> None:
+    with pytest.raises(ValueError) as told:
+        lerobot_maker(LikeSmolVLA(with_wrist()), WHOLE)
+    wanted = {WRIST: {"image": [4, 6]}, "observation.state": {"zeros": [2]}}
+    assert f"{WRIST} (3, 4, 6), observation.state (2,)" in str(told.value)
+    assert f"inputs={wanted}" in str(told.value)
+    lerobot_maker(LikeSmolVLA(with_wrist()), replace(WHOLE, inputs=wanted))
+    with pytest.raises(ValueError, match="other cameras, too: observation.images.wrist .3, 4, 6.;"):
+        lerobot_maker(LikeSmolVLA(with_wrist()), replace(WHOLE, zero_state=True))
+
+
+def test_constants_are_given_in_every_step() -> None:
+    seen: list[dict[str, Any]] = []
+    theirs = LikeSmolVLA(with_wrist())
+    inputs = {WRIST: {"image": [4, 6]}, "observation.state": [0.5, -1]}
+    cfg = replace(WHOLE, inputs=inputs)
+    policy = lerobot_maker(theirs, cfg, lambda batch: seen.append(batch) or batch)()
+    roll(policy, FRAMES[:2], TOLD)
+    assert len(seen) == 4
+    for batch in seen:
+        assert batch["observation.state"].tolist() == [[0.5, -1]]
+        assert torch.equal(batch[WRIST], torch.zeros(1, 3, 4, 6))
+    others = lerobot_maker(theirs, replace(WHOLE, inputs=inputs | {"observation.state": [0, 0]}))()
+    assert policy.meta.fingerprint != others.meta.fingerprint
+
+
+def test_a_camera_may_be_left_out_and_empty_ones_are_not_asked_for() -> None:
+    """Some policies mask what is missing; those that LeRobot calls empty they fill themselves."""
+    seen: list[dict[str, Any]] = []
+    images = with_wrist().image_features | {"observation.images.empty_camera_0": Feature((3, 4, 6))}
+    theirs = LikeSmolVLA(Config(image_features=images))
+    cfg = replace(WHOLE, inputs={WRIST: None})
+    roll(lerobot_maker(theirs, cfg, lambda batch: seen.append(batch) or batch)(), FRAMES[:1], TOLD)
+    assert set(seen[0]) == {"observation.image", "task"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {WRIST: {"image": [6, 4]}},
+            r"as \(3, 4, 6\), found \(3, 6, 4\); declare it as .*\[4, 6\]",
+        ),
+        ({WRIST: [0, 0]}, r"expected input 'observation.images.wrist' of policy 'like_smolvla'"),
+        ({WRIST: "black"}, "to be a number, a list of numbers"),
+        ({WRIST: None, "observation.image": 0}, "other than 'observation.image', which is given"),
+        ({WRIST: None, "task": 0}, "expected inputs other than 'task'"),
+    ],
+)
+def test_constants_that_do_not_fit_are_refused(inputs: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lerobot_maker(LikeSmolVLA(with_wrist()), replace(WHOLE, zero_state=True, inputs=inputs))
+
+
+def test_chunks_are_carried_out_as_lerobot_does() -> None:
+    """Two actions of four: what `select_action` hands out, when the frame does not change."""
+    still = np.broadcast_to(FRAMES[:1, :1], FRAMES[:, :1].shape)
+    driven = []
+    for cfg in (WHOLE, SINGLE):
+        driver = Driver(lerobot_maker(LikeSmolVLA(Config()), cfg)(), GOOGLE_ROBOT)
+        driver.reset(TOLD[:1], seeds=[0])
+        driven.append([driver.act(frame, np.ones(1, bool))[0] for frame in still[:2]])
+    assert (np.stack(driven[0]) == np.stack(driven[1])).all()
+    meta = lerobot_maker(LikeSmolVLA(Config()), WHOLE)().meta
+    assert (meta.chunk, meta.execution_horizon, meta.ensemble) == (4, 2, None)
+    meta = lerobot_maker(LikeSmolVLA(Config()), SINGLE)().meta
+    assert (meta.chunk, meta.execution_horizon, meta.ensemble) == (1, 0, None)
+
+
+def test_a_temporal_ensemble_is_lerobots() -> None:
+    config = Config(n_action_steps=1)
+    config.temporal_ensemble_coeff = 0.01
+    meta = lerobot_maker(LikeSmolVLA(config), WHOLE)().meta
+    assert (meta.chunk, meta.execution_horizon, meta.ensemble) == (4, 0, 0.01)
+
+
+def test_a_policy_that_gives_fewer_actions_than_its_chunk() -> None:
+    theirs = LikeSmolVLA(Config())
+    theirs.name = "pi0_fast"
+    assert lerobot_maker(theirs, WHOLE)().meta.chunk == 2
+    meta = lerobot_maker(LikeSmolVLA(Config()), replace(WHOLE, chunk=3))().meta
+    assert (meta.chunk, meta.execution_horizon) == (3, 2)
+
+
+def test_half_precision_becomes_single() -> None:
+    class Half(LikeSmolVLA):
+        def predict_action_chunk(self, batch: dict[str, Any]) -> torch.Tensor:
+            return super().predict_action_chunk(batch).bfloat16()
+
+    found = roll(lerobot_maker(Half(Config()), WHOLE)(), FRAMES, TOLD)
+    single = roll(lerobot_maker(LikeSmolVLA(Config()), WHOLE)(), FRAMES, TOLD)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(single, rel=0.01)
+
+
+def test_missing_processors_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    config = Config()
+    config.normalization_mapping = {"ACTION": "MEAN_STD"}
+    lerobot_maker(LikeSmolVLA(config), WHOLE, lambda batch: batch)
+    assert not caplog.text
+    lerobot_maker(LikeSmolVLA(config), WHOLE)
+    assert "'like_smolvla' normalises ACTION, but is given no processors" in caplog.text
+
+
 def test_zeros_are_given_only_where_asked_for() -> None:
     seen: list[dict[str, Any]] = []
     theirs = LikeSmolVLA(Config(robot_state_feature=Feature((6,))))
@@ -178,6 +305,9 @@ def test_zeros_are_given_only_where_asked_for() -> None:
             r"image_key to be one of \['observation.image'\]",
         ),
         (LikeDiffusion(Config(n_obs_steps=2)), WHOLE, "set whole_chunks=False"),
+        (LikeSmolVLA(Config(n_obs_steps=2)), WHOLE, "set whole_chunks=False"),
+        (LikeSmolVLA(Config()), replace(SINGLE, chunk=4), "expected no chunk with"),
+        (LikeSmolVLA(REAL_TIME), SINGLE, "set rtc_config.enabled=False"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(policy, cfg: LeRobotConfig, message: str) -> None:

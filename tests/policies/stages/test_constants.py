@@ -27,6 +27,10 @@ def test_zeros_and_black_images_are_named_by_their_size() -> None:
     assert not found["wrist"].any()
 
 
+def test_null_leaves_an_input_out() -> None:
+    assert list(load_constants({"depth": None, "grip": 0})) == ["grip"]
+
+
 def test_an_image_file_is_given_as_it_is(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "wrist.png")
@@ -39,7 +43,6 @@ def test_an_image_file_is_given_as_it_is(tmp_path: Path) -> None:
     [
         "zeros",
         True,
-        None,
         [1, "two"],
         [[1], [1, 2]],
         [1, float("nan")],
