@@ -12,8 +12,9 @@ class DriverConfig:
             Vid2World's 320 x 512 frames have left and right; or keep_bars, which cuts nothing and
             shows the policy black bars that are refused otherwise.
         resize: How frames get the policy's size: bilinear (tf.image.resize, rounded),
-            bilinear_trunc (the same, cut to integers as SimplerEnv does for RT-1), or lanczos3
-            (tf.image.resize with antialias, as Octo and OpenVLA are shown frames).
+            bilinear_trunc (the same, cut to integers as SimplerEnv does for RT-1), lanczos3
+            (tf.image.resize with antialias, as Octo and OpenVLA are shown frames), or
+            resize_with_pad (without distortion, with black margins, as policies of openpi are).
         stretch: Whether a frame of another aspect ratio may be stretched to the policy's size;
             refused unless asked for.
         any_rate: Whether a policy made for another number of actions per second than the robot's

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from configs.driver import DriverConfig
 from configs.lookup import lookup
@@ -72,10 +73,27 @@ def lanczos3(frames: Frames, size: Size) -> Frames:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
+def resize_with_pad(frames: Frames, size: Size) -> Frames:
+    """Resize without distortion, as large as fits, in the middle of black; as openpi's clients do.
+
+    Source: openpi-client 0.1.2, `image_tools.resize_with_pad`: Pillow's bilinear filter, which
+    averages where it shrinks; sizes and margins are cut to integers.
+    """
+    shrink = max(frames.shape[1] / size[0], frames.shape[2] / size[1])
+    height, width = (max(int(side / shrink), 1) for side in frames.shape[1:3])
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    padded = np.zeros((len(frames), *size, 3), np.uint8)
+    for frame, place in zip(frames, padded, strict=True):
+        resized = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
+        place[top : top + height, left : left + width] = resized
+    return padded
+
+
 RESIZES: Mapping[str, Callable[[Frames, Size], Frames]] = {
     "bilinear": bilinear,
     "bilinear_trunc": bilinear_trunc,
     "lanczos3": lanczos3,
+    "resize_with_pad": resize_with_pad,
 }
 """Frames (B, H, W, 3) and a height and width -> frames (B, h, w, 3)."""
 
@@ -92,11 +110,13 @@ def fit_frames(frames: Frames, size: Size | None, cfg: DriverConfig) -> Frames:
     if size is None or size == found:
         return frames
     distortion = (found[1] * size[0]) / (found[0] * size[1])
-    if not cfg.stretch and abs(distortion - 1) > ASPECT_TOLERANCE:
+    may_differ = cfg.stretch or cfg.resize == "resize_with_pad"
+    if not may_differ and abs(distortion - 1) > ASPECT_TOLERANCE:
         raise ValueError(
             f"expected frames with the aspect ratio of the policy's {_text(size)} pixels, found "
             f"{_text(found)}; cut what is too much off (crop=bars for Vid2World's frames), or set "
-            "stretch=true if the policy was trained on stretched frames"
+            "stretch=true if the policy was trained on stretched frames, or resize=resize_with_pad "
+            "if on padded ones"
         )
     return resize(frames, size)
 

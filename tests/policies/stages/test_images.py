@@ -16,6 +16,7 @@ from policies.stages.images import (
     crop_bars,
     fit_frames,
     lanczos3,
+    resize_with_pad,
 )
 
 PLAIN = DriverConfig()
@@ -70,6 +71,43 @@ def test_rows_are_resized_as_columns_are() -> None:
         turned = resize(frames.swapaxes(1, 2), (30, 16)).swapaxes(1, 2).astype(int)
         # A sum in another order may fall on the other side of a half.
         assert abs(resize(frames, (16, 30)) - turned).max() <= 1
+
+
+def test_padding_is_that_of_openpi() -> None:
+    """As `openpi_client.image_tools.resize_with_pad` (0.1.2) gives it: 3 of 5 rows are filled."""
+    row, column = np.mgrid[:6, :10]
+    colours = [row * 40 + column, 255 - column * 20, row * column * 7 % 256]
+    found = resize_with_pad(np.stack(colours, -1)[None].astype(np.uint8), (5, 6))[0]
+    red = [
+        [0, 0, 0, 0, 0, 0],
+        [29, 31, 33, 34, 36, 38],
+        [100, 102, 104, 105, 107, 109],
+        [171, 173, 175, 176, 178, 180],
+        [0, 0, 0, 0, 0, 0],
+    ]
+    assert found[:, :, 0].tolist() == red
+    assert found[1:4, :, 1].tolist() == [[246, 215, 180, 150, 115, 84]] * 3
+    assert found[2, :, 2].tolist() == [8, 35, 66, 92, 123, 150]
+
+
+@pytest.mark.parametrize(
+    ("found", "size", "filled"),
+    [
+        ((256, 320), (224, 224), (slice(22, 201), slice(0, 224))),  # 179.2 rows, 22.4 above
+        ((64, 64), (224, 224), (slice(0, 224), slice(0, 224))),
+        ((10, 4), (8, 9), (slice(0, 8), slice(3, 6))),  # 3.2 columns, 3 on the left
+        ((500, 2), (8, 8), (slice(0, 8), slice(3, 4))),  # less than a column is one
+    ],
+)
+def test_padding_keeps_the_aspect_ratio(
+    found: tuple[int, int], size: tuple[int, int], filled: tuple[slice, slice]
+) -> None:
+    frames = np.full((2, *found, 3), 90, np.uint8)
+    fitted = fit_frames(frames, size, DriverConfig(resize="resize_with_pad"))
+    wanted = np.zeros((2, *size, 3), np.uint8)
+    rows, columns = filled
+    wanted[:, rows, columns] = 90
+    assert (fitted == wanted).all()
 
 
 def test_truncation_cuts_what_rounding_rounds() -> None:
