@@ -10,7 +10,7 @@ from configs.driver import DriverConfig
 from configs.layouts import LAYOUTS
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 from policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
 from policies.scripted import random_policy
 from policies.stages.actions import CLIPPED, IMPOSSIBLE
@@ -50,6 +50,22 @@ class Chunks:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class Renewable(Chunks):
+    """Can begin anew in some slots."""
+
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
+        held = len(self.seeds) if slots is not None else 0
+        check_reset(self.meta, instructions, seeds, slots, held)
+        self.seeds = renew(getattr(self, "seeds", []), seeds, slots)
+        self.times = renew(getattr(self, "times", []), [0] * len(seeds), slots)
 
 
 class Told(Chunks):
@@ -118,6 +134,43 @@ def test_a_reset_forgets_everything() -> None:
     roll(driver, frames[:5], everybody[:5], seeds=[3, 4])  # ends in the middle of a chunk
     assert (roll(driver, frames, everybody, seeds=[0, 1]) == first).all()
     assert driver.events == events
+
+
+@pytest.mark.parametrize("cfg", SETTINGS)
+def test_a_slot_begins_anew_while_the_others_go_on(cfg: DriverConfig) -> None:
+    """In the middle of chunks, of an ensemble, and of a gripper that is being sent on."""
+    frames, everybody = some_frames(9, 3), np.ones((9, 3), bool)
+    driver = Driver(Renewable(OXE), GOOGLE_ROBOT, cfg)
+    through = roll(driver, frames, everybody, seeds=[0, 1, 2])
+    events = driver.events
+    fresh = roll(driver, frames[5:, [1]], everybody[5:, [1]], seeds=[7])
+    fresh_events = driver.events[0]
+    roll(driver, frames[:5], everybody[:5], seeds=[0, 1, 2])
+    driver.reset(["", "open the drawer", ""], seeds=[5, 7, 5], slots=np.array([1]))
+    renewed = np.stack([driver.act(now, everybody[0]) for now in frames[5:]])
+    assert (renewed[:, 1] == fresh[:, 0]).all()
+    assert (renewed[:, [0, 2]] == through[5:, [0, 2]]).all()
+    assert driver.events == [events[0], fresh_events, events[2]]
+
+
+def test_a_policy_that_is_only_reset_as_a_whole_says_so() -> None:
+    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    driver.reset(["a", "b"], seeds=[0, 1])
+    driver.act(some_frames(1, 2)[0], np.ones(2, bool))
+    with pytest.raises(ValueError, match="whose reset takes slots.*'chunks'.* reset all slots"):
+        driver.reset(["a", "b"], seeds=[0, 1], slots=[0])
+    driver.act(some_frames(1, 2)[0], np.ones(2, bool))  # nothing was reset
+    driver.reset(["a", "b"], seeds=[0, 1])
+
+
+@pytest.mark.parametrize("slots", [[2], [-1], [True, False], [0.0], ["0"], [[0]]])
+def test_slots_that_are_not_there_are_refused(slots: list) -> None:
+    driver = Driver(Renewable(OXE), GOOGLE_ROBOT)
+    driver.reset(["a", "b"], seeds=[0, 1])
+    with pytest.raises(ValueError, match="expected slots as numbers from 0 to 1, .*flatnonzero"):
+        driver.reset(["a", "b"], seeds=[0, 1], slots=slots)
+    with pytest.raises(ValueError, match="for all 2 slots of the last reset .* found 1"):
+        driver.reset(["a"], seeds=[0], slots=[0])
 
 
 def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
