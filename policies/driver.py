@@ -16,12 +16,13 @@ from configs.driver import DriverConfig
 from configs.layouts import LAYOUTS, ActionLayout
 from configs.lookup import lookup
 from configs.robots import RobotSpec
-from policies.base import Policy, PolicyMeta
+from policies.base import ActionBatch, Policy, PolicyMeta
 from policies.checks import check_least, check_slots, renew
 from policies.stages.actions import (
     IMPOSSIBLE,
     Gripper,
     check_layout,
+    check_settings,
     ends_episode,
     fit_to_bounds,
     is_impossible,
@@ -72,6 +73,7 @@ class Driver:
         check_chunks(self._executed, policy.meta.chunk)
         self._layout = _layout(policy.meta)
         check_layout(self._layout, robot)
+        check_settings(cfg, robot)
         _check_rate(policy.meta, robot, cfg)
         self.events: list[Counter[str]] = []
         """What happened in each slot since `reset`, and how often."""
@@ -161,17 +163,14 @@ class Driver:
         everybody = np.zeros((len(asked), *shown.shape[1:]), np.uint8)
         everybody[asked] = shown
         answer = self.policy.act(everybody, asked)
-        expected = (len(asked), self.meta.chunk, self._layout.size)
-        if answer.actions.shape != expected:
-            raise ValueError(
-                f"expected actions of shape {expected} from policy {self.meta.name!r}, as its meta "
-                f"says, found {answer.actions.shape}"
-            )
+        self._check_answer(answer, len(asked))
         for index, event in answer.events:
             self.events[index][event] += 1
         for index in (int(i) for i in np.flatnonzero(asked)):
             # A copy: the policy may write its next answer into the same array.
-            slot, chunk = self._slots[index], np.array(answer.actions[index], np.float32)
+            with np.errstate(over="ignore"):  # infinity is refused below
+                chunk = np.array(answer.actions[index], np.float32)
+            slot = self._slots[index]
             if not np.isfinite(chunk).all():
                 raise ValueError(
                     f"expected finite actions from policy {self.meta.name!r}, found "
@@ -179,6 +178,21 @@ class Driver:
                     "weights and what it is shown"
                 )
             self._slots[index] = replace(slot, plan=add_answer(slot.plan, chunk, self._executed))
+
+    def _check_answer(self, answer: ActionBatch, slots: int) -> None:
+        expected = (slots, self.meta.chunk, self._layout.size)
+        found = getattr(answer, "actions", answer)
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+            what = getattr(found, "dtype", type(found).__name__)
+            raise ValueError(
+                f"expected an ActionBatch with float32 actions, a NumPy array, from policy "
+                f"{self.meta.name!r}, found {what}; of a tensor, take .float().cpu().numpy()"
+            )
+        if found.shape != expected:
+            raise ValueError(
+                f"expected actions of shape {expected} from policy {self.meta.name!r}, as its meta "
+                f"says, found {found.shape}"
+            )
 
     def _next(self, index: int) -> NDArray[np.float32]:
         slot = self._slots[index]

@@ -103,7 +103,10 @@ def to_action(raw: Mapping[str, Any], layout: str) -> NDArray[np.float32]:
     parts = []
     for name, size in LAYOUTS[layout].fields:
         theirs = THEIR_NAMES[layout].get(name, name)
-        values = np.ravel(np.asarray(raw.get(theirs, ()), np.float32))
+        try:
+            values = np.ravel(np.asarray(raw.get(theirs, ()), np.float32))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected numbers as {theirs!r}, found {error}") from error
         if len(values) != size:
             raise ValueError(
                 f"expected {size} values of {theirs!r} for layout {layout!r}, found {len(values)} "

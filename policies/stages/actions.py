@@ -18,6 +18,9 @@ CLIPPED = "clipped to the robot's bounds"
 UNSAID = "terminate not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
 """The fields that `KINDS` is about."""
+PLAIN = DriverConfig()
+SETTINGS = {"scale": HAND, "sticky": GRIPPER, "gripper_deadband": GRIPPER}
+"""The fields that some of a driver's settings are about."""
 IMPOSSIBLE = "gripper position out of its range"
 """Nothing between open and closed: the policy's convention is probably another one."""
 SLACK = 0.25
@@ -63,6 +66,20 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
             raise ValueError(
                 f"expected no {name} for layout {layout.name!r}, which has no {FIELDS[name]}, "
                 f"found {kind!r}; leave it out"
+            )
+
+
+def check_settings(cfg: DriverConfig, robot: RobotSpec) -> None:
+    """Check that settings are of something that the robot has.
+
+    Raises:
+        ValueError: They would change nothing.
+    """
+    for name, needed in SETTINGS.items():
+        if getattr(cfg, name) != getattr(PLAIN, name) and needed not in robot.slices:
+            raise ValueError(
+                f"expected no {name} for robot {robot.name!r}, which has no {needed}, found "
+                f"{getattr(cfg, name)}; leave it out"
             )
 
 

@@ -85,7 +85,7 @@ def resize_with_pad(frames: Frames, size: Size) -> Frames:
     padded = np.zeros((len(frames), *size, 3), np.uint8)
     for frame, place in zip(frames, padded, strict=True):
         resized = Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR)
-        place[top : top + height, left : left + width] = resized
+        place[top : top + height, left : left + width] = np.asarray(resized)
     return padded
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from configs.driver import DriverConfig
 from configs.layouts import LAYOUTS
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
+from configs.robots import GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER, RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset, renew
 from policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
@@ -343,6 +344,43 @@ def test_a_value_that_is_no_number_stops_the_run() -> None:
     policy.chunk[1, 3] = np.inf
     with pytest.raises(ValueError, match="'chunks', found inf in slot 1, step 2"):
         driver.act(frames[0], who)
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (ActionBatch(torch.zeros(1, 2, 7, dtype=torch.bfloat16)), "torch.bfloat16"),
+        (torch.zeros(1, 2, 7), "torch.float32"),
+        (ActionBatch(np.full((1, 2, 7), "a")), "<U1"),
+        ([[[0.0] * 7] * 2], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> None:
+    policy = Told(OXE, np.zeros((2, 7)))
+    driver = Driver(policy, GOOGLE_ROBOT)
+    policy.act = lambda frames, active: answer
+    with pytest.raises(ValueError, match=f"float32 actions, a NumPy array, .* found {found};"):
+        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e300])
+def test_a_number_that_no_robot_executes_is_refused_anywhere_in_a_chunk(value: float) -> None:
+    policy = Told(OXE, np.zeros((2, 7)))
+    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(execution_horizon=1))
+    wrong = np.zeros((1, 2, 7))
+    wrong[0, 1, 2] = value
+    policy.act = lambda frames, active: ActionBatch(wrong)
+    with pytest.raises(ValueError, match="expected finite actions from policy 'chunks'"):
+        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+
+
+def test_settings_of_what_a_robot_lacks_are_refused() -> None:
+    policy = Chunks(PolicyMeta("chunks", "recon3"))
+    for wrong in ({"scale": 2.0}, {"sticky": 15}, {"gripper_deadband": 0.01}):
+        (name,) = wrong
+        with pytest.raises(ValueError, match=f"expected no {name} for robot 'recon_jackal'"):
+            Driver(policy, RECON_JACKAL, DriverConfig(**wrong))
 
 
 def test_a_policy_keeps_to_its_meta() -> None:

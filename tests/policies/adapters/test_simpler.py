@@ -103,6 +103,7 @@ def test_it_can_be_served() -> None:
             {},
             r"3 values of 'world_vector' for layout 'oxe7', found 0 in an action with \[\]",
         ),
+        ({"world_vector": "up"}, "expected numbers as 'world_vector', found"),
         ({"world_vector": np.zeros(2)}, "expected 3 values of 'world_vector' .* found 2"),
         (
             {
