@@ -89,7 +89,8 @@ class Driver:
         """All that decides its actions: JSON values on the policy and on how it drives."""
         policy = asdict(self.meta)
         del policy["max_batch"]  # which slots act together changes nothing
-        return {"policy": policy, "driver": asdict(self.cfg)}
+        del policy["execution_horizon"], policy["ensemble"]  # they are in the driver's settings
+        return {"policy": policy, "driver": asdict(self._executed)}
 
     @property
     def fingerprint(self) -> str:
@@ -123,7 +124,7 @@ class Driver:
         begins = check_slots(slots, instructions, len(self._slots))
         if slots is None:
             self.policy.reset(instructions, seeds=seeds)
-        else:
+        elif begins:
             self._check_renewable()
             self.policy.reset(instructions, seeds=seeds, slots=begins)
         self._slots = renew(self._slots, [Slot() for _ in instructions], slots)

@@ -16,7 +16,7 @@ PYTHONPATH:
     PolicyServer(make).run(print)
 
 Then `v2w rank 'policies=[ws://127.0.0.1:8000]'` as anywhere else.
-Source: LeRobot 0.4.4, `lerobot.policies.pretrained.PreTrainedPolicy`.
+Source: LeRobot 0.4.4 and 0.6.1, `lerobot.policies.pretrained.PreTrainedPolicy`.
 """
 
 import copy

@@ -160,6 +160,7 @@ def test_a_policy_that_is_only_reset_as_a_whole_says_so() -> None:
     driver.act(some_frames(1, 2)[0], np.ones(2, bool))
     with pytest.raises(ValueError, match="whose reset takes slots.*'chunks'.* reset all slots"):
         driver.reset(["a", "b"], seeds=[0, 1], slots=[0])
+    driver.reset(["a", "b"], seeds=[0, 1], slots=[])  # nobody begins
     driver.act(some_frames(1, 2)[0], np.ones(2, bool))  # nothing was reset
     driver.reset(["a", "b"], seeds=[0, 1])
 
@@ -245,6 +246,7 @@ def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
     assert (averaged == roll(told, frames, everybody, [0])).all()
     assert (averaged != roll(plain, frames, everybody, [0])).any()
     assert own.fingerprint == told.fingerprint != plain.fingerprint
+    assert own.identity == told.identity != plain.identity
 
 
 @pytest.mark.parametrize("cfg", [DriverConfig(execution_horizon=3), DriverConfig(ensemble=0.0)])
