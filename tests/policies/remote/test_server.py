@@ -81,6 +81,8 @@ def test_it_says_what_it_serves(url: str) -> None:
             "gripper": "",
             "rotation": "",
             "fingerprint": "abc",
+            "execution_horizon": 0,
+            "ensemble": None,
             "supports_reset": True,
         }
 
