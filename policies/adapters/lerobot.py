@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.layouts import LAYOUTS
+from configs.layouts import KINDS, LAYOUTS
 from configs.lerobot import LeRobotConfig
 from configs.lookup import lookup
 from policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
@@ -206,12 +206,14 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE)
     """
     theirs = policy.config
     lookup(LAYOUTS, cfg.layout, "layout")
+    for name, kinds in KINDS.items():
+        lookup(dict.fromkeys(("", *kinds)), getattr(cfg, name), name)
     check_inputs(policy.name, theirs, cfg, constants)
     image = lookup(theirs.image_features, cfg.image_key, "image_key")
     _check_chunks(policy, cfg)
     chunk = _chunk(policy, cfg) if cfg.whole_chunks else 1
     ensemble = getattr(theirs, "temporal_ensemble_coeff", None) if cfg.whole_chunks else None
-    executed = chunk if ensemble is not None else min(chunk, getattr(theirs, EXECUTED, chunk))
+    own = chunk if ensemble is not None else getattr(theirs, EXECUTED, None) or chunk
     return PolicyMeta(
         name=policy.name,
         layout=cfg.layout,
@@ -222,7 +224,7 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE)
         gripper=cfg.gripper,
         rotation=cfg.rotation,
         fingerprint=add_constants(fingerprint(policy.state_dict()), constants),
-        execution_horizon=executed if executed < chunk else 0,
+        execution_horizon=own if own < chunk else 0,
         ensemble=ensemble,
     )
 

@@ -74,7 +74,7 @@ class SimplerPolicy:
         new = {slot: self._make(int(seeds[slot])) for slot in begins}
         for slot, own in new.items():
             own.reset(instructions[slot])
-        self._own = [new.get(slot) or self._own[slot] for slot in range(len(seeds))]
+        self._own = [new[s] if s in new else self._own[s] for s in range(len(seeds))]
         self._told = renew(self._told, instructions, slots)
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:

@@ -306,6 +306,8 @@ def test_zeros_are_given_only_where_asked_for() -> None:
         ),
         (LikeDiffusion(Config(n_obs_steps=2)), WHOLE, "set whole_chunks=False"),
         (LikeSmolVLA(Config(n_obs_steps=2)), WHOLE, "set whole_chunks=False"),
+        (LikeSmolVLA(Config()), replace(WHOLE, gripper="closed"), "gripper to be .*'closedness'"),
+        (LikeSmolVLA(Config()), replace(WHOLE, rotation="quat"), "expected rotation to be one of"),
         (LikeSmolVLA(Config()), replace(SINGLE, chunk=4), "expected no chunk with"),
         (LikeSmolVLA(REAL_TIME), SINGLE, "set rtc_config.enabled=False"),
     ],
