@@ -1,0 +1,34 @@
+"""Text from strangers, such as a server's or a file's: what of it may be printed, and how much."""
+
+import re
+import reprlib
+
+LIMIT = 500
+"""Characters of a stranger's text that one line of ours may hold."""
+
+ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # window titles, links
+)
+"""ANSI sequences, by which a terminal would obey what it should only show."""
+
+
+def printable(text: str, limit: int = LIMIT) -> str:
+    """Return text as one line without control characters; longer text is cut and ends in "...".
+
+    Line breaks and tabs become spaces. Escape sequences and characters that show nothing, such as
+    NUL and right-to-left marks, are left out.
+    """
+    shown = "".join(
+        character if character.isprintable() else " " * character.isspace()
+        for character in ESCAPES.sub("", text[: 2 * limit])
+    )
+    whole = len(text) <= 2 * limit and len(shown) <= limit
+    return shown if whole else f"{shown[:limit]}..."
+
+
+def brief(value: object, limit: int = LIMIT) -> str:
+    """Return what `repr` shows of a value, in one printable line; large and deep ones are cut."""
+    shorter = reprlib.Repr()
+    shorter.maxstring = shorter.maxother = limit
+    return printable(shorter.repr(value), limit)
