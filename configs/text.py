@@ -32,3 +32,9 @@ def brief(value: object, limit: int = LIMIT) -> str:
     shorter = reprlib.Repr()
     shorter.maxstring = shorter.maxother = limit
     return printable(shorter.repr(value), limit)
+
+
+def printable_lines(text: str, most: int = 100) -> str:
+    """Return the last lines of a text, such as a traceback, each as `printable` shows it."""
+    lines = text[-most * LIMIT :].splitlines()
+    return "\n".join(printable(line) for line in lines[-most:])

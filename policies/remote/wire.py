@@ -4,13 +4,20 @@ Byte for byte what the package `openpi-client` writes and reads.
 Source: openpi-client 0.1.2, `openpi_client.msgpack_numpy`.
 """
 
+import math
+import re
 from typing import Any
 
 import msgpack
 import numpy as np
 
+from configs.text import brief, printable
+
 MAX_BYTES = 64 * 2**20
 """Largest message; a frame of 4096 x 4096 pixels fits."""
+MAX_ITEMS = 100_000
+"""Most values in all lists and dicts of one message; an array counts as one. Each byte of a message
+could otherwise become an object of 64 bytes."""
 
 IMAGE_KEY, PROMPT_KEY = "observation/image", "prompt"
 """Names of the frame and the instruction in a request, where nothing else is agreed."""
@@ -20,6 +27,8 @@ RESET_KEY = "__reset__"
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
 REFUSED = "VOc"
 """Kinds of arrays that do not travel: structures, objects and complex numbers."""
+DTYPES = re.compile(r"[<>=|]?([biufSU]\d{1,5}|[mM]8(\[\w{1,8}\])?)")
+"""What a message may call the type of an array's values."""
 
 
 def pack(value: object) -> bytes:
@@ -36,23 +45,57 @@ def unpack(message: bytes | str) -> Any:
     """Return what a message holds; arrays are read-only views of it.
 
     Raises:
-        ValueError: Not such a message.
+        ValueError: Not such a message, or one that would need far more memory than it has bytes.
     """
     if isinstance(message, str):
-        raise ValueError(f"expected a binary message, found text: {message[:200]!r}")
+        raise ValueError(f"expected a binary message, found text: {brief(message, 200)}")
+    items = _Items()
     try:
-        return msgpack.unpackb(message, object_hook=_unpack_numpy)
-    except (msgpack.UnpackException, ValueError, TypeError, KeyError) as error:
+        return msgpack.unpackb(
+            message,
+            object_hook=items.take_dict,
+            list_hook=items.take_list,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+        )
+    except (
+        msgpack.UnpackException,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise ValueError(
             f"expected a msgpack message with numpy arrays, found {len(message)} bytes that are "
-            f"none: {type(error).__name__}: {error}"
+            f"none: {type(error).__name__}: {printable(str(error))}"
         ) from error
+
+
+class _Items:
+    """Counts the values of a message while it is read, and makes arrays of dicts that are one."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def take_list(self, found: list[Any]) -> list[Any]:
+        self._add(len(found))
+        return found
+
+    def take_dict(self, found: dict[Any, Any]) -> object:
+        self._add(len(found))
+        return _unpack_numpy(found)
+
+    def _add(self, size: int) -> None:
+        self._count += 1 + size
+        if self._count > MAX_ITEMS:
+            raise ValueError(f"expected at most {MAX_ITEMS} values in one message, found more")
 
 
 def _pack_numpy(value: object) -> object:
     if not isinstance(value, np.ndarray | np.generic):
         raise TypeError(f"expected numbers, text or arrays in a message, found {type(value)}")
-    dtype = _check_dtype(value.dtype).str
+    dtype = _check_kind(value.dtype).str
     if isinstance(value, np.ndarray):
         return {ARRAY: True, b"data": value.tobytes(), b"dtype": dtype, b"shape": value.shape}
     return {SCALAR: True, b"data": value.item(), b"dtype": dtype}
@@ -60,16 +103,41 @@ def _pack_numpy(value: object) -> object:
 
 def _unpack_numpy(found: dict[Any, Any]) -> object:
     if ARRAY in found:
-        dtype, shape = _check_dtype(np.dtype(found[b"dtype"])), found[b"shape"]
-        if min(shape, default=0) < 0:  # numpy takes the size of the buffer instead
-            raise ValueError(f"expected a shape without negative sizes, found {shape}")
-        return np.ndarray(buffer=found[b"data"], dtype=dtype, shape=shape)
+        return _to_array(found[b"data"], _to_dtype(found[b"dtype"]), found[b"shape"])
     if SCALAR in found:
-        return _check_dtype(np.dtype(found[b"dtype"])).type(found[b"data"])
+        return _to_scalar(found[b"data"], _to_dtype(found[b"dtype"]))
     return found
 
 
-def _check_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _to_array(data: object, dtype: np.dtype[Any], shape: object) -> object:
+    if not isinstance(data, bytes) or not isinstance(shape, list):
+        raise ValueError(
+            f"expected bytes and a list of sizes, found {brief(data, 50)} and {brief(shape, 50)}"
+        )
+    if not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"expected a shape of whole sizes of at least 0, found {brief(shape)}")
+    expected = math.prod(shape) * dtype.itemsize
+    if len(data) != expected:
+        raise ValueError(
+            f"expected {expected} bytes for {dtype} of shape {brief(shape)}, found {len(data)}"
+        )
+    return np.ndarray(buffer=data, dtype=dtype, shape=shape)
+
+
+def _to_scalar(data: object, dtype: np.dtype[Any]) -> object:
+    if not isinstance(data, int | float | str | bytes):
+        raise ValueError(f"expected one {dtype}, found {brief(data)}")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, as everywhere
+        return dtype.type(data)
+
+
+def _to_dtype(name: object) -> np.dtype[Any]:
+    if not isinstance(name, str) or not DTYPES.fullmatch(name):
+        raise ValueError(f"expected arrays of numbers or text in a message, found {brief(name)}")
+    return np.dtype(name)
+
+
+def _check_kind(dtype: np.dtype[Any]) -> np.dtype[Any]:
     if dtype.kind in REFUSED:
         raise ValueError(f"expected arrays of numbers or text in a message, found dtype {dtype}")
     return dtype

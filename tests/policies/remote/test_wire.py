@@ -1,6 +1,5 @@
 """Messages: what is packed comes back, bytes are openpi's, and what is not a message is refused."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from policies.remote.wire import pack, unpack
+from policies.remote.wire import MAX_ITEMS, pack, unpack
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = {
@@ -77,6 +76,19 @@ def test_other_objects_are_not_packed() -> None:
         pack({"here": Path()})
 
 
+def an_array(**changes: object) -> bytes:
+    parts: dict[bytes, object] = {b"__ndarray__": True, b"data": bytes(8), b"dtype": "<f4"}
+    parts |= {b"shape": [2]} | {name.encode(): value for name, value in changes.items()}
+    return msgpack.packb(parts)
+
+
+def a_scalar(dtype: object, data: object) -> bytes:
+    return msgpack.packb({b"__npgeneric__": True, b"data": data, b"dtype": dtype})
+
+
+MANY = b"\xdd" + (60 * 2**20).to_bytes(4, "big")
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -92,11 +104,37 @@ def test_other_objects_are_not_packed() -> None:
         msgpack.packb({b"__ndarray__": True, b"data": bytes(8), b"dtype": "nothing", b"shape": []}),
         msgpack.packb({b"__npgeneric__": True, b"data": 0, b"dtype": "|O"}),
         b"\x91" * 5000,
+        MANY + b"\x80" * 60 * 2**20,  # dicts, of 64 bytes each
+        b"\xdd" + (20_000).to_bytes(4, "big") + (b"\x95" + b"\xc0" * 5) * 20_000,
+        (b"\xdd" + MAX_ITEMS.to_bytes(4, "big")) * 500,
+        an_array(shape=[20_000_000, 7]),
+        an_array(shape=[1]),
+        an_array(shape=[0, 2**62]),
+        an_array(shape=[2**63, 2]),
+        an_array(shape=[2.0]),
+        an_array(shape=[True, 2]),
+        an_array(shape=None),
+        an_array(shape=[1] * 70 + [2]),
+        an_array(data=None),
+        an_array(data="12345678"),
+        an_array(dtype=None),
+        an_array(dtype="f4,f4"),
+        an_array(dtype="(" * 1000),
+        an_array(dtype="<f3"),
+        an_array(dtype="<M8[none]"),
+        a_scalar("<f4", None),
+        a_scalar("<f4", [1, 2]),
+        a_scalar("<f4", "one"),
+        a_scalar("|i1", 10**10),
+        a_scalar("<M8[s]", 1),
     ],
+    ids=range(35),
 )
 def test_what_is_not_a_message_is_refused(message: bytes) -> None:
-    with pytest.raises(ValueError, match=f"found {len(message)} bytes that are none: ."):
+    with pytest.raises(ValueError, match=f"found {len(message)} bytes that are none: .") as refused:
         unpack(message)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 1000
 
 
 def test_text_is_not_a_message() -> None:
@@ -105,18 +143,15 @@ def test_text_is_not_a_message() -> None:
 
 
 @pytest.mark.slow
-def test_bytes_are_those_of_the_openpi_client(tmp_path: Path) -> None:
+def test_bytes_are_those_of_the_openpi_client(tmp_path: Path, openpi_python: str) -> None:
     """Both ways, with the package `openpi-client` in an interpreter of its own."""
-    python = os.environ.get("V2W_OPENPI_PYTHON")
-    if not python:
-        pytest.skip("V2W_OPENPI_PYTHON names no Python with openpi-client")
     (tmp_path / "ours").write_bytes(pack(SAMPLE))
     code = (
         "import sys; from pathlib import Path; from openpi_client import msgpack_numpy as m; "
         "folder = Path(sys.argv[1]); found = m.unpackb((folder / 'ours').read_bytes()); "
         "(folder / 'theirs').write_bytes(m.packb(found))"
     )
-    subprocess.run([python, "-c", code, str(tmp_path)], check=True)
+    subprocess.run([openpi_python, "-c", code, str(tmp_path)], check=True)
     theirs = (tmp_path / "theirs").read_bytes()
     assert theirs == pack(SAMPLE)
     assert_same(unpack(theirs), SAMPLE)
