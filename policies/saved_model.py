@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from configs.layouts import FRACTAL13
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
+from policies.checks import check_frames, check_reset, renew
 from policies.instructions import InstructionTable
 from policies.tensorflow.bundle import downloaded, read_bundle
 from policies.tensorflow.client import Worker, find_python
@@ -70,13 +70,22 @@ class SavedModelPolicy:
         self._table = table
         self._initial: Arrays = worker.request("initial_state").arrays
         self._vectors = table.vectors[:0]
+        self._told: list[str] = []
         self._states: list[Arrays] = []
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(self.meta, instructions, seeds)
-        self._vectors = self._table.vectors[[self._table.row(text) for text in instructions]]
-        self._states = [self._initial] * len(instructions)
+        check_reset(self.meta, instructions, seeds, slots, len(self._states))
+        told = renew(self._told, instructions, slots)
+        self._vectors = self._table.vectors[[self._table.row(text) for text in told]]
+        self._states = renew(self._states, [self._initial] * len(instructions), slots)
+        self._told = told
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""

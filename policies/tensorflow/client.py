@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from configs.text import brief, printable
 from policies.tensorflow.framing import PROTOCOL, Arrays, Message, read, write
 
 log = logging.getLogger(__name__)
@@ -106,8 +107,9 @@ class Worker:
         try:
             self.greeting = self._exchange(process, None, START_SECONDS).info
             if self.greeting.get("protocol") != PROTOCOL:
+                found = brief(dict(self.greeting))
                 raise ValueError(
-                    f"expected a worker of protocol {PROTOCOL}, found {dict(self.greeting)} from "
+                    f"expected a worker of protocol {PROTOCOL}, found {found} from "
                     f"{self._command[1]}; install this project again"
                 )
         except ValueError:
@@ -136,13 +138,15 @@ class Worker:
             self.close()  # the next request must not read the answer to this one
             raise
         if "error" in answer.info:
-            raise ValueError(f"the worker of {self._command[2]} answered: {answer.info['error']}")
+            said = printable(str(answer.info["error"]))
+            raise ValueError(f"the worker of {self._command[2]} answered: {said}")
         return answer
 
     def _last_words(self) -> str:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").splitlines()
-        return " | ".join([line for line in lines if line.strip()][-QUOTED_LINES:]) or "nothing"
+        last = [line for line in map(printable, lines) if line.strip()][-QUOTED_LINES:]
+        return " | ".join(last) or "nothing"
 
 
 def find_python(given: str | None) -> str:
