@@ -13,9 +13,12 @@ class ServePolicyConfig:
         policy: Name, path or policy file (written policy=mine.yaml); its driver settings are
             the client's business and do not count here.
         robot: Name of the `RobotSpec` whose actions the policy gives.
-        host: Address to listen at; 0.0.0.0 lets other machines in, and nobody is asked for a name.
+        host: Address to listen at; 0.0.0.0, or :: with IPv6, lets other machines in, and nobody is
+            asked for a name.
         port: Port to listen at; 0 for any that is free.
         connections: Most connections at once; each has a policy of its own.
+        client_timeout_s: Seconds for which a client may leave pings unanswered, as a simulator does
+            that stalls or loads; then its connection ends and its place is free.
     """
 
     policy: str = MISSING
@@ -23,3 +26,4 @@ class ServePolicyConfig:
     host: str = "127.0.0.1"
     port: int = 8000
     connections: int = 64
+    client_timeout_s: float = 1800.0

@@ -20,6 +20,7 @@ def main(cfg: ServePolicyConfig) -> None:
         host=cfg.host,
         port=cfg.port,
         connections=cfg.connections,
+        client_timeout_s=cfg.client_timeout_s,
     )
     name = server.metadata["name"]
     server.run(lambda url: print(f"policy {name} at {url}; Ctrl-C ends it", flush=True))

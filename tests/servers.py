@@ -1,8 +1,12 @@
 """Policy servers for tests: ours in a thread, and others that behave as a test wants."""
 
+import base64
+import hashlib
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Queue
 from typing import Any
 
@@ -18,9 +22,16 @@ Answer = Callable[[dict[str, Any]], bytes | str]
 
 
 @contextmanager
-def serving(make: Callable[[], Policy], connections: int = 16) -> Iterator[str]:
+def serving(
+    make: Callable[[], Policy],
+    connections: int = 16,
+    host: str = "127.0.0.1",
+    client_timeout_s: float = 1800.0,
+) -> Iterator[str]:
     """Serve policies in a thread of their own; yields the URL."""
-    server = PolicyServer(make, port=0, connections=connections)
+    server = PolicyServer(
+        make, host=host, port=0, connections=connections, client_timeout_s=client_timeout_s
+    )
     urls: Queue[str] = Queue()
     thread = threading.Thread(target=server.run, args=(urls.put,))
     thread.start()
@@ -83,3 +94,50 @@ def plain(metadata: object, answer: Answer) -> Iterator[PlainServer]:
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def raw(behave: Callable[[socket.socket], object]) -> Iterator[str]:
+    """Let `behave` do what it likes with each connection, until it fails; yields the URL."""
+    going: list[socket.socket] = []
+
+    def handle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            behave(connection)
+
+    def listen() -> None:
+        with suppress(OSError):
+            while True:
+                going.append(listening.accept()[0])
+                threading.Thread(target=handle, args=going[-1:], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            for connection in going:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+
+
+def upgrade(connection: socket.socket) -> None:
+    """Answer a websocket's handshake."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        request += connection.recv(4096)
+    lines = request.decode().lower().split("\r\n"), request.decode().split("\r\n")
+    (key,) = [line for low, line in zip(*lines, strict=True) if low.startswith("sec-websocket-key")]
+    digest = hashlib.sha1(f"{key[19:]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+    connection.sendall(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+    )
+
+
+def frame(opcode: int, payload: bytes, last: bool = True) -> bytes:
+    """Return a websocket's frame: 0 goes on, 1 is text, 2 binary, 8 a goodbye, 9 a ping."""
+    return bytes([opcode | last << 7, 127]) + struct.pack(">Q", len(payload)) + payload

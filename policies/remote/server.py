@@ -6,15 +6,23 @@ else lives:
     from policies.remote.server import PolicyServer
     PolicyServer(make_my_policy).run(print)  # prints ws://127.0.0.1:8000
 
-A server says what it serves as soon as it is connected to (`PolicyMeta` as a dict). A request is a
-dict with a frame and an instruction, the answer a dict with "actions" (chunk, D). A request
-{"__reset__": {"instruction": ..., "seed": ...}} begins an episode; a client that sends none begins
-one by connecting, or with another instruction. `GET /healthz` answers OK.
+A server says what it serves as soon as it is connected to: `PolicyMeta` as a dict,
+"supports_reset", and "remembers": whether an action depends on earlier frames of the episode. A
+request is a dict with a frame and an instruction, the answer a dict with "actions" (chunk, D). An
+episode begins
+
+- with a connection, and with another instruction than the last one;
+- with {"__reset__": {"instruction": ..., "seed": ...}}, which is answered by {"reset": True};
+- with a request for actions that also holds "__reset__": True, or {"seed": ...}.
+
+The client of openpi sends nothing when it is reset: on one connection, what a policy remembers goes
+over from one episode to the next. That is warned of once per connection. `GET /healthz` answers OK.
 Source: openpi, `openpi.serving.websocket_policy_server`.
 """
 
 import asyncio
 import http
+import logging
 import signal
 import threading
 import time
@@ -30,15 +38,33 @@ import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
+from configs.text import brief, printable_lines
 from policies.base import Policy
 from policies.remote.wire import IMAGE_KEY, MAX_BYTES, PROMPT_KEY, RESET_KEY, pack, unpack
 
 Result = TypeVar("Result")
 
+_log = logging.getLogger(__name__)
+QUIET = logging.Logger("websockets", logging.CRITICAL)
+"""For what websockets would log: a traceback for everybody who is no client."""
+
 HEALTH = "/healthz"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOST_CONNECTIONS = 10_000
+MOST_TEXT = 10_000
+"""Characters of an instruction."""
+MAX_WAITING = 2
+"""Requests that are received before their turn; further ones wait in the network."""
+PING_EVERY = 5.0
+"""Seconds between pings to a client. They keep idle connections through a proxy alive, and find the
+connections that were ended for breaking the protocol and that the client has left open."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds a client is given to say goodbye."""
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a client on this machine finds a server that listens at all addresses."""
 
 
 class PolicyServer:
@@ -55,6 +81,7 @@ class PolicyServer:
         host: str = "127.0.0.1",
         port: int = 8000,
         connections: int = 64,
+        client_timeout_s: float = 1800.0,
     ) -> None:
         """Make the first policy; nobody is served before `run`.
 
@@ -63,18 +90,33 @@ class PolicyServer:
             host: Address to listen at.
             port: Port to listen at; 0 for any that is free.
             connections: Most connections at once; further ones are refused (HTTP 503).
+            client_timeout_s: Seconds for which a client may leave pings unanswered, as a simulator
+                does that stalls or loads; then its connection ends and its place is free.
 
         Raises:
-            ValueError: No connections at all, or something that is no port.
+            ValueError: No connections at all, too many, something that is no port, or no patience.
         """
-        if connections < 1:
-            raise ValueError(f"expected connections >= 1, found {connections}")
+        if not 1 <= connections <= MOST_CONNECTIONS:
+            raise ValueError(
+                f"expected connections >= 1 and at most {MOST_CONNECTIONS}, found {connections}"
+            )
+        if not 0 < client_timeout_s <= threading.TIMEOUT_MAX:
+            raise ValueError(
+                f"expected a positive client_timeout_s of at most {threading.TIMEOUT_MAX:g}, found "
+                f"{client_timeout_s:g}"
+            )
         if not 0 <= port <= 65535:
             raise ValueError(f"expected a port from 0 (any that is free) to 65535, found {port}")
         self._make, self._host, self._port, self._limit = make, host, port, connections
+        self._client_timeout_s = client_timeout_s
         self._idle = [make()]
         meta = self._idle[0].meta
-        self.metadata = {**asdict(meta), "max_batch": connections, "supports_reset": True}
+        self.metadata = {
+            **asdict(meta),
+            "max_batch": connections,
+            "supports_reset": True,
+            "remembers": meta.history > 1,
+        }
         self._thread = ThreadPoolExecutor(1, "policy")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
@@ -90,7 +132,7 @@ class PolicyServer:
         """
         try:
             asyncio.run(self._serve(started))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter if the host is no name
             raise OSError(
                 f"expected an address to listen at, found {self._host}:{self._port} ({error}); "
                 "choose another host or port"
@@ -117,9 +159,13 @@ class PolicyServer:
             process_request=self._admit,
             compression=None,
             max_size=MAX_BYTES,
+            max_queue=MAX_WAITING,
+            ping_interval=min(PING_EVERY, self._client_timeout_s),
+            ping_timeout=self._client_timeout_s,
+            close_timeout=CLOSE_TIMEOUT,
+            logger=QUIET,
         ) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            started(f"ws://{self._host}:{port}")
+            started(url_of(self._host, next(iter(server.sockets)).getsockname()[1]))
             await self._stopped.wait()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -136,21 +182,22 @@ class PolicyServer:
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Serve one connection; an error is reported to the client and ends it, as in openpi."""
-        policy = None
+        episode = Episode(self._take, _name(connection))
         try:
-            policy = await self._in_turn(self._take)
             with suppress(ConnectionClosed):
-                await self._converse(connection, policy)
-            self._idle.append(policy)
-        except Exception:
+                await self._converse(connection, episode)
+            if episode.policy is not None:
+                self._idle.append(episode.policy)
+        except Exception:  # noqa: BLE001  # whatever a policy raises is the client's to know
+            said = printable_lines(traceback.format_exc())
+            _log.error("the connection of %s ends:\n%s", _name(connection), said)
             with suppress(ConnectionClosed):
-                await connection.send(traceback.format_exc())
-            if policy is not None:  # what state it is in is not known
-                await self._in_turn(policy.close)
-            raise  # websockets logs it and ends the connection
+                await connection.send(said)
+            if episode.policy is not None:  # what state it is in is not known
+                await self._in_turn(episode.policy.close)
+            await connection.close(CloseCode.INTERNAL_ERROR)
 
-    async def _converse(self, connection: ServerConnection, policy: Policy) -> None:
-        episode = Episode(policy)
+    async def _converse(self, connection: ServerConnection, episode: "Episode") -> None:
         await connection.send(pack(self.metadata))
         async for message in connection:
             await connection.send(await self._in_turn(partial(episode.answer, message)))
@@ -165,12 +212,19 @@ class PolicyServer:
 
 
 class Episode:
-    """What one connection's policy has been told."""
+    """What one connection's policy has been told.
 
-    def __init__(self, policy: Policy) -> None:
-        """Begin without an instruction."""
-        self._policy = policy
+    Attributes:
+        policy: Who answers; None before the first request.
+    """
+
+    def __init__(self, take: Callable[[], Policy], client: str) -> None:
+        """Begin without an instruction, for a client of this name."""
+        self.policy: Policy | None = None
+        self._take, self._client = take, client
         self._told: str | None = None
+        self._knows = False
+        """Whether the client has begun an episode itself, or was told that it should."""
 
     def answer(self, message: bytes | str) -> bytes:
         """Return the answer to a request.
@@ -178,33 +232,81 @@ class Episode:
         Raises:
             ValueError: Not a request, or one that the policy refuses.
         """
+        if self.policy is None:
+            self.policy = self._take()
         request = unpack(message)
         if not isinstance(request, dict):
             raise ValueError(f"expected a request as a dict, found {type(request).__name__}")
-        if RESET_KEY in request:
-            return pack(self._reset(request[RESET_KEY]))
-        return pack(self._act(request))
+        if RESET_KEY in request and IMAGE_KEY not in request:
+            return pack(self._reset(self.policy, request[RESET_KEY]))
+        return pack(self._act(self.policy, request))
 
-    def _reset(self, asked: object) -> dict[str, Any]:
+    def _reset(self, policy: Policy, asked: object) -> dict[str, Any]:
         if not isinstance(asked, dict) or set(asked) != {"instruction", "seed"}:
-            raise ValueError(f"expected a reset with instruction and seed, found {asked!r}")
-        self._policy.reset([asked["instruction"]], seeds=[int(asked["seed"])])
-        self._told = asked["instruction"]
+            raise ValueError(f"expected a reset with instruction and seed, found {brief(asked)}")
+        self._begin(policy, asked["instruction"], asked["seed"])
+        self._knows = True
         return {"reset": True}
 
-    def _act(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _act(self, policy: Policy, request: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
-        told = request.get(PROMPT_KEY, self._told)
+        told, asked = request.get(PROMPT_KEY, self._told), request.get(RESET_KEY)
         if not isinstance(told, str):
-            raise ValueError(f"expected an instruction {PROMPT_KEY!r}, found {list(request)}")
-        if told != self._told:
-            self._reset({"instruction": told, "seed": 0})
-        batch = self._policy.act(_frame(request)[None], np.ones(1, np.bool_))
+            raise ValueError(
+                f"expected an instruction {PROMPT_KEY!r}, found {brief(list(request))}"
+            )
+        seed = _seed_of(asked)
+        if asked or told != self._told:
+            self._begin(policy, told, seed)
+        self._knows |= bool(asked)
+        self._warn(policy)
+        batch = policy.act(_frame(request)[None], np.ones(1, np.bool_))
         return {
             "actions": batch.actions[0],
             "events": [event for _, event in batch.events],
             "server_timing": {"infer_ms": 1000 * (time.monotonic() - began)},
         }
+
+    def _begin(self, policy: Policy, told: object, seed: object) -> None:
+        if not isinstance(told, str) or len(told) > MOST_TEXT:
+            raise ValueError(
+                f"expected an instruction of at most {MOST_TEXT} characters, found {brief(told)}"
+            )
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+            raise ValueError(f"expected a whole number as seed, found {brief(seed)}")
+        policy.reset([told], seeds=[int(seed)])
+        self._told = told
+
+    def _warn(self, policy: Policy) -> None:
+        """Say once what a client that never begins an episode may not know."""
+        if policy.meta.history > 1 and not self._knows:
+            _log.warning(
+                "the client at %s does not say where an episode begins, and policy %r remembers %d "
+                "frames: they go over from one episode to the next, unless it connects anew for "
+                "each, or sends %r: True along with the first frame",
+                *(self._client, policy.meta.name, policy.meta.history, RESET_KEY),
+            )
+            self._knows = True
+
+
+def _seed_of(asked: object) -> object:
+    """Return the seed of a request that begins an episode; 0 where it names none."""
+    if isinstance(asked, dict) and set(asked) == {"seed"}:
+        return asked["seed"]
+    if asked is None or isinstance(asked, bool | np.bool_):
+        return 0
+    raise ValueError(f"expected {RESET_KEY!r} to be True or to hold a seed, found {brief(asked)}")
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which a client on this machine finds a server that listens at `host`."""
+    host = LOOPBACK.get(host, host)
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+def _name(connection: ServerConnection) -> str:
+    """Return the address and the port of a client."""
+    return " port ".join(map(str, (connection.remote_address or ("nowhere",))[:2]))
 
 
 def _frame(request: dict[str, Any]) -> NDArray[np.uint8]:
@@ -212,7 +314,7 @@ def _frame(request: dict[str, Any]) -> NDArray[np.uint8]:
     frame = request.get(IMAGE_KEY)
     if not isinstance(frame, np.ndarray) or frame.ndim != 3:
         raise ValueError(
-            f"expected a frame (H, W, 3) as {IMAGE_KEY!r}, found {getattr(frame, 'shape', frame)} "
-            f"in a request with {list(request)}"
+            f"expected a frame (H, W, 3) as {IMAGE_KEY!r}, found "
+            f"{brief(getattr(frame, 'shape', frame))} in a request with {brief(list(request))}"
         )
     return frame

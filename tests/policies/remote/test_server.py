@@ -1,13 +1,18 @@
 """Our server: its protocol, what it refuses, and how it ends."""
 
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from inspect import signature
 from pathlib import Path
 from queue import Queue
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,8 +21,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from configs.robots import STANDIN_SAWYER
+from configs.serve_policy import ServePolicyConfig
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset
+from policies.remote.client import connect as connect_policy
 from policies.remote.server import PolicyServer
 from policies.remote.wire import pack, unpack
 from policies.scripted import random_policy
@@ -84,6 +91,7 @@ def test_it_says_what_it_serves(url: str) -> None:
             "execution_horizon": 0,
             "ensemble": None,
             "supports_reset": True,
+            "remembers": True,
         }
 
 
@@ -241,6 +249,207 @@ def test_it_needs_little_where_somebody_elses_policy_lives() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout == "['configs', 'policies']\n"
+
+
+def test_a_frame_may_begin_an_episode(url: str, told: list[tuple[str, str, int]]) -> None:
+    """What the client of openpi can send: its own reset sends nothing."""
+    with dial(url) as connection:
+        connection.recv(5)
+        asked = [None, True, False, None, np.bool_(True), {"seed": 3}]
+        requests = [
+            REQUEST if begun is None else {**REQUEST, "__reset__": begun} for begun in asked
+        ]
+        found = [ask(connection, request)["actions"][0, 0] for request in requests]
+    assert found == [0.5, 0.5, 1.0, 1.5, 0.5, 3.5]
+    assert told == [("reset", "close the drawer", seed) for seed in (0, 0, 0, 3)]
+
+
+def test_a_client_that_begins_no_episode_is_warned_of_once(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> int:
+        said = [record.getMessage() for record in caplog.records]
+        return sum("'witness' remembers 2 frames: they go over" in line for line in said)
+
+    reset = {"__reset__": {"instruction": "close the drawer", "seed": 7}}
+    begun = {**REQUEST, "__reset__": True}
+    found = []
+    for requests in (
+        [REQUEST] * 3,
+        [reset, REQUEST, REQUEST],
+        [begun, REQUEST],
+        [REQUEST, REQUEST],
+    ):
+        with dial(url) as connection:
+            connection.recv(5)
+            for request in requests:
+                ask(connection, request)
+        found.append(warnings())
+    assert found == [1, 1, 1, 2]
+
+
+def test_a_policy_that_remembers_nothing_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with serving(lambda: random_policy(STANDIN_SAWYER)) as url, dial(url) as connection:
+        assert unpack(connection.recv(5))["remembers"] is False
+        ask(connection, REQUEST)
+    assert not caplog.records
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(("host", "expected"), [("::1", "ws://[::1]:"), ("::", "ws://[::1]:")])
+def test_the_url_that_is_told_can_be_connected_to_with_ipv6(host: str, expected: str) -> None:
+    with serving(lambda: random_policy(STANDIN_SAWYER), host=host) as url:
+        assert url.startswith(expected)
+        policy = connect_policy(url)
+        policy.reset(["go"], seeds=[0])
+        policy.close()
+
+
+def test_the_url_of_all_addresses_is_one_of_this_machine() -> None:
+    with serving(lambda: random_policy(STANDIN_SAWYER), host="0.0.0.0") as url:
+        assert url.startswith("ws://127.0.0.1:")
+        connect_policy(url).close()
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "300.1.1.1", "a" * 70, "::2::3"])
+def test_what_is_no_address_is_an_error(host: str) -> None:
+    server = PolicyServer(lambda: random_policy(STANDIN_SAWYER), host=host, port=0)
+    with pytest.raises(OSError, match=f"expected an address to listen at, found {host}:0"):
+        server.run(Queue().put)
+
+
+def test_a_client_that_stalls_is_waited_for() -> None:
+    """A process that is stopped answers no pings, like one that loads a simulator."""
+    code = (
+        "import sys, numpy as np; from policies.remote.client import connect; "
+        "policy = connect(sys.argv[1]); policy.reset(['go'], seeds=[0]); "
+        "ask = lambda: policy.act(np.zeros((1, 64, 64, 3), np.uint8), np.ones(1, bool)); "
+        "ask(); print('first', flush=True); sys.stdin.readline(); ask(); print('second')"
+    )
+    with (
+        patch("policies.remote.server.PING_EVERY", 0.05),
+        serving(lambda: Witness([]), client_timeout_s=60) as url,
+        subprocess.Popen(
+            [sys.executable, "-c", code, url],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as client,
+    ):
+        assert client.stdout is not None
+        assert client.stdout.readline() == "first\n"
+        client.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        client.send_signal(signal.SIGCONT)
+        assert client.communicate("go\n", timeout=30)[0] == "second\n"
+
+
+def dial_by_hand(url: str) -> socket.socket:
+    """Connect, and leave all that follows to the test."""
+    host, port = url.removeprefix("ws://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(
+        b"GET / HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    assert b"101" in connection.recv(4096)
+    return connection
+
+
+def test_a_client_that_breaks_the_protocol_and_stays_does_not_hold_the_server() -> None:
+    with (
+        patch("policies.remote.server.PING_EVERY", 0.1),
+        patch("policies.remote.server.CLOSE_TIMEOUT", 0.1),
+        ExitStack() as stack,
+        serving(lambda: Witness([])) as url,
+    ):
+        stack.enter_context(dial_by_hand(url)).sendall(b"\xff\xff")
+        with dial(url) as connection:
+            assert unpack(connection.recv(5))["name"] == "witness"
+
+
+def test_the_place_of_a_client_that_is_gone_for_good_is_free_again() -> None:
+    """It answers no pings and closes nothing: a machine without power, a broken cable."""
+    with serving(lambda: Witness([]), connections=1, client_timeout_s=0.2) as url:
+        with dial_by_hand(url) as gone:
+            while gone.recv(4096):
+                pass
+        with dial(url) as connection:
+            assert unpack(connection.recv(5))["name"] == "witness"
+
+
+def test_half_an_hour_is_what_a_client_may_stall() -> None:
+    """A minute is common; websockets' own 20 seconds are not enough."""
+    assert signature(PolicyServer).parameters["client_timeout_s"].default == 1800
+    assert ServePolicyConfig("zero").client_timeout_s == 1800
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        {"prompt": "\x1b[31mred\x07"},
+        {"prompt": "x" * 10**6},
+        {"prompt": 3},
+        {"\x1b[31mred\x07": 1},
+        {"observation/image": "\x1b[31mred\x07", "prompt": "go"},
+        {"__reset__": {"instruction": "x" * 10**6, "seed": 0}},
+        {"__reset__": {"instruction": "go", "seed": None}},
+        {"__reset__": {"instruction": "go", "seed": 0.5}},
+        {**REQUEST, "__reset__": "yes"},
+        {**REQUEST, "__reset__": {"seed": "\x1b[31m"}},
+        {**REQUEST, "__reset__": {"instruction": "go", "seed": 0}},
+    ],
+    ids=range(11),
+)
+def test_what_a_client_sends_is_not_printed_raw(
+    url: str, request_of: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    with dial(url) as connection:
+        connection.recv(5)
+        connection.send(pack(request_of))
+        said = connection.recv(5)
+        assert isinstance(said, str)
+        assert "ValueError: expected" in said.splitlines()[-1]
+        with pytest.raises(ConnectionClosed):
+            connection.recv(5)
+    for line in (*said.splitlines(), *caplog.text.splitlines()):
+        assert line.isprintable()
+        assert len(line) < 1000
+
+
+def test_who_is_no_client_is_not_worth_a_traceback(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = url.removeprefix("ws://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as scanner:
+        scanner.sendall(b"\x16\x03\x01\x1b[31m\r\n\r\n")
+        while scanner.recv(4096):
+            pass
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"connections": 0}, "expected connections >= 1"),
+        ({"connections": 10**12}, "at most 10000, found 1000000000000"),
+        ({"client_timeout_s": 0.0}, "a positive client_timeout_s"),
+        ({"client_timeout_s": float("nan")}, "a positive client_timeout_s"),
+        ({"client_timeout_s": 1e20}, "a positive client_timeout_s"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PolicyServer(lambda: random_policy(STANDIN_SAWYER), **settings)
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
