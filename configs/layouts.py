@@ -104,6 +104,13 @@ OXE7 = ActionLayout(
 )
 """The seven values that Octo, OpenVLA and their like give: hand, rotation, gripper (1 open)."""
 
+DROID8 = ActionLayout(
+    "droid8",
+    (("joint_velocity", 7), ("gripper_closedness_action", 1)),
+    gripper="closedness",
+)
+"""The eight values of openpi's DROID policies, for robots that are driven by their joints."""
+
 CSGO51 = ActionLayout(
     "csgo51",
     (("keys", 11), ("left_click", 1), ("right_click", 1), ("mouse_x", 23), ("mouse_y", 15)),
@@ -111,5 +118,5 @@ CSGO51 = ActionLayout(
 RECON3 = ActionLayout("recon3", (("displacement_x", 1), ("displacement_y", 1), ("yaw_change", 1)))
 
 LAYOUTS: Mapping[str, ActionLayout] = {
-    layout.name: layout for layout in (FRACTAL13, WME10, OXE7, CSGO51, RECON3)
+    layout.name: layout for layout in (FRACTAL13, WME10, OXE7, DROID8, CSGO51, RECON3)
 }

@@ -1,6 +1,7 @@
 """What a policy's YAML file says: where it comes from, and how it drives a robot."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -21,6 +22,8 @@ class PolicyConfig:
         python: Python interpreter that has TensorFlow, for a SavedModel; null for the one that
             V2W_TF_PYTHON names, or this one.
         device: Where a checkpoint's network runs, such as cuda.
+        inputs: What a policy in a server needs besides a frame and an instruction, as constants:
+            name -> numbers, {zeros: [sizes]}, {image: [height, width]} or {image: file}.
         remote: See `RemoteConfig`.
         driver: See `DriverConfig`.
     """
@@ -30,5 +33,6 @@ class PolicyConfig:
     instructions: str | None = None
     python: str | None = None
     device: str = "cpu"
+    inputs: dict[str, Any] = field(default_factory=dict)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     driver: DriverConfig = field(default_factory=DriverConfig)

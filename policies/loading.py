@@ -20,6 +20,7 @@ from policies.rt1.policy import KIND as RT1
 from policies.rt1.policy import load_rt1
 from policies.saved_model import load_saved_model
 from policies.scripted import random_policy, replay_policy, zero_policy
+from policies.stages.constants import load_constants
 from world_models.checkpoint import read_card
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -61,6 +62,7 @@ def make_driver(word: str, robot: RobotSpec) -> Driver:
 
     Raises:
         ConnectionError: A policy server that does not answer.
+        TimeoutError: One that does not answer in time.
         FileNotFoundError: No file at the path.
         ValueError: Unknown name or setting, a damaged file, or a policy that does not fit.
     """
@@ -89,6 +91,7 @@ def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
 
     Raises:
         ConnectionError: A policy server that does not answer.
+        TimeoutError: One that does not answer in time.
         FileNotFoundError: No file at the path.
         ValueError: Unknown name, a damaged file, or a policy for another robot.
     """
@@ -101,8 +104,8 @@ def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
 def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     path = Path(cfg.source)
     if cfg.source.startswith(("ws://", "wss://")):
-        _check_used(cfg, "remote")
-        return connect(cfg.source, cfg.remote)
+        _check_used(cfg, "inputs", "remote")
+        return _connected(cfg)
     if (path / "saved_model.pb").exists():
         return _saved_model(path, cfg, robot)
     if cfg.source and path.is_dir():
@@ -121,6 +124,17 @@ def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         return _checkpoint(found, cfg, robot)
     _check_used(cfg)
     return found(robot)
+
+
+def _connected(cfg: PolicyConfig) -> Policy:
+    """Connect to a policy server, and see that it needs nothing that it is not given."""
+    policy = connect(cfg.source, cfg.remote, load_constants(cfg.inputs))
+    try:
+        policy.probe()
+    except BaseException:
+        policy.close()
+        raise
+    return policy
 
 
 def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
@@ -159,7 +173,7 @@ def _told(policy: Policy, table: InstructionTable | None) -> Policy:
 
 def _check_used(cfg: PolicyConfig, *used: str) -> None:
     """Refuse a setting that would change nothing."""
-    for name in ("instructions", "python", "device", "remote"):
+    for name in ("instructions", "python", "device", "inputs", "remote"):
         if name not in used and getattr(cfg, name) != getattr(PolicyConfig(), name):
             raise ValueError(
                 f"expected no setting {name!r} for policy {cfg.source!r}, which does not use it, "

@@ -1,42 +1,58 @@
 """A policy that runs in a server: openpi's websocket protocol, one connection per slot."""
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.layouts import LAYOUTS
-from configs.lookup import lookup
 from configs.remote import RemoteConfig
+from configs.text import brief, printable
 from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
-from policies.remote.channel import Channel
-from policies.remote.wire import RESET_KEY, pack
+from policies.checks import check_frames, check_reset, renew
+from policies.remote.announced import Message, fingerprint, is_announced, to_meta
+from policies.remote.channel import Channel, ServerError
+from policies.remote.wire import RESET_KEY
+from policies.stages.constants import Constants, add_constants
 
-Message: TypeAlias = Mapping[str, Any]
+_log = logging.getLogger(__name__)
 
 AS_ANNOUNCED = RemoteConfig()
-RECONNECTED = "reconnected"
+NOTHING: Constants = {}
+RECONNECTED, FURTHER = "reconnected", "another event of the server"
+MOST_EVENTS, EVENT_LENGTH = 50, 100
+"""Different events of a server that are told apart, and characters of each."""
+MOST_PATIENCE = {"timeout_s": 86400, "reconnects": 100}
+"""A day, and about as many minutes."""
+PROBE_SIZE, PROBE_PROMPT = (224, 224), "do something"
+"""What a probe shows where any size will do, and what it asks for."""
 
 
-def connect(url: str, cfg: RemoteConfig = AS_ANNOUNCED) -> "RemotePolicy":
+def connect(
+    url: str, cfg: RemoteConfig = AS_ANNOUNCED, constants: Constants = NOTHING
+) -> "RemotePolicy":
     """Connect to a policy server, such as ws://127.0.0.1:8000.
+
+    Args:
+        url: Where the server is.
+        cfg: What it does not say of itself, and how it is asked.
+        constants: What every request holds besides the frame and the instruction; see
+            `policies.stages.constants`.
 
     Raises:
         ConnectionError: No server there, or one that takes no more connections.
         TimeoutError: A server that says nothing.
-        ValueError: Not a websocket URL, or neither the server nor `cfg` says what its actions are.
+        ValueError: Not a websocket URL, neither the server nor `cfg` says what its actions are, or
+            a setting that means nothing.
     """
-    if not 0 < cfg.timeout_s < np.inf or cfg.reconnects < 0:
-        raise ValueError(
-            f"expected a positive timeout_s and reconnects of at least 0 for {url}, found "
-            f"{cfg.timeout_s:g} and {cfg.reconnects}"
-        )
-    first = Channel(url, cfg.timeout_s)
+    _check_patience(url, cfg)
+    _check_keys(url, cfg, constants)
+    first = Channel(url, cfg)
     try:
-        return RemotePolicy(first, to_meta(url, first.metadata, cfg), cfg)
+        return RemotePolicy(first, to_meta(first.url, first.metadata, cfg), cfg, constants)
     except ValueError:
         first.close()
         raise
@@ -49,20 +65,54 @@ class RemotePolicy:
     is given a new connection for every episode and no seed; what it remembers beyond that, or draws
     at random, is its own.
     A connection that breaks within an episode takes the server's memory of it along, so the
-    episode cannot go on; only a server that announces "stateless" is asked again.
+    episode cannot go on; only a server that is stateless is asked again.
     """
 
-    def __init__(self, first: Channel, meta: PolicyMeta, cfg: RemoteConfig) -> None:
+    def __init__(
+        self, first: Channel, meta: PolicyMeta, cfg: RemoteConfig, constants: Constants = NOTHING
+    ) -> None:
         """Take a server's first connection; see `connect`."""
-        self.meta = meta
-        self._cfg = cfg
-        self._url, self._metadata = first.url, first.metadata
-        self._stateless = first.metadata.get("stateless") is True
-        self._resets = first.metadata.get("supports_reset") is True
+        self.meta = replace(meta, fingerprint=add_constants(meta.fingerprint, constants))
+        self._cfg, self._constants = cfg, constants
+        self._address, self._url, self._metadata = first.address, first.url, first.metadata
+        self._stateless = _is_stateless(first, cfg)
+        self._resets = is_announced(first.url, first.metadata, "supports_reset")
         self._channels = [first]
         self._told: list[str] = []
+        self._events: set[str] = set()
 
-    def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
+    def probe(self) -> None:
+        """Ask about a black frame, so that what a request lacks is known before any rollout.
+
+        Nothing is asked of a server that announces "supports_reset": it takes what it is given
+        here. The episode that is begun is over afterwards.
+
+        Raises:
+            ConnectionError: The server is gone.
+            TimeoutError: No answer in time.
+            ValueError: A request lacks something, or the answer has another shape. Any other report
+                is only logged: it may be about this frame or this instruction.
+        """
+        if self._resets or not self._cfg.probe:
+            return
+        self.reset([PROBE_PROMPT], seeds=[0])
+        size = self.meta.image_size or PROBE_SIZE
+        try:
+            self.act(np.zeros((1, *size, 3), np.uint8), np.ones(1, np.bool_))
+        except ServerError as error:
+            if error.missing is not None:
+                raise
+            _log.warning("asked about a black frame and %r, %s", PROBE_PROMPT, error)
+        finally:
+            self._told = []
+
+    def reset(
+        self,
+        instructions: Sequence[str],
+        *,
+        seeds: Sequence[int],
+        slots: Sequence[int] | None = None,
+    ) -> None:
         """See `Policy.reset`.
 
         Raises:
@@ -70,23 +120,17 @@ class RemotePolicy:
             TimeoutError: No answer in time.
             ValueError: What the server reports, such as an instruction that it does not know.
         """
-        check_reset(self.meta, instructions, seeds)
-        usable = [channel for channel in self._channels if self._is_usable(channel)]
-        for channel in self._channels:
-            if channel not in usable:
-                channel.close()
-        self._channels = usable
-        while len(self._channels) < len(instructions):
-            self._channels.append(self._open())
-        self._told = list(instructions)
+        begun = check_reset(self.meta, instructions, seeds, slots, len(self._told))
+        told = renew(self._told, instructions, slots)
+        with self._abandoned_on_error():
+            if slots is None:
+                self._begin_all(len(instructions))
+            for slot in begun:
+                self._begin(slot)
+        self._told = told
         if self._resets:
-            asked = zip(instructions, seeds, strict=True)
-            self._exchange(
-                {
-                    slot: {RESET_KEY: {"instruction": told, "seed": int(seed)}}
-                    for slot, (told, seed) in enumerate(asked)
-                }
-            )
+            asked = {slot: {"instruction": told[slot], "seed": int(seeds[slot])} for slot in begun}
+            self._exchange({slot: {RESET_KEY: asked[slot]} for slot in begun})
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`.
@@ -99,6 +143,7 @@ class RemotePolicy:
         check_frames(self.meta, len(self._told), frames, active)
         requests = {
             int(slot): {
+                **self._constants,
                 self._cfg.image_key: frames[slot],
                 self._cfg.prompt_key: self._told[slot],
             }
@@ -109,9 +154,7 @@ class RemotePolicy:
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
         for slot, answer in answers.items():
             actions[slot] = check_actions(answer.get("actions"), actions.shape[1:], self._url)
-            happened = answer.get("events")
-            if isinstance(happened, list):  # what other servers mean by it is not known
-                events += [(slot, str(event)) for event in happened]
+            events += [(slot, event) for event in self._to_events(answer.get("events"))]
         return ActionBatch(actions, tuple(events))
 
     def close(self) -> None:
@@ -126,7 +169,7 @@ class RemotePolicy:
         """Send all requests, then wait for all answers; return answers and events."""
         answers: dict[int, Message] = {}
         events: list[tuple[int, str]] = []
-        try:
+        with self._abandoned_on_error():
             for slot, request in requests.items():
                 self._channels[slot].send(request)
             for slot, request in requests.items():
@@ -140,10 +183,45 @@ class RemotePolicy:
                     self._channels[slot].send(request)
                     answers[slot] = self._channels[slot].receive()
                     events.append((slot, RECONNECTED))
-        except BaseException:
-            self.close()  # answers that are still under way would be taken for later ones
-            raise
         return answers, events
+
+    @contextmanager
+    def _abandoned_on_error(self) -> Iterator[None]:
+        """Give up all slots if one fails: later answers would be taken for those of others."""
+        try:
+            yield
+        except BaseException:
+            for channel in self._channels:
+                channel.drop()
+            self.close()
+            raise
+
+    def _to_events(self, happened: object) -> list[str]:
+        """Return what of an answer's events is counted: short texts, and not too many."""
+        if not isinstance(happened, list):  # what other servers mean by it is not known
+            return []
+        texts = [event for event in happened[:MOST_EVENTS] if isinstance(event, str)]
+        events = []
+        for text in (printable(text, EVENT_LENGTH) for text in texts):
+            if len(self._events) < MOST_EVENTS:
+                self._events.add(text)
+            events.append(text if text in self._events else FURTHER)
+        return events
+
+    def _begin_all(self, slots: int) -> None:
+        """Keep a connection for each slot at most, and only those on which an episode may begin."""
+        usable = [channel for channel in self._channels if self._is_usable(channel)]
+        for channel in self._channels:
+            if channel not in usable:
+                channel.close()
+        self._channels = usable
+        while len(self._channels) < slots:
+            self._channels.append(self._open())
+
+    def _begin(self, slot: int) -> None:
+        if not self._is_usable(self._channels[slot]):
+            self._channels[slot].close()
+            self._channels[slot] = self._open()
 
     def _is_usable(self, channel: Channel) -> bool:
         """Whether an episode may begin on a connection."""
@@ -151,82 +229,70 @@ class RemotePolicy:
         return fresh and channel.is_open
 
     def _open(self, attempts: int = 0) -> Channel:
-        channel = Channel(self._url, self._cfg.timeout_s, attempts)
+        channel = Channel(self._address, self._cfg, attempts)
         if fingerprint(channel.metadata) != fingerprint(self._metadata):
             channel.close()
             raise ValueError(
                 f"expected the policy server at {self._url} to serve what it served at first, "
-                f"found {channel.metadata} instead of {self._metadata}; begin the run again"
+                f"found {brief(channel.metadata)} instead of {brief(self._metadata)}; begin the "
+                "run again"
             )
         return channel
-
-
-def to_meta(url: str, metadata: Message, cfg: RemoteConfig) -> PolicyMeta:
-    """Return what is known of a server's policy: what `cfg` says, else what the server announces.
-
-    Raises:
-        ValueError: A layout or chunk that nobody says, or something that cannot be.
-    """
-    said = {name: metadata[name] for name in EXPECTED if metadata.get(name) is not None}
-    said |= {name: told for name in EXPECTED if (told := getattr(cfg, name, None)) is not None}
-    for name in REQUIRED:
-        if name not in said:
-            raise ValueError(
-                f"expected the policy server at {url} to announce its {name}, found "
-                f"{sorted(map(str, metadata))}; say it in a policy file: `source: {url}` and "
-                f"`remote: {{{name}: ...}}`"
-            )
-    for name, value in said.items():
-        what, fits = EXPECTED[name]
-        if not fits(value):
-            raise ValueError(
-                f"expected {name} of the policy at {url} to be {what}, found {value!r}"
-            )
-    lookup(LAYOUTS, said["layout"], "layout")
-    if "image_size" in said:
-        said["image_size"] = tuple(said["image_size"])
-    return PolicyMeta(**{"name": url, **said, "fingerprint": fingerprint(metadata)})
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 2 and all(map(_is_count, value))
-
-
-EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    "name": ("text", lambda value: isinstance(value, str)),
-    "layout": ("text", lambda value: isinstance(value, str)),
-    "image_size": ("height and width", _is_size),
-    "control_hz": ("a positive number", lambda value: isinstance(value, int | float) and value > 0),
-    "history": ("a number of frames", lambda value: value == 0 or _is_count(value)),
-    "chunk": ("a positive number", _is_count),
-    "max_batch": ("a positive number", _is_count),
-    "gripper": ("relative, absolute or none", ("", "relative", "absolute", "none").__contains__),
-    "rotation": ("rpy, axis_angle or none", ("", "rpy", "axis_angle", "none").__contains__),
-}
-"""What a server may announce of its policy, and when to believe it."""
-REQUIRED = ("layout", "chunk")
-
-
-def fingerprint(metadata: Message) -> str:
-    """Return the announced sha256 of the weights, else that of everything that is announced."""
-    announced = metadata.get("fingerprint")
-    return str(announced) if announced else hashlib.sha256(pack(dict(metadata))).hexdigest()
 
 
 def check_actions(found: object, expected: tuple[int, ...], url: str) -> NDArray[np.float32]:
     """Return a server's actions (chunk, D); whether they are finite is checked where they are used.
 
     Raises:
-        ValueError: Not an array of floats of the expected shape.
+        ValueError: Not an array of floats of the expected shape, or numbers beyond float32.
     """
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != expected:
-        shown = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else repr(found)
+        shown = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else brief(found)
+        sizes = {name: layout.size for name, layout in LAYOUTS.items()}
         raise ValueError(
             f"expected float actions of shape {expected} from the policy server at {url}, found "
-            f"{shown}; correct `chunk` and `layout` in the policy file or in the server"
+            f"{shown}; correct `chunk` and `layout` in the policy file or in the server (values of "
+            f"a layout: {sizes})"
         )
-    return found.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is what is looked for
+        actions = found.astype(np.float32)
+    beyond = np.isinf(actions) & np.isfinite(found)
+    if beyond.any():
+        raise ValueError(
+            f"expected actions that fit into float32 from the policy server at {url}, found "
+            f"{found[beyond][0]:g}; check the server's weights and statistics"
+        )
+    return actions
+
+
+def _is_stateless(first: Channel, cfg: RemoteConfig) -> bool:
+    """Whether answers depend on their requests alone: what the settings say, else the server."""
+    announced = is_announced(first.url, first.metadata, "stateless")
+    if cfg.stateless and is_announced(first.url, first.metadata, "remembers"):
+        raise ValueError(
+            f"expected a server that remembers nothing at {first.url} for stateless: true, found "
+            "one that announces that it remembers; leave stateless out"
+        )
+    return announced if cfg.stateless is None else cfg.stateless
+
+
+def _check_patience(url: str, cfg: RemoteConfig) -> None:
+    fits = {"timeout_s": cfg.timeout_s > 0, "reconnects": cfg.reconnects >= 0}
+    if all(fits[name] and getattr(cfg, name) <= most for name, most in MOST_PATIENCE.items()):
+        return
+    raise ValueError(
+        "expected a positive timeout_s and reconnects of at least 0, at most "
+        f"{MOST_PATIENCE['timeout_s']} and {MOST_PATIENCE['reconnects']}, for {url}, found "
+        f"{cfg.timeout_s:g} and {cfg.reconnects}"
+    )
+
+
+def _check_keys(url: str, cfg: RemoteConfig, constants: Constants) -> None:
+    """Check that nothing in a request is called like something else."""
+    keys = (cfg.image_key, cfg.prompt_key, RESET_KEY, *constants)
+    if "" in keys or len(set(keys)) < len(keys):
+        raise ValueError(
+            f"expected different names for the frame, the instruction and the inputs of {url}, "
+            f"none of them {RESET_KEY!r} or empty, found image_key={cfg.image_key!r}, "
+            f"prompt_key={cfg.prompt_key!r} and inputs {sorted(constants)}"
+        )

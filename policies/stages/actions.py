@@ -56,7 +56,8 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
         known = [name for name, other in LAYOUTS.items() if _fits(other, robot)]
         raise ValueError(
             f"expected a policy whose layout is one of {known} for robot {robot.name!r}, found "
-            f"{layout.name!r}; its values have no counterpart in {robot.layout!r}"
+            f"{layout.name!r}; its {_missing(layout, robot)} have no counterpart in "
+            f"{robot.layout!r}"
         )
     for name, kinds in KINDS.items():
         kind = getattr(layout, name)
@@ -177,5 +178,10 @@ def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, 
 
 
 def _fits(layout: ActionLayout, robot: RobotSpec) -> bool:
+    return not _missing(layout, robot)
+
+
+def _missing(layout: ActionLayout, robot: RobotSpec) -> list[str]:
+    """Return the fields of a layout that the robot lacks or has in another size."""
     own = {field.name: field.size for field in robot.fields}
-    return all(own.get(name) == size for name, size in layout.fields)
+    return [name for name, size in layout.fields if own.get(name) != size]

@@ -62,6 +62,7 @@ def test_a_policy_file_is_checked(tmp_path: Path):
         ("rt1-15", "python: python3"),
         ("ws://127.0.0.1:9", "device: cuda"),
         ("rt1-15", "remote: {chunk: 4}"),
+        ("zero", "inputs: {state: 0}"),
     ],
 )
 def test_a_setting_that_would_change_nothing_is_refused(

@@ -1,10 +1,15 @@
-"""The other side of the wire, run where `openpi-client` is installed: `client URL` or `server`."""
+"""The other side of the wire, run where `openpi-client` is installed.
+
+Arguments: `client URL`, `server`, or `runtime URL reset|connection|silent`.
+"""
 
 import sys
 import traceback
 
 import numpy as np
-from openpi_client import msgpack_numpy
+from openpi_client import action_chunk_broker, msgpack_numpy
+from openpi_client.runtime import environment, runtime
+from openpi_client.runtime.agents import policy_agent
 from openpi_client.websocket_client_policy import WebsocketClientPolicy
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
@@ -46,5 +51,52 @@ def be_server() -> None:
         server.serve_forever()
 
 
+class Film(environment.Environment):
+    """Shows the same four frames in every episode, and notes what it is told to do."""
+
+    def __init__(self, begins: bool) -> None:
+        self.begins = begins
+        self.frames = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+        self.episodes: list[list[list[float]]] = []
+
+    def reset(self) -> None:
+        self.step = 0
+        self.episodes.append([])
+
+    def is_episode_complete(self) -> bool:
+        return self.step == len(self.frames)
+
+    def get_observation(self) -> dict:
+        shown = {"observation/image": self.frames[self.step], "prompt": "close the drawer"}
+        return {**shown, "__reset__": True} if self.begins and self.step == 0 else shown
+
+    def apply_action(self, action: dict) -> None:
+        self.step += 1
+        self.episodes[-1].append(action["actions"].tolist())
+
+
+class Anew(WebsocketClientPolicy):
+    """Connects anew for every episode."""
+
+    def reset(self) -> None:
+        self._ws.close()
+        self._ws, self._server_metadata = self._wait_for_server()
+
+
+def be_runtime(url: str, how: str) -> None:
+    film = Film(begins=how == "reset")
+    policy = Anew(url) if how == "connection" else WebsocketClientPolicy(url)
+    assert policy.get_server_metadata()["remembers"] is True
+    broker = action_chunk_broker.ActionChunkBroker(policy, action_horizon=1)
+    runtime.Runtime(film, policy_agent.PolicyAgent(broker), [], num_episodes=2).run()
+    for actions in film.episodes[:2]:
+        print(actions)
+
+
 if __name__ == "__main__":
-    be_client(sys.argv[2]) if sys.argv[1] == "client" else be_server()
+    if sys.argv[1] == "client":
+        be_client(sys.argv[2])
+    elif sys.argv[1] == "runtime":
+        be_runtime(*sys.argv[2:])
+    else:
+        be_server()

@@ -1,6 +1,5 @@
 """A policy in a server: it acts as in process, and what goes wrong is said."""
 
-import os
 import socket
 import subprocess
 import time
@@ -104,6 +103,8 @@ def test_more_slots_than_connections_are_refused_before_anything_runs() -> None:
         policy.reset(TOLD[:1], seeds=[0])
         with pytest.raises(ConnectionError, match="HTTP 503: expected at most 2 connections"):
             policy.reset(TOLD[:2], seeds=[0, 1])
+        with pytest.raises(ValueError, match="in 0 slots"):  # no slot is left half begun
+            policy.act(FRAMES[0, :2], ALL[:2])
         policy.close()
         other.close()
 
@@ -130,6 +131,33 @@ def test_a_plain_server_gets_one_connection_per_slot_and_episode() -> None:
         assert [set(request) for request in requests] == [{"observation/image", "prompt"}] * 2
         assert {request["prompt"] for request in requests} == {TOLD[slot]}
         assert (requests[1]["observation/image"] == FRAMES[1, slot]).all()
+
+
+def test_one_slot_of_a_plain_server_begins_anew_on_a_connection_of_its_own() -> None:
+    with plain({}, answer_pi0) as server:
+        policy = connect(server.url, PI0)
+        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.act(FRAMES[0], ALL)
+        policy.reset(["not heard", "push", "not heard"], seeds=[0, 9, 0], slots=[1])
+        policy.act(FRAMES[1], ALL)
+        policy.close()
+    prompts = [[request["prompt"] for request in requests] for requests in server.episodes]
+    assert prompts == [[TOLD[0]] * 2, [TOLD[1]], [TOLD[2]] * 2, ["push"]]
+
+
+def test_one_slot_of_our_server_is_reset_with_its_seed() -> None:
+    reset = pack({"reset": True})
+    answer = pack({"actions": np.zeros((2, 7), np.float32)})
+    metadata = {**META, "supports_reset": True}
+    with plain(metadata, lambda request: reset if "__reset__" in request else answer) as server:
+        policy = connect(server.url, RemoteConfig(timeout_s=5))
+        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(["", "push", ""], seeds=[7, 8, 9], slots=[1])
+        policy.act(FRAMES[0], ALL)
+        policy.close()
+    assert [len(requests) for requests in server.episodes] == [2, 3, 2]
+    assert server.episodes[1][1] == {"__reset__": {"instruction": "push", "seed": 8}}
+    assert [requests[-1]["prompt"] for requests in server.episodes] == [TOLD[0], "push", TOLD[2]]
 
 
 def test_only_active_slots_are_asked() -> None:
@@ -183,7 +211,7 @@ META = {"layout": "oxe7", "chunk": 2}
         ({**META, "image_size": 224}, {}, "image_size of .* to be height and width, found 224"),
         ({**META, "image_size": [224, 0]}, {}, "to be height and width"),
         ({**META, "control_hz": -3}, {}, "control_hz of .* to be a positive number, found -3"),
-        ({**META, "gripper": "both"}, {}, "to be relative, absolute or none, found 'both'"),
+        ({**META, "gripper": "both"}, {}, "to be relative, .* or none, found 'both'"),
         ({**META, "history": -1}, {}, "history of .* to be a number of frames"),
         ([1], {}, "expected metadata from .* as a dict, found list"),
         (b"\xc1", {}, "expected a msgpack message"),
@@ -304,7 +332,17 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         connect(url, PI0)
 
 
-@pytest.mark.parametrize("changes", [{"timeout_s": 0.0}, {"timeout_s": np.nan}, {"reconnects": -1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timeout_s": 0.0},
+        {"timeout_s": np.nan},
+        {"timeout_s": np.inf},
+        {"timeout_s": 1e20},
+        {"reconnects": -1},
+        {"reconnects": 10**12},
+    ],
+)
 def test_patience_out_of_range_is_refused(changes: dict) -> None:
     with pytest.raises(ValueError, match="a positive timeout_s and reconnects of at least 0"):
         connect("ws://127.0.0.1:1", replace(PI0, **changes))
@@ -369,6 +407,28 @@ def test_a_stateless_server_is_asked_again() -> None:
     assert len(server.episodes) == 4  # an episode alone needs no new connection
 
 
+def test_a_server_is_stateless_if_the_settings_say_so() -> None:
+    """openpi's servers remember nothing, and do not announce it."""
+    with plain({}, answer_pi0) as server:
+        policy = connect(server.url, replace(PI0, stateless=True))
+        policy.reset(TOLD, seeds=[0, 1, 2])
+        expected = policy.act(FRAMES[1], ALL)
+        server.going[2].close(1011, "keepalive ping timeout")
+        found = policy.act(FRAMES[1], ALL)
+        policy.close()
+    assert found.events == ((2, "reconnected"),)
+    assert (found.actions == expected.actions).all()
+
+
+def test_a_server_that_remembers_is_not_stateless() -> None:
+    with plain({**META, "remembers": True}, answer_pi0) as server:
+        connect(server.url).close()
+        with pytest.raises(
+            ValueError, match=f"remembers nothing at {server.url} for stateless: tr"
+        ):
+            connect(server.url, RemoteConfig(stateless=True))
+
+
 def test_a_stateless_server_that_stays_away_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     with plain({**META, "stateless": True}, answer_pi0) as server:
@@ -392,14 +452,6 @@ def test_a_server_that_serves_something_else_now_is_refused() -> None:
 
 
 THEIRS = Path(__file__).with_name("openpi_side.py")
-
-
-@pytest.fixture
-def openpi_python() -> str:
-    python = os.environ.get("V2W_OPENPI_PYTHON")
-    if not python:
-        pytest.skip("V2W_OPENPI_PYTHON names no Python with openpi-client")
-    return python
 
 
 @pytest.mark.slow
