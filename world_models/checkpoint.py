@@ -13,6 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from world_models.files import check_not_lfs_pointer
+
+__all__ = ["check_not_lfs_pointer"]
+
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write `path` (.safetensors) and its card; an interruption leaves the old pair or the new one.
