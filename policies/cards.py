@@ -7,6 +7,7 @@ from typing import Any
 
 from configs.robots import RobotSpec
 from world_models.checkpoint import check_kind
+from world_models.weight_files import one_line
 
 
 def check_card(
@@ -26,14 +27,14 @@ def check_card(
 
 @contextmanager
 def as_on_card(path: Path) -> Iterator[None]:
-    """Name the checkpoint if the network on its card and its weights do not go together.
+    """Name the checkpoint if the network on its card cannot be.
 
     Raises:
-        ValueError: They do not.
+        ValueError: It cannot.
     """
     try:
         yield
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"expected the weights of the network on the card of {path}, found {error}"
+            f"expected the weights of the network on the card of {path}, found {one_line(error)}"
         ) from error

@@ -105,8 +105,8 @@ def load_table(path: Path) -> InstructionTable:
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)
     try:
-        table = InstructionTable(tuple(card["texts"]), tensors["vectors"].numpy())
-    except (KeyError, ValueError) as error:
+        table = InstructionTable(tuple(card["texts"]), tensors["vectors"].float().numpy())
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected an instruction table in {path}, found {error}") from error
     lengths = np.linalg.norm(table.vectors, axis=1)
     if not (abs(lengths - 1) <= UNIT_TOLERANCE).all():  # NaN too

@@ -15,8 +15,8 @@ from policies.cards import as_on_card, check_card
 from policies.checks import check_frames, check_reset
 from policies.instructions import normalise
 from policies.planner.controller import PLANS, Plan, Scene
-from policies.planner.perception import PerceptionNetwork, to_pixels
-from world_models.checkpoint import load_checkpoint, save_checkpoint
+from policies.planner.perception import PerceptionNetwork, check_channels, to_pixels
+from world_models.checkpoint import load_checkpoint, make_network, save_checkpoint
 
 KIND = "planner"
 
@@ -99,6 +99,6 @@ def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
     weights, card = load_checkpoint(path)
     check_card(path, card, KIND, robot, "channels")
     with as_on_card(path):
-        network = PerceptionNetwork(card["channels"])
-        network.load_state_dict(weights)
+        check_channels(card["channels"])
+    network = make_network(path, lambda: PerceptionNetwork(card["channels"]), weights)
     return PlannerPolicy(network, robot, path.stem, card["sha256"])

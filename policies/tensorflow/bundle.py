@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from policies.tensorflow.table import read_table
 from world_models.data.protobuf import fields, varint
 from world_models.data.tfrecord import masked_crc
-from world_models.files import check_not_lfs_pointer
+from world_models.downloads import check_not_lfs_pointer
 
 DTYPES: Mapping[int, str] = {
     1: "float32",
