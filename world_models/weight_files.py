@@ -131,7 +131,7 @@ def is_safetensors(path: Path) -> bool:
     """Whether a file is safetensors, by its first bytes: a file in a hub's cache has no ending."""
     with path.open("rb") as file:
         start = file.read(9)
-    return start[8:] == b"{" or (path.suffix == ".safetensors" and not start.startswith(b"PK"))
+    return start[8:] == b"{" or path.suffix == ".safetensors"
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -140,6 +140,11 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: Truncated, or something else.
     """
+    if zipfile.is_zipfile(path):
+        raise ValueError(
+            f"expected whole safetensors weights at {path}, found a file of PyTorch; rename it so "
+            "that it ends in .ckpt"
+        )
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, KeyError) as error:
