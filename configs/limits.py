@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import reduce
+from reprlib import repr as shorten
 from typing import Any, TypeAlias
 
 Limits: TypeAlias = Mapping[str, tuple[float, float]]
@@ -33,8 +34,8 @@ def _check(name: str, number: Any, value: Any, least: float, most: float) -> Non
     if number is None:
         return
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise ValueError(f"expected a number in {name}, found {repr(value)[:100]}")
+        raise ValueError(f"expected a number in {name}, found {shorten(value)}")
     if not number >= least:
-        raise ValueError(f"expected {name} of at least {least:g}, found {repr(value)[:100]}")
+        raise ValueError(f"expected {name} of at least {least:g}, found {shorten(value)}")
     if number > most:
-        raise ValueError(f"expected {name} of at most {most:g}, found {repr(value)[:100]}")
+        raise ValueError(f"expected {name} of at most {most:g}, found {shorten(value)}")

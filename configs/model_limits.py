@@ -61,11 +61,25 @@ OWN_GROUPS, KL_GROUPS = 8, 32
 
 
 def check_model_config(cfg: WorldModelConfig) -> None:
-    """Check the settings of a world model, before a network of them takes memory or time.
+    """Check the settings of a whole world model, before one takes memory or time.
 
     Raises:
         ValueError: A number out of its limits, settings that contradict each other, or an unknown
             name; the message names the setting.
+    """
+    check_networks(cfg)
+    if cfg.context is None and cfg.unet.context_channels:
+        raise ValueError(
+            "expected unet.context_channels=0, as there is no context, found "
+            f"{cfg.unet.context_channels}"
+        )
+
+
+def check_networks(cfg: WorldModelConfig) -> None:
+    """Check the settings of a model's networks, each of which may lack what it reads.
+
+    Raises:
+        ValueError: As `check_model_config`.
     """
     check_limits(cfg, LIMITS)
     for name, choices in CHOICES.items():
@@ -73,7 +87,7 @@ def check_model_config(cfg: WorldModelConfig) -> None:
     check_context_frames(cfg.window, cfg.context_frames)
     robot = lookup(ROBOTS, cfg.robot, "robot")
     for name in cfg.raw_fields:
-        lookup(robot.slices, name, "raw_fields")
+        lookup(robot.slices, str(name), "raw_fields")
     _check_autoencoder(cfg)
     _check_unet(cfg.unet)
     _check_context(cfg)
@@ -128,18 +142,15 @@ def _check_unet(cfg: UNetConfig) -> None:
 
 
 def _check_context(cfg: WorldModelConfig) -> None:
-    expected = cfg.context.resampler.out_channels if cfg.context else 0
-    if cfg.unet.context_channels != expected:
+    if cfg.context is None:
+        return
+    clip, channels = cfg.context.clip, cfg.context.resampler.out_channels
+    if cfg.unet.context_channels != channels:
         raise ValueError(
-            f"expected unet.context_channels={expected}, as context.resampler.out_channels has it "
-            f"(0 without context), found {cfg.unet.context_channels}"
+            f"expected unet.context_channels={channels} as context.resampler.out_channels, found "
+            f"{cfg.unet.context_channels}"
         )
-    if cfg.context:
-        _check_divided(
-            "context.clip.width (context.clip.heads)",
-            [cfg.context.clip.width],
-            cfg.context.clip.heads,
-        )
+    _check_divided("context.clip.width (context.clip.heads)", [clip.width], clip.heads)
 
 
 def _check_picture(cfg: WorldModelConfig, frame_size: tuple[int, int]) -> None:

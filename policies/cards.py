@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any
 
 from configs.robots import RobotSpec
@@ -21,7 +22,7 @@ def check_card(
     check_kind(path, card, kind, "robot", *needed)
     if card["robot"] != robot.name:
         raise ValueError(
-            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
+            f"expected a policy for robot {robot.name!r}, found {shorten(card['robot'])} in {path}"
         )
 
 

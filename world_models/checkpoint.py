@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any, TypeVar
 
 import torch
@@ -32,12 +33,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
         path: Where the weights go; the card lies beside it with the ending `.json`.
         tensors: Named weights, stored in their own dtype.
         card: JSON values: kind, config, robot, provenance. The file's sha256 is added.
-
-    Raises:
-        OSError: It could not be written.
-        ValueError: A weight is NaN or infinite; nothing is written.
     """
-    check_finite(path, tensors)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         try:
@@ -87,12 +83,17 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
             raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the card.
+
+    Args:
+        path: The weights; the card lies beside them.
+        finite: Whether NaN and infinity are refused; False for what is checked more closely.
 
     Raises:
         FileNotFoundError: No weights or no card at `path`.
-        ValueError: Truncated or foreign weights, or weights that are not the ones on the card.
+        ValueError: Truncated or foreign weights, weights that are not the ones on the card, or
+            ones that are not finite.
     """
     for needed in (path, card_of(path)):
         if not needed.is_file():
@@ -109,7 +110,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     _check_sha256(path, card["sha256"])
     tensors = read_safetensors(path)
-    check_finite(path, tensors)
+    if finite:
+        check_finite(path, tensors)
     return tensors, card
 
 
@@ -157,18 +159,25 @@ def config_on_card(path: Path, card: Mapping[str, Any], name: str, schema: type[
         ValueError: None there, unknown ones, or of another type.
     """
     settings = card.get(name)
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not _is_plain(settings):
         raise ValueError(
-            f"expected settings under {name!r} on the card {card_of(path)}, found "
-            f"{one_line(repr(settings))[:60]}; copy weights and card again"
+            f"expected plain settings under {name!r} on the card {card_of(path)}, found "
+            f"{shorten(settings)}; copy weights and card again"
         )
     try:
         return from_mapping(schema, settings, str(card_of(path)))
-    except RecursionError as error:
-        raise ValueError(
-            f"expected settings under {name!r} on the card {card_of(path)}, found a mapping "
-            "without end"
-        ) from error
+    except ValueError as error:
+        raise ValueError(one_line(error)) from error
+
+
+def _is_plain(value: object, depth: int = 8) -> bool:
+    """Whether a JSON value is a setting as a card has it: it refers to nothing and ends soon."""
+    if isinstance(value, dict | list):
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(entry, depth - 1) for entry in inside)
+    if isinstance(value, str):
+        return value.isprintable() and "${" not in value and value != "???"
+    return not isinstance(value, int) or abs(value) < 2**63
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -1,6 +1,7 @@
 """Where things are in a frame: a small network that looks for keypoints."""
 
 from collections.abc import Sequence
+from reprlib import repr as shorten
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def check_channels(channels: object) -> None:
     if not right or not 1 <= len(sizes) <= MOST_LAYERS:
         raise ValueError(
             f"expected channels of at least 1 and at most {MOST_CHANNELS} in 1 to {MOST_LAYERS} "
-            f"layers, found {repr(channels)[:100]}"
+            f"layers, found {shorten(channels)}"
         )
 
 

@@ -16,7 +16,7 @@ from policies.checks import check_frames, check_reset
 from policies.instructions import normalise
 from policies.planner.controller import PLANS, Plan, Scene
 from policies.planner.perception import PerceptionNetwork, check_channels, to_pixels
-from world_models.checkpoint import load_checkpoint, make_network, save_checkpoint
+from world_models.checkpoint import check_finite, load_checkpoint, make_network, save_checkpoint
 
 KIND = "planner"
 
@@ -81,8 +81,14 @@ def see(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
 def save_planner(
     path: Path, network: PerceptionNetwork, robot: RobotSpec, notes: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint in half precision; `notes` on its provenance go on the card."""
+    """Write a checkpoint in half precision; `notes` on its provenance go on the card.
+
+    Raises:
+        OSError: It could not be written.
+        ValueError: Weights that are not finite, or overflow half precision.
+    """
     weights = {name: value.half() for name, value in network.state_dict().items()}
+    check_finite(path, weights)
     channels = list(network.channels)
     save_checkpoint(
         path, weights, {"kind": KIND, "robot": robot.name, "channels": channels, **notes}

@@ -21,6 +21,7 @@ from policies.rt1.memory import TokenMemory
 from policies.rt1.network import RT1Network, check_sizes
 from policies.rt1.tokenizer import MODES, ActionTokenizer
 from world_models.checkpoint import (
+    check_finite,
     config_on_card,
     load_checkpoint,
     make_network,
@@ -127,12 +128,17 @@ def save_rt1(
         table: The instructions it knows.
         notes: JSON values on its provenance, for the card.
         dtype: Type of the stored weights.
+
+    Raises:
+        OSError: It could not be written.
+        ValueError: Weights that are not finite, or overflow `dtype`.
     """
     weights = {
         f"network.{name}": value.to("cpu", dtype)
         for name, value in network.state_dict().items()
         if value.is_floating_point()  # the others count a batch norm's batches, which nothing needs
     }
+    check_finite(path, weights)
     card = {
         "kind": KIND,
         "robot": robot.name,

@@ -68,16 +68,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(path):
     bias = torch.tensor([0.0, float("nan")])
     with pytest.raises(ValueError, match=r"found 1 of 2 values NaN or infinite in 'bias'"):
         load_checkpoint(rewritten(path, {**WEIGHTS, "bias": bias}))
-
-
-def test_weights_that_overflow_half_precision_are_not_written(tmp_path):
-    path = tmp_path / "model.safetensors"
-    large = torch.tensor([70_000.0])
-    save_checkpoint(path, {"a": large}, {"kind": "linear"})
-    before = path.read_bytes()
-    with pytest.raises(ValueError, match="overflowed half precision"):
-        save_checkpoint(path, {"a": large.half()}, {"kind": "linear"})
-    assert path.read_bytes() == before
+    assert load_checkpoint(path, finite=False)[0]["bias"].isnan().any()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +136,7 @@ def test_a_pointer_of_git_lfs_is_named(path):
 def test_settings_that_mean_nothing_are_refused(path, config):
     with pytest.raises(ValueError, match=r"model\.json"):
         config_on_card(path, {"config": config}, "config", UNetConfig)
-    with pytest.raises(ValueError, match="expected settings under 'config'.*found None"):
+    with pytest.raises(ValueError, match="expected plain settings under .config.*found None"):
         config_on_card(path, {}, "config", UNetConfig)
 
 

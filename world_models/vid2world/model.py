@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from configs.loader import from_mapping
 from configs.model import SamplerConfig, WorldModelConfig
-from configs.model_limits import check_context_frames, check_model_config
+from configs.model_limits import check_context_frames, check_model_config, check_networks
 from world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
 from world_models.checkpoint import (
     card_of,
+    check_finite,
     check_kind,
     config_on_card,
     fitting_weights,
@@ -34,6 +35,7 @@ from world_models.vid2world.history import (
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
 from world_models.vid2world.networks import Networks
 from world_models.vid2world.next_frame import window_network
+from world_models.weight_files import one_line
 
 KIND = "vid2world"
 HALVES = {torch.float16, torch.bfloat16}
@@ -144,8 +146,15 @@ class Vid2World(Networks):
         return self._with(replace(self.cfg, window=window, context_frames=context_frames))
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
-        """Write weights in their present precision, and a card that says where they come from."""
-        save_checkpoint(path, self.state_dict(), self.make_card(provenance))
+        """Write weights in their present precision, and a card that says where they come from.
+
+        Raises:
+            OSError: It could not be written.
+            ValueError: Weights that are not finite, or overflow their precision.
+        """
+        weights = self.state_dict()
+        check_finite(path, weights)
+        save_checkpoint(path, weights, self.make_card(provenance))
 
     def make_card(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Return what says what these weights are: JSON values."""
@@ -167,7 +176,7 @@ class Vid2World(Networks):
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
         """Return this model with other settings that no weight depends on; its card follows."""
-        check_model_config(cfg)
+        check_networks(cfg)
         other = copy.copy(self)
         other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
         if self.card and cfg != from_mapping(WorldModelConfig, self.card["config"], "the card"):
@@ -198,10 +207,11 @@ def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
     check_kind(path, card, KIND)
     cfg = config_on_card(path, card, "config", WorldModelConfig)
     try:
+        check_model_config(cfg)
         with torch.device("meta"):
-            model = Vid2World(cfg)
+            model = Vid2World(cfg).with_sampler(cfg.sampler)
     except ValueError as error:
-        raise ValueError(f"{error}; the card is {card_of(path)}") from error
+        raise ValueError(f"{one_line(error)}; the card is {card_of(path)}") from error
     weights = fitting_weights(path, model, tensors)
     halves = {torch.float16} if torch.device(device).type == "cuda" else HALVES
     weights = {k: v.float() if v.dtype in halves else v for k, v in weights.items()}
