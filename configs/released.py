@@ -167,12 +167,14 @@ class ConvertConfig:
     """How a released checkpoint becomes one of this project's format.
 
     Attributes:
-        checkpoint: Released file (.ckpt, .safetensors), folder, or hub id
-            `owner/name[@revision][:file]`.
+        checkpoint: Released file (.ckpt, .safetensors), the index of one in parts, folder, or hub
+            id `owner/name[@revision][:file]`.
         output: File to write (.safetensors); the card lies beside it.
         robot: Whose model; null reads it off the action layers. A base has none, so name it.
         precision: `float32`, or `bfloat16` for half the size, in which it also runs on a GPU; the
             autoencoder stays in float32.
+        averaged: For a file with plain and averaged (EMA) weights: true takes the averaged ones,
+            false the plain ones, null those that the framework that wrote the file would load.
         preset: Sampler that the card names: `clean` or `reference`.
         transfer: For a base: `shift`, `masked` or `extrapolative` makes it causal.
         order: For a base: frames that `extrapolative` fits a line to.
@@ -185,6 +187,7 @@ class ConvertConfig:
     output: str = MISSING
     robot: str | None = None
     precision: str = "float32"
+    averaged: bool | None = None
     preset: str = "clean"
     transfer: str | None = None
     order: int = 2

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from configs.limits import Limits
+
 
 @dataclass(frozen=True)
 class RT1Config:
@@ -94,3 +96,26 @@ RT1_SIZES: Mapping[str, RT1Config] = {
     "multirobot": _published(width=1024, layers=10, head_size=256),
 }
 """The network trained here, RT-1 (35.3 M parameters) and its variant for many robots (111.4 M)."""
+
+RT1_LIMITS: Limits = {
+    "image_size": (1, 4096),
+    "input_size": (1, 4096),
+    "history": (1, 256),
+    "stem": (1, 4096),
+    "channels": (1, 8192),
+    "repeats": (1, 64),
+    "kernels": (1, 31),
+    "strides": (1, 2),
+    "expansions": (1, 32),
+    "top": (1, 16_384),
+    "token_size": (1, 8192),
+    "image_tokens": (1, 1024),
+    "learner_width": (1, 8192),
+    "width": (1, 16_384),
+    "layers": (1, 256),
+    "heads": (1, 1024),
+    "head_size": (1, 4096),
+    "instruction_size": (1, 16_384),
+    "bins": (1, 65_536),
+}
+"""What numbers in an `RT1Config` can be meant."""

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any
 
 from configs.robots import RobotSpec
 from world_models.checkpoint import check_kind
+from world_models.weight_files import one_line
 
 
 def check_card(
@@ -20,20 +22,20 @@ def check_card(
     check_kind(path, card, kind, "robot", *needed)
     if card["robot"] != robot.name:
         raise ValueError(
-            f"expected a policy for robot {robot.name!r}, found {card['robot']!r} in {path}"
+            f"expected a policy for robot {robot.name!r}, found {shorten(card['robot'])} in {path}"
         )
 
 
 @contextmanager
 def as_on_card(path: Path) -> Iterator[None]:
-    """Name the checkpoint if the network on its card and its weights do not go together.
+    """Name the checkpoint if the network on its card cannot be.
 
     Raises:
-        ValueError: They do not.
+        ValueError: It cannot.
     """
     try:
         yield
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
-            f"expected the weights of the network on the card of {path}, found {error}"
+            f"expected the weights of the network on the card of {path}, found {one_line(error)}"
         ) from error

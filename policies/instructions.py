@@ -102,11 +102,11 @@ def load_table(path: Path) -> InstructionTable:
         FileNotFoundError: No table at `path`.
         ValueError: Another kind of checkpoint, damaged, or texts that do not fit the vectors.
     """
-    tensors, card = load_checkpoint(path)
+    tensors, card = load_checkpoint(path, finite=False)  # lengths are checked below
     check_kind(path, card, KIND)
     try:
-        table = InstructionTable(tuple(card["texts"]), tensors["vectors"].numpy())
-    except (KeyError, ValueError) as error:
+        table = InstructionTable(tuple(card["texts"]), tensors["vectors"].float().numpy())
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"expected an instruction table in {path}, found {error}") from error
     lengths = np.linalg.norm(table.vectors, axis=1)
     if not (abs(lengths - 1) <= UNIT_TOLERANCE).all():  # NaN too

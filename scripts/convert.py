@@ -8,10 +8,15 @@ ARGUMENTS = ("checkpoint", "output")
 
 def main(cfg: ConvertConfig) -> None:
     """Convert, and say what was written and how to use it."""
+    from world_models.checkpoint import read_card
     from world_models.loading import find_checkpoint
     from world_models.vid2world.convert import convert
 
     output = convert(cfg, find_checkpoint(cfg.checkpoint))
     size = output.stat().st_size / 1e9
     print(f"wrote {output} ({size:.2f} GB) and its card {output.with_suffix('.json')}")
+    origin = (read_card(output) or {})["provenance"]
+    print(f"  the weights are {origin['weights']}")
+    if origin["other_weights"]:
+        print(f"  others are in {', '.join(origin['other_weights'])}: averaged=true|false chooses")
     print(f"  checkpoint={output} makes it the world model of any command or environment")

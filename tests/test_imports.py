@@ -12,7 +12,14 @@ ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "configs": (),
     "world_models": ("configs",),
-    "policies": ("configs", "world_models.data", "world_models.checkpoint", "world_models.device"),
+    "policies": (
+        "configs",
+        "world_models.data",
+        "world_models.checkpoint",
+        "world_models.device",
+        "world_models.downloads",
+        "world_models.weight_files",
+    ),
     "v2w_gym": ("configs", "world_models"),
     "evaluation": ("configs", "world_models", "policies", "v2w_gym"),
     "scripts": ("configs", "world_models", "policies", "v2w_gym", "evaluation"),

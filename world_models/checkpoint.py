@@ -1,17 +1,29 @@
 """One file format for weights: safetensors beside a JSON card that says what they are."""
 
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from reprlib import repr as shorten
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from configs.loader import from_mapping
+from world_models.downloads import check_download, published_digest
+from world_models.downloads import check_not_lfs_pointer as check_not_lfs_pointer
+from world_models.downloads import sha256_of as sha256_of
+from world_models.weight_files import one_line, read_json, read_safetensors
+
+Config = TypeVar("Config")
+Network = TypeVar("Network", bound=nn.Module)
+Shapes = Mapping[str, tuple[int, ...]]
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -43,7 +55,7 @@ def check_free(path: Path) -> None:
     card = path.with_suffix(".json")
     if path.suffix != ".safetensors" or path.is_dir():
         raise ValueError(f"expected output to be a file that ends in .safetensors, found {path}")
-    if card.exists() and read_card(path) is None:
+    if card.exists() and _as_card(card) is None:
         raise ValueError(f"expected {card} to be free for the card, found another file there")
 
 
@@ -71,44 +83,187 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
             raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the card.
+
+    Args:
+        path: The weights; the card lies beside them.
+        finite: Whether NaN and infinity are refused; False for what is checked more closely.
 
     Raises:
         FileNotFoundError: No weights or no card at `path`.
-        ValueError: Truncated or foreign weights, or weights that are not the ones on the card.
+        ValueError: Truncated or foreign weights, weights that are not the ones on the card, or
+            ones that are not finite.
     """
-    for needed in (path, path.with_suffix(".json")):
+    for needed in (path, card_of(path)):
         if not needed.is_file():
             raise FileNotFoundError(
                 f"expected a checkpoint ({path.name} and {path.stem}.json) in {path.parent}, "
                 f"found no {needed.name}"
             )
-    card = read_card(path)
+    check_download(card_of(path))
+    card = _as_card(card_of(path))
     if card is None:
         raise ValueError(
-            f"expected a card with a kind and a sha256 in {path.with_suffix('.json')}, found "
+            f"expected a card with a kind and a sha256 in {card_of(path)}, found "
             "something else; copy weights and card again"
         )
-    found = sha256_of(path)
-    if found != card["sha256"]:
+    _check_sha256(path, card["sha256"])
+    tensors = read_safetensors(path)
+    if finite:
+        check_finite(path, tensors)
+    return tensors, card
+
+
+def _check_sha256(path: Path, expected: str) -> None:
+    check_download(path)
+    published = published_digest(path) or ""
+    found = published if SHA256.fullmatch(published) else sha256_of(path)
+    if found != expected:
         raise ValueError(
-            f"expected {path} with sha256 {card['sha256']} as its card says, found {found}; "
+            f"expected {path} with sha256 {expected} as its card says, found {found}; "
             "the file is truncated or from another training run: copy weights and card again"
         )
-    try:
-        return load_file(path), card
-    except SafetensorError as error:
-        raise ValueError(f"expected safetensors weights in {path}, found {error}") from error
+
+
+def card_of(path: Path) -> Path:
+    """Return where the card of the weights at `path` is: beside them, or beside what they link to.
+
+    A hub's cache links both to files without an ending, so the name that is given comes first.
+    """
+    beside, behind = path.with_suffix(".json"), path.resolve().with_suffix(".json")
+    linked = path.is_symlink() and _as_card(beside) is None and behind.is_file()
+    return behind if linked else beside
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """Return the card beside the weights at `path`; None if there is no card, or another file."""
-    try:
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    """Return the card of the weights at `path`; None if there is no card, or another file.
+
+    Only safetensors have one: beside `model.ckpt`, the card is that of a converted
+    `model.safetensors`.
+    """
+    return _as_card(card_of(path)) if path.suffix == ".safetensors" else None
+
+
+def _as_card(file: Path) -> dict[str, Any] | None:
+    card = read_json(file)
+    if not isinstance(card, dict) or not isinstance(card.get("kind"), str):
         return None
-    return card if isinstance(card, dict) and {"kind", "sha256"} <= set(card) else None
+    return card if SHA256.fullmatch(str(card.get("sha256"))) else None
+
+
+def config_on_card(path: Path, card: Mapping[str, Any], name: str, schema: type[Config]) -> Config:
+    """Return the settings that stand under a name on the card of the weights at `path`.
+
+    Raises:
+        ValueError: None there, unknown ones, or of another type.
+    """
+    settings = card.get(name)
+    if not isinstance(settings, dict) or not _is_plain(settings):
+        raise ValueError(
+            f"expected plain settings under {name!r} on the card {card_of(path)}, found "
+            f"{shorten(settings)}; copy weights and card again"
+        )
+    try:
+        return from_mapping(schema, settings, str(card_of(path)))
+    except ValueError as error:
+        raise ValueError(one_line(error)) from error
+
+
+def _is_plain(value: object, depth: int = 8) -> bool:
+    """Whether a JSON value is a setting as a card has it: it refers to nothing and ends soon."""
+    if isinstance(value, dict | list):
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(entry, depth - 1) for entry in inside)
+    if isinstance(value, str):
+        return value.isprintable() and "${" not in value and value != "???"
+    return not isinstance(value, int) or abs(value) < 2**63
+
+
+def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are NaN or infinite: a model of such imagines black frames.
+
+    Raises:
+        ValueError: There are some; the message names the first.
+    """
+    for name, tensor in tensors.items():
+        if not is_finite(tensor):
+            broken = int((~tensor.float().isfinite()).sum())
+            raise ValueError(
+                f"expected finite weights at {path}, found {broken} of {tensor.numel()} values NaN "
+                f"or infinite in {name!r}; the training diverged or overflowed half precision: "
+                "take an earlier checkpoint"
+            )
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite; one pass over the memory, which nothing is added to."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.element_size() == 1:  # an 8-bit float knows no minimum
+        tensor = tensor.half()
+    return all(bool(bound.isfinite()) for bound in tensor.aminmax())
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def check_shapes(what: str, found: Shapes, expected: Shapes) -> None:
+    """Refuse weights that are not exactly those of a network, before it takes any memory.
+
+    Raises:
+        ValueError: Missing, surplus or misshapen weights; `what` says which were expected.
+    """
+    missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    if missing or surplus:
+        raise ValueError(
+            f"expected {what}, found {len(missing)} missing {missing[:3]} and {len(surplus)} "
+            f"unknown {surplus[:3]}"
+        )
+    misshapen = [name for name in expected if found[name] != expected[name]]
+    if misshapen:
+        name = misshapen[0]
+        raise ValueError(
+            f"expected {what}: expected {name} of shape {expected[name]} there, found "
+            f"{found[name]} ({len(misshapen)} weights of another shape)"
+        )
+
+
+def make_network(path: Path, make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
+    """Return a network with the weights of the checkpoint at `path`.
+
+    Names and shapes are compared first, on a network without memory. Whole numbers among the
+    weights, which count what a batch norm has seen, are left out.
+
+    Raises:
+        ValueError: Missing, surplus or misshapen weights.
+    """
+    with torch.device("meta"):
+        weights = fitting_weights(path, make(), tensors)
+    network = make()
+    network.load_state_dict(weights)
+    return network
+
+
+def fitting_weights(
+    path: Path, network: nn.Module, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the weights among `tensors` if they are exactly those of a network.
+
+    Raises:
+        ValueError: Missing, surplus or misshapen weights.
+    """
+    weights, expected = floats(tensors), floats(network.state_dict())
+    what = f"the weights of the network on the card of {path}"
+    check_shapes(what, shapes_of(weights), shapes_of(expected))
+    return weights
+
+
+def floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those that hold floating-point numbers."""
+    return {name: value for name, value in tensors.items() if value.is_floating_point()}
 
 
 def check_kind(path: Path, card: Mapping[str, Any], kind: str, *needed: str) -> None:
@@ -124,12 +279,3 @@ def check_kind(path: Path, card: Mapping[str, Any], kind: str, *needed: str) -> 
             f"expected {', '.join(needed)} on the card of {path}, found no {', '.join(missing)}; "
             "copy weights and card again"
         )
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

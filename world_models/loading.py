@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,18 @@ from world_models.base import WorldModel
 from world_models.checkpoint import read_card
 from world_models.device import usable_device
 from world_models.vid2world.model import Vid2World, load_vid2world
+from world_models.weight_files import INDEX, is_part
+
+log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
 """A small world model of the stand-in robot, trained by this project."""
 HUB_ID = re.compile(
-    r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?(:(?P<file>[\w./-]+))?"
+    r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?"
+    r"(:(?P<file>(?!/)(?!([^:]*/)?\.\.(/|$))[^:\x00-\x1f\x7f\\]+))?"
 )
 """`owner/name`, `owner/name@revision`, `owner/name:file`, `owner/name@revision:file`."""
-ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth")
+ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 def load_world_model(
@@ -40,8 +46,8 @@ def load_world_model(
 
     Args:
         checkpoint: A file of ours (`.safetensors` with its card) or in the released format
-            (`.ckpt`, `.safetensors`), a folder with one of them, or a hub id, see `HUB_ID`; None
-            is the bundled model.
+            (`.ckpt`, `.safetensors`), the index of one in parts, a folder with one of them, or a
+            hub id, see `HUB_ID`; None is the bundled model.
         preset: Sampler by name, see `configs.model.preset_sampler`; None for the card's own.
         sampler: Fields of `SamplerConfig` that differ from that.
         window: Most frames it looks at, the new one included; None for the card's own.
@@ -73,7 +79,7 @@ def find_checkpoint(checkpoint: str) -> Path:
     """
     path, hub = Path(checkpoint), HUB_ID.fullmatch(checkpoint)
     if path.is_file():
-        return path.resolve()
+        return path.absolute()  # not resolved: what a hub's cache links to has no ending
     if path.is_dir():
         return _only_checkpoint(path)
     if hub is not None and (hub["file"] or path.suffix not in ENDINGS):
@@ -92,7 +98,10 @@ def _download(name: str, revision: str | None, file: str | None) -> Path:
 
     patterns = [f"*{ending}" for ending in (*ENDINGS, ".json")]
     if file is not None:
-        patterns = [file, str(Path(file).with_suffix(".json"))]
+        stem = escape(file.removesuffix(INDEX).rpartition(".")[0] or file)
+        patterns = [escape(file), f"{stem}.json"]
+        if file.endswith(INDEX):
+            patterns.append(f"{stem}-*-of-*")
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, LocalEntryNotFoundError) as error:
@@ -107,12 +116,19 @@ def _download(name: str, revision: str | None, file: str | None) -> Path:
 
 def _only_checkpoint(folder: Path) -> Path:
     found = sorted(p for p in folder.rglob("*") if p.suffix in ENDINGS)
+    parts = [path for path in found if is_part(path)]
+    indices = sorted(folder.rglob(f"*{INDEX}")) if parts else []
     ours = [path for path in found if read_card(path) is not None]
-    choices = ours or found
+    choices = ours or indices + [path for path in found if path not in parts]
     if len(choices) == 1:
         return choices[0]
     if not choices:
-        raise FileNotFoundError(f"expected a checkpoint {ENDINGS} in {folder}, found none")
+        found_instead = (
+            f"only parts of one, such as {parts[0].name}, and no index" if parts else "none"
+        )
+        raise FileNotFoundError(
+            f"expected a checkpoint {ENDINGS} in {folder}, found {found_instead}"
+        )
     raise ValueError(
         f"expected one checkpoint in {folder}, found {[p.name for p in choices]}; name the file "
         "(on the hub: owner/name:file)"
@@ -132,7 +148,7 @@ def load_published(path: Path) -> Vid2World:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a whole causal checkpoint.
+        ValueError: Not a whole causal checkpoint, or a damaged one.
     """
     from world_models.vid2world.released import load_released, read_released
 
@@ -143,8 +159,14 @@ def load_published(path: Path) -> Vid2World:
             f"make it causal: v2w convert {path} OUT.safetensors robot=google_robot "
             "transfer=extrapolative"
         )
+    if released.others:
+        log.warning(
+            "%s: the weights used are %s; there are others in %s: v2w convert chooses by averaged=",
+            *(path, released.chosen, ", ".join(released.others)),
+        )
     model = load_released(released)
-    model.card = model.make_card({"source": path.name, "norms_and_biases": _digest(model)})
+    source = {"source": path.name, "weights": released.chosen}
+    model.card = model.make_card({**source, "norms_and_biases": _digest(model)})
     return model
 
 

@@ -1,6 +1,7 @@
 """Where things are in a frame: a small network that looks for keypoints."""
 
 from collections.abc import Sequence
+from reprlib import repr as shorten
 
 import numpy as np
 import torch
@@ -14,11 +15,28 @@ CENTRE = (0.0, 0.6, 0.15, 0.0, 0.08)
 SCALE = 0.1
 """Metres per unit of the network's output."""
 HIDDEN = 64
+MOST_LAYERS, MOST_CHANNELS = 32, 4096
+"""Sizes beyond which a network cannot be meant."""
 
 
 def to_pixels(frames: NDArray[np.uint8]) -> Tensor:
     """Turn frames (B, H, W, 3) into what the network takes: float32 (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(frames.copy()).movedim(-1, 1).float() / 127.5 - 1
+
+
+def check_channels(channels: object) -> None:
+    """Check that a network can have such channels.
+
+    Raises:
+        ValueError: Not a list of numbers, none or too many, or a number out of range.
+    """
+    sizes = channels if isinstance(channels, list | tuple) else ()
+    right = all(type(size) is int and 1 <= size <= MOST_CHANNELS for size in sizes)
+    if not right or not 1 <= len(sizes) <= MOST_LAYERS:
+        raise ValueError(
+            f"expected channels of at least 1 and at most {MOST_CHANNELS} in 1 to {MOST_LAYERS} "
+            f"layers, found {shorten(channels)}"
+        )
 
 
 class PerceptionNetwork(nn.Module):

@@ -15,8 +15,8 @@ from policies.cards import as_on_card, check_card
 from policies.checks import check_frames, check_reset, renew
 from policies.instructions import normalise
 from policies.planner.controller import PLANS, Plan, Scene
-from policies.planner.perception import PerceptionNetwork, to_pixels
-from world_models.checkpoint import load_checkpoint, save_checkpoint
+from policies.planner.perception import PerceptionNetwork, check_channels, to_pixels
+from world_models.checkpoint import check_finite, load_checkpoint, make_network, save_checkpoint
 
 KIND = "planner"
 
@@ -90,8 +90,14 @@ def see(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
 def save_planner(
     path: Path, network: PerceptionNetwork, robot: RobotSpec, notes: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint in half precision; `notes` on its provenance go on the card."""
+    """Write a checkpoint in half precision; `notes` on its provenance go on the card.
+
+    Raises:
+        OSError: It could not be written.
+        ValueError: Weights that are not finite, or overflow half precision.
+    """
     weights = {name: value.half() for name, value in network.state_dict().items()}
+    check_finite(path, weights)
     channels = list(network.channels)
     save_checkpoint(
         path, weights, {"kind": KIND, "robot": robot.name, "channels": channels, **notes}
@@ -108,6 +114,6 @@ def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
     weights, card = load_checkpoint(path)
     check_card(path, card, KIND, robot, "channels")
     with as_on_card(path):
-        network = PerceptionNetwork(card["channels"])
-        network.load_state_dict(weights)
+        check_channels(card["channels"])
+    network = make_network(path, lambda: PerceptionNetwork(card["channels"]), weights)
     return PlannerPolicy(network, robot, path.stem, card["sha256"])

@@ -16,7 +16,13 @@ from configs.lookup import lookup
 from configs.robots import ROBOTS, RobotSpec
 from configs.train_planner import TrainPlannerConfig
 from policies.checks import check_least
-from policies.planner.perception import SCALE, VALUES, PerceptionNetwork, to_pixels
+from policies.planner.perception import (
+    SCALE,
+    VALUES,
+    PerceptionNetwork,
+    check_channels,
+    to_pixels,
+)
 from policies.planner.policy import save_planner
 from world_models.checkpoint import check_free
 from world_models.data.episodes import list_episodes, load_episode
@@ -41,8 +47,7 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
     """
     check_least(cfg, LEAST)
     check_free(Path(cfg.output))
-    if min(cfg.channels, default=0) < 1:
-        raise ValueError(f"expected channels of at least 1, found {cfg.channels}")
+    check_channels(cfg.channels)
     torch.set_flush_denormal(True)
     torch.set_num_threads(cfg.threads)
     robot = lookup(ROBOTS, cfg.robot, "robot")

@@ -17,7 +17,7 @@ from policies.rt1.policy import save_rt1
 from policies.rt1.variables import ACTION_TOKENS, from_variables
 from policies.tensorflow.bundle import Bundle, read_bundle
 from policies.tensorflow.specs import SPECS, action_bounds
-from world_models.checkpoint import check_free, sha256_of
+from world_models.checkpoint import check_finite, check_free, sha256_of
 
 VARIABLE = re.compile(r"model_variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"
@@ -51,6 +51,13 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
     names = bundle.variable_names()
     bounds = _check_bounds(robot, folder)
     variables = [(names.get(key, ""), _floats(bundle, key)) for key in keys]
+    check_finite(
+        bundle.index,
+        {
+            names.get(key, key): torch.from_numpy(v)
+            for key, (_, v) in zip(keys, variables, strict=True)
+        },
+    )
     try:
         sizes, weights = from_variables(variables, encoder)
     except ValueError as error:

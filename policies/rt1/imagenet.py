@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from configs.rt1 import RT1Config
 from policies.rt1.network import RT1Network
+from world_models.checkpoint import check_finite
+from world_models.downloads import check_download
+from world_models.weight_files import read_safetensors
 
 UNUSED = re.compile(r"classifier\..*|.*\.num_batches_tracked")
 """What a file may hold besides: the classifier, and counters that nothing reads."""
@@ -27,14 +28,17 @@ def load_imagenet(network: RT1Network, path: Path) -> None:
 
     Raises:
         FileNotFoundError: No file at `path`.
-        ValueError: Not safetensors, or not the weights of an encoder of these sizes.
+        ValueError: Not safetensors, damaged, NaN or infinite, or not the weights of an encoder of
+            these sizes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected timm's EfficientNet weights at {path}, found no file")
     try:
-        given = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"expected safetensors weights in {path}, found {error}") from error
+        check_download(path)
+        given = read_safetensors(path)
+        check_finite(path, given)
+    except ValueError as error:
+        raise ValueError(f"expected safetensors weights in {path}, found this: {error}") from error
     wanted = network.encoder.state_dict()
     places = {
         f"{ours}.{kind}": f"{theirs}.{kind}"

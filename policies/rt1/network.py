@@ -7,17 +7,19 @@ P positions of the feature map.
 Source: RT-1 (arXiv:2212.06817) and its public code.
 """
 
-from dataclasses import asdict
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.rt1 import RT1Config
-from policies.rt1.efficientnet import ImageEncoder
+from configs.limits import check_limits
+from configs.rt1 import RT1_LIMITS, RT1Config
+from policies.rt1.efficientnet import ImageEncoder, feature_size
 
 STAGES = ("channels", "repeats", "kernels", "strides", "expansions")
 """Sizes with one entry per stage of the image encoder."""
+MOST_STAGES = 32
+SHARES = ("dropout", "drop_connect", "norm_momentum")
+"""Sizes that are shares."""
 
 
 class TokenLearner(nn.Module):
@@ -129,19 +131,29 @@ def attention_mask(history: int, image_tokens: int, action_tokens: int) -> Tenso
 
 
 def check_sizes(cfg: RT1Config) -> None:
-    """Check that a network can have such sizes.
+    """Check that a network can have such sizes, before it takes memory or time.
 
     Raises:
-        ValueError: A size below 1, a share that is none, or sizes for different numbers of stages.
+        ValueError: A size out of its limits, a share that is none, sizes for different numbers of
+            stages, or frames too small for the encoder.
     """
-    sizes = {name: size for name, size in asdict(cfg).items() if not isinstance(size, bool)}
-    shares = {name: sizes.pop(name) for name in ("dropout", "drop_connect", "norm_momentum")}
-    for name, size in sizes.items():
-        if min(size if isinstance(size, tuple) else (size,), default=0) < 1:
-            raise ValueError(f"expected network.{name} of at least 1, found {size}")
-    for name, share in shares.items():
+    check_limits(cfg, RT1_LIMITS, "network.")
+    for name in SHARES:
+        share = getattr(cfg, name)
         if not 0 <= share < 1:
             raise ValueError(f"expected network.{name} from 0 to below 1, found {share}")
-    stages = {name: len(sizes[name]) for name in STAGES}
-    if len(set(stages.values())) > 1:
+    sides = {name: len(getattr(cfg, name)) for name in ("image_size", "input_size")}
+    if set(sides.values()) != {2}:
+        raise ValueError(
+            f"expected height and width in network.{' and .'.join(sides)}, found {sides}"
+        )
+    stages = {name: len(getattr(cfg, name)) for name in STAGES}
+    if len(set(stages.values())) > 1 or not 1 <= stages["channels"] <= MOST_STAGES:
         raise ValueError(f"expected one entry per stage of the encoder, found {stages}")
+    if not all(kernel % 2 for kernel in cfg.kernels):
+        raise ValueError(f"expected odd sizes in network.kernels, found {cfg.kernels}")
+    if min(feature_size(cfg)) < 1:
+        raise ValueError(
+            "expected network.input_size to leave a pixel after all strides, found "
+            f"{cfg.input_size} and strides {cfg.strides}"
+        )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from configs.robots import RobotSpec
 from configs.rt1 import RT1Config
@@ -17,9 +18,16 @@ from policies.cards import as_on_card, check_card
 from policies.checks import check_frames, check_reset, renew
 from policies.instructions import InstructionTable
 from policies.rt1.memory import TokenMemory
-from policies.rt1.network import RT1Network
+from policies.rt1.network import RT1Network, check_sizes
 from policies.rt1.tokenizer import MODES, ActionTokenizer
-from world_models.checkpoint import load_checkpoint, read_card, save_checkpoint
+from world_models.checkpoint import (
+    check_finite,
+    config_on_card,
+    load_checkpoint,
+    make_network,
+    read_card,
+    save_checkpoint,
+)
 from world_models.device import usable_device
 
 KIND = "rt1"
@@ -129,12 +137,17 @@ def save_rt1(
         table: The instructions it knows.
         notes: JSON values on its provenance, for the card.
         dtype: Type of the stored weights.
+
+    Raises:
+        OSError: It could not be written.
+        ValueError: Weights that are not finite, or overflow `dtype`.
     """
     weights = {
         f"network.{name}": value.to("cpu", dtype)
         for name, value in network.state_dict().items()
         if value.is_floating_point()  # the others count a batch norm's batches, which nothing needs
     }
+    check_finite(path, weights)
     card = {
         "kind": KIND,
         "robot": robot.name,
@@ -168,7 +181,7 @@ def load_rt1(
             fit, or a device that is not there.
     """
     sha256 = (read_card(path) or {}).get("sha256", "")
-    network, known = _load(path.resolve(), sha256, robot, device)
+    network, known = _load(path.absolute(), sha256, robot, device)
     return RT1Policy(network, robot, table or known, path.stem, fingerprint=sha256)
 
 
@@ -179,25 +192,37 @@ def _load(
     """Read network and instructions; `sha256` tells files apart that lay at one path."""
     tensors, card = load_checkpoint(path)
     check_card(path, card, KIND, robot, "instructions", "network")
-    table = InstructionTable(tuple(card["instructions"]), tensors.pop("instructions").numpy())
+    table = _read_table(path, card, tensors.pop("instructions", None))
     cfg = _read_config(path, card)
-    network = RT1Network(cfg, len(ActionTokenizer(robot, cfg.bins)))
+    tokens = len(ActionTokenizer(robot, cfg.bins))
     weights = {name.removeprefix("network."): value for name, value in tensors.items()}
-    with as_on_card(path):
-        network.load_state_dict(weights)
+    network = make_network(path, lambda: RT1Network(cfg, tokens), weights)
     return network.to(usable_device(device)).eval().requires_grad_(False), table
 
 
+def _read_table(path: Path, card: Mapping[str, Any], vectors: Tensor | None) -> InstructionTable:
+    texts = card["instructions"]
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts) or vectors is None:
+        raise ValueError(
+            f"expected a list of instructions on the card of {path} and their vectors beside the "
+            "weights, found something else; copy weights and card again"
+        )
+    try:
+        return InstructionTable(tuple(texts), vectors.float().numpy())
+    except ValueError as error:
+        raise ValueError(f"{error}; the checkpoint is {path}") from error
+
+
 def _read_config(path: Path, card: Mapping[str, Any]) -> RT1Config:
-    expected, found = {field.name for field in fields(RT1Config)}, set(card["network"])
-    if expected != found:
+    sizes = card["network"] if isinstance(card["network"], dict) else {}
+    expected, found = {field.name for field in fields(RT1Config)}, set(sizes)
+    if sizes and expected != found:
         raise ValueError(
             f"expected the sizes of an RT-1 with an EfficientNet on the card of {path}, found "
             f"{sorted(found - expected)} and no {sorted(expected - found)}; an earlier version "
             "wrote it: train it again with `v2w train-policy`"
         )
-    sizes: dict[str, Any] = {
-        name: tuple(size) if isinstance(size, list) else size
-        for name, size in card["network"].items()
-    }
-    return RT1Config(**sizes)
+    cfg = config_on_card(path, card, "network", RT1Config)
+    with as_on_card(path):
+        check_sizes(cfg)
+    return cfg

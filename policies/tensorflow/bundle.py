@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from policies.tensorflow.table import read_table
 from world_models.data.protobuf import fields, varint
-from world_models.data.tfrecord import LFS_POINTER, masked_crc
+from world_models.data.tfrecord import masked_crc
+from world_models.downloads import check_not_lfs_pointer
 
 DTYPES: Mapping[int, str] = {
     1: "float32",
@@ -201,13 +202,7 @@ def downloaded(path: Path) -> Path:
     Raises:
         ValueError: A git-LFS pointer.
     """
-    with path.open("rb") as file:
-        start = file.read(len(LFS_POINTER))
-    if start == LFS_POINTER:
-        raise ValueError(
-            f"expected the file itself at {path}, found a git-LFS pointer to it; run `git lfs "
-            "pull` in its repository, or download the file again"
-        )
+    check_not_lfs_pointer(path)
     return path
 
 

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from evaluation.success import BUNDLED, READABLE_SIGMA, judge_openings, load_judge
 from v2w_gym.starts import bundled_starts
+from world_models.checkpoint import load_checkpoint, save_checkpoint
 
 SURE, UNREADABLE = 0.001, 2 * READABLE_SIGMA
 
@@ -61,6 +63,20 @@ def test_unknown_task_suggests_the_known_one():
 def test_frames_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"expected uint8 frames .* found uint8 \(2, 32, 32, 3\)"):
         load_judge().opening(np.zeros((2, 32, 32, 3), np.uint8))
+
+
+def test_a_judge_that_lacks_a_weight_or_is_not_finite_is_refused_in_one_line(tmp_path):
+    tensors, card = load_checkpoint(BUNDLED)
+    name = next(name for name, value in tensors.items() if value.is_floating_point())
+    path = tmp_path / "judge.safetensors"
+    save_checkpoint(path, {n: v for n, v in tensors.items() if n != name}, card)
+    with pytest.raises(ValueError, match=rf"found 1 missing \['{name}'\]") as raised:
+        load_judge(str(path))
+    assert "\n" not in str(raised.value)
+    path = tmp_path / "diverged.safetensors"
+    save_checkpoint(path, {**tensors, name: torch.full_like(tensors[name], torch.inf)}, card)
+    with pytest.raises(ValueError, match=f"infinite in '{name}'"):
+        load_judge(str(path))
 
 
 def test_bundled_judge_reads_the_bundled_starts():

@@ -1,11 +1,15 @@
+import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from configs.model import PRESETS
 from configs.released import ConvertConfig, RandomCheckpointConfig
-from world_models.loading import find_checkpoint, load_world_model
+from world_models.loading import HUB_ID, find_checkpoint, load_world_model
 from world_models.vid2world.convert import convert, write_random
 
 
@@ -112,6 +116,80 @@ def test_another_file_beside_the_weights_is_no_card(converted, tmp_path, text):
     shutil.copy(converted, path)
     with pytest.raises(ValueError, match="weights named model"):
         load_world_model(str(path))
+
+
+@pytest.fixture
+def parts(released, tmp_path):
+    """The released checkpoint in two parts with an index."""
+    weights = torch.load(released, weights_only=True)["state_dict"]
+    places = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}
+    for part in set(places.values()):
+        save_file({n: weights[n].clone() for n in places if places[n] == part}, tmp_path / part)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    return index
+
+
+def test_a_checkpoint_in_parts_is_its_index(released, parts):
+    assert find_checkpoint(str(parts.parent)) == parts
+    whole, model = load_world_model(str(released)), load_world_model(str(parts))
+    assert model.unet.conv_in.weight.equal(whole.unet.conv_in.weight)
+    parts.unlink()
+    with pytest.raises(FileNotFoundError, match="found only parts of one, such as model-00001"):
+        find_checkpoint(str(parts.parent))
+
+
+def test_averaged_weights_beside_plain_ones_are_told_and_can_be_chosen(released, tmp_path, caplog):
+    weights = torch.load(released, weights_only=True)["state_dict"]
+    name = "model.diffusion_model.input_blocks.0.0.bias"
+    average = {"model_ema." + name.removeprefix("model.").replace(".", ""): weights[name] + 1}
+    path = tmp_path / "both.ckpt"
+    torch.save({"state_dict": {**weights, **average}}, path)
+    plain = load_world_model(str(path))
+    assert plain.unet.conv_in.bias.equal(weights[name])
+    assert "others in state_dict.model_ema" in caplog.text
+    output = convert(ConvertConfig("", str(tmp_path / "x.safetensors"), averaged=True), path)
+    averaged = load_world_model(str(output))
+    assert averaged.unet.conv_in.bias.equal(weights[name] + 1)
+    assert averaged.card["provenance"]["weights"].startswith("averaged (EMA), in state_dict")
+    with pytest.raises(ValueError, match=r"one set of averaged \(EMA\) weights, found 0"):
+        convert(ConvertConfig("", str(tmp_path / "y.safetensors"), averaged=True), released)
+
+
+def test_a_released_file_may_lie_beside_what_was_made_of_it(released, tmp_path):
+    path = Path(shutil.copy(released, tmp_path / "rt1.ckpt"))
+    for _ in range(2):  # the second time the card lies there already
+        convert(ConvertConfig("", str(tmp_path / "rt1.safetensors")), path)
+    assert load_world_model(str(path)).card["provenance"]["source"] == "rt1.ckpt"
+
+
+def test_a_path_is_not_resolved_to_what_it_links_to(released, converted, tmp_path):
+    """A hub's cache links to files without an ending."""
+    for file in (released, converted, converted.with_suffix(".json")):
+        blob = tmp_path / f"blob of {file.suffix.removeprefix('.')}"
+        shutil.copy(file, blob)
+        (tmp_path / f"model{file.suffix}").symlink_to(blob)
+    for path in (tmp_path / "model.ckpt", tmp_path / "model.safetensors"):
+        assert find_checkpoint(str(path)) == path
+        assert load_world_model(str(path)).robot.name == "google_robot"
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("me/run:epoch=10-step=100000.ckpt", "epoch=10-step=100000.ckpt"),
+        ("me/run@v1:logs/lr=1e-5, (best) [2]+é.ckpt", "logs/lr=1e-5, (best) [2]+é.ckpt"),
+        ("me/run@refs/pr/1:a..b.ckpt", "a..b.ckpt"),
+        ("me/run", None),
+        ("me/run:/etc/passwd", "no id"),
+        ("me/run:../x.ckpt", "no id"),
+        ("me/run:a/../../x.ckpt", "no id"),
+        ("me/run:a\nb.ckpt", "no id"),
+    ],
+)
+def test_a_file_on_the_hub_may_have_any_legal_name(text, file):
+    found = HUB_ID.fullmatch(text)
+    assert (found["file"] if found else "no id") == file
 
 
 def test_a_folder_with_one_checkpoint_is_that_checkpoint(released, converted, tmp_path):

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from world_models.data.protobuf import BYTES, FIXED32, fields, signed, varints
+from world_models.downloads import LFS_POINTER
 
 Values = list[memoryview] | NDArray[np.float32] | NDArray[np.int64]
 """What a feature holds: strings, or numbers."""
-
-LFS_POINTER = b"version https://git-lfs"
 
 _HEADER = struct.Struct("<QI")  # length, its checksum
 _FOOTER = struct.Struct("<I")  # checksum of the data

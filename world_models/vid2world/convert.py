@@ -22,6 +22,7 @@ from world_models.vid2world.quirks import causal_output
 from world_models.vid2world.released import Released, load_released, read_released
 from world_models.vid2world.released_names import Shape
 from world_models.vid2world.transfer import MODES, causal_weights
+from world_models.weight_files import files_of
 
 PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -44,7 +45,7 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     _check_paths(output, checkpoint)
     precision = lookup(PRECISIONS, cfg.precision, "precision")
     sampler = lookup(PRESETS, cfg.preset, "preset")
-    released = read_released(checkpoint)
+    released = read_released(checkpoint, cfg.averaged)
     if released.causal == (cfg.transfer is not None):
         found = "is causal already" if released.causal else "is not causal"
         raise ValueError(
@@ -167,8 +168,16 @@ def _provenance(released: Released, model: Vid2World) -> dict[str, Any]:
     read = {source.name for source in sources(model).values()}
     return {
         "source": released.path.name,
-        "source_sha256": sha256_of(released.path),
+        "source_sha256": _sha256_of(released.path),
+        "weights": released.chosen,
+        "other_weights": list(released.others),
         "source_weights": len(released.weights),
         "kept_weights": len(read),
         "dropped": "text tower (its empty prompt is kept), dead weights, schedule tables",
     }
+
+
+def _sha256_of(path: Path) -> str | dict[str, str]:
+    """Return the sha256 of a file; of one in parts, that of each part by name."""
+    files = files_of(path)
+    return sha256_of(path) if files == [path] else {file.name: sha256_of(file) for file in files}

@@ -22,6 +22,8 @@ CLIP_HEADS = 16
 RESAMPLER_HEAD_CHANNELS = 64
 INITIAL_ATTENTION_HEADS = 8
 """What shapes do not tell; the same in every published model."""
+MOST_LAYERS = 1000
+"""Layers of one kind that a model can have."""
 
 
 def is_causal(shapes: Mapping[str, Shape]) -> bool:
@@ -163,4 +165,7 @@ def _describe_text(shapes: Mapping[str, Shape]) -> TextConfig:
 def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
     """Return one more than the largest number that `pattern` finds in a name."""
     found = (re.match(pattern, name) for name in shapes)
-    return max((int(match[1]) + 1 for match in found if match), default=0)
+    count = max((int(match[1]) + 1 for match in found if match), default=0)
+    if count > MOST_LAYERS:
+        raise ValueError(f"expected at most {MOST_LAYERS} layers of a kind, found {count}")
+    return count

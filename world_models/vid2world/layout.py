@@ -66,10 +66,10 @@ def released_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape]
     Raises:
         ValueError: The model is not of a published kind.
     """
-    with torch.device("meta"):
-        model, tower = Vid2World(cfg), ClipTextTower(text.clip, text.vocabulary)
     if cfg.context is None:
         raise ValueError("expected a model of the published kind, found one without context")
+    with torch.device("meta"):
+        model, tower = Vid2World(cfg), ClipTextTower(text.clip, text.vocabulary)
     read = [*sources(model).values(), *text_sources(tower).values()]
     buffers = released_buffers(cfg.diffusion, zero_terminal_snr=True)
     return (

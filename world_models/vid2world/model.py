@@ -13,8 +13,17 @@ from numpy.typing import NDArray
 
 from configs.loader import from_mapping
 from configs.model import SamplerConfig, WorldModelConfig
+from configs.model_limits import check_context_frames, check_model_config, check_networks
 from world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
-from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+from world_models.checkpoint import (
+    card_of,
+    check_finite,
+    check_kind,
+    config_on_card,
+    fitting_weights,
+    load_checkpoint,
+    save_checkpoint,
+)
 from world_models.frames import check_clip, check_context
 from world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
 from world_models.vid2world.history import (
@@ -26,6 +35,7 @@ from world_models.vid2world.history import (
 from world_models.vid2world.kl_autoencoder import KLAutoencoder
 from world_models.vid2world.networks import Networks
 from world_models.vid2world.next_frame import window_network
+from world_models.weight_files import one_line
 
 KIND = "vid2world"
 HALVES = {torch.float16, torch.bfloat16}
@@ -45,7 +55,7 @@ class Vid2World(Networks):
         """Build with fresh weights.
 
         Raises:
-            ValueError: Unknown robot, or a setting that is not among its choices.
+            ValueError: Unknown robot, or settings that cannot be meant or contradict each other.
         """
         super().__init__(cfg)
         self.context_frames = cfg.context_frames
@@ -130,18 +140,21 @@ class Vid2World(Networks):
         """Return this model with another window and start; the weights, shared, depend on neither.
 
         Raises:
-            ValueError: A start that leaves no room in the window.
+            ValueError: A start that leaves no room in the window, or a window out of its limits.
         """
-        if not 1 <= context_frames < window:
-            raise ValueError(
-                f"expected 1 <= context_frames < window, found context_frames={context_frames} and "
-                f"window={window}"
-            )
+        check_context_frames(window, context_frames)
         return self._with(replace(self.cfg, window=window, context_frames=context_frames))
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
-        """Write weights in their present precision, and a card that says where they come from."""
-        save_checkpoint(path, self.state_dict(), self.make_card(provenance))
+        """Write weights in their present precision, and a card that says where they come from.
+
+        Raises:
+            OSError: It could not be written.
+            ValueError: Weights that are not finite, or overflow their precision.
+        """
+        weights = self.state_dict()
+        check_finite(path, weights)
+        save_checkpoint(path, weights, self.make_card(provenance))
 
     def make_card(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
         """Return what says what these weights are: JSON values."""
@@ -163,6 +176,7 @@ class Vid2World(Networks):
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
         """Return this model with other settings that no weight depends on; its card follows."""
+        check_networks(cfg)
         other = copy.copy(self)
         other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
         if self.card and cfg != from_mapping(WorldModelConfig, self.card["config"], "the card"):
@@ -186,20 +200,21 @@ def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
 
     Raises:
         FileNotFoundError: Nothing there.
-        ValueError: Truncated, of another kind, or with missing, surplus or misshapen weights.
+        ValueError: Truncated, of another kind, a card that means no network, or missing, surplus,
+            misshapen or infinite weights.
     """
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)
-    cfg = from_mapping(WorldModelConfig, card["config"], str(path))
-    halves = {torch.float16} if torch.device(device).type == "cuda" else HALVES
-    tensors = {k: v.float() if v.dtype in halves else v for k, v in tensors.items()}
-    with torch.device("meta"):
-        model = Vid2World(cfg)
+    cfg = config_on_card(path, card, "config", WorldModelConfig)
     try:
-        model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
-        raise ValueError(
-            f"expected the weights that the card of {path} describes; {error}"
-        ) from error
+        check_model_config(cfg)
+        with torch.device("meta"):
+            model = Vid2World(cfg).with_sampler(cfg.sampler)
+    except ValueError as error:
+        raise ValueError(f"{one_line(error)}; the card is {card_of(path)}") from error
+    weights = fitting_weights(path, model, tensors)
+    halves = {torch.float16} if torch.device(device).type == "cuda" else HALVES
+    weights = {k: v.float() if v.dtype in halves else v for k, v in weights.items()}
+    model.load_state_dict(weights, assign=True)
     model.card = card
     return model.to(device).eval().requires_grad_(False)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from configs.lookup import lookup
 from configs.model import WorldModelConfig
+from configs.model_limits import check_networks
 from configs.robots import ROBOTS
 from world_models.base import FrameNoise
 from world_models.diffusion import NoiseSchedule
@@ -37,9 +38,10 @@ class Networks(nn.Module):
         """Build with fresh weights.
 
         Raises:
-            ValueError: Unknown robot, or a setting that is not among its choices.
+            ValueError: Unknown robot, or settings that cannot be meant or contradict each other.
         """
         super().__init__()
+        check_networks(cfg)
         self.cfg = cfg
         self.robot = lookup(ROBOTS, cfg.robot, "robot")
         self.window = cfg.window

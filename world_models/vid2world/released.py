@@ -3,22 +3,20 @@
 Which name is which weight stands in `layout`.
 """
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from configs.model import DiffusionConfig
 from configs.released import TextConfig
+from world_models.checkpoint import card_of, check_finite, check_shapes, floats, shapes_of
 from world_models.diffusion import released_buffers
 from world_models.vid2world.clip import ClipTextTower, empty_prompt
+from world_models.vid2world.containers import choose, find_weights, tensors_in
 from world_models.vid2world.describe import describe, is_causal
 from world_models.vid2world.layout import (
     NETWORK,
@@ -29,7 +27,8 @@ from world_models.vid2world.layout import (
     text_sources,
 )
 from world_models.vid2world.model import Vid2World
-from world_models.vid2world.released_names import Shape
+from world_models.vid2world.released_names import Shape, Source
+from world_models.weight_files import open_weights, read_weights
 
 UNREAD_TABLES = {*released_buffers(DiffusionConfig(), zero_terminal_snr=True), "lvlb_weights"}
 """What a checkpoint may hold of its noise schedule, which is made anew here."""
@@ -42,15 +41,21 @@ class Released:
     Attributes:
         path: Where it lies.
         weights: Released name -> weight, read from the file when it is used.
+        averaged: Whether the moving average was asked for, see `read_released`.
+        chosen: Which of the file's weights these are, in words.
+        others: Places of the others, such as averaged ones beside plain ones.
     """
 
     path: Path
     weights: Mapping[str, Tensor]
+    averaged: bool | None = None
+    chosen: str = "plain"
+    others: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> dict[str, Shape]:
         """Released name -> shape."""
-        return {name: tuple(value.shape) for name, value in self.weights.items()}
+        return shapes_of(self.weights)
 
     @property
     def causal(self) -> bool:
@@ -58,26 +63,55 @@ class Released:
         return is_causal(self.shapes)
 
 
-def read_released(path: Path) -> Released:
-    """Open a checkpoint without running code in it and without reading all of it.
+def read_released(path: Path, averaged: bool | None = None) -> Released:
+    """Open a checkpoint without running code in it; all of it is read once, to find damage.
+
+    Args:
+        path: The file, or the index of one in parts.
+        averaged: Whether to take the moving average (EMA) of the weights; None takes what the
+            framework that wrote the file would load.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: Truncated, not a checkpoint, or holding more than tensors and plain values.
+        FileNotFoundError: No such file, or a part of it is missing.
+        ValueError: Truncated, damaged, not a checkpoint, without the weights asked for, or holding
+            objects that could run code.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"expected a checkpoint at {path}, found no such file")
-    stored = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    for container, prefix in (("state_dict", ""), ("module", "_forward_module.")):
-        if isinstance(stored.get(container), dict):
-            stored = {k.removeprefix(prefix): v for k, v in stored[container].items()}
-    weights = {name: value for name, value in stored.items() if isinstance(value, Tensor)}
-    if not any(name.startswith(NETWORK) for name in weights):
-        raise ValueError(
-            f"expected a Vid2World or DynamiCrafter checkpoint at {path}, with weights named "
-            f"{NETWORK}..., found {len(weights)} tensors {sorted(weights)[:3]}"
-        )
-    return Released(path, weights)
+    return _find(path, read_weights(path), averaged)
+
+
+def _find(path: Path, stored: Mapping[str, Any], averaged: bool | None) -> Released:
+    try:
+        found = find_weights(stored)
+        if not found:
+            raise ValueError(
+                "expected a Vid2World or DynamiCrafter checkpoint, with weights named "
+                f"{NETWORK}..., found {_instead(path, sorted(tensors_in(stored)))}"
+            )
+        chosen = choose(found, averaged)
+    except ValueError as error:
+        raise ValueError(f"{error}; the checkpoint is {path}") from error
+    _check_in_memory(path, chosen.weights)
+    others = tuple(one.place for one in found if one is not chosen)
+    kind = "averaged (EMA)" if chosen.averaged else "plain"
+    return Released(path, chosen.weights, averaged, f"{kind}, in {chosen.place}", others)
+
+
+def _instead(path: Path, names: list[str]) -> str:
+    """Say what a file holds, and what to do if its card is all that is missing."""
+    ours = any(name.startswith(("unet.", "autoencoder.")) for name in names)
+    card = f"; a converted checkpoint needs its card, {card_of(path).name}, beside it"
+    return f"{len(names)} tensors {names[:3]}{card if ours else ''}"
+
+
+def _check_in_memory(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not simply numbers in the file, such as ones that claim more."""
+    for name, value in weights.items():
+        plain = value.layout is torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.nbytes > value.untyped_storage().nbytes():
+            raise ValueError(
+                f"expected {name!r} as plain numbers in {path}, found a sparse, quantised, "
+                "repeated or empty tensor; save the weights again, dense and in float32"
+            )
 
 
 def load_released(released: Released, robot: str | None = None) -> Vid2World:
@@ -90,7 +124,7 @@ def load_released(released: Released, robot: str | None = None) -> Vid2World:
         robot: Whose model it should be; None reads it off the action layers.
 
     Raises:
-        ValueError: Another robot's checkpoint, or missing, surplus or misshapen weights.
+        ValueError: Another robot's checkpoint, or missing, surplus, misshapen or infinite weights.
     """
     try:
         cfg, text = describe(released.shapes, robot)
@@ -106,79 +140,42 @@ def load_released(released: Released, robot: str | None = None) -> Vid2World:
         ) from error
     except ValueError as error:
         raise ValueError(f"{error}; the checkpoint is {released.path}") from error
-    _check_complete(released, expected)
+    what = f"exactly the {len(expected)} weights of its kind in {released.path}"
+    check_shapes(what, _read_shapes(released.shapes), _read_shapes(expected))
     with torch.device("meta"):
         model = Vid2World(cfg)
-    fill(model, sources(model), released.weights)
-    prompt = embed_empty_prompt(released.path, text)
+    _fill(model, sources(model), released)
+    prompt = embed_empty_prompt(released, text)
     model.load_state_dict({PROMPT: prompt}, strict=False, assign=True)
     return model.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
-def embed_empty_prompt(path: Path, text: TextConfig) -> Tensor:
+def embed_empty_prompt(released: Released, text: TextConfig) -> Tensor:
     """Return what the text tower of a checkpoint makes of the empty prompt: (L, D).
 
     The file is opened apart for it, so that the memory of the tower is let go at once.
     """
     with torch.device("meta"):
         tower = ClipTextTower(text.clip, text.vocabulary)
-    fill(tower, text_sources(tower), read_released(path).weights)
+    path = released.path
+    _fill(tower, text_sources(tower), _find(path, open_weights(path), released.averaged))
     embedding: Tensor = tower.eval()(empty_prompt(text.vocabulary))
     return embedding[0].clone()
 
 
-def _check_complete(released: Released, expected: Mapping[str, Shape]) -> None:
-    """Refuse a checkpoint that is not exactly what its sizes call for, schedule tables aside."""
-    found = {name: shape for name, shape in released.shapes.items() if name not in UNREAD_TABLES}
-    expected = {name: shape for name, shape in expected.items() if name not in UNREAD_TABLES}
-    missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    misshapen = [n for n in expected if n in found and found[n] != expected[n]]
-    if missing or surplus:
+def _fill(module: nn.Module, wanted: Mapping[str, Source], released: Released) -> None:
+    """Give a module its weights, which must be finite floating-point numbers."""
+    read = {source.name: released.weights[source.name] for source in wanted.values()}
+    if whole := sorted(set(read) - set(floats(read))):
         raise ValueError(
-            f"expected exactly the {len(expected)} weights of its kind in {released.path}, found "
-            f"{len(missing)} missing {missing[:3]} and {len(surplus)} unknown {surplus[:3]}"
+            f"expected floating-point weights in {released.path}, found {read[whole[0]].dtype} in "
+            f"{whole[0]}; take weights that are not quantised"
         )
-    if misshapen:
-        name = misshapen[0]
-        raise ValueError(
-            f"expected {name} of shape {expected[name]} in {released.path}, found {found[name]} "
-            f"({len(misshapen)} weights of another shape)"
-        )
+    check_finite(released.path, read)
+    fill(module, wanted, released.weights)
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(f"expected whole safetensors weights at {path}, found {error}") from error
-
-
-def _read_pickled(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"expected a whole PyTorch checkpoint (a zip file, since PyTorch 1.6) at {path}, found "
-            "none: it is truncated, older, or something else"
-        )
-    try:
-        stored = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"expected only tensors and plain values in {path}, found other Python objects, which "
-            "could run code; open it where you trust it and save its state_dict alone "
-            f"({str(error).partition(chr(10))[0]})"
-        ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(
-            f"expected a whole PyTorch checkpoint at {path}, found {_first_line(error)}; it is "
-            "truncated or something else"
-        ) from error
-    if not isinstance(stored, dict):
-        raise ValueError(
-            f"expected a checkpoint with named weights at {path}, found {type(stored)}"
-        )
-    return stored
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _read_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return the shapes of all but the schedule's tables."""
+    return {name: shape for name, shape in shapes.items() if name not in UNREAD_TABLES}

@@ -85,7 +85,11 @@ def test_damaged_and_foreign_files_are_refused(checkpoint: Path):
     save_checkpoint(checkpoint, tensors, {"kind": "planner"})
     with pytest.raises(ValueError, match="found no robot, channels"):
         load_planner(checkpoint, STANDIN_SAWYER)
-    save_checkpoint(checkpoint, tensors, {**card, "channels": [8, -1]})
+    for wrong in ([8, -1], [], None, "8", [10**12], [8] * 1000, [8.5], {"a": 1}):
+        save_checkpoint(checkpoint, tensors, {**card, "channels": wrong})
+        with pytest.raises(ValueError, match=r"on the card of .*expected channels of at least 1"):
+            load_planner(checkpoint, STANDIN_SAWYER)
+    save_checkpoint(checkpoint, tensors, {**card, "channels": [4096] * 32})
     with pytest.raises(ValueError, match="expected the weights of the network on the card"):
         load_planner(checkpoint, STANDIN_SAWYER)
     del tensors["head.2.bias"]

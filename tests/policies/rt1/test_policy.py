@@ -136,6 +136,57 @@ def test_weights_that_do_not_fit_their_card_are_refused(checkpoint: Path):
         load_rt1(checkpoint, STANDIN_SAWYER)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"history": 10**9}, r"network\.history of at most 256"),
+        ({"layers": 10**9}, r"network\.layers of at most 256"),
+        ({"width": -1}, r"network\.width of at least 1"),
+        ({"width": "wide"}, "cannot set width"),
+        ({"channels": []}, "one entry per stage"),
+        ({"strides": [2, 9]}, r"network\.strides of at most 2"),
+        ({"width": 16_384, "layers": 256}, r"expected network on the card|of shape|missing"),
+    ],
+)
+def test_sizes_on_the_card_that_cannot_be_meant_are_refused(
+    checkpoint: Path, changes: dict, message: str
+):
+    tensors, card = load_checkpoint(checkpoint)
+    save_checkpoint(checkpoint, tensors, {**card, "network": {**card["network"], **changes}})
+    with pytest.raises(ValueError, match=message) as raised:
+        load_rt1(checkpoint, STANDIN_SAWYER)
+    assert checkpoint.stem in str(raised.value)
+
+
+@pytest.mark.parametrize("missing", ["instructions", "network"])
+def test_a_card_that_lacks_a_part_is_refused(checkpoint: Path, missing: str):
+    tensors, card = load_checkpoint(checkpoint)
+    without = {name: value for name, value in card.items() if name != missing}
+    for spoiled in (without, {**card, missing: None}, {**card, missing: 7}):
+        save_checkpoint(checkpoint, tensors, spoiled)
+        with pytest.raises(ValueError, match=f"{missing}|{checkpoint.stem}"):
+            load_rt1(checkpoint, STANDIN_SAWYER)
+
+
+def test_a_policy_in_a_hubs_cache_is_found_by_the_name_of_its_link(
+    checkpoint: Path, tmp_path: Path
+):
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for file in (checkpoint, checkpoint.with_suffix(".json")):
+        blob = file.rename(blobs / file.suffix.removeprefix("."))  # a name without an ending
+        file.symlink_to(blob)
+    assert load_rt1(checkpoint, STANDIN_SAWYER).meta.name == checkpoint.stem
+
+
+def test_weights_that_are_not_finite_are_refused(checkpoint: Path):
+    tensors, card = load_checkpoint(checkpoint)
+    tensors["network.read_out.bias"][3] = torch.nan
+    save_checkpoint(checkpoint, tensors, card)
+    with pytest.raises(ValueError, match=r"infinite in 'network\.read_out\.bias'"):
+        load_rt1(checkpoint, STANDIN_SAWYER)
+
+
 def test_checkpoint_of_another_kind_is_refused(checkpoint: Path):
     tensors, card = load_checkpoint(checkpoint)
     save_checkpoint(checkpoint, tensors, {**card, "kind": "judge"})

@@ -138,6 +138,50 @@ def test_a_missing_weight_is_named(tiny_model, tmp_path):
         load_vid2world(path)
 
 
+@pytest.mark.parametrize(
+    ("part", "settings", "message"),
+    [
+        (None, {"window": 10**9}, "expected window of at most 4096"),
+        ("unet", {"channels": -1}, r"unet\.channels of at least 2"),
+        ("unet", {"channels": 10**12}, r"unet\.channels of at most 8192"),
+        ("unet", {"blocks": 10**9}, r"unet\.blocks of at most 64"),
+        ("unet", {"channels": 8192}, r"expected unet\..* of shape .* there, found"),
+        ("unet", {"context_channels": 6}, "as there is no context"),
+        ("unet", {"channels": "${window}"}, "expected plain settings under 'config'"),
+        ("diffusion", {"noise_levels": 10**10}, r"diffusion\.noise_levels of at most"),
+        ("diffusion", {"noise_levels": 0}, r"diffusion\.noise_levels of at least 2"),
+        ("diffusion", {"beta_start": 10**400}, "expected plain settings under 'config'"),
+        ("sampler", {"steps": 0}, "expected 1 to 1000 sampler steps"),
+        ("sampler", None, r"model\.json"),
+    ],
+)
+def test_a_card_whose_settings_mean_nothing_is_refused(
+    tiny_model, tmp_path, part, settings, message
+):
+    path = tmp_path / "model.safetensors"
+    tiny_model.save(path, {})
+    card = json.loads(path.with_suffix(".json").read_text())
+    config = card["config"]
+    if part is None:
+        config.update(settings)
+    else:
+        config[part] = settings and {**config[part], **settings}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=message) as raised:
+        load_vid2world(path)
+    assert "model." in str(raised.value) and str(raised.value).isprintable()
+
+
+def test_weights_that_overflow_half_precision_are_not_written(tiny_model, tmp_path):
+    path = tmp_path / "model.safetensors"
+    tiny_model.unet.conv_in.bias.data[0] = 70_000.0
+    tiny_model.save(path, {})
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"infinite in 'unet\.conv_in\.bias'.*half precision"):
+        tiny_model.half().save(path, {})
+    assert path.read_bytes() == before
+
+
 def test_another_kind_is_refused(tiny_model, tmp_path):
     path = tmp_path / "model.safetensors"
     tiny_model.save(path, {})

@@ -1,0 +1,189 @@
+"""Which settings of a world model can be meant: limits of numbers, and what must fit together."""
+
+from collections.abc import Iterable, Mapping
+
+from configs.limits import Limits, check_limits
+from configs.lookup import lookup
+from configs.model import UNetConfig, WorldModelConfig
+from configs.robots import ROBOTS
+
+LIMITS: Limits = {
+    "window": (2, 4096),
+    "context_frames": (1, 4095),
+    "rate": (0, 10_000),
+    "autoencoder.patch": (1, 64),
+    "autoencoder.channels": (1, 8192),
+    "autoencoder.blocks": (0, 64),
+    "autoencoder.latent_channels": (1, 1024),
+    "kl_autoencoder.channels": (1, 8192),
+    "kl_autoencoder.channel_multipliers": (1, 64),
+    "kl_autoencoder.blocks": (1, 64),
+    "kl_autoencoder.latent_channels": (1, 1024),
+    "kl_autoencoder.scale": (1e-6, 1e6),
+    "context.clip.width": (1, 16_384),
+    "context.clip.layers": (0, 256),
+    "context.clip.heads": (1, 1024),
+    "context.clip.hidden": (1, 65_536),
+    "context.resampler.channels": (1, 16_384),
+    "context.resampler.layers": (0, 256),
+    "context.resampler.heads": (1, 1024),
+    "context.resampler.head_channels": (1, 4096),
+    "context.resampler.hidden": (1, 65_536),
+    "context.resampler.tokens": (1, 16_384),
+    "context.resampler.out_channels": (1, 16_384),
+    "context.text_tokens": (1, 4096),
+    "geometry.resized": (1, 16_384),
+    "geometry.canvas": (1, 16_384),
+    "unet.channels": (2, 8192),
+    "unet.channel_multipliers": (1, 64),
+    "unet.blocks": (1, 64),
+    "unet.attention_sizes": (1, 128),
+    "unet.head_channels": (1, 4096),
+    "unet.initial_attention_heads": (0, 1024),
+    "unet.context_channels": (0, 16_384),
+    "unet.groups": (1, 1024),
+    "unet.dropout": (0, 0.99),
+    "diffusion.noise_levels": (2, 100_000),
+    "diffusion.beta_start": (1e-9, 0.999),
+    "diffusion.beta_end": (1e-9, 0.999),
+    "diffusion.rescale_final": (1e-6, 1e6),
+    "diffusion.rescale_levels": (0, 100_000),
+}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "first_action": ("hidden", "zeros"),
+    "condition_frame": ("start", "oldest"),
+}
+"""Those that are not looked up when the network is built."""
+MOST_SIZES = 8
+"""Sizes that a network can have: height and width are halved between them."""
+OWN_GROUPS, KL_GROUPS = 8, 32
+"""Groups of the norms in our autoencoder and in Stable Diffusion's."""
+
+
+def check_model_config(cfg: WorldModelConfig) -> None:
+    """Check the settings of a whole world model, before one takes memory or time.
+
+    Raises:
+        ValueError: A number out of its limits, settings that contradict each other, or an unknown
+            name; the message names the setting.
+    """
+    check_networks(cfg)
+    if cfg.context is None and cfg.unet.context_channels:
+        raise ValueError(
+            "expected unet.context_channels=0, as there is no context, found "
+            f"{cfg.unet.context_channels}"
+        )
+
+
+def check_networks(cfg: WorldModelConfig) -> None:
+    """Check the settings of a model's networks, each of which may lack what it reads.
+
+    Raises:
+        ValueError: As `check_model_config`.
+    """
+    check_limits(cfg, LIMITS)
+    for name, choices in CHOICES.items():
+        lookup(dict.fromkeys(choices), getattr(cfg, name), name)
+    check_context_frames(cfg.window, cfg.context_frames)
+    robot = lookup(ROBOTS, cfg.robot, "robot")
+    for name in cfg.raw_fields:
+        lookup(robot.slices, str(name), "raw_fields")
+    _check_autoencoder(cfg)
+    _check_unet(cfg.unet)
+    _check_context(cfg)
+    _check_picture(cfg, robot.frame_size)
+
+
+def check_context_frames(window: int, context_frames: int) -> None:
+    """Check that a window has room for a new frame.
+
+    Raises:
+        ValueError: It has none.
+    """
+    if not 1 <= context_frames < window:
+        raise ValueError(
+            f"expected 1 <= context_frames < window, found context_frames={context_frames} and "
+            f"window={window}"
+        )
+
+
+def _check_autoencoder(cfg: WorldModelConfig) -> None:
+    if cfg.kl_autoencoder is None:
+        _check_divided("autoencoder.channels", cfg.autoencoder.channels, OWN_GROUPS)
+        _check_count("autoencoder.channels", cfg.autoencoder.channels, (2, 2))
+        return
+    sizes = cfg.kl_autoencoder.channel_multipliers
+    _check_count("kl_autoencoder.channel_multipliers", sizes, (1, MOST_SIZES))
+    widths = [cfg.kl_autoencoder.channels * size for size in sizes]
+    _check_divided("kl_autoencoder.channels x channel_multipliers", widths, KL_GROUPS)
+
+
+def _check_unet(cfg: UNetConfig) -> None:
+    _check_count("unet.channel_multipliers", cfg.channel_multipliers, (1, MOST_SIZES))
+    _check_divided("unet.channels", [cfg.channels], 2)
+    widths = [cfg.channels * size for size in cfg.channel_multipliers]
+    _check_divided("unet.channels x channel_multipliers (unet.groups)", widths, cfg.groups)
+    factors = [2**level for level in range(len(widths))]
+    if surplus := sorted(set(cfg.attention_sizes) - set(factors)):
+        raise ValueError(
+            f"expected unet.attention_sizes among {factors}, the sizes that "
+            f"{len(widths)} channel_multipliers make, found {surplus}"
+        )
+    attended = [w for w, size in zip(widths, factors, strict=True) if size in cfg.attention_sizes]
+    if cfg.initial_attention and not cfg.initial_attention_heads:
+        attended.append(widths[0])
+    for width in (*attended, widths[-1]):
+        heads = width // cfg.head_channels
+        if not heads or width % heads:
+            raise ValueError(
+                f"expected unet.head_channels that share out the channels of every size with "
+                f"attention, found head_channels={cfg.head_channels} for {width} channels"
+            )
+
+
+def _check_context(cfg: WorldModelConfig) -> None:
+    if cfg.context is None:
+        return
+    clip, channels = cfg.context.clip, cfg.context.resampler.out_channels
+    if cfg.unet.context_channels != channels:
+        raise ValueError(
+            f"expected unet.context_channels={channels} as context.resampler.out_channels, found "
+            f"{cfg.unet.context_channels}"
+        )
+    _check_divided("context.clip.width (context.clip.heads)", [clip.width], clip.heads)
+
+
+def _check_picture(cfg: WorldModelConfig, frame_size: tuple[int, int]) -> None:
+    """Check that a picture can be halved as often as the networks halve it."""
+    size, name = frame_size, f"frames of {cfg.robot}"
+    if cfg.geometry is not None:
+        size, name = cfg.geometry.canvas, "geometry.canvas"
+        _check_count("geometry.canvas", size, (2, 2))
+        _check_count("geometry.resized", cfg.geometry.resized, (2, 2))
+        if any(a > b for a, b in zip(cfg.geometry.resized, size, strict=True)):
+            raise ValueError(
+                f"expected geometry.resized within geometry.canvas {size}, found "
+                f"{cfg.geometry.resized}"
+            )
+    halved, cause = 2 * cfg.autoencoder.patch, "2 x autoencoder.patch"
+    if cfg.kl_autoencoder is not None:
+        halved = 2 ** (len(cfg.kl_autoencoder.channel_multipliers) - 1)
+        cause = "the halvings of kl_autoencoder.channel_multipliers"
+    factor = halved * 2 ** (len(cfg.unet.channel_multipliers) - 1)
+    if any(side % factor for side in size):
+        raise ValueError(
+            f"expected {name}, {size[0]} x {size[1]} pixels, to be divisible by {factor}: {cause} "
+            "and the halvings of unet.channel_multipliers; found a remainder"
+        )
+
+
+def _check_count(name: str, values: tuple[int, ...], limits: tuple[int, int]) -> None:
+    if not limits[0] <= len(values) <= limits[1]:
+        raise ValueError(
+            f"expected {limits[0]} to {limits[1]} values in {name}, found {len(values)}"
+        )
+
+
+def _check_divided(name: str, values: Iterable[int], divisor: int) -> None:
+    if wrong := [value for value in values if value % divisor]:
+        raise ValueError(f"expected {name} to be divisible by {divisor}, found {wrong[0]}")
