@@ -17,11 +17,13 @@ from tqdm import tqdm
 from configs.evaluate import RankConfig
 from evaluation.closed_loop import Finished, policy_seed, run_attempts
 from evaluation.comparison import Comparison, compare
+from evaluation.judge_checks import check_rollout_judge, judge_rollouts
 from evaluation.open_loop import committed_gate
+from evaluation.rates import check_tables
 from evaluation.report import write_report
 from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from evaluation.success import RolloutJudge, load_judge
-from evaluation.trials import check_distinct, choose_starts, load_trials
+from evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
 from policies.base import Policy
 from policies.driver import Driver
 from policies.loading import load_drivers
@@ -50,23 +52,31 @@ def rank(
             settings of its own.
         judge: A judge to use instead of `cfg.judge`.
 
+    A policy that was never tried on the robot is simulated all the same: its rate is in `cells`,
+    in the report and in `notes`, and the comparison rests on the others.
+
     Raises:
         ConnectionError: A policy server that does not answer.
         FileNotFoundError: A checkpoint or table that does not exist.
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting unknown or out of range, the folder of another run, or no trials to
-            compare with.
+        ValueError: A setting unknown or out of range, the folder of another run, a judge that does
+            not know the tasks or frames, or trials of other weights or of other starts.
     """
     model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
     judge = judge or load_judge(cfg.judge)
-    real = load_trials(cfg.trials)
-    real = real[real["task"].isin(cfg.tasks)]
+    trials = load_trials(cfg.trials)
     with load_drivers(cfg.policies if policies is None else policies, model.robot) as drivers:
-        _check_comparable(real, cfg.tasks, drivers)
+        check_rollouts(cfg, model, drivers, judge)
+        real = _relevant(trials, cfg, drivers)
         rows = run_rollouts(cfg, model, drivers, judge)
     gate = committed_gate(model_fingerprint(model), judge.name)
     comparison = compare(rows, real)
-    notes = (*comparison.notes, *_gate_notes(gate, cfg.tasks), *_event_notes(rows))
+    notes = (
+        *comparison.notes,
+        *_trial_notes(cfg, comparison, as_words=policies is None),
+        *_gate_notes(gate, cfg.tasks),
+        *_event_notes(rows),
+    )
     comparison = replace(comparison, notes=notes)
     judge_card = dict(judge.card)
     if gate:
@@ -90,10 +100,9 @@ def run_rollouts(
         OSError: The run folder cannot be written, or the disk is full.
         ValueError: A setting out of range, or the folder of another run.
     """
-    _check_counts(cfg)
-    check_distinct(drivers)
+    check_rollouts(cfg, model, drivers, judge)
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    identity = _identity(cfg, model, drivers, judge)
+    identity = run_identity(cfg, model, drivers, judge)
     folder = RunFolder(Path(cfg.output), identity)
     total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
@@ -102,7 +111,7 @@ def run_rollouts(
             name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
             for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
                 start, seed = chosen[attempt.slot]
-                verdict = judge.verdicts(attempt.frames[None], task)
+                verdict = judge_rollouts(judge, attempt.frames[None], task)
                 row = Row(
                     policy=name,
                     task=task,
@@ -124,6 +133,40 @@ def run_rollouts(
                 progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
                 progress.update()
     return load_rows(folder.path / ROWS)
+
+
+def check_rollouts(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> None:
+    """Check before the first rollout whatever can be; nothing is written.
+
+    Raises:
+        ValueError: A setting out of range, two policies of one name, or a judge that does not know
+            the tasks or frames.
+    """
+    if not cfg.tasks or len(set(cfg.tasks)) < len(cfg.tasks):
+        raise ValueError(f"expected at least one task, each of them once, found {cfg.tasks}")
+    for task in cfg.tasks:
+        choose_starts(task, cfg.starts)
+    for name in ("seeds", "batch_size"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
+    check_distinct(drivers)
+    check_rollout_judge(judge, model, cfg.tasks)
+
+
+def run_identity(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> dict[str, Any]:
+    """Return what must not change when a run is resumed."""
+    return {
+        "model": model_fingerprint(model),
+        "judge": judge.name,
+        "policies": {driver.meta.name: driver.identity for driver in drivers},
+        "tasks": cfg.tasks,
+        "starts": cfg.starts,
+        "seeds": cfg.seeds,
+    }
 
 
 def model_card(model: WorldModel) -> Mapping[str, Any]:
@@ -200,43 +243,36 @@ def _imagine(
     )
 
 
-def _identity(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
-) -> dict[str, Any]:
-    """Return what must not change when a run is resumed."""
-    return {
-        "model": model_fingerprint(model),
-        "judge": judge.name,
-        "policies": {driver.meta.name: driver.identity for driver in drivers},
-        "tasks": cfg.tasks,
-        "starts": cfg.starts,
-        "seeds": cfg.seeds,
-    }
+def _relevant(trials: pd.DataFrame, cfg: RankConfig, drivers: Sequence[Driver]) -> pd.DataFrame:
+    """Return the trials of these policies on these tasks, once it is sure that they will fit."""
+    names = [driver.meta.name for driver in drivers]
+    planned = pd.DataFrame(
+        [
+            {"policy": name, "task": task, "start": i, "start_seed": start.seed, "seed": 0}
+            for name, task in product(names, cfg.tasks)
+            for i, start in enumerate(choose_starts(task, cfg.starts))
+        ]
+    )
+    check_tables(planned.assign(success=None), trials)
+    check_fingerprints(trials, {driver.meta.name: driver.fingerprint for driver in drivers})
+    return trials[trials["policy"].isin(names) & trials["task"].isin(cfg.tasks)]
 
 
-def _check_counts(cfg: RankConfig) -> None:
-    for name in ("starts", "seeds", "batch_size"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
-
-
-def _check_comparable(real: pd.DataFrame, tasks: list[str], drivers: Sequence[Driver]) -> None:
-    """Find out before the rollouts, not after them, that there is nothing to compare with."""
-    planned = set(product((driver.meta.name for driver in drivers), tasks))
-    tried = set(zip(real["policy"], real["task"], strict=True))
-    if not planned & tried:
-        raise ValueError(
-            f"expected trials of at least one policy on one task, found trials of {sorted(tried)} "
-            f"and plans for {sorted(planned)}; record some with `v2w trials`"
-        )
-    if "policy_fingerprint" not in real:
+def _trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> Iterator[str]:
+    """Say how trials of the policies that have none would be added."""
+    lacking = [cell for cell in comparison.cells if not cell.real.n]
+    if not lacking:
         return
-    for driver in drivers:
-        name, expected = driver.meta.name, driver.fingerprint
-        found = set(real.loc[real["policy"] == name, "policy_fingerprint"])
-        if found - {expected}:
-            raise ValueError(
-                f"expected trials of {name} with weights and driver settings of fingerprint "
-                f"{expected or 'none'}, found trials with {sorted(found)}; record them again with "
-                "`v2w trials`"
-            )
+    tasks = [task for task in cfg.tasks if any(cell.task == task for cell in lacking)]
+    record = (
+        f"`v2w trials output=trials.csv 'policies=[{','.join(cfg.policies)}]' "
+        f"'tasks=[{','.join(tasks)}]' starts={cfg.starts}`"
+        if as_words
+        else f"`run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, starts={cfg.starts}), "
+        "policies=[...])` of `evaluation.trials`"
+    )
+    yield (
+        f"To compare every policy with the {comparison.reference}, record trials of all of them "
+        f"with {record} and rank again with trials=trials.csv; trials on a robot of your own go "
+        "into a table with the columns policy, task, start, start_seed and success."
+    )
