@@ -19,12 +19,14 @@ class Finished:
         slot: Where it ran.
         frames: (T, H, W, 3) uint8, the start frame first.
         success: Whether the environment called it a success.
+        solved_at_start: Whether the task was solved before the first action.
         events: How often what went wrong and was coped with.
     """
 
     slot: int
     frames: NDArray[np.uint8]
     success: bool
+    solved_at_start: bool = False
     events: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -44,7 +46,8 @@ def run_attempts(
     """Make one attempt in every slot and yield each as soon as it is over.
 
     Args:
-        envs: Environments without autoreset whose `info` holds `instruction` and `success`. With
+        envs: Environments without autoreset whose `info` holds `instruction`, `success`
+            and `solved_at_start`. With
             several slots, those that are over must bear to be stepped.
         driver: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
@@ -63,8 +66,13 @@ def run_attempts(
         over = active & (terminated | truncated)
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
-            success, events = bool(infos["success"][slot]), dict(driver.events[slot])
-            yield Finished(slot, np.stack(frames[slot]), success, events)
+            yield Finished(
+                slot,
+                np.stack(frames[slot]),
+                success=bool(infos["success"][slot]),
+                solved_at_start=bool(infos["solved_at_start"][slot]),
+                events=dict(driver.events[slot]),
+            )
 
 
 def policy_seed(start_seed: int, seed: int) -> int:

@@ -61,6 +61,11 @@ SUMMARIES = (
     ("regret", "Regret", percent, "Real success lost by choosing the winner in simulation."),
 )
 """Name in `Agreement.summaries`, label, how it is written, what it means."""
+TITLES = {
+    "held_out": "measured on recorded frames",
+    "generated": "measured on generated frames",
+}
+"""What parts of a judge's card are about."""
 TOLD = {
     "same order": ("●", "told apart on both sides, same order"),
     "opposite order": ("✕", "told apart on both sides, opposite order"),
@@ -147,7 +152,9 @@ def _template() -> jinja2.Template:
         "decimal": decimal,
         "with_interval": with_interval,
         "plain": lambda name: str(name).replace("_", " "),
+        "brief": lambda value: f"{value:.5g}" if isinstance(value, float) else value,
     }
+    environment.globals["titles"] = TITLES
     return environment.get_template("report.html.j2")
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import WorldModel
 from world_models.loading import load_world_model
 
+SOLVED = "solved before the first action, so left undecided"
+"""Event of a rollout that cannot become a success of its policy."""
+NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
+"""What the gate's open loop says of the world model's pixels alone."""
 Batch: TypeAlias = tuple[Driver, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
 
@@ -80,7 +85,10 @@ def rank(
     comparison = replace(comparison, notes=notes)
     judge_card = dict(judge.card)
     if gate:
-        judge_card["generated"] = {result["task"]: result for result in gate["open_loop"]}
+        judge_card["generated"] = {
+            result["task"]: {k: v for k, v in result.items() if k not in NOT_OF_THE_JUDGE}
+            for result in gate["open_loop"]
+        }
     write_report(Path(cfg.output), comparison, rows, real, judge_card, model_card(model))
     return comparison
 
@@ -112,20 +120,21 @@ def run_rollouts(
             for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
                 start, seed = chosen[attempt.slot]
                 verdict = judge_rollouts(judge, attempt.frames[None], task)
+                undecided = bool(verdict.abstained[0]) or attempt.solved_at_start
                 row = Row(
                     policy=name,
                     task=task,
                     start=start,
                     start_seed=seeds[attempt.slot],
                     seed=seed,
-                    success=None if verdict.abstained[0] else bool(verdict.success[0]),
+                    success=None if undecided else bool(verdict.success[0]),
                     steps=attempt.steps,
                     score=round(float(verdict.score[0]), 4),
                     judge=judge.name,
                     policy_fingerprint=driver.fingerprint,
                     model_fingerprint=identity["model"],
                     video=video_name(name, task, start, seed),
-                    events=dict(attempt.events),
+                    events={**attempt.events, **({SOLVED: 1} if attempt.solved_at_start else {})},
                 )
                 folder.save(row, attempt.frames, model.robot.control_hz)
                 frames += attempt.steps
@@ -264,15 +273,14 @@ def _trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> 
     if not lacking:
         return
     tasks = [task for task in cfg.tasks if any(cell.task == task for cell in lacking)]
-    record = (
-        f"`v2w trials output=trials.csv 'policies=[{','.join(cfg.policies)}]' "
-        f"'tasks=[{','.join(tasks)}]' starts={cfg.starts}`"
-        if as_words
-        else f"`run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, starts={cfg.starts}), "
-        "policies=[...])` of `evaluation.trials`"
+    lists = [f"policies=[{','.join(cfg.policies)}]", f"tasks=[{','.join(tasks)}]"]
+    command = f"v2w trials output=trials.csv {shlex.join(lists)} starts={cfg.starts}"
+    call = (
+        f"evaluation.trials.run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, "
+        f"starts={cfg.starts}), policies=[...])"
     )
     yield (
-        f"To compare every policy with the {comparison.reference}, record trials of all of them "
-        f"with {record} and rank again with trials=trials.csv; trials on a robot of your own go "
-        "into a table with the columns policy, task, start, start_seed and success."
+        f"To compare every policy, record trials on the {comparison.reference} with "
+        f"`{command if as_words else call}` and rank again with trials=trials.csv. Trials on a "
+        "robot of your own go into such a table: policy, task, start, start_seed, success."
     )

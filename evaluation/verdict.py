@@ -287,10 +287,10 @@ def _left_out(comparison: Comparison) -> Iterator[Finding]:
 
 
 PARTS = (
-    _only_simulated,
     _reference,
     _few_policies,
     _per_task,
+    _only_simulated,
     _do_nothing,
     _same_start,
     _left_out,

@@ -16,7 +16,7 @@ from configs.robots import STANDIN_SAWYER
 from evaluation import open_loop
 from evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
 from evaluation.rows import ROWS, read_rows
-from evaluation.success import judge_openings
+from evaluation.success import Verdicts, judge_openings
 from evaluation.video import read_video
 from policies.base import ActionBatch, PolicyMeta
 from policies.driver import Driver
@@ -168,6 +168,25 @@ def test_what_was_coped_with_is_counted_in_every_row(tmp_path):
     for row in rows.itertuples():
         assert row.events["stumbled"] == row.steps
         assert 0 < row.events["clipped to the robot's bounds"] <= row.steps
+
+
+class Content(Brightness):
+    """A judge to whom everything is solved, from the first frame on."""
+
+    def success(self, frames, task):
+        return np.ones(len(frames), bool)
+
+    def verdicts(self, frames, task):
+        yes, no = np.ones(len(frames), bool), np.zeros(len(frames), bool)
+        return Verdicts(yes, no, yes.astype(float), frames[:, :, 0, 0, 0], frames[:, :, 0, 0, 0])
+
+
+@pytest.mark.filterwarnings("ignore:the task is solved already")
+def test_what_was_solved_at_the_start_is_nobody_s_success(tmp_path):
+    few = {"starts": 1, "seeds": 1, "tasks": ["close_drawer"]}
+    rows = run_rollouts(config(tmp_path, **few), MODEL, drive([Looking("a")]), Content())
+    assert rows["success"].tolist() == [None]
+    assert rows["events"][0]["solved before the first action, so left undecided"] == 1
 
 
 def test_order_changes_nothing(reference, tmp_path):
