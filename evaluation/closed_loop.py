@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from policies.driver import Driver
 
+SOLVED = "solved before the first action"
+"""Event of an attempt that cannot become a success of its policy."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -46,9 +49,8 @@ def run_attempts(
     """Make one attempt in every slot and yield each as soon as it is over.
 
     Args:
-        envs: Environments without autoreset whose `info` holds `instruction`, `success`
-            and `solved_at_start`. With
-            several slots, those that are over must bear to be stepped.
+        envs: Environments without autoreset whose `info` holds `instruction`, `success` and
+            `solved_at_start`. With several slots, those that are over must bear to be stepped.
         driver: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
         policy_seeds: One per slot, for `driver.reset`.
@@ -66,13 +68,9 @@ def run_attempts(
         over = active & (terminated | truncated)
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
-            yield Finished(
-                slot,
-                np.stack(frames[slot]),
-                success=bool(infos["success"][slot]),
-                solved_at_start=bool(infos["solved_at_start"][slot]),
-                events=dict(driver.events[slot]),
-            )
+            success, solved = (bool(infos[key][slot]) for key in ("success", "solved_at_start"))
+            events = {**driver.events[slot], **({SOLVED: 1} if solved else {})}
+            yield Finished(slot, np.stack(frames[slot]), success, solved, events)
 
 
 def policy_seed(start_seed: int, seed: int) -> int:

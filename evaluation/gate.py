@@ -16,6 +16,7 @@ from evaluation.strips import save_strips
 from evaluation.success import load_judge
 from evaluation.trials import check_fingerprints, load_trials
 from v2w_gym.tasks import TASKS
+from world_models.checkpoint import replacing
 from world_models.data.episodes import Episode, list_episodes, load_episode
 from world_models.loading import load_world_model
 
@@ -83,8 +84,13 @@ def run_gate(cfg: GateConfig) -> GateResult:
     open_loop = [check for result in measured for check in _open_loop_checks(result, cfg)]
     checks = (*open_loop, *closed_loop)
     result = GateResult(fingerprint, judge.name, tuple(measured), checks)
-    (output / "gate.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
-    (output / "gate.md").write_text(to_markdown(result))
+    pages = {
+        "gate.json": json.dumps(asdict(result), indent=2) + "\n",
+        "gate.md": to_markdown(result),
+    }
+    for name, text in pages.items():
+        with replacing(output / name) as partial:
+            partial.write_text(text)
     return result
 
 

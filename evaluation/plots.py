@@ -38,6 +38,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "text.parse_math": False,
 }
+WIDEST = 28
+"""Characters of a policy's name on one line."""
 NOTE = f"Whiskers: {CONFIDENCE:.0%} Wilson intervals over starts."
 
 
@@ -55,7 +57,7 @@ def plot_success_rates(comparison: Comparison) -> Figure:
                 if cell := comparison.cell(task, policy):
                     _bars(panel, row, cell, with_real=bool(comparison.compared))
             panel.set(title=task, xlim=(0, 1.16), ylim=(-0.6, len(policies) - 0.4))
-            panel.set_yticks(range(len(policies)), policies)
+            panel.set_yticks(range(len(policies)), [_label(policy) for policy in policies])
             _percent_axis(panel, "x")
             panel.spines["left"].set_visible(False)
             panel.spines["bottom"].set_bounds(0, 1)
@@ -89,8 +91,9 @@ def plot_scatter(comparison: Comparison) -> Figure:
         handles = [
             Line2D([], [], linestyle="none", markersize=8, **_mark(i)) for i in range(len(policies))
         ]
+        labels = [_label(policy) for policy in policies]
         figure.legend(
-            handles[::-1], policies[::-1], loc="outside right upper", title="strongest first"
+            handles[::-1], labels[::-1], loc="outside right upper", title="strongest first"
         )
         figure.supxlabel(f"Dashed: equal success. {NOTE}", fontsize=9, x=0.99, ha="right")
     return figure
@@ -140,6 +143,11 @@ def _point(panel: Axes, cell: Cell, index: int) -> None:
 def _write_correlation(panel: Axes, agreement: Agreement) -> None:
     r = with_interval(agreement.summaries["pearson"])
     panel.text(1.02, 0, f"r = {r}\nk = {len(agreement.policies)} policies", ha="right", fontsize=9)
+
+
+def _label(policy: str) -> str:
+    """Return a policy's name on as many lines as it needs to leave room for the bars."""
+    return "\n".join(policy[i : i + WIDEST] for i in range(0, len(policy), WIDEST))
 
 
 def _whisker(rate: Rate) -> Sequence[Sequence[float]]:

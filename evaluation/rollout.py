@@ -33,8 +33,6 @@ from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import WorldModel
 from world_models.loading import load_world_model
 
-SOLVED = "solved before the first action, so left undecided"
-"""Event of a rollout that cannot become a success of its policy."""
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
 """What the gate's open loop says of the world model's pixels alone."""
 Batch: TypeAlias = tuple[Driver, str, list[tuple[int, int]]]
@@ -50,15 +48,15 @@ def rank(
 ) -> Comparison:
     """Run what is not done yet, compare it with trials on the robot, and write the report.
 
+    A policy that was never tried on the robot is simulated all the same: its rate is in the cells
+    and in the report, and the statistics rest on the others.
+
     Args:
         cfg: What to run, and where the results go.
         model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
         policies: Policies to use instead of `cfg.policies`; each as it is, or as a `Driver` with
             settings of its own.
         judge: A judge to use instead of `cfg.judge`.
-
-    A policy that was never tried on the robot is simulated all the same: its rate is in `cells`,
-    in the report and in `notes`, and the comparison rests on the others.
 
     Raises:
         ConnectionError: A policy server that does not answer.
@@ -73,7 +71,7 @@ def rank(
     with load_drivers(cfg.policies if policies is None else policies, model.robot) as drivers:
         check_rollouts(cfg, model, drivers, judge)
         real = _relevant(trials, cfg, drivers)
-        rows = run_rollouts(cfg, model, drivers, judge)
+        rows = _roll(cfg, model, drivers, judge)
     gate = committed_gate(model_fingerprint(model), judge.name)
     comparison = compare(rows, real)
     notes = (
@@ -106,42 +104,10 @@ def run_rollouts(
 
     Raises:
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting out of range, or the folder of another run.
+        ValueError: As `check_rollouts`, or the folder of another run.
     """
     check_rollouts(cfg, model, drivers, judge)
-    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    identity = run_identity(cfg, model, drivers, judge)
-    folder = RunFolder(Path(cfg.output), identity)
-    total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
-    began, frames = time.perf_counter(), 0
-    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
-        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
-            name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
-            for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
-                start, seed = chosen[attempt.slot]
-                verdict = judge_rollouts(judge, attempt.frames[None], task)
-                undecided = bool(verdict.abstained[0]) or attempt.solved_at_start
-                row = Row(
-                    policy=name,
-                    task=task,
-                    start=start,
-                    start_seed=seeds[attempt.slot],
-                    seed=seed,
-                    success=None if undecided else bool(verdict.success[0]),
-                    steps=attempt.steps,
-                    score=round(float(verdict.score[0]), 4),
-                    judge=judge.name,
-                    policy_fingerprint=driver.fingerprint,
-                    model_fingerprint=identity["model"],
-                    video=video_name(name, task, start, seed),
-                    events={**attempt.events, **({SOLVED: 1} if attempt.solved_at_start else {})},
-                )
-                folder.save(row, attempt.frames, model.robot.control_hz)
-                frames += attempt.steps
-                speed = frames / (time.perf_counter() - began)
-                progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
-                progress.update()
-    return load_rows(folder.path / ROWS)
+    return _roll(cfg, model, drivers, judge)
 
 
 def check_rollouts(
@@ -198,6 +164,45 @@ def model_fingerprint(model: WorldModel) -> str:
     """Return the sha256 of the model's card, which holds the sha256 of its weights."""
     card = json.dumps(dict(model_card(model)), sort_keys=True)
     return hashlib.sha256(card.encode()).hexdigest()
+
+
+def _roll(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> pd.DataFrame:
+    """Do what `run_rollouts` does once its arguments are checked."""
+    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
+    identity = run_identity(cfg, model, drivers, judge)
+    folder = RunFolder(Path(cfg.output), identity)
+    total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
+    began, frames = time.perf_counter(), 0
+    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
+        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
+            name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
+            for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
+                start, seed = chosen[attempt.slot]
+                verdict = judge_rollouts(judge, attempt.frames[None], task)
+                undecided = bool(verdict.abstained[0]) or attempt.solved_at_start
+                row = Row(
+                    policy=name,
+                    task=task,
+                    start=start,
+                    start_seed=seeds[attempt.slot],
+                    seed=seed,
+                    success=None if undecided else bool(verdict.success[0]),
+                    steps=attempt.steps,
+                    score=round(float(verdict.score[0]), 4),
+                    judge=judge.name,
+                    policy_fingerprint=driver.fingerprint,
+                    model_fingerprint=identity["model"],
+                    video=video_name(name, task, start, seed),
+                    events=dict(attempt.events),
+                )
+                folder.save(row, attempt.frames, model.robot.control_hz)
+                frames += attempt.steps
+                speed = frames / (time.perf_counter() - began)
+                progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
+                progress.update()
+    return load_rows(folder.path / ROWS)
 
 
 def _gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:

@@ -99,7 +99,8 @@ def headline(comparison: Comparison) -> str:
     """Return the verdict in one sentence, about the mean of the tasks if there are several."""
     if not comparison.compared:
         return (
-            f"Simulated success rates only: nothing is concluded about the {comparison.reference}."
+            "Simulated success rates only: nothing can be concluded about the "
+            f"{comparison.reference}."
         )
     overall = comparison.agreements[-1]
     r, k = overall.summaries["pearson"], len(overall.policies)
@@ -132,7 +133,8 @@ def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "not supported",
             f"How often {names} would succeed on the {comparison.reference}: there are no trials "
-            "to compare with, and a world model may flatter or underrate any policy.",
+            "to compare with, and a world model may flatter or underrate any policy. `v2w trials` "
+            "records some.",
         )
 
 

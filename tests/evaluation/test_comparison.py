@@ -113,7 +113,7 @@ def test_a_policy_that_was_never_tried_has_a_simulated_rate_and_no_real_one(tria
     assert (comparison.compared, comparison.policies, comparison.tasks) == ((), (), ())
     assert (comparison.agreements, comparison.pairs) == ((), ())
     assert comparison.simulated_policies == ("mine",)
-    assert "nothing is concluded about the stand-in robot" in headline(comparison)
+    assert "nothing can be concluded about the stand-in robot" in headline(comparison)
     assert "mine succeeds from 75 % [30 %, 95 %] of 4 starts" in texts(comparison, "supported")
     assert "How often mine would succeed on the stand-in" in texts(comparison, "not supported")
     assert "abstained in 1 of 5 rollouts" in texts(comparison, "caution")

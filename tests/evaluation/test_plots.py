@@ -90,6 +90,16 @@ def test_names_are_drawn_as_they_are(name: str, tmp_path: Path) -> None:
         assert drawn and not any(text.get_parse_math() for text in drawn)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_long_name_leaves_room_for_the_bars(tmp_path: Path) -> None:
+    name = "lab/" + "finetuned_" * 9
+    figure = plot_success_rates(make({name: True}, {}))
+    save_figure(tmp_path / "figure.png", figure)
+    [label] = figure.axes[0].get_yticklabels()
+    assert label.get_text().replace("\n", "") == name
+    assert figure.axes[0].get_position().width > 0.4
+
+
 def test_saved_whole_and_without_global_state(comparison: Comparison, tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     save_figure(tmp_path / "bars.png", plot_success_rates(comparison))
