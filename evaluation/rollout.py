@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
 from configs.evaluate import RankConfig
+from configs.lookup import hint
 from evaluation.closed_loop import Finished, policy_seed, run_attempts
 from evaluation.comparison import Comparison, compare
 from evaluation.judge_checks import check_rollout_judge, judge_rollouts
@@ -76,6 +77,7 @@ def rank(
     comparison = compare(rows, real)
     notes = (
         *comparison.notes,
+        *_name_notes(comparison, trials),
         *_trial_notes(cfg, comparison, as_words=policies is None),
         *_gate_notes(gate, cfg.tasks),
         *_event_notes(rows),
@@ -270,6 +272,15 @@ def _relevant(trials: pd.DataFrame, cfg: RankConfig, drivers: Sequence[Driver]) 
     check_tables(planned.assign(success=None), trials)
     check_fingerprints(trials, {driver.meta.name: driver.fingerprint for driver in drivers})
     return trials[trials["policy"].isin(names) & trials["task"].isin(cfg.tasks)]
+
+
+def _name_notes(comparison: Comparison, trials: pd.DataFrame) -> Iterator[str]:
+    """Ask whether a policy without trials was tried under a name that is nearly the same."""
+    tried = sorted(set(trials["policy"]) - set(comparison.simulated_policies))
+    for policy in comparison.simulated_policies:
+        near = "" if policy in comparison.policies else hint(policy, tried)
+        if near:
+            yield f"{policy} has no trials{near}"
 
 
 def _trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> Iterator[str]:

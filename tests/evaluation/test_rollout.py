@@ -318,6 +318,12 @@ def test_a_policy_that_was_never_on_a_robot_is_ranked(tmp_path, monkeypatch, tab
     assert not (tmp_path / "run" / "scatter.png").exists()
 
 
+def test_a_name_that_nearly_has_trials_is_suggested(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path, policy="looking-at"))
+    comparison = rank(cfg, model=MODEL, policies=[Looking("looking_at")], judge=Brightness())
+    assert "looking_at has no trials; did you mean 'looking-at'?" in comparison.notes
+
+
 def test_a_policy_without_trials_stands_beside_one_that_has_them(tmp_path):
     cfg = config(tmp_path / "run", trials=trials(tmp_path))
     alone = rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
