@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from evaluation.comparison import DRAWS, STANDIN, Agreement, Comparison, Pair
 from evaluation.gallery import make_gallery
@@ -152,6 +154,7 @@ def _template() -> jinja2.Template:
         "decimal": decimal,
         "with_interval": with_interval,
         "plain": lambda name: str(name).replace("_", " "),
+        "code": lambda text: Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))),
         "brief": lambda value: f"{value:.5g}" if isinstance(value, float) else value,
     }
     environment.globals["titles"] = TITLES
