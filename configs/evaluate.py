@@ -27,7 +27,7 @@ class RankConfig:
         tasks: Which tasks; see `v2w_gym.tasks`.
         starts: Bundled starts per task.
         seeds: Rollouts per start, each with noise of its own.
-        batch_size: Rollouts that run together; changes speed and memory, not results.
+        batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
     """
 

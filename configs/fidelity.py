@@ -24,7 +24,7 @@ class FidelityConfig:
         task: What the robot attempts; null is the first task of the robot.
         limit: Rollouts, at least 2: the first episodes, or the first starts.
         steps: Frames to imagine in each; null for the task's horizon.
-        batch_size: Rollouts that run together; changes speed and memory, not results.
+        batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
         horizons: After how many frames errors are listed; those beyond steps are left out.
         seed: Seed of moves and noise; the floor, which is the baseline again, uses the next one.
         policies: Policies that act in closed loop, as `v2w rank` takes them; may be empty.

@@ -13,7 +13,7 @@ class GateConfig:
         judge: Success judge (.safetensors); None is the bundled one.
         episodes: Folders with held-out episodes.
         limit: Episodes per task, the first by seed.
-        batch_size: Rollouts that run together; changes speed, not results.
+        batch_size: Rollouts that run together; changes speed and rounding in the frames.
         run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
         agreement: Smallest share of episodes whose success is judged as it really was.

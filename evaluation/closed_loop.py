@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from policies.driver import Driver
 
+SOLVED = "solved before the first action"
+"""Event of an attempt that cannot become a success of its policy."""
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -19,12 +22,14 @@ class Finished:
         slot: Where it ran.
         frames: (T, H, W, 3) uint8, the start frame first.
         success: Whether the environment called it a success.
+        solved_at_start: Whether the task was solved before the first action.
         events: How often what went wrong and was coped with.
     """
 
     slot: int
     frames: NDArray[np.uint8]
     success: bool
+    solved_at_start: bool = False
     events: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -44,8 +49,8 @@ def run_attempts(
     """Make one attempt in every slot and yield each as soon as it is over.
 
     Args:
-        envs: Environments without autoreset whose `info` holds `instruction` and `success`. With
-            several slots, those that are over must bear to be stepped.
+        envs: Environments without autoreset whose `info` holds `instruction`, `success` and
+            `solved_at_start`. With several slots, those that are over must bear to be stepped.
         driver: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
         policy_seeds: One per slot, for `driver.reset`.
@@ -63,8 +68,9 @@ def run_attempts(
         over = active & (terminated | truncated)
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
-            success, events = bool(infos["success"][slot]), dict(driver.events[slot])
-            yield Finished(slot, np.stack(frames[slot]), success, events)
+            success, solved = (bool(infos[key][slot]) for key in ("success", "solved_at_start"))
+            events = {**driver.events[slot], **({SOLVED: 1} if solved else {})}
+            yield Finished(slot, np.stack(frames[slot]), success, solved, events)
 
 
 def policy_seed(start_seed: int, seed: int) -> int:

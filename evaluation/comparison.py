@@ -1,7 +1,7 @@
 """Set simulated rollouts against real trials: agreement, and which policies can be told apart."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from evaluation import statistics as st
-from evaluation.rates import Cell, Starts, list_notes, make_cells, start_means
+from evaluation.rates import Cell, Rate, Starts, list_notes, make_cells, start_means
 
 STANDIN = "stand-in robot"
 MEAN_OF_TASKS = "mean of all tasks"
@@ -95,10 +95,12 @@ class Pair:
 class Comparison:
     """Everything the report says in numbers.
 
+    A policy that was never on a robot has cells with its simulated rates and no part in the rest.
+
     Attributes:
         tasks: Tasks compared.
         policies: Policies compared, weakest in reality first.
-        cells: One per policy and task that both sides have.
+        cells: One per policy and task that was simulated, compared or not.
         agreements: One per task, then one for the mean of the tasks if there are several.
         pairs: Every two policies of every task.
         notes: What was left out or does not match, in sentences.
@@ -113,16 +115,35 @@ class Comparison:
     notes: tuple[str, ...]
     reference: str
 
+    @property
+    def compared(self) -> tuple[Cell, ...]:
+        """The cells with a rate on both sides, on which every statistic rests."""
+        return tuple(cell for cell in self.cells if cell.compared)
+
+    @property
+    def simulated_tasks(self) -> tuple[str, ...]:
+        """Tasks with rollouts, compared or not."""
+        return tuple(dict.fromkeys(cell.task for cell in self.cells))
+
+    @property
+    def simulated_policies(self) -> tuple[str, ...]:
+        """Policies with rollouts: those not compared, weakest in simulation first, then the rest.
+
+        The rest are `policies`.
+        """
+        others = (cell for cell in self.cells if cell.policy not in self.policies)
+        return (*_weakest_first(others, "simulated"), *self.policies)
+
     def cell(self, task: str, policy: str) -> Cell | None:
-        """Return one cell, or None if a side lacks it."""
+        """Return one cell, or None if it was not simulated."""
         return next((c for c in self.cells if (c.task, c.policy) == (task, policy)), None)
 
 
 def compare(simulated: pd.DataFrame, real: pd.DataFrame, *, reference: str = STANDIN) -> Comparison:
     """Compare rollouts in a world model with trials in reality.
 
-    A policy or task that one side lacks is left out and named in `notes`. Abstentions of the
-    judge are left out of every rate and counted.
+    A policy that one side lacks on a task is not compared there and named in `notes`; its
+    simulated rate is kept. Abstentions of the judge are left out of every rate and counted.
 
     Args:
         simulated: One row per rollout: policy, task, start, start_seed, seed, success (None if the
@@ -131,29 +152,32 @@ def compare(simulated: pd.DataFrame, real: pd.DataFrame, *, reference: str = STA
         reference: What the real trials were made with.
 
     Raises:
-        ValueError: A column is missing, a rollout counts twice, judges or world models are mixed, a
-            start means different scenes on the two sides, or nothing is in common.
+        ValueError: A column is missing, a rollout counts twice, judges or world models are mixed,
+            or a start means different scenes on the two sides.
     """
     cells = make_cells(simulated, real)
+    compared = tuple(cell for cell in cells if cell.compared)
     starts_sim, starts_real = start_means(simulated), start_means(real)
-    tasks = tuple(dict.fromkeys(cell.task for cell in cells))
-    policies = _weakest_first(cells)
-    mean, left_out = _mean_of_tasks(cells, tasks, policies)
+    tasks = tuple(dict.fromkeys(cell.task for cell in compared))
+    policies = _weakest_first(compared, "real")
+    mean, left_out = _mean_of_tasks(compared, tasks, policies)
     return Comparison(
         tasks=tasks,
         policies=policies,
         cells=cells,
-        agreements=(*(_agreement(task, cells, policies) for task in tasks), *mean),
+        agreements=(*(_agreement(task, compared, policies) for task in tasks), *mean),
         pairs=tuple(p for task in tasks for p in _pairs(task, policies, starts_sim, starts_real)),
         notes=(*list_notes(simulated, real, cells), *left_out),
         reference=reference,
     )
 
 
-def _weakest_first(cells: tuple[Cell, ...]) -> tuple[str, ...]:
+def _weakest_first(cells: Iterable[Cell], side: Literal["simulated", "real"]) -> tuple[str, ...]:
+    """Order policies by their mean rate on one side; a task without a rate counts as 0."""
     rates: dict[str, list[float]] = {}
     for cell in cells:
-        rates.setdefault(cell.policy, []).append(cell.real.value)
+        rate: Rate = getattr(cell, side)
+        rates.setdefault(cell.policy, []).append(rate.value if rate.n else 0.0)
     return tuple(sorted(rates, key=lambda policy: (np.mean(rates[policy]), policy)))
 
 

@@ -74,8 +74,8 @@ def make_gallery(
     keys = zip(judged["task"], judged["policy"], judged["start"].astype(str), strict=True)
     judged = judged.assign(real=[outcomes.get(key, math.nan) for key in keys])
     strips = []
-    for task in comparison.tasks:
-        for policy in reversed(comparison.policies):
+    for task in comparison.simulated_tasks:
+        for policy in reversed(comparison.simulated_policies):
             mine = judged[(judged["task"] == task) & (judged["policy"] == policy)]
             for success in (True, False):
                 same = mine[mine["success"].astype(bool) == success]

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from configs.gate import GateConfig
 from evaluation.comparison import Comparison, compare
+from evaluation.judge_checks import check_rollout_judge
 from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
 from evaluation.rollout import model_fingerprint
-from evaluation.rows import load_rows
+from evaluation.rows import ROWS, load_rows
+from evaluation.run_folder import check_writable
 from evaluation.strips import save_strips
 from evaluation.success import load_judge
-from evaluation.trials import load_trials
+from evaluation.trials import check_fingerprints, load_trials
 from v2w_gym.tasks import TASKS
+from world_models.checkpoint import replacing
 from world_models.data.episodes import Episode, list_episodes, load_episode
 from world_models.loading import load_world_model
 
@@ -68,18 +71,26 @@ def run_gate(cfg: GateConfig) -> GateResult:
     """
     model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
     fingerprint = model_fingerprint(model)
+    closed_loop = _closed_loop_checks(cfg, fingerprint)
+    held_out = _held_out(cfg)
+    check_rollout_judge(judge, model, list(held_out))
     output = Path(cfg.output)
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     measured = []
-    for task, episodes in _held_out(cfg).items():
+    for task, episodes in held_out.items():
         imagined = imagine(model, episodes, cfg.batch_size)
         measured.append(measure_open_loop(episodes, imagined, judge))
         save_strips(output / f"{task}.png", [e.frames for e in episodes[:6]], list(imagined[:6]))
-    checks = [check for result in measured for check in _open_loop_checks(result, cfg)]
-    checks += _closed_loop_checks(cfg, fingerprint)
-    result = GateResult(fingerprint, judge.name, tuple(measured), tuple(checks))
-    (output / "gate.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
-    (output / "gate.md").write_text(to_markdown(result))
+    open_loop = [check for result in measured for check in _open_loop_checks(result, cfg)]
+    checks = (*open_loop, *closed_loop)
+    result = GateResult(fingerprint, judge.name, tuple(measured), checks)
+    pages = {
+        "gate.json": json.dumps(asdict(result), indent=2) + "\n",
+        "gate.md": to_markdown(result),
+    }
+    for name, text in pages.items():
+        with replacing(output / name) as partial:
+            partial.write_text(text)
     return result
 
 
@@ -152,17 +163,24 @@ def _open_loop_checks(result: OpenLoop, cfg: GateConfig) -> Iterator[Check]:
 def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:
     if cfg.run is None:
         return [Check("all", "closed loop", "not measured: set run=", False)]
-    rows = load_rows(Path(cfg.run) / "rollouts.jsonl")
+    rows = load_rows(Path(cfg.run) / ROWS)
     others = set(rows["model_fingerprint"]) - {fingerprint}
     if others:
         raise ValueError(
             f"expected a rank run of world model {fingerprint[:12]} in {cfg.run}, found "
             f"{sorted(others)}; run `v2w rank` with this checkpoint and a new output first"
         )
-    comparison = compare(rows, load_trials(cfg.trials))
+    trials = load_trials(cfg.trials)
+    check_fingerprints(trials, dict(zip(rows["policy"], rows["policy_fingerprint"], strict=True)))
+    comparison = compare(rows, trials)
+    if not comparison.compared:
+        raise ValueError(
+            f"expected trials of a policy in {cfg.run}, found: {' '.join(comparison.notes)} Record "
+            "some with `v2w trials`"
+        )
     return [
         check
-        for task in comparison.tasks
+        for task in comparison.simulated_tasks
         for check in (_order_check(comparison, task), _null_check(comparison, task, cfg))
     ]
 

@@ -1,4 +1,4 @@
-"""One table of success rates per policy and task, in simulation and in reality.
+"""One table of success rates per policy and task, in simulation and, where tried, in reality.
 
 The unit is the start. Attempts from one start with different seeds are averaged first and every
 interval counts starts, not attempts: repeating a start does not make the sample of starts larger.
@@ -81,7 +81,15 @@ class Paired:
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy on one task."""
+    """One policy on one task, as simulated and as tried on the robot.
+
+    Attributes:
+        task: Name of the task.
+        policy: Name of the policy.
+        simulated: Its rate in the world model; `n` is 0 if the judge abstained on every rollout.
+        real: Its rate on the robot; `n` is 0, and `value` NaN, if it was never tried there.
+        paired: The starts that were attempted on both sides.
+    """
 
     task: str
     policy: str
@@ -89,26 +97,41 @@ class Cell:
     real: Rate
     paired: Paired
 
+    @property
+    def compared(self) -> bool:
+        """Whether there is a rate on both sides."""
+        return bool(self.simulated.n and self.real.n)
+
 
 def make_cells(simulated: pd.DataFrame, real: pd.DataFrame) -> tuple[Cell, ...]:
-    """Rate each policy on each task that both sides have; arguments and errors as for `compare`."""
+    """Rate each policy on each task that was simulated; arguments and errors as for `compare`."""
+    check_tables(simulated, real)
+    starts = start_means(simulated), start_means(real)
+    nothing = pd.Series(dtype=float)
+    cells = []
+    for key in sorted(set(zip(simulated["task"], simulated["policy"], strict=True))):
+        sim, ref = (side.get(key, nothing) for side in starts)
+        cells.append(
+            Cell(
+                *key,
+                simulated=_rate(simulated, key, sim),
+                real=_rate(real, key, ref),
+                paired=_paired(sim, ref),
+            )
+        )
+    return tuple(cells)
+
+
+def check_tables(simulated: pd.DataFrame, real: pd.DataFrame) -> None:
+    """Check that rollouts, or a plan of rollouts without outcomes, can be set against trials.
+
+    Raises:
+        ValueError: As for `compare`.
+    """
     _check_columns(simulated, "simulated rollouts", ("seed",))
     _check_columns(real, "real trials", ())
     _check_one_source(simulated)
     _check_same_starts(simulated, real)
-    starts = start_means(simulated), start_means(real)
-    common = sorted(starts[0].keys() & starts[1].keys())
-    if not common:
-        raise _nothing_in_common(simulated, real)
-    return tuple(
-        Cell(
-            *key,
-            simulated=_rate(simulated, key, starts[0][key]),
-            real=_rate(real, key, starts[1][key]),
-            paired=_paired(starts[0][key], starts[1][key]),
-        )
-        for key in common
-    )
 
 
 def _check_columns(frame: pd.DataFrame, what: str, more: tuple[str, ...]) -> None:
@@ -118,10 +141,10 @@ def _check_columns(frame: pd.DataFrame, what: str, more: tuple[str, ...]) -> Non
             f"expected the {what} to have columns {sorted(expected)}, found {list(frame.columns)}; "
             f"add {sorted(missing)}"
         )
-    values = frame["success"].to_numpy(dtype=float, na_value=np.nan)
-    if not np.isin(values[~np.isnan(values)], (0, 1)).all():
+    odd = [value for value in frame["success"].dropna().unique() if value not in (0, 1)]
+    if odd:
         raise ValueError(
-            f"expected success of the {what} to be true, false or empty, found {values}"
+            f"expected success of the {what} to be true, false or empty, found {odd[0]!r}"
         )
 
 
@@ -205,22 +228,15 @@ def _paired(simulated: "pd.Series[float]", real: "pd.Series[float]") -> Paired:
 
 
 def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
-    """Say what was left out and why, and which starts or policy weights do not match."""
-    common = {(cell.task, cell.policy) for cell in cells}
-    sides = {
-        "simulation": set(zip(simulated["task"], simulated["policy"], strict=True)),
-        "reality": set(zip(real["task"], real["policy"], strict=True)),
-    }
-    notes = []
-    for task, policy in sorted((sides["simulation"] | sides["reality"]) - common):
-        lacking = [side for side, keys in sides.items() if (task, policy) not in keys]
-        why = (
-            f"nothing was recorded in {lacking[0]}"
-            if lacking
-            else "the judge abstained on every attempt"
-        )
-        notes.append(f"{policy} on {task} is left out: {why}.")
-    for task in sorted({task for task, _ in common}):
+    """Say what is not compared and why, and which starts or policy weights do not match."""
+    notes = _not_compared(real, cells)
+    shown = {(cell.task, cell.policy) for cell in cells}
+    tried = set(zip(real["task"], real["policy"], strict=True))
+    notes += [
+        f"{policy} on {task} is left out: nothing was recorded in simulation."
+        for task, policy in sorted(tried - shown)
+    ]
+    for task in sorted({cell.task for cell in cells if cell.compared}):
         found = [set(f.loc[f["task"] == task, "start"].astype(str)) for f in (simulated, real)]
         if found[0] != found[1]:
             notes.append(
@@ -228,6 +244,22 @@ def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, .
                 f"{len(found[0] & found[1])} of them the same; only those are paired."
             )
     return notes + _other_weights(simulated, real)
+
+
+def _not_compared(real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
+    """Name the policies that lack a rate on one side, each once for all its tasks."""
+    tasks: dict[tuple[str, str], list[str]] = {}
+    tried = sorted(set(real["policy"]))
+    for cell in cells:
+        if not cell.simulated.n:
+            why = "left out: the judge abstained on every attempt."
+        elif not cell.real.n:
+            near = "" if cell.policy in tried else hint(cell.policy, tried)
+            why = f"not compared: there are no trials of it{near or '.'}"
+        else:
+            continue
+        tasks.setdefault((cell.policy, why), []).append(cell.task)
+    return [f"{policy} on {' and '.join(found)} is {why}" for (policy, why), found in tasks.items()]
 
 
 def _other_weights(simulated: pd.DataFrame, real: pd.DataFrame) -> list[str]:
@@ -244,13 +276,3 @@ def _other_weights(simulated: pd.DataFrame, real: pd.DataFrame) -> list[str]:
         for policy, row in both.iterrows()
         if row["simulated"] != row["real"]
     ]
-
-
-def _nothing_in_common(simulated: pd.DataFrame, real: pd.DataFrame) -> ValueError:
-    found = [sorted(set(zip(f["policy"], f["task"], strict=True))) for f in (simulated, real)]
-    names = [f"{policy} on {task}" for policy, task in found[1]]
-    near = hint(f"{found[0][0][0]} on {found[0][0][1]}", names) if found[0] else ""
-    return ValueError(
-        f"expected a policy and a task that both sides have, found {found[0]} in simulation and "
-        f"{found[1]} in reality{near}; record real trials of these policies first"
-    )

@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup, escape
 
 from evaluation.comparison import DRAWS, STANDIN, Agreement, Comparison, Pair
 from evaluation.gallery import make_gallery
@@ -15,6 +17,8 @@ from evaluation.plots import plot_scatter, plot_success_rates, save_figure
 from evaluation.statistics import chance_of_perfect_order
 from evaluation.verdict import (
     FEW_POLICIES,
+    NO_TRIALS,
+    NO_VERDICT,
     decimal,
     headline,
     percent,
@@ -59,6 +63,11 @@ SUMMARIES = (
     ("regret", "Regret", percent, "Real success lost by choosing the winner in simulation."),
 )
 """Name in `Agreement.summaries`, label, how it is written, what it means."""
+TITLES = {
+    "held_out": "measured on recorded frames",
+    "generated": "measured on generated frames",
+}
+"""What parts of a judge's card are about."""
 TOLD = {
     "same order": ("●", "told apart on both sides, same order"),
     "opposite order": ("✕", "told apart on both sides, opposite order"),
@@ -78,7 +87,8 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `success_rates.png` and `scatter.png` into a run folder.
 
-    The page holds its figures and strips; only the videos it links to are files beside it.
+    There is no scatter where nothing is compared. The page holds its figures and strips; only the
+    videos it links to are files beside it.
 
     Args:
         run_folder: Where the rollouts' videos lie.
@@ -91,15 +101,14 @@ def write_report(
     Returns:
         The page's path.
     """
-    for name, plot in FIGURES.items():
-        save_figure(run_folder / f"{name}.png", plot(comparison))
+    figures = _save_figures(run_folder, comparison)
     page = _template().render(
         comparison=comparison,
         headline=headline(comparison),
         findings=verdict(comparison),
-        few=len(comparison.policies) < FEW_POLICIES,
-        standin=comparison.reference == STANDIN,
-        figures={name: _embed(run_folder / f"{name}.png") for name in FIGURES},
+        few=0 < len(comparison.policies) < FEW_POLICIES,
+        standin=bool(comparison.compared) and comparison.reference == STANDIN,
+        figures={name: _embed(path) for name, path in figures.items()},
         summaries=SUMMARIES,
         told=TOLD,
         matrices={task: _matrix(comparison, task) for task in comparison.tasks},
@@ -112,11 +121,23 @@ def write_report(
         repeated=any(c.simulated.attempts > c.simulated.n for c in comparison.cells),
         rollouts=len(rows),
         trials=len(real),
+        no_trials=NO_TRIALS,
+        no_verdict=NO_VERDICT,
     )
     path = run_folder / "report.html"
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8")
     return path
+
+
+def _save_figures(run_folder: Path, comparison: Comparison) -> dict[str, Path]:
+    """Draw what there is to draw; a scatter of an earlier comparison does not stay beside it."""
+    paths = {name: run_folder / f"{name}.png" for name in FIGURES}
+    if not comparison.compared:
+        paths.pop("scatter").unlink(missing_ok=True)
+    for name, path in paths.items():
+        save_figure(path, FIGURES[name](comparison))
+    return paths
 
 
 def _template() -> jinja2.Template:
@@ -133,7 +154,10 @@ def _template() -> jinja2.Template:
         "decimal": decimal,
         "with_interval": with_interval,
         "plain": lambda name: str(name).replace("_", " "),
+        "code": lambda text: Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text)))),
+        "brief": lambda value: f"{value:.5g}" if isinstance(value, float) else value,
     }
+    environment.globals["titles"] = TITLES
     return environment.get_template("report.html.j2")
 
 
@@ -148,7 +172,8 @@ def _chance(agreement: Agreement) -> float:
 def _matrix(comparison: Comparison, task: str) -> list[tuple[str, list[Pair | None]]]:
     """Return the pairs of one task as rows of a triangle, the strongest policy first."""
     pairs = {frozenset((p.first, p.second)): p for p in comparison.pairs if p.task == task}
-    names = [p for p in reversed(comparison.policies) if comparison.cell(task, p)]
+    mine = {cell.policy for cell in comparison.compared if cell.task == task}
+    names = [policy for policy in reversed(comparison.policies) if policy in mine]
     return [
         (name, [pairs[frozenset((name, other))] for other in names[:i]] + [None])
         for i, name in enumerate(names)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -15,13 +16,16 @@ from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
 from configs.evaluate import RankConfig
+from configs.lookup import hint
 from evaluation.closed_loop import Finished, policy_seed, run_attempts
 from evaluation.comparison import Comparison, compare
+from evaluation.judge_checks import check_rollout_judge, judge_rollouts
 from evaluation.open_loop import committed_gate
+from evaluation.rates import check_tables
 from evaluation.report import write_report
 from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from evaluation.success import RolloutJudge, load_judge
-from evaluation.trials import check_distinct, choose_starts, load_trials
+from evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
 from policies.base import Policy
 from policies.driver import Driver
 from policies.loading import load_drivers
@@ -30,6 +34,8 @@ from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import WorldModel
 from world_models.loading import load_world_model
 
+NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
+"""What the gate's open loop says of the world model's pixels alone."""
 Batch: TypeAlias = tuple[Driver, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
 
@@ -43,6 +49,9 @@ def rank(
 ) -> Comparison:
     """Run what is not done yet, compare it with trials on the robot, and write the report.
 
+    A policy that was never tried on the robot is simulated all the same: its rate is in the cells
+    and in the report, and the statistics rest on the others.
+
     Args:
         cfg: What to run, and where the results go.
         model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
@@ -54,23 +63,32 @@ def rank(
         ConnectionError: A policy server that does not answer.
         FileNotFoundError: A checkpoint or table that does not exist.
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting unknown or out of range, the folder of another run, or no trials to
-            compare with.
+        ValueError: A setting unknown or out of range, the folder of another run, a judge that does
+            not know the tasks or frames, or trials of other weights or of other starts.
     """
     model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
     judge = judge or load_judge(cfg.judge)
-    real = load_trials(cfg.trials)
-    real = real[real["task"].isin(cfg.tasks)]
+    trials = load_trials(cfg.trials)
     with load_drivers(cfg.policies if policies is None else policies, model.robot) as drivers:
-        _check_comparable(real, cfg.tasks, drivers)
-        rows = run_rollouts(cfg, model, drivers, judge)
+        check_rollouts(cfg, model, drivers, judge)
+        real = _relevant(trials, cfg, drivers)
+        rows = _roll(cfg, model, drivers, judge)
     gate = committed_gate(model_fingerprint(model), judge.name)
     comparison = compare(rows, real)
-    notes = (*comparison.notes, *_gate_notes(gate, cfg.tasks), *_event_notes(rows))
+    notes = (
+        *comparison.notes,
+        *_name_notes(comparison, trials),
+        *_trial_notes(cfg, comparison, as_words=policies is None),
+        *_gate_notes(gate, cfg.tasks),
+        *_event_notes(rows),
+    )
     comparison = replace(comparison, notes=notes)
     judge_card = dict(judge.card)
     if gate:
-        judge_card["generated"] = {result["task"]: result for result in gate["open_loop"]}
+        judge_card["generated"] = {
+            result["task"]: {k: v for k, v in result.items() if k not in NOT_OF_THE_JUDGE}
+            for result in gate["open_loop"]
+        }
     write_report(Path(cfg.output), comparison, rows, real, judge_card, model_card(model))
     return comparison
 
@@ -88,42 +106,44 @@ def run_rollouts(
 
     Raises:
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting out of range, or the folder of another run.
+        ValueError: As `check_rollouts`, or the folder of another run.
     """
-    _check_counts(cfg)
+    check_rollouts(cfg, model, drivers, judge)
+    return _roll(cfg, model, drivers, judge)
+
+
+def check_rollouts(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> None:
+    """Check before the first rollout whatever can be; nothing is written.
+
+    Raises:
+        ValueError: A setting out of range, two policies of one name, or a judge that does not know
+            the tasks or frames.
+    """
+    if not cfg.tasks or len(set(cfg.tasks)) < len(cfg.tasks):
+        raise ValueError(f"expected at least one task, each of them once, found {cfg.tasks}")
+    for task in cfg.tasks:
+        choose_starts(task, cfg.starts)
+    for name in ("seeds", "batch_size"):
+        if getattr(cfg, name) < 1:
+            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
     check_distinct(drivers)
-    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    identity = _identity(cfg, model, drivers, judge)
-    folder = RunFolder(Path(cfg.output), identity)
-    total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
-    began, frames = time.perf_counter(), 0
-    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
-        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
-            name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
-            for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
-                start, seed = chosen[attempt.slot]
-                verdict = judge.verdicts(attempt.frames[None], task)
-                row = Row(
-                    policy=name,
-                    task=task,
-                    start=start,
-                    start_seed=seeds[attempt.slot],
-                    seed=seed,
-                    success=None if verdict.abstained[0] else bool(verdict.success[0]),
-                    steps=attempt.steps,
-                    score=round(float(verdict.score[0]), 4),
-                    judge=judge.name,
-                    policy_fingerprint=driver.fingerprint,
-                    model_fingerprint=identity["model"],
-                    video=video_name(name, task, start, seed),
-                    events=dict(attempt.events),
-                )
-                folder.save(row, attempt.frames, model.robot.control_hz)
-                frames += attempt.steps
-                speed = frames / (time.perf_counter() - began)
-                progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
-                progress.update()
-    return load_rows(folder.path / ROWS)
+    check_rollout_judge(judge, model, cfg.tasks)
+
+
+def run_identity(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> dict[str, Any]:
+    """Return what must not change when a run is resumed."""
+    return {
+        "model": model_fingerprint(model),
+        "judge": judge.name,
+        "policies": {driver.meta.name: driver.identity for driver in drivers},
+        "tasks": cfg.tasks,
+        "starts": cfg.starts,
+        "seeds": cfg.seeds,
+    }
 
 
 def model_card(model: WorldModel) -> Mapping[str, Any]:
@@ -146,6 +166,45 @@ def model_fingerprint(model: WorldModel) -> str:
     """Return the sha256 of the model's card, which holds the sha256 of its weights."""
     card = json.dumps(dict(model_card(model)), sort_keys=True)
     return hashlib.sha256(card.encode()).hexdigest()
+
+
+def _roll(
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+) -> pd.DataFrame:
+    """Do what `run_rollouts` does once its arguments are checked."""
+    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
+    identity = run_identity(cfg, model, drivers, judge)
+    folder = RunFolder(Path(cfg.output), identity)
+    total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
+    began, frames = time.perf_counter(), 0
+    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
+        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
+            name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
+            for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
+                start, seed = chosen[attempt.slot]
+                verdict = judge_rollouts(judge, attempt.frames[None], task)
+                undecided = bool(verdict.abstained[0]) or attempt.solved_at_start
+                row = Row(
+                    policy=name,
+                    task=task,
+                    start=start,
+                    start_seed=seeds[attempt.slot],
+                    seed=seed,
+                    success=None if undecided else bool(verdict.success[0]),
+                    steps=attempt.steps,
+                    score=round(float(verdict.score[0]), 4),
+                    judge=judge.name,
+                    policy_fingerprint=driver.fingerprint,
+                    model_fingerprint=identity["model"],
+                    video=video_name(name, task, start, seed),
+                    events=dict(attempt.events),
+                )
+                folder.save(row, attempt.frames, model.robot.control_hz)
+                frames += attempt.steps
+                speed = frames / (time.perf_counter() - began)
+                progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
+                progress.update()
+    return load_rows(folder.path / ROWS)
 
 
 def _gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:
@@ -200,43 +259,44 @@ def _imagine(
     )
 
 
-def _identity(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
-) -> dict[str, Any]:
-    """Return what must not change when a run is resumed."""
-    return {
-        "model": model_fingerprint(model),
-        "judge": judge.name,
-        "policies": {driver.meta.name: driver.identity for driver in drivers},
-        "tasks": cfg.tasks,
-        "starts": cfg.starts,
-        "seeds": cfg.seeds,
-    }
+def _relevant(trials: pd.DataFrame, cfg: RankConfig, drivers: Sequence[Driver]) -> pd.DataFrame:
+    """Return the trials of these policies on these tasks, once it is sure that they will fit."""
+    names = [driver.meta.name for driver in drivers]
+    planned = pd.DataFrame(
+        [
+            {"policy": name, "task": task, "start": i, "start_seed": start.seed, "seed": 0}
+            for name, task in product(names, cfg.tasks)
+            for i, start in enumerate(choose_starts(task, cfg.starts))
+        ]
+    )
+    check_tables(planned.assign(success=None), trials)
+    check_fingerprints(trials, {driver.meta.name: driver.fingerprint for driver in drivers})
+    return trials[trials["policy"].isin(names) & trials["task"].isin(cfg.tasks)]
 
 
-def _check_counts(cfg: RankConfig) -> None:
-    for name in ("starts", "seeds", "batch_size"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")
+def _name_notes(comparison: Comparison, trials: pd.DataFrame) -> Iterator[str]:
+    """Ask whether a policy without trials was tried under a name that is nearly the same."""
+    tried = sorted(set(trials["policy"]) - set(comparison.simulated_policies))
+    for policy in comparison.simulated_policies:
+        near = "" if policy in comparison.policies else hint(policy, tried)
+        if near:
+            yield f"{policy} has no trials{near}"
 
 
-def _check_comparable(real: pd.DataFrame, tasks: list[str], drivers: Sequence[Driver]) -> None:
-    """Find out before the rollouts, not after them, that there is nothing to compare with."""
-    planned = set(product((driver.meta.name for driver in drivers), tasks))
-    tried = set(zip(real["policy"], real["task"], strict=True))
-    if not planned & tried:
-        raise ValueError(
-            f"expected trials of at least one policy on one task, found trials of {sorted(tried)} "
-            f"and plans for {sorted(planned)}; record some with `v2w trials`"
-        )
-    if "policy_fingerprint" not in real:
+def _trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> Iterator[str]:
+    """Say how trials of the policies that have none would be added."""
+    lacking = [cell for cell in comparison.cells if not cell.real.n]
+    if not lacking:
         return
-    for driver in drivers:
-        name, expected = driver.meta.name, driver.fingerprint
-        found = set(real.loc[real["policy"] == name, "policy_fingerprint"])
-        if found - {expected}:
-            raise ValueError(
-                f"expected trials of {name} with weights and driver settings of fingerprint "
-                f"{expected or 'none'}, found trials with {sorted(found)}; record them again with "
-                "`v2w trials`"
-            )
+    tasks = [task for task in cfg.tasks if any(cell.task == task for cell in lacking)]
+    lists = [f"policies=[{','.join(cfg.policies)}]", f"tasks=[{','.join(tasks)}]"]
+    command = f"v2w trials output=trials.csv {shlex.join(lists)} starts={cfg.starts}"
+    call = (
+        f"evaluation.trials.run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, "
+        f"starts={cfg.starts}), policies=[...])"
+    )
+    yield (
+        f"To compare every policy, record trials on the {comparison.reference} with "
+        f"`{command if as_words else call}` and rank again with trials=trials.csv. Trials on a "
+        "robot of your own go into such a table: policy, task, start, start_seed, success."
+    )

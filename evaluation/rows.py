@@ -1,5 +1,6 @@
 """What is kept of a rollout: one row and one video, safe against an interruption at any moment."""
 
+import hashlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ from evaluation.video import read_video, write_video
 log = logging.getLogger(__name__)
 
 ROWS = "rollouts.jsonl"
+LONGEST = 100
+"""Characters of a policy's name in its folder's; disks take 255."""
 Key: TypeAlias = tuple[str, str, int, int]
 
 
@@ -119,8 +122,16 @@ class RunFolder:
 
 
 def video_name(policy: str, task: str, start: int, seed: int) -> str:
-    """Return where a rollout's video lies in its run folder."""
-    return f"videos/{re.sub(r'[^A-Za-z0-9._-]', '_', policy)}/{task}_{start:04d}_{seed:04d}.mp4"
+    """Return where a rollout's video lies in its run folder; no two policies share a place."""
+    return f"videos/{_folder_name(policy)}/{task}_{start:04d}_{seed:04d}.mp4"
+
+
+def _folder_name(policy: str) -> str:
+    """Return a policy's name where any disk takes it, else what is left of it and a digest."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", policy)[:LONGEST]
+    if plain == policy and plain.strip("."):
+        return plain
+    return f"{plain.strip('.')}-{hashlib.sha256(policy.encode()).hexdigest()[:8]}"
 
 
 def load_rows(path: Path) -> pd.DataFrame:

@@ -22,7 +22,7 @@ def open_run_folder(path: Path, identity: Mapping[str, Any]) -> Path:
         OSError: The folder cannot be written.
         ValueError: The folder holds the results of another identity.
     """
-    _check_writable(path)
+    check_writable(path)
     identity = json.loads(json.dumps(identity))
     file = path / IDENTITY
     if not file.exists():
@@ -48,7 +48,12 @@ def _first_difference(name: str, expected: Any, found: Any) -> tuple[str, Any, A
     return name, expected, found
 
 
-def _check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
+    """Create a folder if need be, and check that files can be written there.
+
+    Raises:
+        OSError: They cannot.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

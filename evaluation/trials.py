@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from configs.evaluate import TrialsConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation.closed_loop import policy_seed, run_attempts
 from evaluation.rows import append_line, cut_torn_line, video_name
+from policies.base import Policy
 from policies.driver import Driver
 from policies.loading import load_drivers
 from v2w_gym.standin import StandinEnv
@@ -34,8 +36,13 @@ TRIALS = 0x747269616C
 """Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
 
 
-def run_trials(cfg: TrialsConfig) -> Path:
+def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None = None) -> Path:
     """Try every policy on every task from every start, once; keep the trials that are done.
+
+    Args:
+        cfg: What to try, and where the table goes.
+        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `Driver` with
+            settings of its own.
 
     Returns:
         The table's path.
@@ -45,8 +52,10 @@ def run_trials(cfg: TrialsConfig) -> Path:
         OSError: The table cannot be written.
         ValueError: A setting out of range, or a table of policies with other weights.
     """
-    with load_drivers(cfg.policies, STANDIN_SAWYER) as drivers:
+    with load_drivers(cfg.policies if policies is None else policies, STANDIN_SAWYER) as drivers:
         check_distinct(drivers)
+        if policies is not None:
+            cfg = replace(cfg, policies=[driver.meta.name for driver in drivers])
         return _try(cfg, drivers)
 
 
@@ -80,7 +89,7 @@ def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
 
 
 def load_trials(path: str | Path | None = None) -> pd.DataFrame:
-    """Read a table of trials on a robot; None is the bundled one.
+    """Read a table of trials on a robot; None is the bundled one, or no trials if it is not there.
 
     A table has the columns policy, task, start, start_seed and success (true or false), one row per
     trial, and may have more; lines that begin with # are comments.
@@ -90,6 +99,8 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
         ValueError: Not such a table.
     """
     file = Path(path) if path else BUNDLED
+    if not path and not file.exists():
+        return pd.DataFrame(columns=list(NEEDED))
     if not file.is_file():
         raise FileNotFoundError(
             f"expected a table of trials at {file}, found none; record one with `v2w trials`"
@@ -108,6 +119,29 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
     return table
 
 
+def check_fingerprints(trials: pd.DataFrame, expected: Mapping[str, str]) -> None:
+    """Check that trials were made with the weights and driver settings that are rolled out.
+
+    Args:
+        trials: What `load_trials` returned.
+        expected: Fingerprint by policy; see `Driver.fingerprint`.
+
+    Raises:
+        ValueError: A policy was tried with others.
+    """
+    if "policy_fingerprint" not in trials:
+        return
+    for name, fingerprint in expected.items():
+        found = set(trials.loc[trials["policy"] == name, "policy_fingerprint"])
+        if found - {fingerprint}:
+            raise ValueError(
+                f"expected trials of {name} with weights and driver settings of fingerprint "
+                f"{fingerprint or 'none'}, found trials with {sorted(found)}; record them again "
+                "with `v2w trials`, or give the policy a `name:` of its own in a policy file, "
+                "which is then simulated without trials"
+            )
+
+
 def choose_starts(task: str, count: int) -> list[Start]:
     """Return the first `count` bundled starts of a task.
 
@@ -124,14 +158,14 @@ def check_distinct(drivers: Sequence[Driver]) -> None:
     """Check that there are policies and that their labels differ, also as names of folders.
 
     Raises:
-        ValueError: No policy, or two of one name.
+        ValueError: No policy, or two of one name; large and small letters are one to some disks.
     """
     names = [driver.meta.name for driver in drivers]
-    folders = {video_name(name, "", 0, 0) for name in names}
+    folders = {video_name(name, "", 0, 0).lower() for name in names}
     if not names or len(folders) < len(names):
         raise ValueError(
-            f"expected policies with different names of Latin letters and digits, found {names}; "
-            "rename a file, or give one a `name:` in a policy file"
+            f"expected policies with different names, in more than large and small letters, found "
+            f"{names}; rename a file, or give one a `name:` in a policy file"
         )
 
 

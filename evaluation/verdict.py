@@ -15,6 +15,8 @@ NAMED = 4
 """How many pairs a sentence names before it counts the rest."""
 DO_NOTHING = "zero"
 """Name of the policy that does nothing."""
+NO_TRIALS, NO_VERDICT = "no trials", "no verdict"
+"""What stands in the place of a rate that there is not."""
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -95,6 +97,11 @@ def with_interval(of: Estimate, write: Callable[[float], str] = decimal) -> str:
 
 def headline(comparison: Comparison) -> str:
     """Return the verdict in one sentence, about the mean of the tasks if there are several."""
+    if not comparison.compared:
+        return (
+            "Simulated success rates only: nothing can be concluded about the "
+            f"{comparison.reference}."
+        )
     overall = comparison.agreements[-1]
     r, k = overall.summaries["pearson"], len(overall.policies)
     where = "" if len(comparison.tasks) == 1 else f" ({overall.task})"
@@ -108,15 +115,31 @@ def headline(comparison: Comparison) -> str:
 
 def verdict(comparison: Comparison) -> tuple[Finding, ...]:
     """Return every finding, the most general first."""
-    return tuple(
-        finding
-        for part in (_reference, _few_policies, _per_task, _do_nothing, _same_start, _left_out)
-        for finding in part(comparison)
-    )
+    return tuple(finding for part in PARTS for finding in part(comparison))
+
+
+def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
+    lacking = [cell for cell in comparison.cells if cell.simulated.n and not cell.real.n]
+    for cell in lacking:
+        rate = cell.simulated
+        low, high = map(percent, rate.interval)
+        yield Finding(
+            "supported",
+            f"{cell.task}: {cell.policy} succeeds from {percent(rate.value)} [{low}, {high}] of "
+            f"{_count(rate.n, 'start')} in this world model, as its judge sees it.",
+        )
+    if lacking:
+        names = ", ".join(dict.fromkeys(cell.policy for cell in lacking))
+        yield Finding(
+            "not supported",
+            f"How often {names} would succeed on the {comparison.reference}: there are no trials "
+            "to compare with, and a world model may flatter or underrate any policy. `v2w trials` "
+            "records some.",
+        )
 
 
 def _reference(comparison: Comparison) -> Iterator[Finding]:
-    if comparison.reference == STANDIN:
+    if comparison.compared and comparison.reference == STANDIN:
         yield Finding(
             "caution",
             'The reference called "stand-in robot" is a simulated robot. Nothing here was measured '
@@ -126,7 +149,7 @@ def _reference(comparison: Comparison) -> Iterator[Finding]:
 
 def _few_policies(comparison: Comparison) -> Iterator[Finding]:
     k = len(comparison.policies)
-    if k < FEW_POLICIES:
+    if 0 < k < FEW_POLICIES:
         orders = f"{round(1 / chance_of_perfect_order(k)):,}"
         yield Finding(
             "caution",
@@ -216,21 +239,22 @@ def _separation(task: str, pairs: list[Pair], reference: str) -> Iterator[Findin
 
 
 def _do_nothing(comparison: Comparison) -> Iterator[Finding]:
-    for cell in (c for c in comparison.cells if c.policy == DO_NOTHING):
+    for cell in (c for c in comparison.cells if c.policy == DO_NOTHING and c.simulated.n):
         low, high = map(percent, cell.simulated.interval)
-        excess = cell.simulated.value > cell.real.value
+        real = cell.real.value if cell.real.n else 0.0
+        excess = cell.simulated.value > real
         yield Finding(
             "caution",
             f"{cell.task}: the policy that does nothing succeeds in "
-            f"{percent(cell.simulated.value)} [{low}, {high}] of simulated attempts and "
-            f"{percent(cell.real.value)} of real ones. "
+            f"{percent(cell.simulated.value)} [{low}, {high}] of simulated attempts"
+            + (f" and {percent(real)} of real ones. " if cell.real.n else ". ")
             + ("Read the excess as hallucinated success." if excess else "No excess is seen."),
         )
 
 
 def _same_start(comparison: Comparison) -> Iterator[Finding]:
     for task in comparison.tasks:
-        paired = [c.paired for c in comparison.cells if c.task == task and c.paired.n]
+        paired = [c.paired for c in comparison.compared if c.task == task and c.paired.n]
         n = sum(p.n for p in paired)
         if not n:
             yield Finding("not supported", f"{task}: no start was attempted on both sides.")
@@ -262,6 +286,18 @@ def _left_out(comparison: Comparison) -> Iterator[Finding]:
             "Some starts were attempted several times. Intervals and tests count starts.",
         )
     yield from (Finding("caution", note) for note in comparison.notes)
+
+
+PARTS = (
+    _reference,
+    _few_policies,
+    _per_task,
+    _only_simulated,
+    _do_nothing,
+    _same_start,
+    _left_out,
+)
+"""What a verdict is made of, in the order of the page."""
 
 
 def _title(agreement: Agreement) -> str:

@@ -23,10 +23,9 @@ from evaluation.fidelity.replay import (
 from evaluation.fidelity.report import write_report
 from evaluation.fidelity.result import Fidelity, measure
 from evaluation.fidelity.success import SuccessChange, compare_success
-from evaluation.rollout import model_fingerprint, run_rollouts
+from evaluation.rollout import check_rollouts, model_fingerprint, run_identity, run_rollouts
 from evaluation.run_folder import open_run_folder
 from evaluation.success import load_judge
-from evaluation.trials import check_distinct, choose_starts
 from policies.driver import Driver
 from policies.loading import load_drivers
 from world_models.loading import load_world_model
@@ -57,8 +56,9 @@ def run_fidelity(cfg: FidelityConfig) -> Fidelity:
     horizons = _fitting_horizons(cfg, scenes.steps)
     identity = {"model": model_fingerprint(model), "seed": cfg.seed, "scenes": scenes.digest}
     with load_drivers(cfg.policies, model.robot) as drivers:
-        _check_closed_loop(cfg, scenes.task, drivers)
+        _check_closed_loop(cfg, variants, scenes.task, drivers)
         folder = open_run_folder(Path(cfg.output), identity)
+        _open_closed_loop(cfg, folder, variants, scenes.task, drivers)
         replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
         success = _act(cfg, folder, variants, scenes.task, drivers) if drivers else {}
     costs = {model: step_cost(model) for model in {variant.model for variant in variants}}
@@ -141,12 +141,28 @@ def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -
     return load_replay(path)
 
 
-def _check_closed_loop(cfg: FidelityConfig, task: str, drivers: Sequence[Driver]) -> None:
-    """Find what cannot be before anything is imagined."""
+def _check_closed_loop(
+    cfg: FidelityConfig, variants: Sequence[Variant], task: str, drivers: Sequence[Driver]
+) -> None:
+    """Find what cannot be before anything is imagined or written."""
     if drivers:
-        check_distinct(drivers)
-        choose_starts(task, cfg.starts)
-        load_judge(cfg.judge)
+        run = _closed_loop(cfg, Path(cfg.output), variants[0], task)
+        check_rollouts(run, variants[0].model, drivers, load_judge(cfg.judge))
+
+
+def _open_closed_loop(
+    cfg: FidelityConfig,
+    folder: Path,
+    variants: Sequence[Variant],
+    task: str,
+    drivers: Sequence[Driver],
+) -> None:
+    """Refuse other policies or starts than those of an earlier run before anything is imagined."""
+    if drivers:
+        judge = load_judge(cfg.judge)
+        for variant in _acting(variants):
+            run = _closed_loop(cfg, folder, variant, task)
+            open_run_folder(Path(run.output), run_identity(run, variant.model, drivers, judge))
 
 
 def _act(
@@ -156,18 +172,29 @@ def _act(
     task: str,
     drivers: Sequence[Driver],
 ) -> dict[str, tuple[SuccessChange, ...]]:
-    """Let policies act under every sampler: same starts, same noise; the floor is left out."""
-    runs = {}
-    for variant in variants:
-        if variant.name != FLOOR:
-            run = RankConfig(
-                output=str(_folder_of(folder, variant) / "closed_loop"),
-                tasks=[task],
-                starts=cfg.starts,
-                batch_size=cfg.batch_size,
-            )
-            runs[variant.name] = run_rollouts(run, variant.model, drivers, load_judge(cfg.judge))
+    """Let policies act under every sampler: same starts, same noise."""
+    judge = load_judge(cfg.judge)
+    runs = {
+        variant.name: run_rollouts(
+            _closed_loop(cfg, folder, variant, task), variant.model, drivers, judge
+        )
+        for variant in _acting(variants)
+    }
     return {name: compare_success(rows, runs[BASELINE]) for name, rows in runs.items()}
+
+
+def _acting(variants: Sequence[Variant]) -> list[Variant]:
+    """Return the variants that policies act in: all but the floor."""
+    return [variant for variant in variants if variant.name != FLOOR]
+
+
+def _closed_loop(cfg: FidelityConfig, folder: Path, variant: Variant, task: str) -> RankConfig:
+    return RankConfig(
+        output=str(_folder_of(folder, variant) / "closed_loop"),
+        tasks=[task],
+        starts=cfg.starts,
+        batch_size=cfg.batch_size,
+    )
 
 
 def _folder_of(folder: Path, variant: Variant) -> Path:

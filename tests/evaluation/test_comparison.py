@@ -80,7 +80,7 @@ def test_the_second_policy_of_a_missing_task_is_named() -> None:
     comparison = compare(simulated, attempts({"b": "11", "c": "00"}))
     assert comparison.policies == ("b",)
     assert comparison.notes == (
-        "a on close_drawer is left out: nothing was recorded in reality.",
+        "a on close_drawer is not compared: there are no trials of it.",
         "c on close_drawer is left out: nothing was recorded in simulation.",
     )
 
@@ -95,9 +95,60 @@ def test_the_mean_of_tasks_takes_only_policies_with_all_tasks() -> None:
     assert "b is not in the mean of all tasks: it lacks a task." in comparison.notes
 
 
-def test_nothing_in_common_suggests_the_nearest_name() -> None:
-    with pytest.raises(ValueError, match="did you mean 'rt1-converged on close_drawer'"):
-        compare(attempts({"rt1_converged": "10"}), attempts({"rt1-converged": "10"}))
+def test_a_name_that_nearly_has_trials_is_suggested() -> None:
+    comparison = compare(attempts({"rt1_converged": "10"}), attempts({"rt1-converged": "10"}))
+    assert comparison.compared == ()
+    assert comparison.notes[0].endswith("there are no trials of it; did you mean 'rt1-converged'?")
+
+
+@pytest.mark.parametrize("trials", ["", "others"])
+def test_a_policy_that_was_never_tried_has_a_simulated_rate_and_no_real_one(trials: str) -> None:
+    real = attempts({trials: "1111"} if trials else {"a": "1"}).iloc[: 4 * bool(trials)]
+    comparison = compare(attempts({"mine": "1110?"}), real)
+    [cell] = comparison.cells
+    assert (cell.simulated.value, cell.simulated.n, cell.simulated.abstained) == (0.75, 4, 1)
+    assert cell.simulated.interval == pytest.approx((0.301, 0.954), abs=1e-3)
+    assert (cell.real.n, cell.compared) == (0, False)
+    assert f"{cell.real.value:.2f}" == "nan"
+    assert (comparison.compared, comparison.policies, comparison.tasks) == ((), (), ())
+    assert (comparison.agreements, comparison.pairs) == ((), ())
+    assert comparison.simulated_policies == ("mine",)
+    assert "nothing can be concluded about the stand-in robot" in headline(comparison)
+    assert "mine succeeds from 75 % [30 %, 95 %] of 4 starts" in texts(comparison, "supported")
+    assert "How often mine would succeed on the stand-in" in texts(comparison, "not supported")
+    assert "abstained in 1 of 5 rollouts" in texts(comparison, "caution")
+    assert "correlation" not in texts(comparison, "caution")
+
+
+def test_a_policy_without_trials_changes_nothing_for_those_that_have_them() -> None:
+    tried = {"a": "0001", "b": "0111", "c": "1111"}
+    without = compare(attempts(tried), attempts(tried))
+    beside = compare(attempts({**tried, "mine": "1100", "better": "1110"}), attempts(tried))
+    for name in ("tasks", "policies", "compared", "agreements", "pairs"):
+        assert repr(getattr(beside, name)) == repr(getattr(without, name))
+    assert headline(beside) == headline(without)
+    assert beside.simulated_policies == ("mine", "better", "a", "b", "c")
+    assert "Only 3 policies" in texts(beside, "caution")
+
+
+def test_a_policy_tried_on_one_task_of_two_is_compared_on_that_one() -> None:
+    rollouts = [attempts({"a": "01", "b": "11"}, task) for task in ("close_drawer", "open_drawer")]
+    comparison = compare(pd.concat(rollouts), attempts({"a": "01", "b": "11"}))
+    assert comparison.tasks == ("close_drawer",)
+    assert comparison.simulated_tasks == ("close_drawer", "open_drawer")
+    assert [(cell.task, cell.compared) for cell in comparison.cells] == [
+        ("close_drawer", True),
+        ("close_drawer", True),
+        ("open_drawer", False),
+        ("open_drawer", False),
+    ]
+    assert len(comparison.agreements) == 1
+    assert "b on open_drawer is not compared: there are no trials of it." in comparison.notes
+
+
+def test_doing_nothing_without_trials_is_still_held_against_the_world_model() -> None:
+    caution = texts(compare(attempts({"zero": "1000"}), attempts({"a": "1"})), "caution")
+    assert "25 % [5 %, 70 %] of simulated attempts. Read the excess as hallucinated" in caution
 
 
 def test_other_scenes_under_the_same_index_are_refused() -> None:

@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from configs.gate import GateConfig
@@ -129,6 +130,44 @@ def test_a_run_without_the_null_policy_fails(ranked):
 def test_a_run_of_another_world_model_is_refused(ranked):
     with pytest.raises(ValueError, match=r"expected a rank run of world model model .*\['other'\]"):
         run_gate(ranked({"zero": 0, "good": 9}, {"zero": 0, "good": 9}, fingerprint="other"))
+
+
+@pytest.fixture
+def never_imagined(monkeypatch):
+    def imagine(*_):
+        raise AssertionError("expected the tables to be read first")
+
+    monkeypatch.setattr(gate, "imagine", imagine)
+
+
+def test_trials_of_none_of_the_policies_are_refused_before_anything_is_imagined(
+    ranked, never_imagined, tmp_path
+):
+    with pytest.raises(ValueError, match=r"no trials of it.* Record some with `v2w trials`"):
+        run_gate(ranked({"mine": 1}, {"zero": 0}))
+    assert not (tmp_path / "gate").exists()
+
+
+def test_trials_of_other_weights_are_refused_before_anything_is_imagined(ranked, never_imagined):
+    cfg = ranked({"good": 15}, {"good": 18})
+    table = pd.read_csv(cfg.trials).assign(policy_fingerprint="other")
+    table.to_csv(cfg.trials, index=False)
+    with pytest.raises(ValueError, match="expected trials of good with weights"):
+        run_gate(cfg)
+
+
+def test_a_missing_table_is_found_out_before_anything_is_imagined(ranked, never_imagined):
+    cfg = replace(ranked({"good": 15}, {"good": 18}), trials="nowhere.csv")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
+        run_gate(cfg)
+
+
+def test_a_policy_without_trials_is_no_part_of_the_order(ranked):
+    order, null = closed_loop(
+        run_gate(ranked({"zero": 0, "good": 9, "mine": 1}, {"zero": 0, "good": 9}))
+    )
+    assert order.passed and order.found == "1 of 1"
+    assert null.passed
 
 
 def test_a_ranking_says_what_the_gate_found_wanting():

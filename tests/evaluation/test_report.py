@@ -52,18 +52,36 @@ def real(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[["policy", "task", "start", "start_seed"]].assign(success=outcome, steps=9)
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame) -> Path:
-    tmp_path = tmp_path_factory.mktemp("run")
-    (tmp_path / "videos").mkdir()
+def write(folder: Path, rows: pd.DataFrame, real: pd.DataFrame) -> Path:
+    (folder / "videos").mkdir()
     frames = np.random.default_rng(0).integers(0, 255, (10, 16, 16, 3), np.uint8)
     for video in rows["video"][:6]:
-        write_video(tmp_path / video, frames, 3)
-    (tmp_path / "run.json").write_text(json.dumps({"model": "fingerprint-of-the-model"}))
+        write_video(folder / video, frames, 3)
+    (folder / "run.json").write_text(json.dumps({"model": "fingerprint-of-the-model"}))
     judge = {"kind": "judge", "held_out": {"agreement": 0.98765, "range": [0.9, 1.0]}}
-    return write_report(
-        tmp_path, compare(rows, real), rows, real, judge, {"sha256": "c0ffee", "note": EVIL}
-    )
+    card = {"sha256": "c0ffee", "note": EVIL}
+    return write_report(folder, compare(rows, real), rows, real, judge, card)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame) -> Path:
+    return write(tmp_path_factory.mktemp("run"), rows, real)
+
+
+@pytest.fixture(scope="module")
+def beside(
+    tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame
+) -> Path:
+    """A policy with trials, and one that was never tried."""
+    return write(tmp_path_factory.mktemp("run"), rows, real[real["policy"] == "good"])
+
+
+@pytest.fixture(scope="module")
+def untried(
+    tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame
+) -> Path:
+    """Two policies that were never tried."""
+    return write(tmp_path_factory.mktemp("run"), rows, real[:0])
 
 
 def test_the_page_holds_the_numbers(page: Path) -> None:
@@ -90,7 +108,35 @@ def test_the_page_is_self_contained(page: Path) -> None:
     ]
 
 
-def test_tags_are_balanced_and_names_escaped(page: Path) -> None:
+def test_a_policy_without_trials_has_a_simulated_rate_and_no_real_one(beside: Path) -> None:
+    html = beside.read_text()
+    row = re.sub(r"<[^>]+>|\s+", " ", html[html.index("<tr><td>&lt;script") :].split("</tr>")[0])
+    assert re.search(r"no trials +25 % +5 % to 70 % +4 +0 +not compared", row)
+    assert "stand-in robot: not tried" in html and "policies without trials come last" in html
+    assert "<b>1 policy compared.</b>" in html
+
+
+def test_without_any_trials_the_page_speaks_of_simulation_alone(untried: Path) -> None:
+    html = untried.read_text()
+    assert "Simulated success rates only" in html and "no trials.</p>" in html
+    for absent in ("Agreement", "McNemar", "same start", "compared with the", "not tried"):
+        assert absent not in html
+    assert "<code>v2w trials</code> records some" in html
+    assert not (untried.parent / "scatter.png").exists()
+
+
+def test_a_scatter_does_not_outlive_its_comparison(
+    tmp_path: Path, rows: pd.DataFrame, real: pd.DataFrame
+) -> None:
+    write(tmp_path, rows, real)
+    write_report(tmp_path, compare(rows, real[:0]), rows, real[:0], {}, {})
+    assert not (tmp_path / "scatter.png").exists()
+
+
+@pytest.mark.parametrize("shown", ["page", "beside", "untried"])
+def test_tags_are_balanced_and_names_escaped(shown: str, request: pytest.FixtureRequest) -> None:
+    page: Path = request.getfixturevalue(shown)
+
     class Checker(HTMLParser):
         def __init__(self) -> None:
             super().__init__()

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,12 @@ from configs.robots import STANDIN_SAWYER
 from evaluation import open_loop
 from evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
 from evaluation.rows import ROWS, read_rows
-from evaluation.success import judge_openings
+from evaluation.success import Verdicts, judge_openings
 from evaluation.video import read_video
 from policies.base import ActionBatch, PolicyMeta
 from policies.driver import Driver
 from policies.scripted import random_policy
+from scripts import rank as command
 from v2w_gym.starts import bundled_starts
 from world_models.copy_last import CopyLast
 from world_models.loading import load_world_model
@@ -168,6 +170,25 @@ def test_what_was_coped_with_is_counted_in_every_row(tmp_path):
         assert 0 < row.events["clipped to the robot's bounds"] <= row.steps
 
 
+class Content(Brightness):
+    """A judge to whom everything is solved, from the first frame on."""
+
+    def success(self, frames, task):
+        return np.ones(len(frames), bool)
+
+    def verdicts(self, frames, task):
+        yes, no = np.ones(len(frames), bool), np.zeros(len(frames), bool)
+        return Verdicts(yes, no, yes.astype(float), frames[:, :, 0, 0, 0], frames[:, :, 0, 0, 0])
+
+
+@pytest.mark.filterwarnings("ignore:the task is solved already")
+def test_what_was_solved_at_the_start_is_nobody_s_success(tmp_path):
+    few = {"starts": 1, "seeds": 1, "tasks": ["close_drawer"]}
+    rows = run_rollouts(config(tmp_path, **few), MODEL, drive([Looking("a")]), Content())
+    assert rows["success"].tolist() == [None]
+    assert rows["events"][0]["solved before the first action"] == 1
+
+
 def test_order_changes_nothing(reference, tmp_path):
     policies = [Looking("b"), Looking("a")]
     rows = run(tmp_path, policies, tasks=["open_drawer", "close_drawer"])
@@ -220,6 +241,8 @@ def test_another_world_model_in_the_same_folder_is_refused(reference):
         ({"starts": 1000}, "expected starts from 1 to"),
         ({"seeds": 0}, "expected seeds >= 1, found 0"),
         ({"tasks": ["close_drawr"]}, "did you mean 'close_drawer'"),
+        ({"tasks": []}, "expected at least one task"),
+        ({"tasks": ["close_drawer", "close_drawer"]}, "each of them once"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, changes, message):
@@ -228,10 +251,17 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("names", ["aa", ("a b", "a_b"), ("抓取", "推动")])
-def test_two_policies_of_one_name_or_folder_are_refused(tmp_path, names):
+@pytest.mark.parametrize("names", ["aa", "aA"])
+def test_two_policies_of_one_name_are_refused(tmp_path, names):
     with pytest.raises(ValueError, match="different names"):
         run(tmp_path, [Looking(name) for name in names])
+
+
+def test_policies_whose_names_look_alike_as_files_keep_their_own_videos(tmp_path):
+    few = {"starts": 1, "seeds": 1, "tasks": ["close_drawer"]}
+    rows = run(tmp_path, [Looking(name) for name in ("a b", "a_b", "抓取", "推动")], **few)
+    assert len(fingerprints(tmp_path)) == rows["video"].nunique() == 4
+    assert sorted(rows["policy"]) == sorted(["a b", "a_b", "抓取", "推动"])
 
 
 def test_card_of_a_model_without_checkpoint_knows_its_weights():
@@ -262,6 +292,108 @@ def test_rank_compares_and_reports(tmp_path):
     assert comparison.policies == ("a",)
     assert comparison.cell("close_drawer", "a").real.value == pytest.approx(2 / 3)
     assert (tmp_path / "run" / "report.html").is_file()
+    assert not any("trials" in note for note in comparison.notes)
+
+
+@pytest.mark.parametrize("table", ["missing", "bundled", "header alone"])
+def test_a_policy_that_was_never_on_a_robot_is_ranked(tmp_path, monkeypatch, table):
+    header = "policy,task,start,start_seed,success\n"
+    (tmp_path / "trials.csv").write_text(header)
+    if table == "missing":
+        monkeypatch.setattr("evaluation.trials.BUNDLED", tmp_path / "nowhere.csv")
+    own = str(tmp_path / "trials.csv") if table == "header alone" else None
+    cfg = config(tmp_path / "run", tasks=["close_drawer"], trials=own)
+    comparison = rank(cfg, model=MODEL, policies=[Looking("mine")], judge=Brightness())
+    [cell] = comparison.cells
+    rows = read_rows(tmp_path / "run" / ROWS)
+    assert cell.simulated.attempts == len(rows) == 6
+    assert cell.simulated.n == 3
+    assert cell.simulated.value == np.mean([row.success for row in rows])
+    assert (cell.real.n, comparison.compared) == (0, ())
+    assert "mine on close_drawer is not compared: there are no trials of it." in comparison.notes
+    assert any("run_trials(TrialsConfig(" in note for note in comparison.notes)
+    page = (tmp_path / "run" / "report.html").read_text()
+    low, high = (f"{100 * bound:.0f} %" for bound in cell.simulated.interval)
+    assert f"{low} to {high}" in page and "mine" in page
+    assert not (tmp_path / "run" / "scatter.png").exists()
+
+
+def test_a_name_that_nearly_has_trials_is_suggested(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path, policy="looking-at"))
+    comparison = rank(cfg, model=MODEL, policies=[Looking("looking_at")], judge=Brightness())
+    assert "looking_at has no trials; did you mean 'looking-at'?" in comparison.notes
+
+
+def test_a_policy_without_trials_stands_beside_one_that_has_them(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path))
+    alone = rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
+    cfg = dataclasses.replace(cfg, output=str(tmp_path / "both"))
+    both = rank(cfg, model=MODEL, policies=[Looking("mine"), Looking("a")], judge=Brightness())
+    assert repr(both.agreements) == repr(alone.agreements)
+    assert {cell.policy for cell in both.cells} == {"a", "mine"}
+    assert both.compared == alone.cells
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert "no trials" in page and "not tried" in page
+
+
+def test_the_command_prints_every_rate_and_what_would_add_trials(tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("source: random\nname: mine\n")
+    cfg = RankConfig(
+        output=str(tmp_path / "run"),
+        policies=[str(tmp_path / "mine.yaml")],
+        tasks=["open_drawer"],
+        starts=1,
+    )
+    command.main(cfg)
+    printed = capsys.readouterr().out
+    assert re.search(r"open_drawer +mine +\d+ % \[\d+ %, \d+ %\], n = 1 +no trials", printed)
+    assert f"v2w trials output=trials.csv 'policies=[{tmp_path}/mine.yaml]'" in printed
+    assert "report.html" in printed and "scatter.png" not in printed
+
+
+class Listing(Brightness):
+    """A judge that answers with a list."""
+
+    def verdicts(self, frames, task):
+        return [True] * len(frames)
+
+
+@pytest.mark.parametrize(
+    ("table", "judge", "message"),
+    [
+        ("policy,task\na,close_drawer\n", Brightness(), "expected columns"),
+        (
+            "policy,task,start,start_seed,success\na,open_drawer,0,7,True\n",
+            Brightness(),
+            "same scene",
+        ),
+        ("policy,task,start,start_seed,success\na,open_drawer,0,,maybe\n", Brightness(), "'maybe'"),
+        (None, Listing(), "expected `success` of the verdicts of judge 'brightness'"),
+        (None, object(), "found object without name, card, success, verdicts"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused_before_anything_is_written(
+    tmp_path, table, judge, message
+):
+    if table:
+        (tmp_path / "trials.csv").write_text(table)
+    cfg = config(tmp_path / "run", trials=str(tmp_path / "trials.csv") if table else None)
+    never = Looking("a", interrupt_after=0)
+    with pytest.raises(ValueError, match=message) as error:
+        rank(cfg, model=MODEL, policies=[never], judge=judge)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_found_out_before_a_policy_acts(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OSError, match="expected a folder that can be written"):
+        rank(
+            config(tmp_path / "run"),
+            model=MODEL,
+            policies=[Looking("mine", interrupt_after=0)],
+            judge=Brightness(),
+        )
 
 
 def test_rank_refuses_trials_with_other_driver_settings(tmp_path):
@@ -279,16 +411,11 @@ def test_rank_notes_what_was_coped_with(tmp_path):
     assert f"a: stumbled, {steps} times in 6 of 6 rollouts." in comparison.notes
 
 
-@pytest.mark.parametrize(
-    ("made", "message"),
-    [
-        ({"policy": "c"}, "expected trials of at least one policy on one task"),
-        ({"weights": "123"}, "expected trials of a with weights"),
-    ],
-)
-def test_rank_finds_out_first_that_trials_do_not_fit(tmp_path, made, message):
-    cfg = config(tmp_path / "run", trials=trials(tmp_path, **made))
-    with pytest.raises(ValueError, match=message):
+def test_rank_finds_out_first_that_trials_are_of_other_weights(tmp_path):
+    cfg = config(tmp_path / "run", trials=trials(tmp_path, weights="123"))
+    with pytest.raises(
+        ValueError, match=r"expected trials of a with weights .* `name:` of its own"
+    ):
         rank(cfg, model=MODEL, policies=[Looking("a")], judge=Brightness())
     assert not (tmp_path / "run").exists()
 

@@ -113,8 +113,23 @@ def test_a_full_disk_says_so_and_loses_nothing_finished(run, monkeypatch):
     assert not list(run.path.rglob("*.partial"))
 
 
-def test_a_label_with_a_slash_stays_in_the_run_folder():
-    assert video_name("../my policy", "t", 3, 1) == "videos/.._my_policy/t_0003_0001.mp4"
+def test_a_plain_label_is_the_name_of_its_folder():
+    assert video_name("rt1-15_v1.2", "t", 3, 1) == "videos/rt1-15_v1.2/t_0003_0001.mp4"
+
+
+@pytest.mark.parametrize(
+    "label", ["../my policy", "/etc", "..", ".", "a\0b", "抓取", "x" * 300, "a$b$"]
+)
+def test_an_odd_label_stays_in_the_run_folder(label):
+    videos, folder, file = video_name(label, "t", 3, 1).split("/")
+    assert (videos, file) == ("videos", "t_0003_0001.mp4")
+    assert set(folder) - {"."} and not folder.startswith("..") and len(folder) < 120
+    assert folder.isascii() and folder.replace("-", "").replace("_", "").isalnum()
+
+
+def test_labels_that_differ_have_folders_that_differ():
+    labels = ["a b", "a_b", "a/b", "抓取", "推动", "", "_", ".", "..", "x" * 300, "x" * 301]
+    assert len({video_name(label, "t", 0, 0) for label in labels}) == len(labels)
 
 
 def test_no_rollouts_is_an_error_that_says_what_to_do(tmp_path):

@@ -295,6 +295,16 @@ def test_closed_loop_pairs_every_candidate_with_the_baseline(cfg, monkeypatch):
     assert "| fewer | all policies | 8 |" in (Path(cfg.output) / "fidelity.md").read_text()
 
 
+def test_other_starts_in_the_same_folder_are_refused_before_anything_is_imagined(cfg, monkeypatch):
+    monkeypatch.setattr("evaluation.fidelity.run.load_judge", lambda path: TossedCoin())
+    few = {"limit": 2, "steps": 1, "policies": ["zero"], "candidates": {"same": {}}}
+    run_fidelity(change(cfg, starts=1, **few))
+    later = {**few, "candidates": {"same": {}, "later": {"steps": 1}}}
+    with pytest.raises(ValueError, match="holds another run: expected starts 1, found 2"):
+        run_fidelity(change(cfg, starts=2, **later))
+    assert not (Path(cfg.output) / "variants" / "later" / "replay.npz").exists()
+
+
 def test_without_settings_the_named_presets_are_compared(checkpoint, tmp_path):
     cfg = FidelityConfig(
         output=str(tmp_path), checkpoint=checkpoint, limit=2, steps=1, horizons=[1]
