@@ -203,7 +203,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
 
     def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> FittedActions:
         """Return the actions as they are taken; those of slots that are over do not matter."""
-        if np.ndim(actions) == 0:
+        if np.isscalar(actions):
             raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
         actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
         actions[over] = self.robot.make_action()
