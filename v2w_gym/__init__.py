@@ -5,7 +5,10 @@ Importing this package registers the environments and loads neither torch nor a 
 
 import gymnasium as gym
 
+from v2w_gym.forks import calm_threads_after_fork
 from v2w_gym.tasks import tasks_of
+
+calm_threads_after_fork()  # Gymnasium's AsyncVectorEnv and SB3's SubprocVecEnv fork
 
 DOMAINS = {
     "Vid2World-RT1-v0": ["standin_sawyer", "google_robot"],

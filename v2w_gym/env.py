@@ -1,6 +1,7 @@
 """One robot imagined by a world model, as a Gymnasium environment."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -12,13 +13,20 @@ from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
 from v2w_gym.judging import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
-from v2w_gym.progress import Judge, check_options, next_key
-from v2w_gym.spaces import action_space, check_render_mode, frame_space
-from v2w_gym.tasks import TASKS
+from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
+from v2w_gym.spaces import (
+    OBS_TYPES,
+    action_space,
+    check_render_mode,
+    observation,
+    observation_space,
+)
+from v2w_gym.starts import load_start
+from v2w_gym.tasks import TASKS, find_task
 from world_models.base import WorldModel
 
 
-class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
+class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
     """One attempt at a time at a task, in a world model's imagination.
 
     The observation is the camera frame (H, W, 3) uint8, the action (A,) float32 in the robot's
@@ -34,6 +42,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             bounds, and had a one-hot field that was not one-hot.
         success, is_success: Whether the policy has just solved the task. Absent without a judge.
         solved_at_start: Whether it was solved before; then `success` stays False. Likewise.
+        final_info: The same once more in the step that terminates the attempt, only with
+            `obs_type="pixels"`: LeRobot reads success there.
 
     `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only; code that holds a model
     or a judge calls this class. The ids say which domain: RT1, CSGO or RECON.
@@ -57,6 +67,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         judge: Judge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
+        obs_type: str = "frame",
         render_mode: str | None = None,
     ) -> None:
         """Prepare attempts at one task.
@@ -78,6 +89,7 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
                 nobody for others, a path is another judge; see `v2w_gym.judging.find_judge`.
             strict_actions: Refuse actions outside the bounds instead of clipping them.
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+            obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.
             render_mode: None or "rgb_array".
 
         Raises:
@@ -92,8 +104,10 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)
         self.metadata = {**self.metadata, "render_fps": round(robot.control_hz)}
         self.action_space = action_space(robot)
-        self.observation_space = frame_space(robot)
+        self.observation_space = observation_space(robot, obs_type)
+        self.obs_type = obs_type
         self._attempt: Attempt | None = None
+        self._task = task
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -110,11 +124,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             ValueError: Unknown task or start, or one that is not the robot's.
         """
         chosen = check_options(options)
-        super().reset(seed=seed)
-        previous = self._attempt.key if self._attempt else None
-        key = next_key(previous, seed, self.np_random)
-        self._attempt = self.setting.begin([key], [chosen])[0]
-        return self._attempt.frames[-1].copy(), self._attempt.info
+        self._begin(self.setting.begin([self._next_key(seed)], [chosen])[0])
+        return self._observation(), self._info()
 
     def step(
         self, action: NDArray[np.float32]
@@ -128,8 +139,8 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         fitted = self._rule.fit_one(action)
         attempt = self.setting.advance([self._begun()], fitted)[0]
         self._attempt = attempt
-        frame, reward = attempt.frames[-1].copy(), float(attempt.success)
-        return frame, reward, attempt.terminated, False, attempt.info
+        reward = float(attempt.success)
+        return self._observation(), reward, attempt.terminated, False, self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """Return the newest frame (H, W, 3), uint8.
@@ -146,15 +157,59 @@ class Vid2WorldEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
     @property
     def task(self) -> str:
-        """Name of the present attempt's task."""
-        return self._attempt.task.name if self._attempt else self.setting.task
+        """Name of the present attempt's task, or, once it is set, of the next attempt's.
+
+        Raises:
+            ValueError: Set to an unknown task, or to one that is not the robot's.
+        """
+        return self._task
+
+    @task.setter
+    def task(self, name: str) -> None:
+        find_task(name, self.robot.name)
+        self.setting = replace(self.setting, task=name)
+        self._task = name
 
     @property
     def task_description(self) -> str:
         """The present attempt's instruction."""
-        return TASKS[self.task].instruction
+        task = self._attempt.task if self._attempt else TASKS[self.setting.task]
+        return task.instruction
+
+    @property
+    def start(self) -> int | str | None:
+        """What the next attempts begin with, unless a reset names another start.
+
+        Raises:
+            FileNotFoundError: Set to a start that is no file.
+            ValueError: Set to an unknown start, or to one that is not the robot's.
+        """
+        return self.setting.start
+
+    @start.setter
+    def start(self, start: int | str | None) -> None:
+        if start is not None:
+            load_start(start, self.setting.task, self.robot, self.setting.model.context_frames)
+        self.setting = replace(self.setting, start=start)
+
+    def _next_key(self, seed: int | None) -> RolloutKey:
+        super().reset(seed=seed)
+        previous = self._attempt.key if self._attempt else None
+        return next_key(previous, seed, self.np_random)
+
+    def _begin(self, attempt: Attempt) -> None:
+        self._attempt, self._task = attempt, attempt.task.name
 
     def _begun(self) -> Attempt:
         if self._attempt is None:
             raise gym.error.ResetNeeded("expected reset() first; call env.reset(seed=...)")
         return self._attempt
+
+    def _observation(self) -> Any:
+        return observation(self._begun().frames[-1].copy(), self.obs_type)
+
+    def _info(self) -> dict[str, Any]:
+        attempt = self._begun()
+        if OBS_TYPES[self.obs_type] and attempt.terminated:
+            return {**attempt.info, "final_info": attempt.info}
+        return attempt.info

@@ -1,12 +1,16 @@
 """Gymnasium spaces of a robot, and how its frames may be shown."""
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
+from configs.lookup import lookup
 from configs.robots import ROUNDING, RobotSpec
+
+OBS_TYPES = {"frame": False, "pixels": True}
+"""Form of an observation -> whether it is a dict with the key "pixels", as LeRobot wants it."""
 
 
 def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
@@ -22,6 +26,21 @@ def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
 def frame_space(robot: RobotSpec) -> Space[NDArray[np.uint8]]:
     """Return the space of camera frames: a `Box` (H, W, 3) uint8."""
     return cast("Space[NDArray[np.uint8]]", Box(0, 255, (*robot.frame_size, 3), np.uint8))
+
+
+def observation_space(robot: RobotSpec, obs_type: str) -> Space[Any]:
+    """Return the space of observations: camera frames, or a `Dict` of them.
+
+    Raises:
+        ValueError: An unknown form.
+    """
+    frames = frame_space(robot)
+    return Dict(pixels=frames) if lookup(OBS_TYPES, obs_type, "obs_type") else frames
+
+
+def observation(frames: NDArray[np.uint8], obs_type: str) -> Any:
+    """Return one frame or a batch of frames in the form that `obs_type` names."""
+    return {"pixels": frames} if OBS_TYPES[obs_type] else frames
 
 
 def check_render_mode(mode: str | None) -> str | None:

@@ -16,11 +16,17 @@ from v2w_gym.drawer import margin
 from v2w_gym.judging import DEFAULT, find_judge
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
 from v2w_gym.sawyer import METAWORLD_NAMES, Sawyer, StandinState, load_mujoco
-from v2w_gym.spaces import action_space, check_render_mode, frame_space
+from v2w_gym.spaces import (
+    OBS_TYPES,
+    action_space,
+    check_render_mode,
+    observation,
+    observation_space,
+)
 from v2w_gym.tasks import TASKS, find_task
 
 
-class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
+class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
     """One stand-in robot with a camera: what `Vid2WorldEnv` is, with physics in place of a model.
 
     Takes the 13 RT-1 action values (`STANDIN_SAWYER`) and returns 64 x 64 frames; spaces, options,
@@ -46,6 +52,7 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         judge: Judge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
+        obs_type: str = "frame",
         render_mode: str | None = None,
     ) -> None:
         """Load the simulator.
@@ -56,6 +63,7 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             judge: "default" reads the simulator's state; others are asked as in `Vid2WorldEnv`.
             strict_actions: Refuse actions outside the bounds instead of clipping them.
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+            obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.
             render_mode: None or "rgb_array".
 
         Raises:
@@ -66,13 +74,15 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         by_state = isinstance(judge, str) and judge == DEFAULT
         self._judge = judge if by_state else find_judge(judge, self.robot)
         self._rule = ActionRule(self.robot, strict=strict_actions, terminate=terminate)
-        self._defaults = {"task": task, "start": start}
+        self._defaults: dict[str, Any] = {"task": task, "start": start}
         self.render_mode = check_render_mode(render_mode)
         self.action_space = action_space(self.robot)
-        self.observation_space = frame_space(self.robot)
+        self.observation_space = observation_space(self.robot, obs_type)
+        self.obs_type = obs_type
         self._sawyers: dict[str, Sawyer] = {}
         self._load(task)
         self._task = TASKS[task]
+        self._named = task
         self._key: RolloutKey | None = None
         self._start: int | None = _checked_start(start, task)
         self._progress = Progress(judged=self._judge is not None)
@@ -97,10 +107,10 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
         task = find_task(chosen["task"], self.robot.name)
         start = _checked_start(chosen["start"], task.name)
         key = next_key(self._key, seed, self.np_random)
-        self._task, self._start = task, start
+        self._task, self._start, self._named = task, start, task.name
         self._key = RolloutKey(key.seed, chosen.get("episode", key.episode))
         self._begin()
-        return self.render(), self._info()
+        return self._observation(), self._info()
 
     def step(
         self, action: NDArray[np.float32]
@@ -120,7 +130,7 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             unsaid=bool(fitted.unsaid[0]),
         ).seen(self._is_solved())
         reward = float(self._progress.success)
-        return self.render(), reward, self._progress.terminated, False, self._info()
+        return self._observation(), reward, self._progress.terminated, False, self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """Return the newest frame (H, W, 3), uint8.
@@ -138,8 +148,29 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
     @property
     def task(self) -> str:
-        """Name of the present attempt's task."""
-        return self._task.name
+        """Name of the present attempt's task, or, once it is set, of the next attempt's.
+
+        Raises:
+            ValueError: Set to an unknown task, or to one of other robots.
+        """
+        return self._named
+
+    @task.setter
+    def task(self, name: str) -> None:
+        self._named = self._defaults["task"] = find_task(name, self.robot.name).name
+
+    @property
+    def start(self) -> int | None:
+        """What the next attempts begin with, unless a reset names another start.
+
+        Raises:
+            ValueError: Set to an unknown start.
+        """
+        return self._defaults["start"]
+
+    @start.setter
+    def start(self, start: int | None) -> None:
+        self._defaults["start"] = _checked_start(start, self._defaults["task"])
 
     @property
     def task_description(self) -> str:
@@ -201,9 +232,15 @@ class StandinEnv(gym.Env[NDArray[np.uint8], NDArray[np.float32]]):
             return self.solved
         return ask(self._judge, np.stack(self._frames)[None], self._task.name)[0]
 
+    def _observation(self) -> Any:
+        return observation(self.render(), self.obs_type)
+
     def _info(self) -> dict[str, Any]:
         assert self._key is not None
-        return self._progress.info(self._task, self._key)
+        info = self._progress.info(self._task, self._key)
+        if OBS_TYPES[self.obs_type] and self._progress.terminated:
+            return {**info, "final_info": info}
+        return info
 
     def _check_begun(self) -> None:
         if self._key is None:

@@ -1,36 +1,37 @@
 """Many robots imagined at once by one world model, as a Gymnasium vector environment."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import partial
+from typing import Any, cast
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from configs.lookup import hint, lookup
+from configs.lookup import lookup
 from configs.robots import FittedActions, RobotSpec
-from v2w_gym.actions import ActionRule, to_numbers
-from v2w_gym.attempts import Attempt
+from v2w_gym.actions import to_numbers
 from v2w_gym.judging import DEFAULT
-from v2w_gym.making import ModelChoice, make_setting
-from v2w_gym.progress import Judge, check_options, next_key
-from v2w_gym.spaces import action_space, check_render_mode, frame_space
-from v2w_gym.tasks import TASKS
+from v2w_gym.progress import Judge, check_options
+from v2w_gym.slots import Slot
+from v2w_gym.spaces import observation
 from world_models.base import WorldModel
 
 AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
 
 
-class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArray[Any]]):
+class Vid2WorldVectorEnv(SyncVectorEnv):
     """`num_envs` attempts that share every call of the world model.
 
     Slot i behaves as `Vid2WorldEnv` does with the same seed and episode, whatever the other slots
-    do. Slots may attempt different tasks from different starts, and need not be in step.
+    do. Slots may attempt different tasks from different starts, and need not be in step. `envs`,
+    `call`, `get_attr` and `set_attr` reach into the slots, as in any `SyncVectorEnv`.
 
-    Autoreset follows Gymnasium, except that in DISABLED mode a slot that is done may be stepped:
-    it stays as it ended, its action is not looked at, its reward is 0, and it costs nothing.
+    Autoreset follows Gymnasium, except that in DISABLED mode a slot whose attempt has ended may be
+    stepped: it stays as it ended, its action is not looked at, its reward is 0, and it costs
+    nothing. It is flagged only in the step in which it ends; `info["over"]` stays True after it.
     """
 
     metadata: dict[str, Any] = {
@@ -57,6 +58,7 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         judge: Judge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
+        obs_type: str = "frame",
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
@@ -78,6 +80,7 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
             judge: See there.
             strict_actions: See there.
             terminate: See there.
+            obs_type: See there.
             render_mode: See there.
             autoreset_mode: When a slot that is done begins its next attempt.
 
@@ -91,35 +94,36 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
                 "expected num_envs >= 1 and max_episode_steps >= 1 (or -1 for no limit), found "
                 f"num_envs={num_envs!r}, max_episode_steps={max_episode_steps!r}"
             )
-        self.num_envs = num_envs
-        choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
-        self.setting = make_setting(model, choice, task, start, judge)
-        self.render_mode = check_render_mode(render_mode)
-        self.autoreset_mode = (
-            lookup(AUTORESET_MODES, autoreset_mode, "autoreset_mode")
-            if isinstance(autoreset_mode, str)
-            else autoreset_mode
+        mode = autoreset_mode
+        if isinstance(mode, str):
+            mode = lookup(AUTORESET_MODES, mode, "autoreset_mode")
+        slot = Slot(
+            model,
+            checkpoint=checkpoint,
+            preset=preset,
+            sampler=sampler,
+            window=window,
+            context_frames=context_frames,
+            device=device,
+            robots=robots,
+            task=task,
+            start=start,
+            judge=judge,
+            strict_actions=strict_actions,
+            terminate=terminate,
+            obs_type=obs_type,
+            render_mode=render_mode,
         )
-        robot = self.robot
-        self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)
-        self.metadata = {
-            **self.metadata,
-            "render_fps": round(robot.control_hz),
-            "autoreset_mode": self.autoreset_mode,
-        }
-        self.single_action_space = action_space(robot)
-        self.single_observation_space = frame_space(robot)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._max_episode_steps = max_episode_steps
-        self._slots: list[Attempt | None] = [None] * num_envs
+        slot._max_episode_steps = max_episode_steps
+        super().__init__([partial(copy, slot)] * num_envs, autoreset_mode=mode)
+        self.setting = slot.setting
 
     def reset(
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin an attempt in every slot, or in those of `options["reset_mask"]`.
 
         Args:
@@ -131,74 +135,40 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
 
         Raises:
             FileNotFoundError: A start that is no file.
+            TypeError: A mask that is no array of bool.
             ValueError: Unknown task or start, or a list or mask of another length.
             gymnasium.error.ResetNeeded: A mask that leaves out a slot that never began.
         """
         named = check_options(options)
-        super().reset(seed=seed if isinstance(seed, int) else None)
-        seeds = self._seeds(seed)
-        chosen = self._options_per_slot(named)
         rows = self._masked(named.get("reset_mask"))
-        self._begin(rows, seeds, chosen)
-        return self._frames(), self._infos({}, rows)
+        self._begin(rows, self._seeds(seed), self._options_per_slot(named))
+        return self._observations_now(), self._infos({}, rows)
 
     def step(
         self, actions: NDArray[np.float32]
-    ) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
+    ) -> tuple[Any, NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
         """Take `actions` (num_envs, A), one in each slot.
 
         Raises:
+            TypeError: A single number.
             ValueError: Wrong shape, or in a running slot not finite or, with `strict_actions`, out
                 of bounds.
             gymnasium.error.ResetNeeded: No reset yet.
         """
-        terminated, truncated = self._endings()
-        over = terminated | truncated
+        over = np.array([slot.over for slot in self._slots])
         running = np.flatnonzero(~over).tolist()
         self._advance(running, self._fitted(actions, over))
+        rewards = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
+        for row in running:
+            slot = self._slots[row]
+            rewards[row] = slot.attempt.success
+            terminated[row], truncated[row] = slot.attempt.terminated, slot.truncated
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin_next(np.flatnonzero(over).tolist())
-        rewards = np.zeros(self.num_envs)
-        rewards[running] = [self._attempts[row].success for row in running]
-        terminated, truncated = self._endings()
-        if self.autoreset_mode is AutoresetMode.DISABLED:
-            self._close(np.flatnonzero(terminated | truncated).tolist())
-        infos: dict[str, Any] = {}
-        if self.autoreset_mode is AutoresetMode.SAME_STEP:
-            ended = np.flatnonzero(terminated | truncated).tolist()
-            for row in ended:
-                last = self._attempts[row]
-                final = {"final_obs": last.frames[-1].copy(), "final_info": last.info}
-                infos = self._add_info(infos, final, row)
-            self._begin_next(ended)
+        infos = self._ended(np.flatnonzero(terminated | truncated).tolist())
         infos = self._infos(infos, range(self.num_envs))
-        return self._frames(), rewards, terminated, truncated, infos
-
-    def render(self) -> tuple[NDArray[np.uint8], ...]:
-        """Return the newest frame (H, W, 3), uint8, of each slot."""
-        return tuple(self._frames())
-
-    def call(self, name: str) -> tuple[Any, ...]:
-        """Return, for each slot, what `name` gives in `Vid2WorldEnv`; LeRobot reads a few.
-
-        Raises:
-            AttributeError: A name that is not offered.
-        """
-        offered: Mapping[str, Callable[[], Sequence[Any]]] = {
-            "task": self._tasks,
-            "task_description": lambda: [TASKS[task].instruction for task in self._tasks()],
-            "_max_episode_steps": lambda: [self._max_episode_steps] * self.num_envs,
-            "render": self.render,
-        }
-        if name not in offered:
-            raise AttributeError(
-                f"expected one of {list(offered)}, found {name!r}{hint(name, list(offered))}"
-            )
-        return tuple(offered[name]())
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Do what `call` does."""
-        return self.call(name)
+        return self._observations_now(), rewards, terminated, truncated, infos
 
     @property
     def robot(self) -> RobotSpec:
@@ -206,46 +176,58 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         return self.setting.model.robot
 
     @property
-    def _attempts(self) -> list[Attempt]:
-        attempts = [slot for slot in self._slots if slot is not None]
-        if len(attempts) < self.num_envs:
-            raise gym.error.ResetNeeded("expected reset() of every slot first; call env.reset()")
-        return attempts
+    def spec(self) -> EnvSpec | None:
+        """What `gym.make_vec` made this from; every slot has it too."""
+        return self._slots[0].spec
 
-    def _tasks(self) -> list[str]:
-        return [slot.task.name if slot else self.setting.task for slot in self._slots]
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        for slot in self._slots:
+            slot.spec = spec
 
-    def _frames(self) -> NDArray[np.uint8]:
-        return np.stack([attempt.frames[-1] for attempt in self._attempts])
+    @property
+    def _slots(self) -> list[Slot]:
+        return cast("list[Slot]", self.envs)
+
+    def _observations_now(self) -> Any:
+        frames = np.stack([slot.attempt.frames[-1] for slot in self._slots])
+        return observation(frames, self._slots[0].obs_type)
 
     def _infos(self, infos: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
         for row in rows:
-            infos = self._add_info(infos, self._attempts[row].info, row)
+            slot = self._slots[row]
+            infos = self._add_info(infos, slot.info, row)
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                infos = self._add_info(infos, {"over": slot.over}, row)
         return infos
-
-    def _endings(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which slots are terminated and which truncated, (num_envs,) each."""
-        attempts = self._attempts
-        return (
-            np.array([attempt.terminated for attempt in attempts]),
-            np.array([attempt.steps == self._max_episode_steps for attempt in attempts]),
-        )
 
     def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> FittedActions:
         """Return the actions as they are taken; those of slots that are over do not matter."""
+        if np.isscalar(actions):
+            raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
         actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
         actions[over] = self.robot.make_action()
-        return self._rule.fit(actions)
+        return self._slots[0].rule.fit(actions)
 
     def _advance(self, rows: Sequence[int], fitted: FittedActions) -> None:
-        newer = self.setting.advance([self._attempts[row] for row in rows], fitted.select(rows))
+        attempts = [self._slots[row].attempt for row in rows]
+        newer = self.setting.advance(attempts, fitted.select(rows))
         for row, attempt in zip(rows, newer, strict=True):
-            self._slots[row] = attempt
+            self._slots[row].attempt = attempt
 
-    def _close(self, rows: Sequence[int]) -> None:
-        """Let go of what slots that are done for good would need to go on."""
-        for row in rows:
-            self._slots[row] = self._attempts[row].closed()
+    def _ended(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Do with slots that have just ended what the autoreset mode asks for; tell of it."""
+        infos: dict[str, Any] = {}
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            for row in rows:  # what only going on would need is let go of
+                self._slots[row].attempt = self._slots[row].attempt.closed()
+        if self.autoreset_mode is AutoresetMode.SAME_STEP:
+            for row in rows:
+                slot = self._slots[row]
+                final = {"final_obs": slot.observation, "final_info": slot.info}
+                infos = self._add_info(infos, final, row)
+            self._begin_next(rows)
+        return infos
 
     def _begin_next(self, rows: Sequence[int]) -> None:
         if rows:
@@ -257,18 +239,19 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         seeds: Sequence[int | None],
         options: Sequence[Mapping[str, Any]],
     ) -> None:
-        previous = [slot.key if slot else None for slot in self._slots]
-        keys = [next_key(previous[row], seeds[row], self.np_random) for row in rows]
-        begun = self.setting.begin(keys, [options[row] for row in rows])
-        for row, attempt in zip(rows, begun, strict=True):
-            self._slots[row] = attempt
+        slots = [self._slots[row] for row in rows]
+        keys = [slot.next_key(seeds[row]) for row, slot in zip(rows, slots, strict=True)]
+        chosen = [{**slot.defaults, **options[row]} for row, slot in zip(rows, slots, strict=True)]
+        for slot, attempt in zip(slots, self.setting.begin(keys, chosen), strict=True):
+            slot.begin(attempt)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:
             return [None] * self.num_envs
-        if isinstance(seed, int):
-            return [seed + i for i in range(self.num_envs)]
-        return self._one_per_slot("seed", seed)
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + i for i in range(self.num_envs)]
+        seeds = self._one_per_slot("seed", seed)
+        return [None if one is None else int(one) for one in seeds]
 
     def _options_per_slot(self, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         per_slot = [dict(options) for _ in range(self.num_envs)]
@@ -291,10 +274,13 @@ class Vid2WorldVectorEnv(VectorEnv[NDArray[np.uint8], NDArray[np.float32], NDArr
         """Return the rows to reset."""
         if mask is None:
             return list(range(self.num_envs))
-        mask = np.asarray(mask)
-        if mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
-            raise ValueError(
-                f"expected reset_mask of shape ({self.num_envs},) and type bool with at least one "
-                f"True, found {mask.dtype} {mask.tolist()}"
-            )
-        return [int(row) for row in np.flatnonzero(mask)]
+        shape = (self.num_envs,)
+        array = isinstance(mask, np.ndarray)
+        if array and mask.shape == shape and mask.dtype == np.bool_ and mask.any():
+            return [int(row) for row in np.flatnonzero(mask)]
+        found = f"{mask.dtype} {mask.tolist()}" if array else f"{type(mask).__name__}"
+        wrong_type = not array or (mask.shape == shape and mask.dtype != np.bool_)
+        raise (TypeError if wrong_type else ValueError)(
+            f"expected reset_mask to be an array of shape {shape} and type bool with at least one "
+            f"True, found {found}"
+        )

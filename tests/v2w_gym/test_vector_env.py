@@ -163,11 +163,14 @@ def test_disabled_keeps_what_ended_and_spends_nothing_on_it(world, judge, act):
         later = env.step(np.stack([ignored, act()]))
     np.testing.assert_array_equal(later[0][0], frames[0])
     assert later[1].tolist() == [0, 0]
-    assert later[2].tolist() == [True, False] and later[3].tolist() == [False, True]
+    assert later[2].tolist() == [False, False] and later[3].tolist() == [False, True]
     assert later[4]["success"].tolist() == [True, False]
+    assert later[4]["over"].tolist() == [True, True]
     assert world.batches == [2, 2, 1, 1]
     env.step(np.stack([ignored, ignored]))
     assert world.batches == [2, 2, 1, 1]
+    _, info = env.reset(options={"reset_mask": np.array([False, True])})
+    assert info["over"].tolist() == [False, False] and info["_over"].tolist() == [False, True]
 
 
 def test_different_tasks_are_judged_apart(world, judge, act):
@@ -273,13 +276,22 @@ def test_reset_comes_first(world, act):
         ({"options": {"starts": [1, 77]}}, "0 to 59"),
         ({"options": {"tasks": ["close_drawer", "opn_drawer"]}}, "did you mean 'open_drawer'"),
         ({"options": {"reset_mask": np.zeros(2, bool)}}, "at least one True"),
-        ({"options": {"reset_mask": np.ones(2, int)}}, "type bool"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, r"shape \(2,\)"),
     ],
 )
 def test_wrong_resets(world, reset, text):
     with pytest.raises(ValueError, match=text):
         Vid2WorldVectorEnv(2, 20, world).reset(**reset)
+
+
+@pytest.mark.parametrize("mask", [[True, True], np.ones(2, int), np.ones(2)])
+def test_a_mask_that_is_no_array_of_bool_is_an_error_of_type(world, mask):
+    for envs in (
+        Vid2WorldVectorEnv(2, 20, world),
+        SyncVectorEnv([lambda: Vid2WorldEnv(world)] * 2),
+    ):
+        with pytest.raises(TypeError, match="bool|array"):
+            envs.reset(options={"reset_mask": mask})
 
 
 @pytest.mark.parametrize(
@@ -307,5 +319,6 @@ def test_a_slot_that_is_done_holds_nothing_and_costs_nothing(world):
     for _ in range(3):
         envs.step(actions)
     assert world.batches == [3, 2, 2]
-    assert [slot.place is None for slot in envs._slots] == [False, True, False]
-    assert envs._slots[0].place.batch is envs._slots[2].place.batch
+    places = [slot.attempt.place for slot in envs.envs]
+    assert [place is None for place in places] == [False, True, False]
+    assert places[0].batch is places[2].batch

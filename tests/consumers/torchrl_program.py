@@ -1,0 +1,58 @@
+"""TorchRL on our environments; prints what it sees as JSON."""
+
+import json
+
+import gymnasium as gym
+import torch
+from torchrl.collectors import Collector
+from torchrl.envs import GymEnv, GymWrapper
+from torchrl.envs.utils import check_env_specs
+
+import v2w_gym  # noqa: F401
+from configs.robots import STANDIN_SAWYER
+
+REST = torch.from_numpy(STANDIN_SAWYER.make_action())
+END = torch.from_numpy(STANDIN_SAWYER.make_action(terminate_episode=(1, 0, 0)))
+
+
+def vector(max_episode_steps):
+    envs = gym.make_vec(
+        "Vid2World-RT1-v0",
+        num_envs=2,
+        max_episode_steps=max_episode_steps,
+        start=3,
+        autoreset_mode="Disabled",
+    )
+    return GymWrapper(envs)
+
+
+def scalar():
+    env = GymEnv("Vid2World-RT1-v0", start=3, max_episode_steps=6)
+    check_env_specs(env)
+    rollout = env.rollout(12, policy=lambda seen: REST)
+    return len(rollout), rollout["next", "truncated"].flatten().tolist()
+
+
+def stepped():
+    """Which slots end in which step; slot 0 asks to end in the third."""
+    env = vector(5)
+    env.set_seed(0)
+    data, ends = env.reset(), []
+    for step in range(8):
+        data["action"] = torch.stack([END if step == 2 else REST, REST])
+        data, following = env.step_and_maybe_reset(data)
+        ends.append(data["next", "done"].flatten().int().tolist())
+        data = following
+    return ends
+
+
+def collected():
+    def rest(data):
+        return data.set("action", torch.stack([REST] * 2))
+
+    batch = next(iter(Collector(vector(4), rest, frames_per_batch=20, total_frames=20)))
+    return batch["next", "done"][..., 0].int().tolist()
+
+
+if __name__ == "__main__":
+    print(json.dumps({"scalar": scalar(), "stepped": stepped(), "collected": collected()}))
