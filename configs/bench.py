@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from configs.released import RELEASED
+from configs.rules import PathText, Range, Seed, Threads, Window, distinct
+from configs.values import Settings
 
 _FULL = RELEASED["google_robot"]
 BENCH_SIZES: Mapping[str, WorldModelConfig] = {
@@ -36,7 +39,7 @@ APPROXIMATE = ("frozen",)
 
 
 @dataclass(frozen=True)
-class BenchConfig:
+class BenchConfig(Settings):
     """What is measured, and on which model.
 
     Attributes:
@@ -71,18 +74,22 @@ class BenchConfig:
     what: str = "step"
     json: bool = False
     quick: bool = False
-    output: str | None = None
-    checkpoint: str | None = None
+    output: PathText | None = None
+    checkpoint: PathText | None = None
     size: str = "small"
-    seed: int = 0
-    window: int = 16
+    seed: Seed = 0
+    window: Window = 16
     device: str = "cpu"
     precision: str = "float32"
-    semantics: list[str] | None = None
-    nums: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
-    steps: list[int] = field(default_factory=lambda: [50, 10, 4])
-    repeats: int = 3
-    latency: int = 100
+    semantics: Annotated[list[str], distinct] | None = None
+    nums: Annotated[list[Annotated[int, Range(1, 4096)]], distinct] = field(
+        default_factory=lambda: [1, 2, 4, 8]
+    )
+    steps: Annotated[list[Annotated[int, Range(1, 1000)]], distinct] = field(
+        default_factory=lambda: [50, 10, 4]
+    )
+    repeats: Annotated[int, Range(1, 1000)] = 3
+    latency: Annotated[int, Range(1, 100_000)] = 100
     every: bool = True
     horizon: bool = True
-    threads: int = 1
+    threads: Threads = 1

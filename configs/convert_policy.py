@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
+from configs.rules import PathText
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class ConvertPolicyConfig:
+class ConvertPolicyConfig(Settings):
     """How the SavedModel of an RT-1 policy becomes a checkpoint of this project's format.
 
     Attributes:
@@ -17,7 +18,7 @@ class ConvertPolicyConfig:
         robot: Whose actions the policy gives; its bounds must be those in policy_specs.pbtxt.
     """
 
-    source: str = MISSING
-    output: str = MISSING
-    instructions: str | None = None
+    source: PathText
+    output: PathText
+    instructions: PathText | None = None
     robot: str = "google_robot"

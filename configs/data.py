@@ -1,10 +1,14 @@
 """Settings of `v2w collect`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from configs.rules import Amount, Factor, PathText, Seed, Threads, some
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class CollectConfig:
+class CollectConfig(Settings):
     """What to record on the stand-in robot.
 
     Attributes:
@@ -16,11 +20,13 @@ class CollectConfig:
         workers: Processes.
     """
 
-    output: str = "data/standin/train"
-    tasks: list[str] = field(default_factory=lambda: ["close_drawer", "open_drawer"])
-    episodes: int = 2400
-    first_seed: int = 0
-    behaviours: dict[str, float] = field(
+    output: PathText = "data/standin/train"
+    tasks: Annotated[list[str], some] = field(
+        default_factory=lambda: ["close_drawer", "open_drawer"]
+    )
+    episodes: Amount = 2400
+    first_seed: Seed = 0
+    behaviours: dict[str, Factor] = field(
         default_factory=lambda: {
             "expert": 0.15,
             "noisy_expert": 0.30,
@@ -31,4 +37,4 @@ class CollectConfig:
             "random_walk": 0.10,
         }
     )
-    workers: int = 2
+    workers: Threads = 2

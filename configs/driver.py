@@ -1,10 +1,14 @@
 """How a policy drives a robot: what is done to frames before it and to actions after it."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from configs.rules import Frames, Range
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class DriverConfig:
+class DriverConfig(Settings):
     """How frames are fitted to a policy and its actions to a robot.
 
     Attributes:
@@ -36,9 +40,9 @@ class DriverConfig:
     resize: str = "bilinear"
     stretch: bool = False
     any_rate: bool = False
-    scale: float = 1.0
-    sticky: int = 1
-    gripper_deadband: float = 0.0
-    execution_horizon: int = 0
-    ensemble: float | None = None
+    scale: Annotated[float, Range(0, 1000)] = 1.0
+    sticky: Frames = 1
+    gripper_deadband: Annotated[float, Range(0, 1000)] = 0.0
+    execution_horizon: Annotated[int, Range(0, 100_000)] = 0
+    ensemble: Annotated[float, Range(-1e6, 1e6)] | None = None
     terminate: str = "stop"

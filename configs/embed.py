@@ -1,12 +1,14 @@
 """Settings of `v2w embed`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from omegaconf import MISSING
+from configs.rules import Factor, PathText, Range, Steps
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class EmbedConfig:
+class EmbedConfig(Settings):
     """A table of instructions and their embeddings: from recordings, or an older table, plus texts.
 
     Attributes:
@@ -24,13 +26,13 @@ class EmbedConfig:
             encoder is refused below it.
     """
 
-    source: str = MISSING
-    output: str = MISSING
+    source: PathText
+    output: PathText
     split: str = "train"
     text_feature: str = "observation/natural_language_instruction"
     vector_feature: str = "observation/natural_language_embedding"
-    tolerance: float = 1e-5
-    save_every: int = 1000
+    tolerance: Factor = 1e-5
+    save_every: Steps = 1000
     texts: list[str] = field(default_factory=list)
     encoder: str = ""
-    min_cosine: float = 0.999
+    min_cosine: Annotated[float, Range(-1, 1)] = 0.999

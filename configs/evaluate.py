@@ -1,7 +1,22 @@
 """Settings of `v2w rank`, `v2w trials` and `v2w train-judge`."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
+
+from configs.model import SamplerSettings
+from configs.rules import (
+    Amount,
+    BatchSize,
+    LearningRate,
+    PathText,
+    Range,
+    Seed,
+    Steps,
+    Threads,
+    distinct,
+    some,
+)
+from configs.values import Settings
 
 
 def _tasks() -> list[str]:
@@ -13,7 +28,7 @@ def _policies() -> list[str]:
 
 
 @dataclass(frozen=True)
-class RankConfig:
+class RankConfig(Settings):
     """Which policies are run in which world model, and what they are compared with.
 
     Attributes:
@@ -31,21 +46,21 @@ class RankConfig:
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
     """
 
-    output: str = "runs/rank"
-    checkpoint: str | None = None
+    output: PathText = "runs/rank"
+    checkpoint: PathText | None = None
     preset: str | None = None
-    sampler: dict[str, Any] = field(default_factory=dict)
-    judge: str | None = None
-    policies: list[str] = field(default_factory=_policies)
-    tasks: list[str] = field(default_factory=_tasks)
-    starts: int = 30
-    seeds: int = 1
-    batch_size: int = 16
-    trials: str | None = None
+    sampler: SamplerSettings = field(default_factory=dict)
+    judge: PathText | None = None
+    policies: list[PathText] = field(default_factory=_policies)
+    tasks: Annotated[list[str], some] = field(default_factory=_tasks)
+    starts: Amount = 30
+    seeds: Annotated[int, Range(1, 10_000)] = 1
+    batch_size: BatchSize = 16
+    trials: PathText | None = None
 
 
 @dataclass(frozen=True)
-class TrialsConfig:
+class TrialsConfig(Settings):
     """Which policies are tried on the stand-in robot.
 
     Attributes:
@@ -55,14 +70,14 @@ class TrialsConfig:
         starts: Bundled starts per task; one trial each.
     """
 
-    output: str = "runs/trials.csv"
-    policies: list[str] = field(default_factory=_policies)
-    tasks: list[str] = field(default_factory=_tasks)
-    starts: int = 60
+    output: PathText = "runs/trials.csv"
+    policies: list[PathText] = field(default_factory=_policies)
+    tasks: Annotated[list[str], some] = field(default_factory=_tasks)
+    starts: Amount = 60
 
 
 @dataclass(frozen=True)
-class JudgeTrainConfig:
+class JudgeTrainConfig(Settings):
     """How the success judge is trained and measured.
 
     Attributes:
@@ -76,11 +91,15 @@ class JudgeTrainConfig:
         threads: CPU threads.
     """
 
-    output: str = "runs/judge/judge.safetensors"
-    episodes: list[str] = field(default_factory=lambda: ["data/standin/train"])
-    held_out: list[str] = field(default_factory=lambda: ["data/standin/held_out"])
-    steps: int = 4000
-    batch_size: int = 128
-    learning_rate: float = 2e-3
-    seed: int = 0
-    threads: int = 1
+    output: PathText = "runs/judge/judge.safetensors"
+    episodes: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/train"]
+    )
+    held_out: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/held_out"]
+    )
+    steps: Steps = 4000
+    batch_size: BatchSize = 128
+    learning_rate: LearningRate = 2e-3
+    seed: Seed = 0
+    threads: Threads = 1

@@ -1,11 +1,25 @@
 """Settings of `v2w fidelity`."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
+
+from configs.model import SamplerSettings
+from configs.rules import (
+    Amount,
+    BatchSize,
+    FileName,
+    Frames,
+    PathText,
+    Seed,
+    Threads,
+    Window,
+    distinct,
+)
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class FidelityConfig:
+class FidelityConfig(Settings):
     """Which ways of sampling are held against a baseline, and on which rollouts.
 
     Attributes:
@@ -33,22 +47,22 @@ class FidelityConfig:
         threads: CPU threads; with more than one, threads that wait for each other count as busy.
     """
 
-    output: str = "runs/fidelity"
-    checkpoint: str | None = None
+    output: PathText = "runs/fidelity"
+    checkpoint: PathText | None = None
     preset: str | None = "faithful"
-    sampler: dict[str, Any] = field(default_factory=dict)
-    candidates: dict[str, Any] = field(default_factory=dict)
-    window: int | None = None
-    context_frames: int | None = None
+    sampler: SamplerSettings = field(default_factory=dict)
+    candidates: dict[FileName, str | SamplerSettings] = field(default_factory=dict)
+    window: Window | None = None
+    context_frames: Window | None = None
     device: str = "cpu"
-    episodes: list[str] = field(default_factory=list)
+    episodes: Annotated[list[PathText], distinct] = field(default_factory=list)
     task: str | None = None
-    limit: int = 8
-    steps: int | None = None
-    batch_size: int = 16
-    horizons: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
-    seed: int = 0
-    policies: list[str] = field(default_factory=list)
-    starts: int = 15
-    judge: str | None = None
-    threads: int = 1
+    limit: Amount = 8
+    steps: Frames | None = None
+    batch_size: BatchSize = 16
+    horizons: Annotated[list[Frames], distinct] = field(default_factory=lambda: [1, 4, 16, 64])
+    seed: Seed = 0
+    policies: list[PathText] = field(default_factory=list)
+    starts: Amount = 15
+    judge: PathText | None = None
+    threads: Threads = 1

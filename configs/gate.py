@@ -1,10 +1,14 @@
 """Settings of `v2w gate`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from configs.rules import Amount, BatchSize, PathText, Range, Share, distinct
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class GateConfig:
+class GateConfig(Settings):
     """What a world model must show before it is bundled.
 
     Attributes:
@@ -21,14 +25,16 @@ class GateConfig:
         null_rate: Largest simulated success rate of the policy that does nothing.
     """
 
-    output: str = "runs/gate"
-    checkpoint: str | None = None
-    judge: str | None = None
-    episodes: list[str] = field(default_factory=lambda: ["data/standin/held_out"])
-    limit: int = 100
-    batch_size: int = 25
-    run: str | None = None
-    trials: str | None = None
-    agreement: float = 0.85
-    correlation: float = 0.80
-    null_rate: float = 0.05
+    output: PathText = "runs/gate"
+    checkpoint: PathText | None = None
+    judge: PathText | None = None
+    episodes: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/held_out"]
+    )
+    limit: Amount = 100
+    batch_size: BatchSize = 25
+    run: PathText | None = None
+    trials: PathText | None = None
+    agreement: Share = 0.85
+    correlation: Annotated[float, Range(-1, 1)] = 0.80
+    null_rate: Share = 0.05

@@ -1,11 +1,15 @@
 """Settings of `v2w rollout` and `v2w action-control`."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated
+
+from configs.model import SamplerSettings
+from configs.rules import Frames, PathText, Range, Seed, Window, distinct
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class ImagineConfig:
+class ImagineConfig(Settings):
     """Which world model imagines, and where it begins.
 
     Attributes:
@@ -24,18 +28,18 @@ class ImagineConfig:
         episode: Number of the rollout with that seed.
     """
 
-    output: str
-    checkpoint: str | None = None
+    output: PathText
+    checkpoint: PathText | None = None
     preset: str | None = None
-    sampler: dict[str, Any] = field(default_factory=dict)
-    window: int | None = None
-    context_frames: int | None = None
+    sampler: SamplerSettings = field(default_factory=dict)
+    window: Window | None = None
+    context_frames: Window | None = None
     device: str = "cpu"
-    start: int | str = 0
+    start: Annotated[int, Range(0, 1_000_000)] | PathText = 0
     fit: bool = False
     task: str | None = None
-    seed: int = 0
-    episode: int = 0
+    seed: Seed = 0
+    episode: Seed = 0
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,13 @@ class RolloutConfig(ImagineConfig):
         mode: autoregressive imagines frame by frame, past the window too; clip all at once.
     """
 
-    output: str = "runs/rollout"
-    actions: str = "held"
-    policy: str | None = None
+    output: PathText = "runs/rollout"
+    actions: PathText = "held"
+    policy: PathText | None = None
     instruction: str | None = None
-    moves: list[str] | None = None
-    hold: int = 10
-    steps: int | None = None
+    moves: Annotated[list[str], distinct] | None = None
+    hold: Frames = 10
+    steps: Frames | None = None
     mode: str = "autoregressive"
 
 
@@ -72,5 +76,5 @@ class ActionControlConfig(ImagineConfig):
         steps: Frames to imagine.
     """
 
-    output: str = "runs/action_control"
-    steps: int = 15
+    output: PathText = "runs/action_control"
+    steps: Frames = 15

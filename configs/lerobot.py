@@ -1,11 +1,14 @@
 """Settings of a policy of LeRobot: what its own config does not say."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from configs.rules import Range, Rate
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class LeRobotConfig:
+class LeRobotConfig(Settings):
     """What its actions mean, and how it is asked.
 
     Attributes:
@@ -27,9 +30,9 @@ class LeRobotConfig:
     layout: str
     gripper: str = ""
     rotation: str = ""
-    control_hz: float | None = None
+    control_hz: Rate | None = None
     image_key: str = "observation.image"
     whole_chunks: bool = True
     zero_state: bool = False
     inputs: dict[str, Any] = field(default_factory=dict, hash=False)
-    chunk: int | None = None
+    chunk: Annotated[int, Range(1, 10_000)] | None = None

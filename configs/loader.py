@@ -1,15 +1,20 @@
-"""How settings are read: a dataclass's defaults, then YAML files, then `key=value` overrides."""
+"""How settings are read: a dataclass's defaults, then YAML files, then `key=value` overrides.
+
+The type of a setting decides how its text is read. Text is taken as it was typed: `output=010`,
+`no` and `12:30` stay what they are. Numbers are decimal (010 is ten, 1e-4 a float); switches are
+`true` or `false`. `null`, `~` and nothing mean none where a setting may be none. Quotes around the
+whole value make it text (`judge='"null"'`); a value that begins with [ or { is YAML.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from contextlib import suppress
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import yaml
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
-
-from configs.lookup import hint
+from configs.paths import expand
+from configs.values import Plain, nested_schema, to_settings, types_of
+from configs.yaml_text import DEEPEST, LONGEST, parse_yaml
 
 Config = TypeVar("Config")
 
@@ -22,19 +27,19 @@ def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[
     Args:
         schema: A frozen dataclass; its fields are the only keys there are.
         files: Paths of YAML files.
-        overrides: `key=value` or `section.key=value`, the value written as in YAML.
+        overrides: `key=value` or `section.key=value`.
 
     Raises:
         FileNotFoundError: A file that does not exist.
-        ValueError: An unknown key, a value of the wrong type, malformed YAML, a word without `=`,
-            or a setting that has no default and is set nowhere.
+        ValueError: An unknown key, a value of the wrong type or out of range, malformed YAML, a
+            word without `=`, or a setting that has no default and is set nowhere.
     """
-    config = OmegaConf.structured(schema)
+    found: dict[str, Any] = {}
     for file in files:
-        config = _merge(config, _read_yaml(Path(file)), file)
+        found = _merged(found, _checked(schema, _read_file(Path(expand(file))), file))
     for override in overrides:
-        config = _merge(config, _read_override(override), f"{override!r}")
-    return _finished(config)
+        found = _merged(found, _checked(schema, _read_override(override), repr(override)))
+    return _built(schema, None, found)
 
 
 def from_mapping(schema: type[Config], settings: Mapping[str, Any], origin: str) -> Config:
@@ -43,57 +48,87 @@ def from_mapping(schema: type[Config], settings: Mapping[str, Any], origin: str)
     Raises:
         ValueError: As for `load_config`; the message names `origin`.
     """
-    return _finished(_merge(OmegaConf.structured(schema), OmegaConf.create(dict(settings)), origin))
+    return _built(schema, None, _checked(schema, settings, origin))
 
 
-def _finished(config: DictConfig) -> Any:
+def default_of(setting: "Field[Any]") -> Any:
+    """Return a setting's default; `dataclasses.MISSING` if it must be set."""
+    factory = setting.default_factory
+    return setting.default if factory is MISSING else factory()
+
+
+def _checked(schema: type[Any], settings: object, origin: str) -> dict[str, Any]:
     try:
-        return OmegaConf.to_object(config)
-    except MissingMandatoryValue as error:
-        key = error.full_key
-        raise ValueError(f"expected a value for {key}, found none; add {key}=...") from error
-    except OmegaConfBaseException as error:
-        raise ValueError(f"cannot use {error.full_key}: {_first_line(error)}") from error
+        return to_settings(schema, settings)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from error
 
 
-def _merge(config: DictConfig, settings: DictConfig, origin: str) -> DictConfig:
-    try:
-        return cast(DictConfig, OmegaConf.merge(config, settings))
-    except ConfigKeyError as error:
-        known = [field.name for field in fields(cast(Any, error.object_type))]
-        raise ValueError(
-            f"{origin}: unknown setting {error.full_key}{hint(str(error.key), known)} "
-            f"(there are: {', '.join(known)})"
-        ) from error
-    except (OmegaConfBaseException, TypeError) as error:
-        key = getattr(error, "full_key", None) or "the value"
-        raise ValueError(f"{origin}: cannot set {key}: {_first_line(error)}") from error
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else value
+    return merged
 
 
-def _read_yaml(path: Path) -> DictConfig:
+def _built(schema: type[Config], base: Config | None, found: Mapping[str, Any]) -> Config:
+    """Return `base`, or the defaults of `schema`, with the values in `found`."""
+    values = {}
+    for setting in fields(schema):  # type: ignore[arg-type]
+        name = setting.name
+        old = default_of(setting) if base is None else getattr(base, name)
+        value = found.get(name, old)
+        if value is MISSING:
+            raise ValueError(f"expected a value for {name}, found none; add {name}=...")
+        nested = nested_schema(types_of(schema)[name])
+        if isinstance(value, dict) and nested is not None:
+            value = _built(nested, old if isinstance(old, nested) else None, value)
+        elif isinstance(value, dict) and isinstance(old, dict):
+            value = _merged(old, value)
+        values[name] = value
+    return schema(**values)
+
+
+def _read_file(path: Path) -> Any:
     if not path.is_file():
         bundled = sorted(file.name for file in Path(__file__).parent.glob("*.yaml"))
         raise FileNotFoundError(
             f"expected a YAML file at {path}, found none; {Path(__file__).parent} has {bundled}"
         )
     try:
-        settings = OmegaConf.create(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"expected YAML in {path}, found {error}") from error
-    if not isinstance(settings, DictConfig):
-        raise ValueError(f"expected `key: value` lines in {path}, found a list")
+        with path.open(encoding="utf-8-sig") as file:
+            settings = parse_yaml(file.read(LONGEST + 1))
+    except ValueError as error:  # a UnicodeDecodeError is one
+        raise ValueError(f"expected YAML in {path}, found: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"expected `key: value` lines in {path}, found a list or text")
     return settings
 
 
-def _read_override(override: str) -> DictConfig:
-    key, equals, _ = override.partition("=")
+def _read_override(override: str) -> dict[str, Any]:
+    key, equals, value = override.partition("=")
     if not equals or not key:
         raise ValueError(f"expected a .yaml file or key=value, found {override!r}")
-    try:
-        return OmegaConf.from_dotlist([override])
-    except yaml.YAMLError as error:
-        raise ValueError(f"expected {override!r} to hold a YAML value, found {error}") from error
+    parts = key.split(".", DEEPEST)
+    settings: Any = _read_value(override, value.strip())
+    for part in reversed(parts):
+        settings = {part: settings}
+    return settings
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _read_value(override: str, value: str) -> Any:
+    """Return the value of an override: YAML in brackets, a quoted text, or plain text."""
+    if value[:1] in ("[", "{"):
+        try:
+            return parse_yaml(value)
+        except ValueError as error:
+            raise ValueError(
+                f"expected {override!r} to hold a YAML value, found: {error}; write "
+                "'\"...\"' around text that begins with a bracket"
+            ) from error
+    if value[:1] in ("'", '"'):
+        with suppress(ValueError):
+            quoted = parse_yaml(value)
+            return quoted if type(quoted) is str else Plain(value)
+    return Plain(value)

@@ -2,12 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, TypeAlias
 
 from configs.lookup import lookup
+from configs.rules import OneOf, Pixels, Range, Share, SomeOf
+from configs.values import Settings
+
+Channels: TypeAlias = Annotated[int, Range(1, 16_384)]
+Hidden: TypeAlias = Annotated[int, Range(1, 65_536)]
+Heads: TypeAlias = Annotated[int, Range(1, 1024)]
+Layers: TypeAlias = Annotated[int, Range(0, 256)]
+Blocks: TypeAlias = Annotated[int, Range(1, 64)]
+Multiplier: TypeAlias = Annotated[int, Range(1, 64)]
+NoiseLevel: TypeAlias = Annotated[int, Range(0, 99_999)]
+"""A level of a noise schedule; how many there are is checked where the schedule is known."""
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
+class AutoencoderConfig(Settings):
     """The latent autoencoder (`world_models.vid2world.autoencoder`).
 
     Attributes:
@@ -17,14 +29,14 @@ class AutoencoderConfig:
         latent_channels: Channels of the latent (C).
     """
 
-    patch: int = 4
-    channels: tuple[int, int] = (64, 96)
-    blocks: int = 2
-    latent_channels: int = 8
+    patch: Multiplier = 4
+    channels: tuple[Channels, Channels] = (64, 96)
+    blocks: Annotated[int, Range(0, 64)] = 2
+    latent_channels: Channels = 8
 
 
 @dataclass(frozen=True)
-class KLAutoencoderConfig:
+class KLAutoencoderConfig(Settings):
     """Stable Diffusion's autoencoder (`world_models.vid2world.kl_autoencoder`).
 
     Attributes:
@@ -35,15 +47,15 @@ class KLAutoencoderConfig:
         scale: Factor that brings latents to unit spread.
     """
 
-    channels: int = 128
-    channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    blocks: int = 2
-    latent_channels: int = 4
-    scale: float = 0.18215
+    channels: Channels = 128
+    channel_multipliers: tuple[Multiplier, ...] = (1, 2, 4, 4)
+    blocks: Blocks = 2
+    latent_channels: Channels = 4
+    scale: Annotated[float, Range(1e-6, 1e6)] = 0.18215
 
 
 @dataclass(frozen=True)
-class ClipConfig:
+class ClipConfig(Settings):
     """A CLIP tower (`world_models.vid2world.clip`); the defaults are ViT-H-14's image tower.
 
     Attributes:
@@ -53,14 +65,14 @@ class ClipConfig:
         hidden: Channels inside each block's feed-forward network.
     """
 
-    width: int = 1280
-    layers: int = 32
-    heads: int = 16
-    hidden: int = 5120
+    width: Channels = 1280
+    layers: Layers = 32
+    heads: Heads = 16
+    hidden: Hidden = 5120
 
 
 @dataclass(frozen=True)
-class ResamplerConfig:
+class ResamplerConfig(Settings):
     """The network that turns an image's CLIP tokens into the tokens that cross-attention reads.
 
     Attributes:
@@ -73,17 +85,17 @@ class ResamplerConfig:
         out_channels: Channels of those.
     """
 
-    channels: int = 1024
-    layers: int = 4
-    heads: int = 12
-    head_channels: int = 64
-    hidden: int = 4096
-    tokens: int = 256
-    out_channels: int = 1024
+    channels: Channels = 1024
+    layers: Layers = 4
+    heads: Heads = 12
+    head_channels: Channels = 64
+    hidden: Hidden = 4096
+    tokens: Channels = 256
+    out_channels: Channels = 1024
 
 
 @dataclass(frozen=True)
-class ContextConfig:
+class ContextConfig(Settings):
     """What cross-attention reads: an empty prompt, and the conditioning frame through CLIP.
 
     Attributes:
@@ -94,11 +106,11 @@ class ContextConfig:
 
     clip: ClipConfig = field(default_factory=ClipConfig)
     resampler: ResamplerConfig = field(default_factory=ResamplerConfig)
-    text_tokens: int = 77
+    text_tokens: Channels = 77
 
 
 @dataclass(frozen=True)
-class GeometryConfig:
+class GeometryConfig(Settings):
     """How a camera frame lies in the picture that the model works on.
 
     Attributes:
@@ -106,12 +118,12 @@ class GeometryConfig:
         canvas: Height and width of the whole picture; black bars fill the rest.
     """
 
-    resized: tuple[int, int]
-    canvas: tuple[int, int] = (320, 512)
+    resized: tuple[Pixels, Pixels]
+    canvas: tuple[Pixels, Pixels] = (320, 512)
 
 
 @dataclass(frozen=True)
-class UNetConfig:
+class UNetConfig(Settings):
     """The denoising network (`world_models.vid2world.unet`).
 
     Attributes:
@@ -134,25 +146,25 @@ class UNetConfig:
             strictly causal; `pooled` shares them over the window, as the released weights do.
     """
 
-    channels: int = 64
-    channel_multipliers: tuple[int, ...] = (1, 2)
-    blocks: int = 1
-    attention_sizes: tuple[int, ...] = (2,)
-    head_channels: int = 32
+    channels: Annotated[int, Range(2, 8192)] = 64
+    channel_multipliers: tuple[Multiplier, ...] = (1, 2)
+    blocks: Blocks = 1
+    attention_sizes: tuple[Annotated[int, Range(1, 128)], ...] = (2,)
+    head_channels: Channels = 32
     initial_attention: bool = True
-    initial_attention_heads: int = 0
-    context_channels: int = 0
-    action_embedding: str = "linear"
+    initial_attention_heads: Annotated[int, Range(0, 1024)] = 0
+    context_channels: Annotated[int, Range(0, 16_384)] = 0
+    action_embedding: Annotated[str, OneOf(("linear", "table", "none"))] = "linear"
     rate_embedding: bool = False
     causal: bool = True
-    output_conv: str = "plain"
-    groups: int = 16
-    dropout: float = 0.0
-    temporal_norm: str = "per_frame"
+    output_conv: Annotated[str, OneOf(("plain", "height_causal"))] = "plain"
+    groups: Annotated[int, Range(1, 1024)] = 16
+    dropout: Annotated[float, Range(0, 0.99)] = 0.0
+    temporal_norm: Annotated[str, OneOf(("per_frame", "pooled"))] = "per_frame"
 
 
 @dataclass(frozen=True)
-class DiffusionConfig:
+class DiffusionConfig(Settings):
     """The noise schedule (`world_models.diffusion`); defaults are DynamiCrafter's.
 
     Attributes:
@@ -163,15 +175,15 @@ class DiffusionConfig:
         rescale_levels: ... over this many levels (dynamic rescale); 1.0 switches it off.
     """
 
-    noise_levels: int = 1000
-    beta_start: float = 0.00085
-    beta_end: float = 0.012
-    rescale_final: float = 1.0
-    rescale_levels: int = 400
+    noise_levels: Annotated[int, Range(2, 100_000)] = 1000
+    beta_start: Annotated[float, Range(1e-9, 0.999)] = 0.00085
+    beta_end: Annotated[float, Range(1e-9, 0.999)] = 0.012
+    rescale_final: Annotated[float, Range(1e-6, 1e6)] = 1.0
+    rescale_levels: Annotated[int, Range(0, 100_000)] = 400
 
 
 @dataclass(frozen=True)
-class SamplerConfig:
+class SamplerConfig(Settings):
     """How the next frame is drawn (`world_models.sampler`, `world_models.solvers`).
 
     Attributes:
@@ -196,19 +208,22 @@ class SamplerConfig:
     """
 
     solver: str = "ddim"
-    steps: int = 4
-    eta: float = 0.0
-    guidance_scale: float = 1.0
-    guidance_rescale: float = 0.0
-    history_noise_level: int | None = 10
+    steps: Annotated[int, Range(1, 1000)] = 4
+    eta: Share = 0.0
+    guidance_scale: Annotated[float, Range(0, 100)] = 1.0
+    guidance_rescale: Share = 0.0
+    history_noise_level: NoiseLevel | None = 10
     rescale_history: bool = True
     finish_clean: bool = True
     sample_latents: bool = False
     own_context: bool = False
     reencode: bool = False
-    clip_keep: float = 0.0
+    clip_keep: Share = 0.0
     history: str = "window"
 
+
+SamplerSettings: TypeAlias = Annotated[dict[str, Any], SomeOf(SamplerConfig)]
+"""Sampler settings that differ from others, by name."""
 
 _RELEASED = SamplerConfig(
     steps=50, eta=1.0, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39
@@ -230,7 +245,7 @@ PRESETS: Mapping[str, SamplerConfig] = {
 
 
 @dataclass(frozen=True)
-class WorldModelConfig:
+class WorldModelConfig(Settings):
     """A whole world model.
 
     Attributes:
@@ -255,12 +270,12 @@ class WorldModelConfig:
     """
 
     robot: str = "standin_sawyer"
-    window: int = 10
-    context_frames: int = 1
+    window: Annotated[int, Range(2, 4096)] = 10
+    context_frames: Annotated[int, Range(1, 4095)] = 1
     raw_fields: tuple[str, ...] = ()
-    first_action: str = "hidden"
-    condition_frame: str = "start"
-    rate: int = 3
+    first_action: Annotated[str, OneOf(("hidden", "zeros"))] = "hidden"
+    condition_frame: Annotated[str, OneOf(("start", "oldest"))] = "start"
+    rate: Annotated[int, Range(0, 10_000)] = 3
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     kl_autoencoder: KLAutoencoderConfig | None = None
     context: ContextConfig | None = None

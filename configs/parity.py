@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
+from configs.rules import PathText, Threads
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class ParityConfig:
+class ParityConfig(Settings):
     """Which golden cases this implementation is held against.
 
     Attributes:
@@ -14,5 +15,5 @@ class ParityConfig:
         threads: CPU threads.
     """
 
-    folder: str = MISSING
-    threads: int = 1
+    folder: PathText
+    threads: Threads = 1

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
-
 from configs.driver import DriverConfig
 from configs.remote import RemoteConfig
+from configs.rules import Name, PathText
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class PolicyConfig(Settings):
     """One policy. `v2w rank 'policies=[zero, mine.yaml]'` takes such a file like any name.
 
     Attributes:
@@ -28,10 +28,10 @@ class PolicyConfig:
         driver: See `DriverConfig`.
     """
 
-    source: str = MISSING
-    name: str | None = None
-    instructions: str | None = None
-    python: str | None = None
+    source: PathText
+    name: Name | None = None
+    instructions: PathText | None = None
+    python: PathText | None = None
     device: str = "cpu"
     inputs: dict[str, Any] = field(default_factory=dict)
     remote: RemoteConfig = field(default_factory=RemoteConfig)

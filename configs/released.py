@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-
-from omegaconf import MISSING
+from typing import Annotated
 
 from configs.model import (
     PRESETS,
@@ -16,6 +15,8 @@ from configs.model import (
     UNetConfig,
     WorldModelConfig,
 )
+from configs.rules import PathText, Range, Seed, Size
+from configs.values import Settings
 
 _RT1 = WorldModelConfig(
     robot="google_robot",
@@ -78,7 +79,7 @@ RELEASED: Mapping[str, WorldModelConfig] = {
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Settings):
     """The text tower of a released checkpoint: run once when the checkpoint is read.
 
     Attributes:
@@ -90,12 +91,12 @@ class TextConfig:
     clip: ClipConfig = field(
         default_factory=lambda: ClipConfig(width=1024, layers=23, heads=16, hidden=4096)
     )
-    vocabulary: int = 49408
-    joint: int = 1024
+    vocabulary: Annotated[int, Range(1, 1_000_000)] = 49408
+    joint: Size = 1024
 
 
 @dataclass(frozen=True)
-class ReleasedSize:
+class ReleasedSize(Settings):
     """How large a checkpoint in the released format is.
 
     Attributes:
@@ -144,7 +145,7 @@ SIZES: Mapping[str, ReleasedSize] = {
 
 
 @dataclass(frozen=True)
-class RandomCheckpointConfig:
+class RandomCheckpointConfig(Settings):
     """What kind of checkpoint with random weights is written.
 
     Attributes:
@@ -155,15 +156,15 @@ class RandomCheckpointConfig:
         seed: Seed of the weights.
     """
 
-    output: str = MISSING
+    output: PathText
     robot: str = "google_robot"
     size: str = "tiny"
     base: bool = False
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
-class ConvertConfig:
+class ConvertConfig(Settings):
     """How a released checkpoint becomes one of this project's format.
 
     Attributes:
@@ -183,13 +184,13 @@ class ConvertConfig:
         seed: For a base: seed of the new action layers.
     """
 
-    checkpoint: str = MISSING
-    output: str = MISSING
+    checkpoint: PathText
+    output: PathText
     robot: str | None = None
     precision: str = "float32"
     averaged: bool | None = None
     preset: str = "clean"
     transfer: str | None = None
-    order: int = 2
+    order: Annotated[int, Range(1, 1000)] = 2
     height_causal: bool = False
-    seed: int = 0
+    seed: Seed = 0

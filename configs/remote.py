@@ -1,10 +1,14 @@
 """Settings of a policy in a server: what it does not say of itself, and how it is asked."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from configs.rules import Pixels, Range, Rate
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class RemoteConfig:
+class RemoteConfig(Settings):
     """How a policy server is asked. What is null is taken from what the server announces.
 
     Attributes:
@@ -28,9 +32,9 @@ class RemoteConfig:
     """
 
     layout: str | None = None
-    chunk: int | None = None
-    image_size: tuple[int, int] | None = None
-    control_hz: float | None = None
+    chunk: Annotated[int, Range(1, 10_000)] | None = None
+    image_size: tuple[Pixels, Pixels] | None = None
+    control_hz: Rate | None = None
     gripper: str | None = None
     rotation: str | None = None
     stateless: bool | None = None
@@ -38,6 +42,6 @@ class RemoteConfig:
     prompt_key: str = "prompt"
     api_key_variable: str | None = None
     proxy: str | None = None
-    timeout_s: float = 120.0
-    reconnects: int = 4
+    timeout_s: Annotated[float, Range(0.001, 86_400)] = 120.0
+    reconnects: Annotated[int, Range(0, 100)] = 4
     probe: bool = True

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from configs.limits import Limits
+from configs.rules import Pixels, Range, Size
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class RT1Config:
+class RT1Config(Settings):
     """Sizes of an RT-1 network; the card of a checkpoint holds them.
 
     The tuples have one entry per stage of the image encoder, an EfficientNet. Its stem and every
@@ -41,29 +43,29 @@ class RT1Config:
         bins: Values one action token can take.
     """
 
-    image_size: tuple[int, int] = (64, 64)
-    input_size: tuple[int, int] = (64, 64)
-    history: int = 6
-    stem: int = 24
-    channels: tuple[int, ...] = (24, 48, 96)
-    repeats: tuple[int, ...] = (1, 1, 2)
-    kernels: tuple[int, ...] = (3, 3, 3)
-    strides: tuple[int, ...] = (2, 2, 1)
-    expansions: tuple[int, ...] = (1, 4, 4)
-    top: int = 256
-    drop_connect: float = 0.0
-    norm_momentum: float = 0.1
+    image_size: tuple[Pixels, Pixels] = (64, 64)
+    input_size: tuple[Pixels, Pixels] = (64, 64)
+    history: Annotated[int, Range(1, 256)] = 6
+    stem: Size = 24
+    channels: tuple[Size, ...] = (24, 48, 96)
+    repeats: tuple[Annotated[int, Range(1, 64)], ...] = (1, 1, 2)
+    kernels: tuple[Annotated[int, Range(1, 31)], ...] = (3, 3, 3)
+    strides: tuple[Annotated[int, Range(1, 2)], ...] = (2, 2, 1)
+    expansions: tuple[Annotated[int, Range(1, 32)], ...] = (1, 4, 4)
+    top: Size = 256
+    drop_connect: Annotated[float, Range(0, 0.99)] = 0.0
+    norm_momentum: Annotated[float, Range(0, 0.99)] = 0.1
     feature_positions: bool = True
-    token_size: int = 128
-    image_tokens: int = 8
-    learner_width: int = 64
-    width: int = 128
-    layers: int = 4
-    heads: int = 4
-    head_size: int = 32
-    dropout: float = 0.1
-    instruction_size: int = 64
-    bins: int = 256
+    token_size: Size = 128
+    image_tokens: Size = 8
+    learner_width: Size = 64
+    width: Size = 128
+    layers: Annotated[int, Range(1, 256)] = 4
+    heads: Annotated[int, Range(1, 1024)] = 4
+    head_size: Size = 32
+    dropout: Annotated[float, Range(0, 0.99)] = 0.1
+    instruction_size: Size = 64
+    bins: Size = 256
 
 
 def _published(width: int, layers: int, head_size: int) -> RT1Config:
@@ -96,26 +98,3 @@ RT1_SIZES: Mapping[str, RT1Config] = {
     "multirobot": _published(width=1024, layers=10, head_size=256),
 }
 """The network trained here, RT-1 (35.3 M parameters) and its variant for many robots (111.4 M)."""
-
-RT1_LIMITS: Limits = {
-    "image_size": (1, 4096),
-    "input_size": (1, 4096),
-    "history": (1, 256),
-    "stem": (1, 4096),
-    "channels": (1, 8192),
-    "repeats": (1, 64),
-    "kernels": (1, 31),
-    "strides": (1, 2),
-    "expansions": (1, 32),
-    "top": (1, 16_384),
-    "token_size": (1, 8192),
-    "image_tokens": (1, 1024),
-    "learner_width": (1, 8192),
-    "width": (1, 16_384),
-    "layers": (1, 256),
-    "heads": (1, 1024),
-    "head_size": (1, 4096),
-    "instruction_size": (1, 16_384),
-    "bins": (1, 65_536),
-}
-"""What numbers in an `RT1Config` can be meant."""

@@ -1,12 +1,14 @@
 """Settings of `v2w serve-policy`."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from omegaconf import MISSING
+from configs.rules import PathText, Range
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class ServePolicyConfig:
+class ServePolicyConfig(Settings):
     """Which policy is served, and to whom.
 
     Attributes:
@@ -21,9 +23,9 @@ class ServePolicyConfig:
             that stalls or loads; then its connection ends and its place is free.
     """
 
-    policy: str = MISSING
+    policy: PathText
     robot: str = "standin_sawyer"
     host: str = "127.0.0.1"
-    port: int = 8000
-    connections: int = 64
-    client_timeout_s: float = 1800.0
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    connections: Annotated[int, Range(1, 10_000)] = 64
+    client_timeout_s: Annotated[float, Range(0.1, 1e6)] = 1800.0

@@ -1,12 +1,27 @@
 """Settings of `v2w train`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from configs.model import WorldModelConfig
+from configs.model import NoiseLevel, WorldModelConfig
+from configs.rules import (
+    BatchSize,
+    Factor,
+    LearningRate,
+    PathText,
+    Range,
+    Seed,
+    Share,
+    Steps,
+    Threads,
+    Window,
+    distinct,
+)
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class OptimiserConfig:
+class OptimiserConfig(Settings):
     """One training stage.
 
     Attributes:
@@ -20,14 +35,14 @@ class OptimiserConfig:
         save_every: Steps between saves of the resumable state.
     """
 
-    steps: int
-    batch_size: int
-    learning_rate: float
-    warmup: int = 100
-    decay: float = 0.2
-    clip_norm: float = 1.0
-    ema_decay: float = 0.999
-    save_every: int = 500
+    steps: Steps
+    batch_size: BatchSize
+    learning_rate: LearningRate
+    warmup: Annotated[int, Range(0, 100_000_000)] = 100
+    decay: Share = 0.2
+    clip_norm: Factor = 1.0
+    ema_decay: Share = 0.999
+    save_every: Steps = 500
 
 
 @dataclass(frozen=True)
@@ -41,12 +56,12 @@ class AutoencoderTrainConfig(OptimiserConfig):
         latent_penalty: Weight of the squared latent, which keeps its scale near one.
     """
 
-    steps: int = 8000
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    moving_weight: float = 4.0
-    latent_noise: float = 0.1
-    latent_penalty: float = 1e-3
+    steps: Steps = 8000
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 1e-3
+    moving_weight: Factor = 4.0
+    latent_noise: Factor = 0.1
+    latent_penalty: Factor = 1e-3
 
 
 @dataclass(frozen=True)
@@ -65,19 +80,19 @@ class DenoiserTrainConfig(OptimiserConfig):
             is capped here, so that near-clean frames serve as history and not as targets.
     """
 
-    steps: int = 20000
-    batch_size: int = 8
-    learning_rate: float = 6e-4
-    clip_frames: int = 10
-    action_dropout: float = 0.1
-    low_noise_share: float = 0.5
-    low_noise_level: int = 30
-    high_noise_bias: float = 2.0
-    largest_weight: float = 5.0
+    steps: Steps = 20000
+    batch_size: BatchSize = 8
+    learning_rate: LearningRate = 6e-4
+    clip_frames: Window = 10
+    action_dropout: Share = 0.1
+    low_noise_share: Share = 0.5
+    low_noise_level: NoiseLevel = 30
+    high_noise_bias: Annotated[float, Range(0.01, 100)] = 2.0
+    largest_weight: Factor = 5.0
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """A whole training run: autoencoder, then denoiser.
 
     Attributes:
@@ -90,10 +105,12 @@ class TrainConfig:
         threads: CPU threads.
     """
 
-    output: str = "runs/train"
-    episodes: list[str] = field(default_factory=lambda: ["data/standin/train"])
+    output: PathText = "runs/train"
+    episodes: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/train"]
+    )
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     autoencoder: AutoencoderTrainConfig = field(default_factory=AutoencoderTrainConfig)
     denoiser: DenoiserTrainConfig = field(default_factory=DenoiserTrainConfig)
-    seed: int = 0
-    threads: int = 2
+    seed: Seed = 0
+    threads: Threads = 2

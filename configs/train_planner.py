@@ -1,10 +1,14 @@
 """Settings of `v2w train-planner`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from configs.rules import BatchSize, LearningRate, PathText, Range, Seed, Steps, Threads, distinct
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class TrainPlannerConfig:
+class TrainPlannerConfig(Settings):
     """How the planner's perception is trained on recorded frames.
 
     Attributes:
@@ -21,13 +25,17 @@ class TrainPlannerConfig:
         threads: CPU threads.
     """
 
-    output: str = "runs/train_planner/planner.safetensors"
+    output: PathText = "runs/train_planner/planner.safetensors"
     robot: str = "standin_sawyer"
-    episodes: list[str] = field(default_factory=lambda: ["data/standin/train"])
-    held_out: list[str] = field(default_factory=lambda: ["data/standin/held_out"])
-    channels: tuple[int, ...] = (16, 32, 32)
-    steps: int = 4000
-    batch_size: int = 64
-    learning_rate: float = 3e-3
-    seed: int = 0
-    threads: int = 1
+    episodes: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/train"]
+    )
+    held_out: Annotated[list[PathText], distinct] = field(
+        default_factory=lambda: ["data/standin/held_out"]
+    )
+    channels: tuple[Annotated[int, Range(1, 4096)], ...] = (16, 32, 32)
+    steps: Steps = 4000
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate = 3e-3
+    seed: Seed = 0
+    threads: Threads = 1

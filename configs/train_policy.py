@@ -1,13 +1,29 @@
 """Settings of `v2w train-policy`."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from omegaconf import MISSING
+from configs.rt1 import RT1Config
+from configs.rules import (
+    Amount,
+    BatchSize,
+    Factor,
+    FileName,
+    LearningRate,
+    PathText,
+    Range,
+    Seed,
+    Share,
+    SomeOf,
+    Steps,
+    Threads,
+    distinct,
+)
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class AdamConfig:
+class AdamConfig(Settings):
     """How gradients are followed. Adam whose weights decay on their own; without decay it is Adam.
 
     Attributes:
@@ -21,17 +37,17 @@ class AdamConfig:
             which sets those values to zero and goes on. How many they were is in `metrics.jsonl`.
     """
 
-    learning_rate: float = 1e-3
-    warmup: int = 100
+    learning_rate: LearningRate = 1e-3
+    warmup: Annotated[int, Range(0, 100_000_000)] = 100
     schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = 0.01
-    epsilon: float = 1e-8
-    clip_norm: float | None = 1.0
+    weight_decay: Factor = 0.01
+    epsilon: Share = 1e-8
+    clip_norm: Factor | None = 1.0
     nonfinite: Literal["error", "zero"] = "error"
 
 
 @dataclass(frozen=True)
-class TrainPolicyConfig:
+class TrainPolicyConfig(Settings):
     """How an RT-1 policy is cloned from demonstrations.
 
     Attributes:
@@ -69,25 +85,25 @@ class TrainPolicyConfig:
         save_every: Steps between saves of the state that a resume needs.
     """
 
-    output: str = "runs/train_policy"
-    weights: str = "runs/train_policy/weights"
+    output: PathText = "runs/train_policy"
+    weights: PathText = "runs/train_policy/weights"
     robot: str = "standin_sawyer"
-    episodes: list[str] = MISSING
-    held_out: list[str] = field(default_factory=list)
-    held_out_windows: int = 256
-    instructions: str | None = None
-    stages: dict[str, int | float] = MISSING
+    episodes: Annotated[list[PathText], distinct] = field(default_factory=list)
+    held_out: Annotated[list[PathText], distinct] = field(default_factory=list)
+    held_out_windows: Amount = 256
+    instructions: PathText | None = None
+    stages: dict[FileName, Steps | Share] = field(default_factory=dict)
     size: str = "small"
-    network: dict[str, Any] = field(default_factory=dict)
-    encoder_weights: str | None = None
-    steps: int = 2000
-    batch_size: int = 32
+    network: Annotated[dict[str, Any], SomeOf(RT1Config)] = field(default_factory=dict)
+    encoder_weights: PathText | None = None
+    steps: Steps = 2000
+    batch_size: BatchSize = 32
     optimiser: AdamConfig = field(default_factory=AdamConfig)
     augmentation: Literal["none", "shift", "pad_crop"] = "shift"
-    shift: int = 3
+    shift: Annotated[int, Range(0, 16_384)] = 3
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = 0
+    seed: Seed = 0
     device: str = "cpu"
-    threads: int = 1
-    readers: int = 0
-    save_every: int = 100
+    threads: Threads = 1
+    readers: Annotated[int, Range(0, 256)] = 0
+    save_every: Steps = 100

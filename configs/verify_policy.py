@@ -1,12 +1,14 @@
 """Settings of `v2w verify-policy`."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from omegaconf import MISSING
+from configs.rules import PathText, Range
+from configs.values import Settings
 
 
 @dataclass(frozen=True)
-class VerifyPolicyConfig:
+class VerifyPolicyConfig(Settings):
     """Which converted policy is held against which original, on which frames.
 
     Attributes:
@@ -26,13 +28,13 @@ class VerifyPolicyConfig:
         output: Where the result goes (.json).
     """
 
-    converted: str = MISSING
-    saved_model: str = MISSING
-    frames: str = MISSING
+    converted: PathText
+    saved_model: PathText
+    frames: PathText
     crop: str = "none"
     instruction: str | None = None
-    instructions: str | None = None
+    instructions: PathText | None = None
     robot: str = "google_robot"
-    steps: int = 32
-    python: str | None = None
-    output: str = "runs/verify_policy.json"
+    steps: Annotated[int, Range(8, 100_000)] = 32
+    python: PathText | None = None
+    output: PathText = "runs/verify_policy.json"

@@ -16,7 +16,6 @@ from configs.robots import ROBOTS, TERMINATE
 from configs.verify_policy import VerifyPolicyConfig
 from evaluation.shown_frames import find_weakness, load_frames
 from policies.base import Policy
-from policies.checks import check_least
 from policies.instructions import load_table
 from policies.rt1.policy import RT1Policy, load_rt1
 from policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
@@ -106,8 +105,11 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
         ValueError: Frames that do not fit, an unknown instruction, or a damaged policy.
         OSError: The SavedModel's worker cannot be started or kept alive.
     """
-    check_least(cfg, {"steps": LEAST_STEPS})
     robot = lookup(ROBOTS, cfg.robot, "robot")
+    output = Path(cfg.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_dir():
+        raise ValueError(f"expected output to be a file, found a folder at {output}")
     table = load_table(Path(cfg.instructions)) if cfg.instructions else None
     converted = load_rt1(Path(cfg.converted), robot, table=table)
     frames = load_frames(Path(cfg.frames), cfg.steps)
@@ -125,7 +127,7 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
         "saved_model": original.meta.fingerprint,
         "saved_model_says": original.description["says"],
     }
-    _write(Path(cfg.output), result, provenance)
+    _write(output, result, provenance)
     return result
 
 
@@ -212,6 +214,5 @@ def _act(policy: Policy, frames: NDArray[np.uint8], instruction: str) -> NDArray
 
 def _write(path: Path, result: Agreement, provenance: Mapping[str, Any]) -> None:
     found = {"verdict": result.verdict, **asdict(result), "total": asdict(result.total)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(json.dumps({**found, **provenance}, indent=2) + "\n")

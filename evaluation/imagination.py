@@ -101,8 +101,6 @@ def run_action_control(
         OSError: The folder cannot be written.
         ValueError: A setting that is unknown or out of range, or the folder of another run.
     """
-    if cfg.steps < 1:
-        raise ValueError(f"expected steps >= 1, found {cfg.steps}")
     key, model = _key(cfg), model or _load(cfg)
     context = load_context(cfg, model.robot, model.context_frames)
     labels, rate = list(model.robot.moves), model.robot.control_hz

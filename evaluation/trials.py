@@ -3,7 +3,8 @@
 import csv
 import io
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,10 @@ from gymnasium.wrappers import TimeLimit
 from tqdm import tqdm
 
 from configs.evaluate import TrialsConfig
+from configs.names import check_name
+from configs.paths import expand
 from configs.robots import STANDIN_SAWYER
+from configs.text import printable
 from evaluation.closed_loop import policy_seed, run_attempts
 from evaluation.rows import append_line, cut_torn_line, video_name
 from policies.base import Policy
@@ -32,6 +36,10 @@ BUNDLED = Path(__file__).parent / "reference" / "standin_trials.csv"
 COLUMNS = ("policy", "task", "start", "start_seed", "success", "steps", "policy_fingerprint")
 NEEDED = COLUMNS[:5]
 TEXTS = {"policy": str, "task": str, "policy_fingerprint": str}
+NO_VALUE = ["", "NA", "nan", "NaN", "null", "None"]
+MISSING = dict.fromkeys(("start", "start_seed", "success", "steps"), NO_VALUE)
+"""What stands for no value, and in which columns; in the others, pandas must take it for text."""
+COMMENT = re.compile(r"^#.*\n?", re.MULTILINE)
 TRIALS = 0x747269616C
 """Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
 
@@ -91,14 +99,15 @@ def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
 def load_trials(path: str | Path | None = None) -> pd.DataFrame:
     """Read a table of trials on a robot; None is the bundled one, or no trials if it is not there.
 
-    A table has the columns policy, task, start, start_seed and success (true or false), one row per
-    trial, and may have more; lines that begin with # are comments.
+    A table has the columns policy, task, start, start_seed and success (true, false or empty), one
+    row per trial, and may have more; lines that begin with # are comments. Names are text, whatever
+    they look like: a policy may be called null, 010 or a#b.
 
     Raises:
         FileNotFoundError: No such table.
         ValueError: Not such a table.
     """
-    file = Path(path) if path else BUNDLED
+    file = Path(expand(path)) if path else BUNDLED
     if not path and not file.exists():
         return pd.DataFrame(columns=list(NEEDED))
     if not file.is_file():
@@ -106,7 +115,10 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
             f"expected a table of trials at {file}, found none; record one with `v2w trials`"
         )
     try:
-        table = pd.read_csv(file, comment="#", dtype=TEXTS)
+        rows = COMMENT.sub("", file.read_text(encoding="utf-8-sig"))
+        table = pd.read_csv(
+            io.StringIO(rows), dtype=TEXTS, keep_default_na=False, na_values=MISSING
+        )
     except ValueError as error:
         raise ValueError(f"expected a table of trials at {file}, found: {error}") from error
     missing = [name for name in NEEDED if name not in table]
@@ -114,9 +126,23 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
         raise ValueError(
             f"expected columns {list(NEEDED)} in {file}, found {list(table)}; add {missing}"
         )
-    if "policy_fingerprint" in table:
-        table["policy_fingerprint"] = table["policy_fingerprint"].fillna("")
+    _check_trials(table, file)
     return table
+
+
+def _check_trials(table: pd.DataFrame, file: Path) -> None:
+    """Refuse names that cannot be shown, starts that are missing, and outcomes that are none."""
+    for column in ("policy", "task"):
+        for name in table[column].unique():
+            try:
+                check_name(name)
+            except ValueError as error:
+                raise ValueError(f"column {column} of {file}: {error}") from error
+    if table["start"].isna().any():
+        raise ValueError(f"expected a start in every row of {file}, found rows without one")
+    odd = [value for value in table["success"].dropna().unique() if value not in (0, 1)]
+    if odd:
+        raise ValueError(f"expected success in {file} as true, false or empty, found {odd[0]!r}")
 
 
 def check_fingerprints(trials: pd.DataFrame, expected: Mapping[str, str]) -> None:
@@ -155,12 +181,18 @@ def choose_starts(task: str, count: int) -> list[Start]:
 
 
 def check_distinct(drivers: Sequence[Driver]) -> None:
-    """Check that there are policies and that their labels differ, also as names of folders.
+    """Check that there are policies and that their names differ, also as names of folders.
 
     Raises:
-        ValueError: No policy, or two of one name; large and small letters are one to some disks.
+        ValueError: No policy, two of one name (large and small letters are one to some disks), or a
+            name that no table can show.
     """
     names = [driver.meta.name for driver in drivers]
+    for name in names:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; give the policy a `name:` in a policy file") from error
     folders = {video_name(name, "", 0, 0).lower() for name in names}
     if not names or len(folders) < len(names):
         raise ValueError(
@@ -181,7 +213,8 @@ def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tu
     if not table.exists():
         table.parent.mkdir(parents=True, exist_ok=True)
         with replacing(table) as partial:
-            partial.write_text(f"# command: {_command(cfg)}\n{_csv(COLUMNS)}\n")
+            partial.write_text(f"# command: {printable(_command(cfg))}\n{_csv(COLUMNS)}\n")
+    table.open("a").close()  # a table that cannot be written is found out before the first trial
     cut_torn_line(table)
     trials = load_trials(table)
     weights = {driver.meta.name: driver.fingerprint for driver in drivers}
@@ -200,7 +233,11 @@ def _command(cfg: TrialsConfig) -> str:
     return f"v2w trials output={cfg.output} {lists} starts={cfg.starts}"
 
 
-def _csv(values: Iterable[object]) -> str:
+def _csv(values: Sequence[object]) -> str:
+    """Return one line of a table; quotes keep a name that begins with # from being a comment."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
+    if str(values[0]).startswith("#"):
+        csv.writer(line, lineterminator="", quoting=csv.QUOTE_NONNUMERIC).writerow(values)
+    else:
+        csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()

@@ -1,6 +1,6 @@
 """What every policy checks of what it is given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -9,18 +9,6 @@ from numpy.typing import NDArray
 from policies.base import PolicyMeta
 
 Held = TypeVar("Held")
-
-
-def check_least(cfg: object, least: Mapping[str, float]) -> None:
-    """Check that settings are finite and at least as large as they must be; null is not checked.
-
-    Raises:
-        ValueError: One that is smaller, infinite or NaN.
-    """
-    for name, low in least.items():
-        value = getattr(cfg, name)
-        if value is not None and not low <= value < np.inf:
-            raise ValueError(f"expected a finite {name} of at least {low}, found {value}")
 
 
 def renew(held: Sequence[Held], new: Sequence[Held], slots: Sequence[int] | None) -> list[Held]:

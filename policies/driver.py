@@ -17,7 +17,7 @@ from configs.layouts import LAYOUTS, ActionLayout
 from configs.lookup import lookup
 from configs.robots import RobotSpec
 from policies.base import ActionBatch, Policy, PolicyMeta
-from policies.checks import check_least, check_slots, renew
+from policies.checks import check_slots, renew
 from policies.stages.actions import (
     IMPOSSIBLE,
     Gripper,
@@ -257,7 +257,6 @@ def _check_config(cfg: DriverConfig) -> None:
     lookup(CROPS, cfg.crop, "crop")
     lookup(RESIZES, cfg.resize, "resize")
     lookup(ENDINGS, cfg.terminate, "terminate")
-    check_least(cfg, {"scale": 0, "sticky": 1, "gripper_deadband": 0})
 
 
 def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:

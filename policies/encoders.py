@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.paths import expand
 from policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -30,7 +31,7 @@ def make_encoder(name: str) -> Encode:
         raise ValueError(
             f"expected encoder={PREFIX}PATH with the path of an ONNX model, found {name!r}"
         )
-    return onnx_encoder(Path(name.removeprefix(PREFIX)))
+    return onnx_encoder(Path(expand(name.removeprefix(PREFIX))))
 
 
 def onnx_encoder(path: Path) -> Encode:

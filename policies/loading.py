@@ -174,7 +174,7 @@ def _told(policy: Policy, table: InstructionTable | None) -> Policy:
 def _check_used(cfg: PolicyConfig, *used: str) -> None:
     """Refuse a setting that would change nothing."""
     for name in ("instructions", "python", "device", "inputs", "remote"):
-        if name not in used and getattr(cfg, name) != getattr(PolicyConfig(), name):
+        if name not in used and getattr(cfg, name) != getattr(PolicyConfig(cfg.source), name):
             raise ValueError(
                 f"expected no setting {name!r} for policy {cfg.source!r}, which does not use it, "
                 f"found {getattr(cfg, name)}; leave it out"

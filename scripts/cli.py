@@ -5,16 +5,19 @@ import importlib
 import importlib.util
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast, get_type_hints
+from typing import Any, Protocol, cast, get_args
 
-from omegaconf import MISSING, OmegaConf
-
-from configs.loader import load_config
+from configs.loader import default_of, load_config
 from configs.lookup import hint, lookup
+from configs.paths import expand
+from configs.rules import Range
+from configs.text import printable
+from configs.values import types_of
 
 COMMANDS: Mapping[str, str] = {
     "collect": "scripts.collect",
@@ -40,42 +43,83 @@ COMMANDS: Mapping[str, str] = {
 """Where each command lives; a module is imported when its command is chosen, not before."""
 
 USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...] [--flag ...]"
-FAILED, INTERRUPTED = 2, 130
+NOT_PASSED, FAILED, INTERRUPTED = 1, 2, 130
+WRITING = """Text is taken as typed: output=010 and output=no stay 010 and no. Numbers are decimal:
+10, 0.5 or 1e-4. Switches are true or false. null means none where a setting may be none. A list is
+written [a, b], a mapping {a: 1}. Quotes around a whole value make it text: judge='"null"'. In every
+path, ~ stands for the home folder. YAML files follow the same rules; ${...} and ??? are refused."""
+HELP = {"-h", "--help"}
+EXPECTED = (ValueError, OSError, ModuleNotFoundError, FloatingPointError)
+"""What a user, a file or a machine can cause. Anything else is a mistake of ours and keeps its
+traceback, but for memory that runs out."""
+LONGEST_REASON = 2000
 
 
 class Command(Protocol):
     """A module of `scripts`: its docstring's first line is the help text.
 
-    A module may also name `ARGUMENTS`: settings that bare words fill, in this order.
+    `main` returns False if what it checks does not hold. A module may also name `ARGUMENTS`:
+    settings that bare words fill, in this order.
     """
 
     SCHEMA: type[Any]
-    main: Callable[[Any], None]
+    main: Callable[[Any], bool | None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0 done, 2 failed, 130 interrupted."""
+    """Run one command and return the exit status.
+
+    Returns:
+        0 done, 1 not passed (`v2w gate` and its like), 2 failed, 130 interrupted.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
-    label = "v2w"
+    label = f"v2w {printable(words[0])}" if words and words[0] in COMMANDS else "v2w"
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if not words or words[0] in ("-h", "--help"):
-            print(_overview())
-            return 0 if words else FAILED
-        name, *settings = words
-        command = load_command(name)
-        label = f"v2w {name}"
-        if {"-h", "--help"} & set(settings):
-            print(_command_help(name, command))
-        else:
-            command.main(read_settings(command, settings))
-    except (ValueError, OSError, ModuleNotFoundError, FloatingPointError) as error:
-        print(f"{label}: {' '.join(str(error).split())}", file=sys.stderr)
-        return FAILED
+        return _run(words)
+    except EXPECTED as error:
+        reason = str(error) or type(error).__name__
+    except RecursionError as error:
+        reason = f"expected settings and files that are nested less deeply, found {error}"
+    except (MemoryError, RuntimeError) as error:
+        if not _is_exhausted(error):
+            raise
+        reason = f"out of memory ({error}); ask for less at once, such as a smaller batch_size"
     except KeyboardInterrupt:
         print(f"{label}: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    print(f"{label}: {printable(' '.join(reason.split()), LONGEST_REASON)}", file=sys.stderr)
+    return FAILED
+
+
+def _run(words: Sequence[str]) -> int:
+    if not words or words[0] in HELP:
+        _show(_overview())
+        return 0 if words else FAILED
+    name, *settings = words
+    command = load_command(name)
+    if HELP & set(settings):
+        _show(_command_help(name, command))
+        return 0
+    passed = command.main(read_settings(command, settings))
+    return NOT_PASSED if passed is False else 0
+
+
+def _show(text: str) -> None:
+    """Print, and do not mind a reader such as `head` that has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_exhausted(error: BaseException) -> bool:
+    """Whether memory ran out; PyTorch says so with a RuntimeError, on a GPU with its subclass."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def load_command(name: str) -> Command:
@@ -91,23 +135,30 @@ def load_command(name: str) -> Command:
 def read_settings(command: Command, words: Sequence[str]) -> Any:
     """Turn the words after the command's name into its config; files first, then overrides.
 
-    A flag `--name` is short for `name=true`.
+    A flag `--name` is short for `name=true`. A word is an override if what stands before its first
+    `=` is a setting; otherwise it may be a path that holds a `=`, such as `lr=1e-5/last.ckpt`.
 
     Raises:
         ValueError: A bare word too many, or a flag or setting that is wrong.
         FileNotFoundError: A file that does not exist.
     """
     words = [_without_dashes(command, word) for word in words]
-    files = [word for word in words if word.endswith((".yaml", ".yml")) and "=" not in word]
-    bare = [word for word in words if "=" not in word and word not in files]
-    names = arguments(command)
-    if len(bare) > len(names):
+    bare = [word for word in words if not _is_override(command, word)]
+    files = [word for word in bare if word.endswith((".yaml", ".yml"))]
+    names, given = arguments(command), [word for word in bare if word not in files]
+    if len(given) > len(names):
         asked = "".join(f"{name.upper()}, " for name in names)
-        raise ValueError(f"expected {asked}a .yaml file or key=value, found {bare[len(names)]!r}")
-    filled = [f"{name}={word}" for name, word in zip(names, bare, strict=False)]
-    return load_config(
-        command.SCHEMA, files, filled + [word for word in words if word not in files + bare]
-    )
+        raise ValueError(f"expected {asked}a .yaml file or key=value, found {given[len(names)]!r}")
+    filled = [f"{name}={word}" for name, word in zip(names, given, strict=False)]
+    return load_config(command.SCHEMA, files, filled + [word for word in words if word not in bare])
+
+
+def _is_override(command: Command, word: str) -> bool:
+    """Whether a word sets something, and does not name a file or a hub id."""
+    key, equals, _ = word.partition("=")
+    if key.partition(".")[0] in types_of(command.SCHEMA):
+        return bool(equals)
+    return bool(equals) and "/" not in key and not Path(expand(word)).exists()
 
 
 def arguments(command: Command) -> tuple[str, ...]:
@@ -123,8 +174,7 @@ def _without_dashes(command: Command, word: str) -> str:
     """
     if not word.startswith("-"):
         return word
-    types = get_type_hints(command.SCHEMA)
-    flags = [f"--{field.name}" for field in fields(command.SCHEMA) if types[field.name] is bool]
+    flags = [f"--{name}" for name, kind in types_of(command.SCHEMA).items() if kind is bool]
     if word not in flags:
         there = ", ".join(flags) or "no flags"
         raise ValueError(
@@ -137,7 +187,7 @@ def _without_dashes(command: Command, word: str) -> str:
 def _overview() -> str:
     lines = [f"  {name:<18} {_summary(module)}" for name, module in COMMANDS.items()]
     more = "v2w <command> --help lists the settings; --flag is short for flag=true."
-    return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more])
+    return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more, "", WRITING])
 
 
 def _summary(module: str) -> str:
@@ -150,30 +200,39 @@ def _summary(module: str) -> str:
 
 
 def _command_help(name: str, command: Command) -> str:
-    defaults = OmegaConf.to_container(OmegaConf.structured(command.SCHEMA))
     words = " ".join([name, *(argument.upper() for argument in arguments(command))])
     lines = [f"usage: {USAGE.replace('<command>', words)}", "", _summary(COMMANDS[name]), ""]
-    for key, default, doc in _settings(command.SCHEMA, cast(dict[str, Any], defaults)):
+    for key, default, doc in _settings(command.SCHEMA):
         lines += [f"  {key}={default}", *([f"      {doc}"] if doc else [])]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", WRITING])
 
 
 def _settings(
-    schema: type[Any], defaults: Mapping[str, Any], prefix: str = ""
+    schema: type[Any], base: object = None, prefix: str = ""
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default as YAML and description of every setting, nested ones as `a.b`."""
-    types, docs = get_type_hints(schema), _attribute_docs(schema)
-    for name, default in defaults.items():
-        if is_dataclass(types[name]):
-            yield from _settings(cast(type, types[name]), default, f"{prefix}{name}.")
+    """Yield key, default and description of every setting, nested ones as `a.b`."""
+    types, docs = types_of(schema), _attribute_docs(schema)
+    for setting in fields(schema):
+        name, kind = setting.name, types[setting.name]
+        default = default_of(setting) if base is None else getattr(base, name)
+        if is_dataclass(kind):
+            yield from _settings(cast(type, kind), default, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _shown(default), docs.get(name, "")
+            yield f"{prefix}{name}", _shown(default), f"{docs.get(name, '')}{_range(kind)}"
 
 
 def _shown(default: object) -> str:
-    if default == MISSING:
+    """Return a default as it would be written; a nested one that is not set is null."""
+    if default is MISSING:
         return "(required)"
     return default if isinstance(default, str) else json.dumps(default)
+
+
+def _range(kind: Any) -> str:
+    """Return the range of a number, or of the numbers in a list, as a sentence."""
+    if isinstance(kind, Range):
+        return f" {str(kind).capitalize()}."
+    return next(filter(None, map(_range, get_args(kind))), "")
 
 
 def _attribute_docs(schema: type[Any]) -> dict[str, str]:

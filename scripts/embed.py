@@ -45,8 +45,6 @@ def _check(cfg: EmbedConfig) -> None:
         raise ValueError(
             f"expected texts and encoder to extend the table {cfg.source}, found neither"
         )
-    if cfg.save_every < 1:
-        raise ValueError(f"expected save_every of at least 1, found {cfg.save_every}")
 
 
 def _read(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from configs.paths import expand
 from v2w_gym.drawer import margin
 from v2w_gym.progress import SOLVED_FRAMES
 from world_models.checkpoint import check_kind, load_checkpoint
@@ -142,7 +143,7 @@ def load_judge(path: str | None = None) -> DrawerJudge:
         FileNotFoundError: No such judge.
         ValueError: The file holds something else, or is damaged.
     """
-    file = Path(path) if path else BUNDLED
+    file = Path(expand(path)) if path else BUNDLED
     tensors, card = load_checkpoint(file)
     check_kind(file, card, KIND)
     network = OpeningNetwork()

@@ -10,10 +10,15 @@ def usable_device(device: str) -> str:
         ValueError: PyTorch cannot use it here.
     """
     try:
-        torch.empty(0, device=device)
+        found = torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+        raise _refusal(device, str(error).splitlines()[0]) from error
+    if found.is_meta:
+        raise _refusal(device, "it holds no values")
     return device
+
+
+def _refusal(device: str, why: str) -> ValueError:
+    return ValueError(
+        f"expected a device that PyTorch can use here, such as cpu or cuda, found {device!r}: {why}"
+    )

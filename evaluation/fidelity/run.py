@@ -48,7 +48,6 @@ def run_fidelity(cfg: FidelityConfig) -> Fidelity:
         OSError: The folder cannot be written, or the disk is full.
         ValueError: A setting unknown or out of range, or the folder of another run.
     """
-    _check_counts(cfg)
     torch.set_num_threads(cfg.threads)
     variants = load_variants(cfg)
     model = variants[0].model
@@ -212,9 +211,3 @@ def _fitting_horizons(cfg: FidelityConfig, steps: int) -> tuple[int, ...]:
     if not fitting:
         raise ValueError(f"expected at least one horizon from 1 to {steps}, found {cfg.horizons}")
     return fitting
-
-
-def _check_counts(cfg: FidelityConfig) -> None:
-    for name in ("batch_size", "threads"):
-        if getattr(cfg, name) < 1:
-            raise ValueError(f"expected {name} >= 1, found {getattr(cfg, name)}")

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from configs.lookup import lookup
 from configs.robots import ROBOTS, RobotSpec
 from configs.train_planner import TrainPlannerConfig
-from policies.checks import check_least
 from policies.planner.perception import (
     SCALE,
     VALUES,
@@ -26,9 +25,6 @@ from policies.planner.perception import (
 from policies.planner.policy import save_planner
 from world_models.checkpoint import check_free
 from world_models.data.episodes import list_episodes, load_episode
-
-LEAST = {"steps": 1, "batch_size": 1, "learning_rate": 0, "seed": 0, "threads": 1}
-"""The smallest values of settings."""
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
@@ -45,7 +41,6 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
             another robot or without recorded positions.
         FloatingPointError: The loss is not finite.
     """
-    check_least(cfg, LEAST)
     check_free(Path(cfg.output))
     check_channels(cfg.channels)
     torch.set_flush_denormal(True)

@@ -11,15 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.limits import check_limits
-from configs.rt1 import RT1_LIMITS, RT1Config
+from configs.rt1 import RT1Config
 from policies.rt1.efficientnet import ImageEncoder, feature_size
 
 STAGES = ("channels", "repeats", "kernels", "strides", "expansions")
 """Sizes with one entry per stage of the image encoder."""
 MOST_STAGES = 32
-SHARES = ("dropout", "drop_connect", "norm_momentum")
-"""Sizes that are shares."""
 
 
 class TokenLearner(nn.Module):
@@ -131,22 +128,11 @@ def attention_mask(history: int, image_tokens: int, action_tokens: int) -> Tenso
 
 
 def check_sizes(cfg: RT1Config) -> None:
-    """Check that a network can have such sizes, before it takes memory or time.
+    """Check that a network can have such sizes together, before it takes memory or time.
 
     Raises:
-        ValueError: A size out of its limits, a share that is none, sizes for different numbers of
-            stages, or frames too small for the encoder.
+        ValueError: Sizes for different numbers of stages, or frames too small for the encoder.
     """
-    check_limits(cfg, RT1_LIMITS, "network.")
-    for name in SHARES:
-        share = getattr(cfg, name)
-        if not 0 <= share < 1:
-            raise ValueError(f"expected network.{name} from 0 to below 1, found {share}")
-    sides = {name: len(getattr(cfg, name)) for name in ("image_size", "input_size")}
-    if set(sides.values()) != {2}:
-        raise ValueError(
-            f"expected height and width in network.{' and .'.join(sides)}, found {sides}"
-        )
     stages = {name: len(getattr(cfg, name)) for name in STAGES}
     if len(set(stages.values())) > 1 or not 1 <= stages["channels"] <= MOST_STAGES:
         raise ValueError(f"expected one entry per stage of the encoder, found {stages}")

@@ -173,7 +173,7 @@ def _shapes(cfg: RT1Config) -> dict[str, tuple[int, ...]]:
 
 def _read_sizes(shapes: Sequence[tuple[int, ...]], encoder: RT1Config) -> RT1Config:
     """Return the sizes that the shapes at the places of an RT-1 with this encoder speak of."""
-    without = len(list(_names(replace(encoder, layers=0))))
+    without = len(list(_names(replace(encoder, layers=1)))) - LAYER_VARIABLES
     layers, rest = divmod(len(shapes) - without, LAYER_VARIABLES)
     if rest or layers < 1:
         raise ValueError(

@@ -59,7 +59,10 @@ def test_an_override_may_hold_an_equals_sign_or_nothing() -> None:
         ("stepz=1", r"'stepz=1': unknown setting stepz; did you mean 'steps'\?.*steps, optimiser"),
         ("optimiser.rat=1", r"unknown setting optimiser\.rat; did you mean 'rate'\?"),
         ("optimiser={rat: 1}", r"unknown setting optimiser\.rat; did you mean 'rate'\?"),
-        ("steps=x", "'steps=x': cannot set steps: Value 'x' of type 'str'"),
+        (
+            "steps=x",
+            "'steps=x': cannot set steps: expected a whole number in decimal digits, found 'x'",
+        ),
         ("steps=1.5", "cannot set steps"),
         ("steps=", "cannot set steps"),
         ("mode=slow", r"cannot set mode: .*\['fast', 'exact'\]"),
@@ -110,6 +113,59 @@ def test_a_required_setting_that_is_set_nowhere_is_named() -> None:
         load_config(Settings, [], [])
 
 
-def test_a_reference_to_nothing_is_named() -> None:
-    with pytest.raises(ValueError, match="cannot use folder: .*'nowhere'"):
-        load_config(Settings, [], ["steps=1", "folder=${nowhere}"])
+@pytest.mark.parametrize("word", ["???", "${steps}", "runs/${oc.env:HOME}", "'${steps}'"])
+def test_other_tools_placeholders_are_refused(word: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"cannot set folder: expected the value itself, without"):
+        load_config(Settings, [], ["steps=1", f"folder={word}"])
+    with pytest.raises(
+        ValueError, match=r"settings\.yaml: cannot set names\[0\]: expected the value"
+    ):
+        load_config(Settings, [write(tmp_path, f"names: [{word!r}]")], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("names: " + "[" * 1000 + "]" * 1000, "at most 20 mappings and lists in each other"),
+        ("a: " * 30, "mapping values are not allowed here in line 1"),
+        ("names: " + "{a: " * 40_000, "at most 20 mappings and lists in each other"),
+        ("1: 2", "unknown setting 1 "),
+        ("? [a, b]\n: c", "expected a word as key, found a list or mapping in line 1"),
+        ("names: [{a: 1}]", r"cannot set names\[0\]: expected text"),
+        ("names: &a [x]\nfolder: *a", "found the anchor or alias 'a' in line 1"),
+        ("names: &a [*a]", "found the anchor or alias 'a' in line 1"),
+        ("names: [*a]", "found the anchor or alias 'a' in line 1"),
+        ("<<: {steps: 1}", "unknown setting <<"),
+        ("folder: !!python/object/apply:os.system [ls]", "found the tag 'tag:yaml.org,2002:python"),
+        ("steps: !!int 3", "found the tag"),
+        ("steps:\n\t- 1", r"found character '\\t' that cannot start any token in line 2"),
+        ("steps: 1\n---\nsteps: 2", "expected one document, found a second one in line 2"),
+        ("hello", "expected `key: value` lines"),
+        ('folder: "a', "unexpected end of stream"),
+        ('folder: "a\\0b"', "cannot set folder: expected the value itself, without NUL"),
+        ("steps: 1\nstep\x07: 1", "special characters are not allowed"),
+        ("steps: 1\n" * 30_000, "expected at most 200000 characters of YAML"),
+    ],
+)
+def test_yaml_that_settings_do_not_use_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
+        load_config(Settings, [write(tmp_path, text)], [])
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_byte_order_mark_and_other_line_ends_are_read_over(tmp_path: Path) -> None:
+    assert (
+        load_config(Settings, [write(tmp_path, "\ufeffsteps: 3\r\nmode: fast\r\n")], []).steps == 3
+    )
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    for text in ("", "# only a comment\n", "---\n{}\n"):
+        assert load_config(Settings, [write(tmp_path, text)], ["steps=3"]) == Settings(steps=3)
+
+
+def test_keys_with_ever_more_points_are_one_line() -> None:
+    for key in ("a." * 5000 + "b", "shares." + "a." * 5000 + "b", "shares..a", ".a", "a."):
+        with pytest.raises(ValueError, match="unknown setting|cannot set"):
+            load_config(Settings, [], ["steps=1", f"{key}=1"])

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 from importlib.util import find_spec
 
@@ -10,7 +11,9 @@ import pytest
 from configs.evaluate import TrialsConfig
 from configs.robots import STANDIN_SAWYER
 from evaluation import trials
-from evaluation.trials import load_trials, run_trials
+from evaluation.trials import check_distinct, load_trials, run_trials
+from policies.driver import Driver
+from policies.scripted import zero_policy
 from v2w_gym.progress import Progress
 from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.starts import bundled_starts
@@ -104,6 +107,37 @@ def test_more_starts_extend_the_table(tmp_path, robots):
     assert not table.duplicated(["policy", "task", "start"]).any()
 
 
+ODD = ["null", "nan", "None", "NA", "#1", "a#b", "a,b", 'say "x"', "010", "1e3", "True"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_read_as_it_was_written(tmp_path, robots, name):
+    file = tmp_path / "odd.yaml"
+    file.write_text(f"source: zero\nname: {json.dumps(name)}\n")
+    cfg = config(tmp_path, policies=[str(file)])
+    whole = load_trials(run_trials(cfg))
+    assert set(whole["policy"]) == {name}
+    pd.testing.assert_frame_equal(load_trials(run_trials(cfg)), whole)
+    assert len(whole) == 6
+    rates = whole.groupby(["task", "policy"])["success"].mean()
+    assert rates["close_drawer", name] == 1
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\nb", "a\0b", "a\u202eb", "x" * 200])
+def test_a_name_that_no_table_can_show_is_refused(name):
+    policy = zero_policy(STANDIN_SAWYER)
+    policy.meta = dataclasses.replace(policy.meta, name=name)
+    with pytest.raises(ValueError, match="expected a name of 1 to 100 visible .*; give the policy"):
+        check_distinct([Driver(policy, STANDIN_SAWYER)])
+
+
+def test_the_same_policy_twice_is_refused(tmp_path, robots):
+    with pytest.raises(ValueError, match="expected policies with different names"):
+        run_trials(config(tmp_path, policies=["zero", "zero"]))
+    with pytest.raises(ValueError, match="cannot set tasks: expected every entry once"):
+        config(tmp_path, tasks=["close_drawer", "close_drawer"])
+
+
 def test_trials_of_other_weights_are_refused(tmp_path, robots):
     cfg = config(tmp_path)
     path = run_trials(cfg)
@@ -148,6 +182,10 @@ def test_reads_a_table_from_elsewhere(tmp_path):
         ("policy,task,start,success\n", r"add \['start_seed'\]"),
         ("", "expected a table of trials at"),
         (HEADER + "a,b\n1,2,3,4,5,6,7\n", "expected a table of trials at"),
+        (HEADER + "a,b,,5,True\n", "expected a start in every row"),
+        (HEADER + "a,b,0,5,maybe\n", "expected success .* as true, false or empty, found 'maybe'"),
+        (HEADER + ",b,0,5,True\n", "column policy of .*: expected a name"),
+        (HEADER + '"a\nb",b,0,5,True\n', "column policy of .*: expected a name"),
     ],
 )
 def test_another_file_is_refused(tmp_path, text, message):

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from scripts import cli
 
@@ -140,10 +141,114 @@ def test_a_bare_word_too_many_is_refused(
     assert capsys.readouterr().err == expected
 
 
+@pytest.mark.parametrize(
+    "word", ["epoch=10-step=100.ckpt", "logs/lr=1e-5/last.ckpt", "me/run:epoch=10.ckpt", "./a=b"]
+)
+def test_a_path_may_hold_an_equals_sign(
+    fake: ModuleType, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.ARGUMENTS = ("output",)
+    monkeypatch.chdir(tmp_path)
+    Path("epoch=10-step=100.ckpt").touch()
+    assert cli.main(["fake", word, "limit=3"]) == 0
+    assert cli.main(["fake", f"output={word}"]) == 0
+    assert [cfg.output for cfg in fake.calls] == [word, word]
+
+
+def test_a_setting_is_a_setting_even_if_a_file_has_its_name(
+    fake: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.ARGUMENTS = ("output",)
+    monkeypatch.chdir(tmp_path)
+    Path("limit=3").touch()
+    Path("lr=1.yaml").write_text("output: here")
+    assert cli.main(["fake", "there", "limit=3"]) == 0
+    assert cli.main(["fake", "lr=1.yaml"]) == 0
+    assert fake.calls == [Settings("there", limit=3), Settings("here")]
+
+
+def test_a_word_that_is_no_setting_and_no_file_is_refused(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.ARGUMENTS = ("output",)
+    assert cli.main(["fake", "ouptut=10.ckpt"]) == 2
+    assert "unknown setting ouptut; did you mean 'output'?" in capsys.readouterr().err
+
+
+def test_a_range_is_part_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["rank", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert "Rollouts per start, each with noise of its own. From 1 to 10000." in printed
+    assert cli.main(["bench", "--help"]) == 0
+    assert "Numbers of denoising steps. From 1 to 1000." in capsys.readouterr().out
+
+
+def test_the_help_says_how_values_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["rank", "--help"]):
+        assert cli.main(words) == 0
+        assert "Text is taken as typed" in capsys.readouterr().out
+
+
 def test_help_shows_the_arguments(fake: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     fake.ARGUMENTS = ("output",)
     assert cli.main(["fake", "--help"]) == 0
     assert "usage: v2w fake OUTPUT [CONFIG.yaml ...]" in capsys.readouterr().out
+
+
+def test_what_strangers_wrote_is_printed_without_control_characters(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.main = raising(ValueError("a \x1b[31mred\x07 server\u202e said\0 " + "x" * 10_000))
+    assert cli.main(["fake", "output=x"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("v2w fake: a red server said x")
+    assert printed.rstrip("\n").isprintable() and len(printed) < 3000
+    assert cli.main(["\x1b[31mfake"]) == 2
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            MemoryError("cannot allocate 3 TB"),
+            "v2w fake: out of memory (cannot allocate 3 TB); ask",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "v2w fake: out of memory (CUDA out of"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "out of memory",
+        ),
+        (
+            RecursionError("maximum recursion depth exceeded"),
+            "v2w fake: expected settings and files that are nested",
+        ),
+        (ValueError(), "v2w fake: ValueError"),
+    ],
+)
+def test_what_a_machine_cannot_do_is_one_line(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str], error: Exception, message: str
+) -> None:
+    fake.main = raising(error)
+    assert cli.main(["fake", "output=x"]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(("passed", "status"), [(True, 0), (None, 0), (False, 1)])
+def test_what_does_not_pass_ends_with_status_1(
+    fake: ModuleType, passed: bool | None, status: int
+) -> None:
+    fake.main = lambda cfg: passed
+    assert cli.main(["fake", "output=x"]) == status
+
+
+def test_a_reader_that_stops_reading_is_no_failure() -> None:
+    command = f"{sys.executable} -m scripts.cli rank --help | head -c 1"
+    run = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.stderr == ""
 
 
 def test_a_mistake_of_ours_keeps_its_traceback(fake: ModuleType) -> None:

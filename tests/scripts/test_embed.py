@@ -78,7 +78,7 @@ def test_a_table_is_extended(
         ({"texts": ["a"]}, "texts and encoder together"),
         ({"encoder": "onnx:a"}, "texts and encoder together"),
         ({"encoder": "use", "texts": ["a"]}, "encoder=onnx:PATH"),
-        ({"save_every": 0}, "save_every of at least 1"),
+        ({"save_every": 0}, "expected save_every >= 1, found 0"),
         ({"vector_feature": "observation/embedding"}, "feature of record 0"),
         ({"split": "val"}, "split of fractal20220817_data"),
     ],

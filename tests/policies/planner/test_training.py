@@ -122,11 +122,11 @@ def test_episodes_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, "expected a finite steps of at least 1, found 0"),
-        ({"learning_rate": float("nan")}, "learning_rate of at least 0, found nan"),
-        ({"threads": 0}, "threads of at least 1"),
-        ({"channels": (8, 0)}, "expected channels of at least 1"),
-        ({"channels": ()}, "expected channels of at least 1"),
+        ({"steps": 0}, "expected steps >= 1, found 0"),
+        ({"learning_rate": float("nan")}, "cannot set learning_rate: expected a finite number"),
+        ({"threads": 0}, "expected threads >= 1, found 0"),
+        ({"channels": (8, 0)}, r"expected channels\[1\] >= 1, found 0"),
+        ({"channels": ()}, "expected at least one of channels"),
         ({"held_out": []}, "expected folders in episodes and in held_out"),
         ({"output": "planner.npz"}, "a file that ends in .safetensors"),
     ],

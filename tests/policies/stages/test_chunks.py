@@ -88,5 +88,5 @@ def test_an_ensemble_asks_in_every_step() -> None:
     check_chunks(DriverConfig(execution_horizon=1, ensemble=0.0), chunk=4)
     with pytest.raises(ValueError, match="execution_horizon=0 or 1 together with an ensemble"):
         check_chunks(DriverConfig(execution_horizon=2, ensemble=0.0), chunk=4)
-    with pytest.raises(ValueError, match="expected a finite ensemble"):
+    with pytest.raises(ValueError, match="cannot set ensemble: expected a finite number"):
         check_chunks(DriverConfig(ensemble=float("nan")), chunk=4)

@@ -1,0 +1,35 @@
+"""Which names policies, tasks and results may have: those that every table and screen can show."""
+
+LONGEST = 100
+"""Most characters of a name; a file's name must leave room for an ending."""
+
+
+def check_name(name: str) -> str:
+    """Return a name that can be printed in a table and read back.
+
+    Letters of any language, spaces inside, commas, quotes and `#` are allowed.
+
+    Raises:
+        ValueError: An empty or long name, a space at either end, or a character that is not
+            visible, such as a line end, NUL or a mark that turns the direction of writing.
+    """
+    if not 0 < len(name) <= LONGEST or not name.isprintable() or name != name.strip():
+        raise ValueError(
+            f"expected a name of 1 to {LONGEST} visible characters without a space at its ends, "
+            f"found {name[: LONGEST + 1]!r}"
+        )
+    return name
+
+
+def check_file_name(name: str) -> str:
+    """Return a name that a file in a given folder can have.
+
+    Raises:
+        ValueError: As for `check_name`, or a name that leads to another folder or hides the file.
+    """
+    check_name(name)
+    if name.startswith(".") or "/" in name or "\\" in name:
+        raise ValueError(
+            f"expected a name for a file, without / or \\ and no dot first, found {name!r}"
+        )
+    return name

@@ -1,0 +1,108 @@
+"""Which values a setting may have: rules that stand beside its type, and the usual ones by name."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+
+from configs.lookup import hint
+from configs.names import check_file_name, check_name
+from configs.paths import expand
+from configs.text import brief
+
+
+@dataclass(frozen=True)
+class Range:
+    """A rule for numbers: from `low` to `high`, both included."""
+
+    low: float
+    high: float
+
+    def broken_by(self, value: float) -> str:
+        """Return the bound that `value` breaks, such as ">= 1"; nothing if it is in the range."""
+        if value < self.low:
+            return f">= {self.low:.12g}"
+        return "" if value <= self.high else f"<= {self.high:.12g}"
+
+    def __str__(self) -> str:
+        """Say the range in words."""
+        return f"from {self.low:.12g} to {self.high:.12g}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A rule for text: one of `choices`."""
+
+    choices: tuple[str, ...]
+
+    def __call__(self, value: str) -> str:
+        """Return `value`.
+
+        Raises:
+            ValueError: It is none of them.
+        """
+        if value not in self.choices:
+            raise ValueError(
+                f"expected one of {list(self.choices)}, found {brief(value)}"
+                f"{hint(value, list(self.choices))}"
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class SomeOf:
+    """A rule for mappings: settings of `schema` by name, not all of them, as in {steps: 10}."""
+
+    schema: type[Any]
+
+
+def distinct(entries: list[Any]) -> list[Any]:
+    """Return a list.
+
+    Raises:
+        ValueError: It has an entry twice.
+    """
+    twice = [entry for entry, times in Counter(entries).items() if times > 1]
+    if twice:
+        raise ValueError(f"expected every entry once, found {brief(twice[0])} twice")
+    return entries
+
+
+def some(entries: list[Any]) -> list[Any]:
+    """Return a list.
+
+    Raises:
+        ValueError: It is empty, or has an entry twice.
+    """
+    if not entries:
+        raise ValueError("expected at least one entry, found none")
+    return distinct(entries)
+
+
+Rule: TypeAlias = Range | SomeOf | Callable[[Any], Any]
+"""What may stand beside a type in `Annotated`; a function returns the value, or refuses it."""
+
+PathText: TypeAlias = Annotated[str, expand]
+"""A file, a folder, or a word that may be one; a leading `~` is the home folder."""
+Name: TypeAlias = Annotated[str, check_name]
+FileName: TypeAlias = Annotated[str, check_file_name]
+Seed: TypeAlias = Annotated[int, Range(0, 2**32 - 1)]
+Share: TypeAlias = Annotated[float, Range(0, 1)]
+Factor: TypeAlias = Annotated[float, Range(0, 1e6)]
+"""What something is multiplied by, or a tolerance."""
+Steps: TypeAlias = Annotated[int, Range(1, 100_000_000)]
+"""Steps of a training, or between two of its saves."""
+LearningRate: TypeAlias = Annotated[float, Range(0, 1e30)]
+BatchSize: TypeAlias = Annotated[int, Range(1, 65_536)]
+Frames: TypeAlias = Annotated[int, Range(1, 100_000)]
+"""Frames of one rollout."""
+Window: TypeAlias = Annotated[int, Range(1, 4096)]
+"""Frames that a network looks at together."""
+Amount: TypeAlias = Annotated[int, Range(1, 1_000_000)]
+"""How many episodes, starts or rollouts."""
+Threads: TypeAlias = Annotated[int, Range(1, 1024)]
+Rate: TypeAlias = Annotated[float, Range(0.001, 100_000)]
+"""Frames or actions per second."""
+Size: TypeAlias = Annotated[int, Range(1, 65_536)]
+"""Channels, tokens or another width of a network."""
+Pixels: TypeAlias = Annotated[int, Range(1, 16_384)]

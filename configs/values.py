@@ -1,0 +1,238 @@
+"""How a value becomes a setting: the type that a dataclass declares says how its text is read."""
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from math import inf, isfinite
+from os import PathLike, fspath
+from types import NoneType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    SupportsFloat,
+    SupportsIndex,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from configs.lookup import hint
+from configs.rules import OneOf, Range, Rule, SomeOf
+from configs.text import brief
+
+
+class Plain(str):
+    """Text that stood without quotes: the type of its setting decides what it means."""
+
+
+class Settings:
+    """A dataclass whose values are checked when it is built, in Python as from text."""
+
+    def __post_init__(self) -> None:
+        """Turn every value into what its type asks for.
+
+        Raises:
+            ValueError: A value of another type, or one that is not allowed.
+        """
+        for name, kind in types_of(type(self)).items():
+            object.__setattr__(self, name, to_value(kind, getattr(self, name), name))
+
+
+def to_settings(schema: type[Any], given: object, prefix: str = "") -> dict[str, Any]:
+    """Return the settings in `given` as values of the types that `schema` declares.
+
+    Args:
+        schema: A dataclass; its fields are the only keys there are.
+        given: Values by name. A nested dataclass may be such a mapping again.
+        prefix: Where the mapping belongs, such as "optimiser.".
+
+    Raises:
+        ValueError: An unknown key, a value of another type, or one that is not allowed.
+    """
+    if not isinstance(given, Mapping):
+        raise _refusal(prefix[:-1] or "settings", "settings by name", given)
+    types, found = types_of(schema), {}
+    for key, value in given.items():
+        if key not in types:
+            raise ValueError(
+                f"unknown setting {prefix}{key}{hint(str(key), list(types))} "
+                f"(there are: {', '.join(types)})"
+            )
+        nested, name = nested_schema(types[key]), f"{prefix}{key}"
+        if nested is not None and isinstance(value, Mapping):
+            found[str(key)] = to_settings(nested, value, f"{name}.")
+        else:
+            found[str(key)] = to_value(types[key], value, name)
+    return found
+
+
+def to_value(kind: Any, given: Any, name: str) -> Any:
+    """Return `given` as a value of the type `kind`.
+
+    Args:
+        kind: A type as a field of a dataclass declares it; `Annotated` adds one rule.
+        given: A value, or `Plain` text that the type decides how to read.
+        name: The setting's name for messages.
+
+    Raises:
+        ValueError: It is of another type, or breaks the rule.
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _to_ruled(args[0], args[1], given, name)
+    if origin in (Union, UnionType):
+        return _to_one_of(args, given, name)
+    if origin is Literal:
+        return _to_ruled(str, OneOf(args), given, name)
+    if origin is dict:
+        if not isinstance(given, Mapping):
+            raise _refusal(name, "a mapping such as {a: 1}", given)
+        return {
+            to_value(args[0], key, name): to_value(args[1], value, f"{name}.{key}")
+            for key, value in given.items()
+        }
+    if origin in (list, tuple):
+        return origin(_to_entries(args, given, name))
+    if kind in READERS:
+        return READERS[kind](given, name)
+    if not isinstance(given, kind):
+        raise _refusal(name, "settings by name", given)
+    return given
+
+
+def types_of(schema: type[Any]) -> Mapping[str, Any]:
+    """Return the type of each setting, with its rule."""
+    types = get_type_hints(schema, include_extras=True)
+    return {field.name: types[field.name] for field in fields(schema)}
+
+
+def nested_schema(kind: Any) -> type[Any] | None:
+    """Return the dataclass of a setting that holds one, or null; None for any other setting."""
+    parts = (kind, *get_args(kind))
+    return next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
+
+
+def _refusal(name: str, expected: str, given: object) -> ValueError:
+    found = "nothing" if given is None or _is_empty(given) else brief(given)
+    return ValueError(f"cannot set {name}: expected {expected}, found {found}")
+
+
+def _is_empty(given: object) -> bool:
+    return isinstance(given, Plain) and not given
+
+
+def _to_ruled(kind: Any, rule: Rule, given: Any, name: str) -> Any:
+    if isinstance(rule, SomeOf):
+        return to_settings(rule.schema, given, f"{name}.")
+    value = to_value(kind, given, name)
+    if isinstance(rule, Range):
+        if broken := rule.broken_by(value):
+            raise ValueError(f"expected {name} {broken}, found {brief(value)}")
+        return value
+    try:
+        return rule(value)
+    except ValueError as error:
+        raise ValueError(f"cannot set {name}: {error}") from error
+
+
+def _to_one_of(kinds: tuple[Any, ...], given: Any, name: str) -> Any:
+    """Return the value of the first type that fits, whatever its rule says then."""
+    if NoneType in kinds and (
+        given is None or (isinstance(given, Plain) and NULL.fullmatch(given))
+    ):
+        return None
+    *first, last = [kind for kind in kinds if kind is not NoneType]
+    for kind in first:
+        with suppress(ValueError):
+            to_value(_without_rule(kind), given, name)
+            last = kind
+            break
+    return to_value(last, given, name)
+
+
+def _without_rule(kind: Any) -> Any:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+def _to_entries(kinds: tuple[Any, ...], given: Any, name: str) -> list[Any]:
+    if not isinstance(given, list | tuple):
+        raise _refusal(name, "a list such as [a, b]", given)
+    if len(kinds) == 1 or kinds[1] is ...:
+        kinds = kinds[:1] * len(given)
+    if len(given) != len(kinds):
+        raise _refusal(name, f"a list of {len(kinds)}", given)
+    return [
+        to_value(kind, entry, f"{name}[{place}]")
+        for place, (kind, entry) in enumerate(zip(kinds, given, strict=True))
+    ]
+
+
+# Plain text is read as YAML 1.2's core schema reads it: 010 is ten, and yes and 1_000 are text.
+NULL = re.compile(r"null|Null|NULL|~|")
+SWITCH = re.compile(r"(true|True|TRUE)|false|False|FALSE")
+WHOLE = re.compile(r"[-+]?[0-9]{1,40}")
+NUMBER = re.compile(r"[-+]?(\.[0-9]{1,40}|[0-9]{1,40}(\.[0-9]{0,40})?)([eE][-+]?[0-9]{1,4})?")
+
+
+def _to_text(given: Any, name: str) -> str:
+    if not isinstance(given, str | PathLike) or _is_empty(given):
+        raise _refusal(name, "text", given)
+    text = str(fspath(given))
+    if "\0" in text or text == "???" or "${" in text:
+        raise _refusal(
+            name, "the value itself, without NUL, ??? or ${...}, which stand for nothing here", text
+        )
+    return text
+
+
+def _to_whole(given: Any, name: str) -> int:
+    if isinstance(given, Plain) and WHOLE.fullmatch(given):
+        return int(given)
+    if isinstance(given, str | bool) or not isinstance(given, SupportsIndex):
+        raise _refusal(name, "a whole number in decimal digits", given)
+    return operator.index(given)
+
+
+def _to_number(given: Any, name: str) -> float:
+    if isinstance(given, Plain) and NUMBER.fullmatch(given):
+        given = float(given)
+    if isinstance(given, str | bool) or not isinstance(given, SupportsFloat):
+        raise _refusal(name, "a number such as 0.001 or 1e-3", given)
+    try:
+        value = float(given)
+    except OverflowError:
+        value = inf
+    if not isfinite(value):
+        raise _refusal(name, "a finite number", given)
+    return value
+
+
+def _to_switch(given: Any, name: str) -> bool:
+    if isinstance(given, Plain) and (found := SWITCH.fullmatch(given)):
+        return found[1] is not None
+    if not isinstance(given, bool):
+        raise _refusal(name, "true or false", given)
+    return given
+
+
+def _to_anything(given: Any, name: str) -> Any:
+    if isinstance(given, Mapping):
+        return {str(key): _to_anything(value, f"{name}.{key}") for key, value in given.items()}
+    if isinstance(given, list | tuple):
+        return [_to_anything(entry, name) for entry in given]
+    if not isinstance(given, Plain):
+        return given
+    return _to_one_of((NoneType, bool, int, float, str), given, name)
+
+
+READERS: Mapping[Any, Callable[[Any, str], Any]] = {
+    str: _to_text,
+    int: _to_whole,
+    float: _to_number,
+    bool: _to_switch,
+    Any: _to_anything,
+}
