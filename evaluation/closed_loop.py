@@ -49,8 +49,9 @@ def run_attempts(
     """Make one attempt in every slot and yield each as soon as it is over.
 
     Args:
-        envs: Environments without autoreset whose `info` holds `instruction`, `success` and
-            `solved_at_start`. With several slots, those that are over must bear to be stepped.
+        envs: Environments without autoreset whose `info` holds `instruction` and `success`, and
+            may hold `solved_at_start`. With several slots, those that are over must bear to be
+            stepped.
         driver: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
         policy_seeds: One per slot, for `driver.reset`.
@@ -65,10 +66,11 @@ def run_attempts(
         newest, _, terminated, truncated, infos = envs.step(driver.act(newest, active))
         for slot in np.flatnonzero(active).tolist():
             frames[slot].append(newest[slot].copy())
+        solved_at_start = infos.get("solved_at_start", np.zeros(envs.num_envs, np.bool_))
         over = active & (terminated | truncated)
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
-            success, solved = (bool(infos[key][slot]) for key in ("success", "solved_at_start"))
+            success, solved = bool(infos["success"][slot]), bool(solved_at_start[slot])
             events = {**driver.events[slot], **({SOLVED: 1} if solved else {})}
             yield Finished(slot, np.stack(frames[slot]), success, solved, events)
 

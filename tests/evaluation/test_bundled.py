@@ -63,8 +63,8 @@ def test_trials_began_at_the_bundled_starts():
 def test_bundled_weights_are_small():
     weights = [path for path in ROOT.glob("*/weights/*") if path.is_file()]
     assert {path.parent.parent.name for path in weights} == {
-        "evaluation",
         "policies",
+        "v2w_gym",
         "world_models",
     }
     assert sum(path.stat().st_size for path in weights) < 25e6
