@@ -116,6 +116,6 @@ RT1_LIMITS: Limits = {
     "heads": (1, 1024),
     "head_size": (1, 4096),
     "instruction_size": (1, 16_384),
-    "bins": (1, 65_536),
+    "bins": (3, 65_536),
 }
 """What numbers in an `RT1Config` can be meant."""
