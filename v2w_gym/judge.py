@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from configs.paths import expand
 from v2w_gym.drawer import margin
 from v2w_gym.progress import SOLVED_FRAMES
-from world_models.checkpoint import check_kind, load_checkpoint
+from world_models.checkpoint import check_kind, load_checkpoint, make_network
 from world_models.frames import to_tensor
 
 Value = TypeVar("Value", np.bool_, np.float64)
@@ -146,9 +146,7 @@ def load_judge(path: str | None = None) -> DrawerJudge:
     file = Path(expand(path)) if path else BUNDLED
     tensors, card = load_checkpoint(file)
     check_kind(file, card, KIND)
-    network = OpeningNetwork()
-    network.load_state_dict(tensors)
-    return DrawerJudge(network, card)
+    return DrawerJudge(make_network(file, OpeningNetwork, tensors), card)
 
 
 def _consecutive(values: NDArray[Value]) -> NDArray[Value]:
