@@ -344,9 +344,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     ],
 )
 def test_patience_out_of_range_is_refused(changes: dict) -> None:
-    with pytest.raises(
-        ValueError, match="(timeout_s|reconnects)(: expected a finite number| >= 0)"
-    ):
+    with pytest.raises(ValueError, match="(timeout_s|reconnects).*found"):
         connect("ws://127.0.0.1:1", replace(PI0, **changes))
 
 
