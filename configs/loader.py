@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
 
 from configs.paths import expand
 from configs.values import Plain, nested_schema, to_settings, types_of
@@ -65,11 +67,8 @@ def _checked(schema: type[Any], settings: object, origin: str) -> dict[str, Any]
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
-    for key, value in new.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merged(merged[key], value) if both else value
-    return merged
+    """Return both layers of settings; all values have been read and checked before."""
+    return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(dict(old), dict(new))))
 
 
 def _built(schema: type[Config], base: Config | None, found: Mapping[str, Any]) -> Config:
