@@ -242,7 +242,10 @@ def test_another_world_model_in_the_same_folder_is_refused(reference):
         ({"seeds": 0}, "expected seeds >= 1, found 0"),
         ({"tasks": ["close_drawr"]}, "did you mean 'close_drawer'"),
         ({"tasks": []}, "cannot set tasks: expected at least one entry"),
-        ({"tasks": ["close_drawer", "close_drawer"]}, "cannot set tasks: expected every entry once"),
+        (
+            {"tasks": ["close_drawer", "close_drawer"]},
+            "cannot set tasks: expected every entry once",
+        ),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(tmp_path, changes, message):

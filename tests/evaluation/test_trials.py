@@ -47,7 +47,11 @@ class Scripted(gym.Env):
         return np.full((64, 64, 3), self.step_count, np.uint8)
 
     def _info(self):
-        return {"instruction": "close the drawer", "success": self.progress.success}
+        return {
+            "instruction": "close the drawer",
+            "success": self.progress.success,
+            "solved_at_start": self.progress.solved_at_start,
+        }
 
 
 @pytest.fixture
