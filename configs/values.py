@@ -224,7 +224,7 @@ def _to_anything(given: Any, name: str) -> Any:
         return {str(key): _to_anything(value, f"{name}.{key}") for key, value in given.items()}
     if isinstance(given, list | tuple):
         return [_to_anything(entry, name) for entry in given]
-    if not isinstance(given, Plain):
+    if not isinstance(given, str):
         return given
     return _to_one_of((NoneType, bool, int, float, str), given, name)
 

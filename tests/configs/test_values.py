@@ -188,6 +188,8 @@ def test_values_of_no_declared_type_are_read_as_yaml_1_2() -> None:
         ("named=[a]", r"cannot set named: expected a mapping"),
         ("pair=[1]", "cannot set pair: expected a list of 2"),
         ("pair=[1, 10]", r"expected pair\[1\] <= 9, found 10"),
+        ("any={a: '${HOME}'}", r"cannot set any\.a: expected the value itself"),
+        ("any={a: ['???']}", r"cannot set any\.a: expected the value itself"),
         ("either=101", "expected either <= 100, found 101"),
         ("whole=1001", "expected whole <= 1000, found 1001"),
         ("whole=-11", "expected whole >= -10, found -11"),
