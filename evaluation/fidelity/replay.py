@@ -20,7 +20,9 @@ from evaluation.scenes import choose_task, load_context, write_script
 from v2w_gym.tasks import Task
 from world_models.base import FrameNoise
 from world_models.checkpoint import replacing
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.episodes import list_episodes
+from world_models.data.recorded_actions import Misfits, tell
+from world_models.data.recording import load_recording
 from world_models.vid2world.model import Vid2World
 
 PROCESS = str(time.time_ns())
@@ -105,6 +107,7 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
         context = load_context(rollout, robot, known)
         contexts.append(context)
         scripts.append(write_script(rollout, robot, len(context.frames), inf))
+    tell(sum((script.misfits for script in scripts), Misfits()), ", ".join(cfg.episodes))
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,
@@ -217,4 +220,5 @@ def load_replay(path: Path) -> Replay:
 
 
 def _attempts(path: Path, task: Task) -> bool:
-    return load_episode(path).task == task.name
+    """Whether a recording is of a task, or does not say of which."""
+    return load_recording(path, count=1).task in (None, task.name)

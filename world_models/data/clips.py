@@ -1,5 +1,6 @@
 """Episodes in memory, and fixed-length windows of them as training batches."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.robots import RobotSpec
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.episodes import list_episodes
+from world_models.data.recorded_actions import Misfits, tell
+from world_models.data.recording import frames_shape, load_robot_recording
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,38 @@ class Clips:
 
 
 def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
-    """Read every episode below `folders`.
+    """Read every episode below `folders`, its actions as the robot executes them.
+
+    Memory for all frames is taken once, and one episode is read at a time.
 
     Raises:
         FileNotFoundError: A folder without episodes.
-        ValueError: A corrupt episode, or one of another robot.
+        ValueError: A corrupt episode, one of another robot, or more frames than memory holds.
     """
-    frames, actions, lengths = [], [], []
-    for path in tqdm(list_episodes(folders), desc="reading", unit="episode"):
-        episode = load_episode(path)
-        if episode.robot != robot.name:
-            raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-        frames.append(episode.frames)
-        none = np.full((1, robot.action_size), np.nan, np.float32)
-        actions.append(np.concatenate([none, episode.actions]))
-        lengths.append(len(episode.frames))
+    paths = list_episodes(folders)
+    lengths = [frames_shape(path)[0] for path in paths]
     ends = np.cumsum(lengths, dtype=np.int64)
-    return EpisodeSet(
-        np.concatenate(frames), np.concatenate(actions), ends - np.array(lengths), ends
-    )
+    starts = ends - np.array(lengths)
+    frames = _make_room((int(ends[-1]), *robot.frame_size, 3))
+    actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
+    misfits = Misfits()
+    episodes = tqdm(paths, desc="reading", unit="episode")
+    for path, start, end in zip(episodes, starts, ends, strict=True):
+        episode = load_robot_recording(path, robot)
+        frames[start:end], actions[start + 1 : end] = episode.frames, episode.actions
+        misfits += episode.misfits
+    tell(misfits, ", ".join(folders))
+    return EpisodeSet(frames, actions, starts, ends)
+
+
+def _make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    try:
+        return np.empty(shape, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise ValueError(
+            f"expected frames that memory holds, found {shape[0]:,} of {shape[1:]}, "
+            f"{math.prod(shape) / 2**30:,.0f} GiB; train on fewer episodes"
+        ) from error
 
 
 def sample_clips(
