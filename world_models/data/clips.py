@@ -1,6 +1,5 @@
 """Episodes in memory, and fixed-length windows of them as training batches."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,8 +11,8 @@ from tqdm import tqdm
 
 from configs.robots import RobotSpec
 from world_models.data.episodes import list_episodes
-from world_models.data.recorded_actions import Misfits, tell
-from world_models.data.recording import frames_shape, load_robot_recording
+from world_models.data.recorded_actions import NOTHING_AMISS, tell
+from world_models.data.recording import load_robot_recording, room_for
 
 
 @dataclass(frozen=True)
@@ -58,29 +57,16 @@ def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
         ValueError: A corrupt episode, one of another robot, or more frames than memory holds.
     """
     paths = list_episodes(folders)
-    lengths = [frames_shape(path)[0] for path in paths]
-    ends = np.cumsum(lengths, dtype=np.int64)
-    starts = ends - np.array(lengths)
-    frames = _make_room((int(ends[-1]), *robot.frame_size, 3))
+    frames, places = room_for(paths, robot)
     actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
-    misfits = Misfits()
-    episodes = tqdm(paths, desc="reading", unit="episode")
-    for path, start, end in zip(episodes, starts, ends, strict=True):
+    misfits = NOTHING_AMISS
+    for path, place in zip(tqdm(paths, desc="reading", unit="episode"), places, strict=True):
         episode = load_robot_recording(path, robot)
-        frames[start:end], actions[start + 1 : end] = episode.frames, episode.actions
+        frames[place], actions[place][1:] = episode.frames, episode.actions
         misfits += episode.misfits
     tell(misfits, ", ".join(folders))
+    starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
     return EpisodeSet(frames, actions, starts, ends)
-
-
-def _make_room(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    try:
-        return np.empty(shape, np.uint8)
-    except (MemoryError, ValueError) as error:
-        raise ValueError(
-            f"expected frames that memory holds, found {shape[0]:,} of {shape[1:]}, "
-            f"{math.prod(shape) / 2**30:,.0f} GiB; train on fewer episodes"
-        ) from error
 
 
 def sample_clips(

@@ -1,8 +1,10 @@
 """What every recorded episode holds, whoever wrote it: frames, and the actions between them."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +122,31 @@ def load_robot_recording(path: Path, robot: RobotSpec) -> RobotRecording:
     return RobotRecording(found.frames, *fit_recorded(found.actions, robot, path))
 
 
-def frames_shape(path: Path) -> tuple[int, ...]:
-    """Return the shape (T, H, W, 3) of the frames in an .npz file, of which nothing else is read.
+def room_for(paths: Sequence[Path], robot: RobotSpec) -> tuple[NDArray[np.uint8], list[slice]]:
+    """Take memory for all frames of a robot's recordings, of which only the headers are read.
+
+    Filling it in one recording at a time, memory never holds a frame twice.
+
+    Returns:
+        Empty frames (N, H, W, 3), and the place of each recording among them.
 
     Raises:
-        ValueError: As for `load_recording`.
+        ValueError: As for `load_recording`, or more frames than memory holds.
     """
+    ends = list(accumulate(_count_frames(path) for path in paths))
+    shape = (ends[-1], *robot.frame_size, 3)
+    try:
+        return np.empty(shape, np.uint8), [slice(*pair) for pair in pairwise([0, *ends])]
+    except (MemoryError, ValueError) as error:
+        raise ValueError(
+            f"expected frames that memory holds, found {shape[0]:,} of {shape[1:]}, "
+            f"{math.prod(shape) / 2**30:,.0f} GiB; give fewer episodes"
+        ) from error
+
+
+def _count_frames(path: Path) -> int:
     with reading(path, f"a recording at {path}"), open_arrays(path) as file:
-        return _frames_header(file, find_layout(file).frames).shape
+        return _frames_header(file, find_layout(file).frames).shape[0]
 
 
 def is_recording(path: Path) -> bool:
