@@ -132,7 +132,7 @@ def list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     if len(starts) < 2:
         raise ValueError(
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "
-            f"{len(starts)} of them{f' in {cfg.episodes}' if cfg.episodes else ''}"
+            f"{len(starts)} of them{f' in {cfg.episodes}: {starts}' if cfg.episodes else ''}"
         )
     actions = "recorded" if cfg.episodes else "held"
     steps = task.horizon if cfg.steps is None else cfg.steps

@@ -28,6 +28,9 @@ DAMAGED = (
 )
 """What reading a damaged archive raises, or one that asks too much of the machine."""
 
+CUT = (EOFError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error)
+"""Those of them that a damaged file alone raises."""
+
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -170,6 +173,8 @@ def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
         yield
     except DAMAGED as error:
         found = str(error) or type(error).__name__
+        if not advice and isinstance(error, CUT):
+            advice = "the file is damaged: copy it again"
         raise ValueError(f"expected {expected}, found {found}{advice and f'; {advice}'}") from error
 
 
