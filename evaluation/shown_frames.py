@@ -31,13 +31,13 @@ def load_frames(path: Path, limit: int) -> NDArray[np.uint8]:
     if not path.is_file():
         raise FileNotFoundError(f"expected an .npz or a folder of images at {path}, found neither")
     with reading(path, f"an .npz file at {path}"), open_arrays(path) as file:
-        found = [key for key in KEYS if key in file.names]
-        frames = file.read(found[0], limit) if found else None
+        found = {key: file.header(key) for key in KEYS if key in file.names}
+        for key, header in found.items():
+            if header.dtype == np.uint8 and len(header.shape) == 4 and header.shape[3] == 3:
+                return file.read(key, limit)
         names = file.names
-    if frames is None or frames.dtype != np.uint8 or frames.shape[3:] != (3,):
-        arrays = list(names) if frames is None else f"{frames.dtype} {frames.shape}"
-        raise ValueError(f"expected uint8 {KEYS} (T, H, W, 3) in {path}, found {arrays}")
-    return frames
+    arrays = [str(header) for header in found.values()] or list(names)
+    raise ValueError(f"expected uint8 {KEYS} (T, H, W, 3) in {path}, found {arrays}")
 
 
 def find_weakness(frames: NDArray[np.uint8]) -> tuple[str, ...]:
