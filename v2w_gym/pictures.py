@@ -35,7 +35,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as picture:
             return _to_rgb(ImageOps.exif_transpose(picture))
-    except (LookupError, SyntaxError, TypeError, struct.error) as error:
+    except (SyntaxError, TypeError) as error:
         raise ValueError(f"a damaged picture: {error}") from error
     except Image.DecompressionBombError as error:
         raise ValueError(f"a picture that is too large: {error}") from error

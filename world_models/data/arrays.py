@@ -3,6 +3,7 @@
 import lzma
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,14 +23,13 @@ BLOCK = 1 << 20
 """Bytes that are unpacked at a time."""
 ENDING = ".npy"
 
-DAMAGED = (
-    *(EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, ValueError),
-    *(lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error),
+CUT = (
+    *(EOFError, SyntaxError, lzma.LZMAError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error),
 )
-"""What reading a damaged archive raises, or one that asks too much of the machine."""
-
-CUT = (EOFError, lzma.LZMAError, struct.error, zipfile.BadZipFile, zlib.error)
-"""Those of them that a damaged file alone raises."""
+"""What only a damaged file raises."""
+DAMAGED = (*CUT, LookupError, MemoryError, OSError, OverflowError, RuntimeError, ValueError)
+"""What reading a file raises that is damaged, lies, or asks too much of the machine."""
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
