@@ -128,8 +128,9 @@ def _count_steps(cfg: RolloutConfig, horizon: int, given: _Given | None, longest
     most = longest if given is None else min(longest, available)
     steps = int(min(available, longest)) if cfg.steps is None else cfg.steps
     if not 1 <= steps <= most:
+        of = "" if given is None or cfg.actions != "recorded" else f" of {given.origin}"
         raise ValueError(
-            f"expected steps from 1 to {most} for mode={cfg.mode} and actions={cfg.actions}, "
+            f"expected steps from 1 to {most} for mode={cfg.mode} and actions={cfg.actions}{of}, "
             f"found {steps}"
         )
     return steps

@@ -21,7 +21,7 @@ from v2w_gym.tasks import Task
 from world_models.base import FrameNoise
 from world_models.checkpoint import replacing
 from world_models.data.episodes import list_episodes
-from world_models.data.recorded_actions import Misfits, tell
+from world_models.data.recorded_actions import NOTHING_AMISS, tell
 from world_models.data.recording import load_recording
 from world_models.vid2world.model import Vid2World
 
@@ -105,9 +105,14 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
     contexts, scripts = [], []
     for rollout in list_rollouts(cfg, task):
         context = load_context(rollout, robot, known)
+        if len(context.frames) != known:
+            raise ValueError(
+                f"expected at least {known} frames to begin with in {rollout.start}, found "
+                f"{len(context.frames)}"
+            )
         contexts.append(context)
         scripts.append(write_script(rollout, robot, len(context.frames), inf))
-    tell(sum((script.misfits for script in scripts), Misfits()), ", ".join(cfg.episodes))
+    tell(sum((script.misfits for script in scripts), NOTHING_AMISS), ", ".join(cfg.episodes))
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,
