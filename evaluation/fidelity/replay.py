@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import zipfile
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -20,6 +19,7 @@ from evaluation.scenes import choose_task, load_context, write_script
 from v2w_gym.tasks import Task
 from world_models.base import FrameNoise
 from world_models.checkpoint import replacing
+from world_models.data.arrays import DAMAGED
 from world_models.data.episodes import list_episodes
 from world_models.data.recorded_actions import NOTHING_AMISS, tell
 from world_models.data.recording import load_recording
@@ -217,7 +217,7 @@ def load_replay(path: Path) -> Replay:
                 seconds=float(file["seconds"]),
                 process=str(file["process"]),
             )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, TypeError) as error:
         raise ValueError(
             f"expected imagined rollouts at {path}, found a damaged file "
             f"({type(error).__name__}); delete it and run the same command again"

@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs.imagine import ActionControlConfig, RolloutConfig
 from configs.robots import STANDIN_SAWYER
+from evaluation import scenes
 from evaluation.imagination import headline, pixel_differences, run_action_control, run_rollout
 from evaluation.scenes import load_context
 from evaluation.stepwise import Planned, imagine_stepwise
@@ -419,3 +420,27 @@ def test_an_error_is_the_last_that_is_said(tmp_path, monkeypatch, capsys):
     assert "0/2" in capsys.readouterr().err
     del caught
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_damaged_frame_of_an_interrupted_rollout_is_named(tmp_path, content):
+    with pytest.raises(InterruptedError):
+        rollout(tmp_path / "run", Noisy(stop_before=3))
+    (tmp_path / "run" / "frames" / "00002.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"frames at .*00002\.png, found .*output="):
+        rollout(tmp_path / "run", Noisy())
+
+
+def test_only_what_is_used_of_a_recording_is_read(tmp_path, monkeypatch):
+    recording(tmp_path / "episode.npz", steps=40)
+    counts, known = [], scenes.read_recording
+    monkeypatch.setattr(
+        scenes,
+        "read_recording",
+        lambda path, count: counts.append(count) or known(path, count=count),
+    )
+    start = {"start": str(tmp_path / "episode.npz"), "actions": "recorded"}
+    found, _ = rollout(tmp_path / "some", Brightening(STANDIN_SAWYER), steps=5, **start)
+    assert (found["steps"], counts) == (5, [6])
+    found, _ = rollout(tmp_path / "all", Brightening(STANDIN_SAWYER), steps=None, **start)
+    assert (found["steps"], counts) == (40, [6, None])
