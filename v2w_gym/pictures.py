@@ -60,6 +60,8 @@ def read_video(path: Path, count: int | None) -> NDArray[np.uint8]:
                     _warn_of_colours(path, frame)
                 if len(frames) == count:
                     break
+                if frame.is_corrupt:
+                    raise ValueError(f"damaged data in frame {len(frames)}; copy the video again")
                 frames.append(_to_array(frame))
                 _check_growing(frames)
     except av.FFmpegError as error:

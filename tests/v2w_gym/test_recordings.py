@@ -211,6 +211,20 @@ def test_a_video_too_long_for_memory_is_read_in_part(tmp_path, monkeypatch):
         read_recording(tmp_path / "a.mp4")
 
 
+def test_a_damaged_frame_is_not_taken_for_a_good_one(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, np.tile(FRAMES, (3, 1, 1, 1)))
+    content = bytearray(path.read_bytes())
+    data = content.index(b"mdat") + 4
+    end = data - 8 + int.from_bytes(content[data - 8 : data - 4], "big")
+    middle = (data + end) // 2
+    content[middle:end] = RNG.bytes(end - middle)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.mp4, found .*(damaged data in frame|no readable)"):
+        read_recording(path)
+    assert len(read_recording(path, count=1).frames) == 1
+
+
 def test_ten_bits_become_eight(tmp_path):
     grey = np.linspace(0, 255, 4, dtype=np.uint8)[:, None, None, None]
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
