@@ -33,8 +33,9 @@ class FidelityConfig(Settings):
         window: Most frames the world model looks at; null is what the checkpoint says.
         context_frames: Frames of a start it is shown first; null is what the checkpoint says.
         device: Where the network runs, such as cuda.
-        episodes: Folders with recorded episodes to replay; empty for bundled starts with moves
-            drawn at random, as `v2w rollout actions=held` draws them.
+        episodes: Folders with recorded episodes to replay, our own or .npz files of Vid2World's
+            converter; empty for bundled starts with moves drawn at random, as
+            `v2w rollout actions=held` draws them.
         task: What the robot attempts; null is the first task of the robot.
         limit: Rollouts, at least 2: the first episodes, or the first starts.
         steps: Frames to imagine in each; null for the task's horizon.

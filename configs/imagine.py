@@ -48,7 +48,8 @@ class RolloutConfig(ImagineConfig):
 
     Attributes:
         actions: recorded replays those of the start's recording, held draws moves at random, idle
-            does nothing; or the actions (N, A) of a .npy file, or those of another recording.
+            does nothing; or the actions (N, A) of a .npy file, or those of another recording. What
+            was recorded beyond the robot's bounds is clipped and counted.
         policy: Who acts instead, closed loop, until it ends the episode: a name, path or URL as
             `v2w rank` takes it; null for nobody.
         instruction: What the policy is told; null for what the task says.

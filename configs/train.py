@@ -97,7 +97,7 @@ class TrainConfig(Settings):
 
     Attributes:
         output: Run folder; the same command resumes there.
-        episodes: Folders with training episodes.
+        episodes: Folders with training episodes: our own, or .npz files of Vid2World's converter.
         model: The world model's own settings.
         autoencoder: See `AutoencoderTrainConfig`.
         denoiser: See `DenoiserTrainConfig`.

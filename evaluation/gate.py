@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from configs.gate import GateConfig
+from configs.lookup import lookup
+from configs.robots import RobotSpec
 from evaluation.comparison import Comparison, compare
 from evaluation.judge_checks import check_rollout_judge
+from evaluation.judge_training import load_judged_episode
 from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
 from evaluation.rollout import model_fingerprint
 from evaluation.rows import ROWS, load_rows
@@ -15,9 +18,11 @@ from evaluation.run_folder import check_writable
 from evaluation.strips import save_strips
 from evaluation.success import load_judge
 from evaluation.trials import check_fingerprints, load_trials
-from v2w_gym.tasks import TASKS
+from v2w_gym.tasks import tasks_of
 from world_models.checkpoint import replacing
 from world_models.data.episodes import Episode, list_episodes, load_episode
+from world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
+from world_models.data.recording import load_recording
 from world_models.loading import load_world_model
 
 NULL_POLICY = "zero"
@@ -67,12 +72,12 @@ def run_gate(cfg: GateConfig) -> GateResult:
 
     Raises:
         FileNotFoundError: No checkpoint, judge, held-out episodes or rank run.
-        ValueError: The rank run is of another world model.
+        ValueError: The rank run is of another world model, or an episode of another robot.
     """
     model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
     fingerprint = model_fingerprint(model)
     closed_loop = _closed_loop_checks(cfg, fingerprint)
-    held_out = _held_out(cfg)
+    held_out = _held_out(cfg, model.robot)
     check_rollout_judge(judge, model, list(held_out))
     output = Path(cfg.output)
     check_writable(output)
@@ -134,14 +139,35 @@ def to_markdown(result: GateResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _held_out(cfg: GateConfig) -> dict[str, list[Episode]]:
-    """Read the first `limit` episodes of every task that has any."""
-    by_task: dict[str, list[Episode]] = {task: [] for task in TASKS}
+def _held_out(cfg: GateConfig, robot: RobotSpec) -> dict[str, list[Episode]]:
+    """Read the first `limit` episodes of every task that has any; further ones are only looked at.
+
+    Raises:
+        FileNotFoundError: No episodes.
+        ValueError: A damaged episode, one of another robot, length or task, or without what is
+            judged.
+    """
+    by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
+    misfits = NOTHING_AMISS
     for path in list_episodes(cfg.episodes):
-        episode = load_episode(path)
-        if len(by_task[episode.task]) < cfg.limit:
-            by_task[episode.task].append(episode)
+        task = load_recording(path, count=1).task or load_episode(path).task
+        of_task = lookup(by_task, task, f"the task of {path}")
+        if len(of_task) < cfg.limit:
+            episode = load_judged_episode(path, robot)
+            actions, lacking = fit_recorded(episode.actions, robot, path)
+            misfits += lacking
+            of_task.append(replace(episode, actions=actions))
+            _check_length(path, episode, of_task[0])
+    tell(misfits, ", ".join(cfg.episodes))
     return {task: episodes for task, episodes in by_task.items() if episodes}
+
+
+def _check_length(path: Path, episode: Episode, first: Episode) -> None:
+    if len(episode.frames) != len(first.frames):
+        raise ValueError(
+            f"expected {len(first.frames)} frames in {path}, as in the first episode of its task, "
+            f"found {len(episode.frames)}"
+        )
 
 
 def _open_loop_checks(result: OpenLoop, cfg: GateConfig) -> Iterator[Check]:

@@ -28,6 +28,7 @@ from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from world_models.base import WorldModel
 from world_models.checkpoint import replacing
+from world_models.data.recorded_actions import tell
 from world_models.loading import load_world_model
 
 MODES = {"autoregressive": False, "clip": True}
@@ -63,6 +64,7 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
     else:
         longest = model.window - 1 if at_once else math.inf
         script = write_script(cfg, model.robot, len(context.frames), longest)
+        tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
         folder = _open(cfg, model, context, script.actions.tobytes())
         follow = imagine_at_once if at_once else imagine_stepwise
         seconds = follow(folder, model, context, Planned(script.actions[None]), key)
@@ -77,6 +79,7 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         "steps": len(script.actions),
         "seconds_per_frame": seconds,
         "events": events,
+        "recorded_actions": vars(script.misfits),
     }
     return _save_found(folder / "rollout.json", found, cfg, model)
 
@@ -161,7 +164,7 @@ def draw_rollout(
 
 def _load(cfg: ImagineConfig) -> WorldModel:
     if isinstance(cfg.start, str):
-        read_recording(cfg.start)  # a wrong path is noticed before gigabytes are loaded
+        read_recording(cfg.start, count=1)  # a wrong path is noticed before gigabytes are loaded
     return load_world_model(
         cfg.checkpoint,
         preset=cfg.preset,

@@ -12,6 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.evaluate import JudgeTrainConfig
+from configs.lookup import lookup
+from configs.robots import ROBOTS, RobotSpec
 from evaluation.statistics import wilson
 from evaluation.success import (
     KIND,
@@ -22,8 +24,10 @@ from evaluation.success import (
     judge_openings,
     load_judge,
 )
+from v2w_gym.tasks import tasks_of
 from world_models.checkpoint import save_checkpoint
-from world_models.data.episodes import Episode, list_episodes, load_episode
+from world_models.data.episodes import Episode, list_episodes, load_episode, load_robot_episode
+from world_models.data.recording import room_for
 from world_models.frames import to_tensor
 
 BINS = np.linspace(0.0, 0.16, 17)
@@ -35,15 +39,18 @@ def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
 
     Raises:
         FileNotFoundError: No episodes to train on or to measure with.
+        ValueError: A damaged episode, or one of another robot, task or kind.
     """
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
-    held_out = [load_episode(path) for path in list_episodes(cfg.held_out)]
-    frames, openings = _load_frames(list_episodes(cfg.episodes))
+    paths = list_episodes(cfg.held_out)
+    robot = lookup(ROBOTS, load_episode(paths[0]).robot, f"the robot of {paths[0]}")
+    held_out = [load_judged_episode(path, robot) for path in paths]
+    frames, openings = _load_frames(list_episodes(cfg.episodes), robot)
     network = _fit(cfg, frames, openings)
     card: dict[str, Any] = {
         "kind": KIND,
-        "robot": held_out[0].robot,
+        "robot": robot.name,
         "trained_on": f"{len(frames)} recorded frames of {', '.join(cfg.episodes)}",
         "steps": cfg.steps,
         "seed": cfg.seed,
@@ -52,6 +59,23 @@ def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
     save_checkpoint(Path(cfg.output), network.state_dict(), card)
     load_judge.cache_clear()
     return load_judge(cfg.output)
+
+
+def load_judged_episode(path: Path, robot: RobotSpec) -> Episode:
+    """Read an episode of a task that is judged by the drawer's opening, which it must hold.
+
+    Raises:
+        ValueError: A damaged episode, one of another robot or task, or without that state.
+    """
+    episode = load_robot_episode(path, robot)
+    lookup(tasks_of(robot.name), episode.task, f"the task of {path}")
+    shapes = {name: value.shape for name, value in episode.state.items()}
+    if shapes.get("opening") != episode.success.shape:
+        raise ValueError(
+            f"expected the drawer's opening {episode.success.shape} in the state of {path}, found "
+            f"{shapes}; record the episodes again with `v2w collect`"
+        )
+    return episode
 
 
 def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -108,11 +132,16 @@ def _agreement(
     }
 
 
-def _load_frames(paths: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _load_frames(
+    paths: Sequence[Path], robot: RobotSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Read every frame (N, H, W, 3) and its drawer opening (N,), in metres."""
-    episodes = [load_episode(path) for path in tqdm(paths, unit="episode", desc="read")]
-    frames = np.concatenate([episode.frames for episode in episodes])
-    return frames, np.concatenate([episode.state["opening"] for episode in episodes])
+    frames, places = room_for(paths, robot)
+    openings = np.empty(len(frames), np.float32)
+    for path, place in zip(tqdm(paths, unit="episode", desc="read"), places, strict=True):
+        episode = load_judged_episode(path, robot)
+        frames[place], openings[place] = episode.frames, episode.state["opening"]
+    return frames, openings
 
 
 def _fit(

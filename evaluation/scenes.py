@@ -1,6 +1,7 @@
 """What a rollout begins with, what is done in it, and what was recorded of the same actions."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,18 @@ from numpy.typing import NDArray
 from configs.imagine import ImagineConfig, RolloutConfig
 from configs.lookup import hint, lookup
 from configs.robots import RobotSpec
-from v2w_gym.recordings import read_recording
-from v2w_gym.starts import Context, load_start
+from v2w_gym.recordings import Recording, read_recording
+from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.tasks import Task, find_task, tasks_of
+from world_models.data.arrays import as_numbers, read_array, reading
+from world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded
 from world_models.frames import fit
 
 WITHOUT_FILE = ["held", "idle", "recorded"]
+WITHOUT_ACTIONS = (
+    "expected a recording that holds actions, found {}; choose actions=held, actions=idle or a "
+    "file of actions"
+)
 
 
 @dataclass(frozen=True)
@@ -27,12 +34,24 @@ class Script:
         moves: What each action is called; empty for one without a name.
         recorded: (N + 1, H, W, 3) uint8, what the camera saw when these actions were taken, from
             the newest known frame on; None where nobody took them.
+        misfits: What the actions lacked before they were fitted to the robot.
     """
 
     title: str
     actions: NDArray[np.float32]
     moves: tuple[str, ...]
     recorded: NDArray[np.uint8] | None = None
+    misfits: Misfits = NOTHING_AMISS
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Actions (N, A) that were read from a file, and the frames (N + 1, H, W, 3) around them."""
+
+    title: str
+    origin: str | Path
+    actions: NDArray[np.float32]
+    frames: NDArray[np.uint8] | None = None
 
 
 def choose_task(cfg: ImagineConfig, robot: RobotSpec) -> Task:
@@ -54,10 +73,9 @@ def load_context(cfg: ImagineConfig, robot: RobotSpec, frames: int) -> Context:
     task = choose_task(cfg, robot).name
     if not (cfg.fit and isinstance(cfg.start, str)):
         return load_start(cfg.start, task, robot, frames)
-    height, width = read_recording(cfg.start).frames.shape[1:3]
-    camera = replace(robot, frame_size=(height, width))
-    context = load_start(cfg.start, task, camera, frames)
-    return Context(fit(context.frames, robot.frame_size), context.actions)
+    seen = read_recording(cfg.start, count=frames)
+    fitted = replace(seen, frames=fit(seen.frames, robot.frame_size), robot=robot.name)
+    return begin_with(fitted, robot, frames, cfg.start)
 
 
 def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float) -> Script:
@@ -73,7 +91,7 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
         FileNotFoundError: No such file of actions.
         ValueError: Actions that are unknown, too few, or none that the robot can execute.
     """
-    given = _given_actions(cfg, known)
+    given = _read_given(cfg, robot, known, longest)
     steps = _count_steps(cfg, choose_task(cfg, robot).horizon, given, longest)
     if cfg.actions == "held":
         moves = draw_moves(cfg, robot, steps)
@@ -82,12 +100,9 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
     unnamed = ("",) * steps
     if given is None:
         return Script("doing nothing", np.tile(robot.make_action(), (steps, 1)), unnamed)
-    actions = robot.check_actions(given[:steps])
-    if cfg.actions == "recorded":
-        frames = read_recording(str(cfg.start)).frames[known - 1 : known + steps]
-        recorded = fit(frames, robot.frame_size) if cfg.fit else frames
-        return Script("the actions that were recorded", actions, unnamed, recorded)
-    return Script(f"the actions in {Path(cfg.actions).name}", actions, unnamed)
+    actions, misfits = fit_recorded(given.actions[:steps], robot, given.origin)
+    recorded = None if given.frames is None else given.frames[: steps + 1]
+    return Script(given.title, actions, unnamed, recorded, misfits)
 
 
 def draw_moves(cfg: RolloutConfig, robot: RobotSpec, steps: int) -> tuple[str, ...]:
@@ -108,52 +123,67 @@ def draw_moves(cfg: RolloutConfig, robot: RobotSpec, steps: int) -> tuple[str, .
     return tuple(names[drawn[step // cfg.hold]] for step in range(steps))
 
 
-def _count_steps(
-    cfg: RolloutConfig, horizon: int, given: NDArray[np.float32] | None, longest: float
-) -> int:
-    available = horizon if given is None else len(given)
+def _count_steps(cfg: RolloutConfig, horizon: int, given: _Given | None, longest: float) -> int:
+    available = horizon if given is None else len(given.actions)
     most = longest if given is None else min(longest, available)
     steps = int(min(available, longest)) if cfg.steps is None else cfg.steps
     if not 1 <= steps <= most:
+        of = "" if given is None or cfg.actions != "recorded" else f" of {given.origin}"
         raise ValueError(
-            f"expected steps from 1 to {most} for mode={cfg.mode} and actions={cfg.actions}, "
+            f"expected steps from 1 to {most} for mode={cfg.mode} and actions={cfg.actions}{of}, "
             f"found {steps}"
         )
     return steps
 
 
-def _given_actions(cfg: RolloutConfig, known: int) -> NDArray[np.float32] | None:
-    """Read the actions (N, A) that are on disk; None where they do not come from there."""
+def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float) -> _Given | None:
+    """Read the actions that are on disk; None where they do not come from there."""
     if cfg.actions in ("held", "idle"):
         return None
+    steps = longest if cfg.steps is None else max(cfg.steps, 0)
     if cfg.actions == "recorded":
-        return _recorded_actions(cfg.start)[known - 1 :]
-    if not Path(cfg.actions).is_file():
+        return _read_start(cfg, robot, known, steps)
+    path = Path(cfg.actions).expanduser()
+    if not path.is_file():
         raise FileNotFoundError(
             f"expected actions to be one of {WITHOUT_FILE} or a file, found {cfg.actions!r}"
             f"{hint(cfg.actions, WITHOUT_FILE)}"
         )
-    if Path(cfg.actions).suffix != ".npy":
-        return _recorded_actions(cfg.actions)
-    return _load_actions(Path(cfg.actions))
+    title = f"the actions in {path.name}"
+    if path.suffix == ".npy":
+        return _Given(title, path, _load_actions(path))
+    recording = read_recording(path, count=_frames(1, steps))
+    if recording.robot not in (None, robot.name):
+        raise ValueError(f"expected robot {robot.name!r} in {path}, found {recording.robot!r}")
+    return _Given(title, path, _actions(recording, cfg.actions))
+
+
+def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) -> _Given:
+    """Read what the start's recording goes on with, from the newest known frame."""
+    if not isinstance(cfg.start, str):
+        raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
+    recording = read_recording(cfg.start, count=_frames(known, steps))
+    actions = _actions(recording, cfg.start)[known - 1 :]
+    frames = recording.frames[known - 1 :]
+    if cfg.fit:
+        frames = fit(frames, robot.frame_size)
+    return _Given("the actions that were recorded", cfg.start, actions, frames)
+
+
+def _frames(known: int, steps: float) -> int | None:
+    """Return how many frames of a recording hold `steps` actions after `known` frames."""
+    return None if steps == inf else known + int(steps)
 
 
 def _load_actions(path: Path) -> NDArray[np.float32]:
-    try:
-        given = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        raise ValueError(f"expected actions (N, A) in {path}, found {error}") from error
-    if not isinstance(given, np.ndarray) or given.ndim != 2 or given.dtype.kind not in "fiu":
-        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else "no array"
-        raise ValueError(f"expected numbers (N, A) in {path}, found {found}")
-    return given.astype(np.float32)
+    with reading(path, f"actions (N, A) in {path}"):
+        given = read_array(path)
+    if given.ndim != 2 or given.dtype.kind not in "fiu":
+        raise ValueError(f"expected numbers (N, A) in {path}, found {given.dtype} {given.shape}")
+    return as_numbers("actions", given, 2)
 
 
-def _recorded_actions(source: int | str) -> NDArray[np.float32]:
-    actions = read_recording(source).actions if isinstance(source, str) else None
-    if actions is None:
-        raise ValueError(
-            f"expected a recording that holds actions, found {source!r}; choose actions=held, "
-            "actions=idle or a file of actions"
-        )
-    return actions
+def _actions(recording: Recording, source: str) -> NDArray[np.float32]:
+    if recording.actions is None:
+        raise ValueError(WITHOUT_ACTIONS.format(repr(source)))
+    return recording.actions

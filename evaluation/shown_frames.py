@@ -1,11 +1,12 @@
 """Frames from disk to show to a policy, and whether they say anything about it."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+
+from v2w_gym.recordings import read_recording
+from world_models.data.arrays import open_arrays, reading
 
 KEYS = ("frames", "image")
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -29,16 +30,14 @@ def load_frames(path: Path, limit: int) -> NDArray[np.uint8]:
         return _read_images(path, limit)
     if not path.is_file():
         raise FileNotFoundError(f"expected an .npz or a folder of images at {path}, found neither")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = [file[key] for key in KEYS if key in file.files]
-            names = file.files
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"expected an .npz file at {path}, found this: {error}") from error
-    if not found or found[0].dtype != np.uint8 or found[0].shape[3:] != (3,):
-        arrays = [f"{array.dtype} {array.shape}" for array in found] or names
-        raise ValueError(f"expected uint8 {KEYS} (T, H, W, 3) in {path}, found {arrays}")
-    return found[0][:limit]
+    with reading(path, f"an .npz file at {path}"), open_arrays(path) as file:
+        found = {key: file.header(key) for key in KEYS if key in file.names}
+        for key, header in found.items():
+            if header.dtype == np.uint8 and len(header.shape) == 4 and header.shape[3] == 3:
+                return file.read(key, limit)
+        names = file.names
+    arrays = [str(header) for header in found.values()] or list(names)
+    raise ValueError(f"expected uint8 {KEYS} (T, H, W, 3) in {path}, found {arrays}")
 
 
 def find_weakness(frames: NDArray[np.uint8]) -> tuple[str, ...]:
@@ -55,7 +54,7 @@ def _read_images(folder: Path, limit: int) -> NDArray[np.uint8]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)[:limit]
     if not paths:
         raise FileNotFoundError(f"expected images {ENDINGS} in {folder}, found none")
-    frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    frames = [read_recording(path).frames[0] for path in paths]
     sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1:
         raise ValueError(f"expected images of one size in {folder}, found {sorted(sizes)}")

@@ -13,14 +13,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from v2w_gym.pictures import read_picture
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from world_models.base import FrameNoise, RolloutState, WorldModel
 from world_models.checkpoint import replacing, save_state
+from world_models.data.arrays import reading
 
 STATE = "state.pt"
 DAMAGED = (
-    *(AttributeError, EOFError, LookupError, RuntimeError, ValueError),
+    *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
     pickle.UnpicklingError,
 )
 """What reading something else than a state raises."""
@@ -163,9 +165,14 @@ def load_frames(folder: Path, futures: int, steps: int) -> NDArray[np.uint8]:
 
 
 def load_frame(folder: Path, futures: int, step: int) -> NDArray[np.uint8]:
-    """Return the frames (B, H, W, 3) after `step` steps."""
-    picture = np.array(Image.open(_frame_path(folder, step)))
-    return np.stack(np.split(picture, futures))
+    """Return the frames (B, H, W, 3) after `step` steps.
+
+    Raises:
+        ValueError: A damaged picture, or one of another number of futures.
+    """
+    path = _frame_path(folder, step)
+    with reading(path, f"frames at {path}", "begin the run again with output=..."):
+        return np.stack(np.split(read_picture(path), futures))
 
 
 def _frame_path(folder: Path, step: int) -> Path:

@@ -1,7 +1,6 @@
 """Gather instructions and their embeddings from recorded episodes that carry both."""
 
 import logging
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
 from world_models.checkpoint import replacing
+from world_models.data.arrays import DAMAGED
 from world_models.data.rlds import RldsDataset, RldsEpisode
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ def _resume(path: Path, found: Harvest, label: str) -> None:
             arrays = {name: file[name] for name in file.files}
         if str(arrays["label"]) != label:
             raise ValueError(f"one of {str(arrays['label'])!r}")
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ValueError(
             f"expected an unfinished harvest of {label!r} in {path}, found {error}; delete the "
             "file to start again"

@@ -12,7 +12,8 @@ from configs.robots import RobotSpec
 from policies.base import ActionBatch, PolicyMeta
 from policies.checks import check_frames, check_reset, renew
 from world_models.checkpoint import sha256_of
-from world_models.data.episodes import load_episode
+from world_models.data.recorded_actions import tell
+from world_models.data.recording import load_robot_recording
 
 Action: TypeAlias = NDArray[np.float32]
 Choose: TypeAlias = Callable[[int, int], Action]
@@ -82,15 +83,14 @@ def random_policy(robot: RobotSpec) -> ScriptedPolicy:
 
 
 def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
-    """Repeat the actions of a recorded episode, then rest.
+    """Repeat the actions of a recorded episode, as the robot executes them, then rest.
 
     Raises:
         ValueError: Not an episode, or one of another robot.
     """
-    episode = load_episode(path)
-    if episode.robot != robot.name:
-        raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-    actions = robot.check_actions(episode.actions)
+    episode = load_robot_recording(path, robot)
+    actions = episode.actions
+    tell(episode.misfits, path)
 
     def choose(seed: int, step: int) -> Action:
         return actions[step] if step < len(actions) else robot.make_action()

@@ -73,6 +73,8 @@ def fractal_episode(steps: int, text: str, vector: np.ndarray, seed: int = 0) ->
     episode["steps/observation/natural_language_instruction"] = [text] * steps
     episode["steps/observation/natural_language_embedding"] = np.tile(vector, (steps, 1))
     episode["steps/is_last"] = np.arange(steps) == steps - 1
+    modes = rng.integers(0, 3, steps)
+    episode["steps/action/terminate_episode"] = np.eye(3, dtype=np.int32)[modes]
     return episode
 
 

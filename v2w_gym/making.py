@@ -66,7 +66,7 @@ def make_setting(
     for name in choice.robots or ():
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
-        read_recording(start)  # a wrong path is noticed before gigabytes are loaded
+        read_recording(start, count=1)  # a wrong path is noticed before gigabytes are loaded
     check_judge(judge)
     model = load_model(choice) if model is None else _check_alone(model, choice)
     robot = model.robot

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from configs.robots import RobotSpec
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.tasks import TASKS, find_task, tasks_of
 from world_models.checkpoint import replacing
+from world_models.data.recorded_actions import fit_known, tell
 from world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"
@@ -69,7 +70,8 @@ def load_start(
     """Return what a rollout of `task` begins with.
 
     A recording gives its first frames, as many as it has up to `context_frames`, and the actions
-    between them if it holds any. A single picture is held still for `context_frames` frames.
+    between them if it holds any, as the robot executes them. A single picture is held still for
+    `context_frames` frames. A file is read once, and again only after it has changed.
 
     Args:
         source: Index into `bundled_starts(task)`, or the path of a file that `read_recording`
@@ -80,20 +82,44 @@ def load_start(
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown task, index out of range, a file that is no recording, or frames or
-            actions that are not the robot's.
+        ValueError: Unknown task, a source that is neither a path nor a number in range, a file that
+            is no recording, or frames or actions that are not the robot's.
     """
     find_task(task, robot.name)
     if isinstance(source, (str, os.PathLike)):
-        recording = read_recording(source)
+        path = Path(source).expanduser()
+        context = _read_context(path, _stamp(path), robot, context_frames)
     else:
-        recording = Recording(_bundled_frame(source, task, robot)[None])
-    context = _beginning(recording, robot, context_frames)
+        frame = _bundled_frame(_whole_number(source), task, robot)
+        context = begin_with(Recording(frame[None]), robot, context_frames, source)
+    return Context(context.frames.copy(), context.actions.copy())
+
+
+def begin_with(
+    recording: Recording, robot: RobotSpec, context_frames: int, origin: object
+) -> Context:
+    """Return what a rollout begins with that continues a recording; see `load_start`.
+
+    Args:
+        recording: Its first frames.
+        robot: Whose camera and actions the rollout is about.
+        context_frames: How many frames the world model is made to begin with.
+        origin: Where the recording comes from, for messages.
+
+    Raises:
+        ValueError: Another robot's recording, frames of another size, or impossible actions.
+    """
+    frames, actions = _beginning(recording, robot, context_frames)
     try:
-        check_context(context.frames[None], context.actions[None], robot, context_frames + 1)
+        if recording.robot not in (None, robot.name):
+            raise ValueError(f"expected robot {robot.name!r}, found {recording.robot!r}")
+        unknown = np.full(actions.shape, np.nan, np.float32)  # sizes are checked; values are fitted
+        check_context(frames[None], unknown[None], robot, context_frames + 1)
     except ValueError as error:
-        raise ValueError(f"start {source!r} does not fit: {error}") from error
-    return context
+        raise ValueError(f"start {_shown(origin)} does not fit: {error}") from error
+    fitted, misfits = fit_known(actions, robot, origin)
+    tell(misfits, origin)
+    return Context(frames, fitted)
 
 
 def save_starts(path: Path, starts: Sequence[Start]) -> None:
@@ -157,11 +183,42 @@ def _bundled_frame(index: int, task: str, robot: RobotSpec) -> NDArray[np.uint8]
     return starts[index].frame
 
 
-def _beginning(recording: Recording, robot: RobotSpec, count: int) -> Context:
+def _beginning(
+    recording: Recording, robot: RobotSpec, count: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return up to `count` frames and the actions between them, NaN where they are not known."""
     if len(recording.frames) == 1:
         resting = np.tile(robot.make_action(), (count - 1, 1))
-        return Context(np.repeat(recording.frames, count, axis=0), resting)
+        return np.repeat(recording.frames, count, axis=0), resting
     frames, actions = recording.frames[:count], recording.actions
     if actions is None:
         actions = np.full((len(frames) - 1, robot.action_size), np.nan, np.float32)
-    return Context(frames, actions[: len(frames) - 1])
+    return frames, actions[: len(frames) - 1]
+
+
+@lru_cache(maxsize=16)
+def _read_context(
+    path: Path, stamp: tuple[int, ...] | None, robot: RobotSpec, count: int
+) -> Context:
+    """Read a file, or remember what it held as long as its stamp is the same."""
+    return begin_with(read_recording(path, count=count), robot, count, path)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file does; None if there is none."""
+    if not path.exists():
+        return None
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _whole_number(source: object) -> int:
+    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
+        return int(source)
+    raise ValueError(
+        f"expected start to be a file or the number of a bundled start, found {source!r}"
+    )
+
+
+def _shown(origin: object) -> str:
+    return repr(str(origin) if isinstance(origin, os.PathLike) else origin)

@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import zipfile
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
@@ -20,7 +19,10 @@ from evaluation.scenes import choose_task, load_context, write_script
 from v2w_gym.tasks import Task
 from world_models.base import FrameNoise
 from world_models.checkpoint import replacing
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.arrays import DAMAGED
+from world_models.data.episodes import list_episodes
+from world_models.data.recorded_actions import NOTHING_AMISS, tell
+from world_models.data.recording import load_recording
 from world_models.vid2world.model import Vid2World
 
 PROCESS = str(time.time_ns())
@@ -103,8 +105,14 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
     contexts, scripts = [], []
     for rollout in list_rollouts(cfg, task):
         context = load_context(rollout, robot, known)
+        if len(context.frames) != known:
+            raise ValueError(
+                f"expected at least {known} frames to begin with in {rollout.start}, found "
+                f"{len(context.frames)}"
+            )
         contexts.append(context)
         scripts.append(write_script(rollout, robot, len(context.frames), inf))
+    tell(sum((script.misfits for script in scripts), NOTHING_AMISS), ", ".join(cfg.episodes))
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,
@@ -129,7 +137,7 @@ def list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     if len(starts) < 2:
         raise ValueError(
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "
-            f"{len(starts)} of them{f' in {cfg.episodes}' if cfg.episodes else ''}"
+            f"{len(starts)} of them{f' in {cfg.episodes}: {starts}' if cfg.episodes else ''}"
         )
     actions = "recorded" if cfg.episodes else "held"
     steps = task.horizon if cfg.steps is None else cfg.steps
@@ -209,7 +217,7 @@ def load_replay(path: Path) -> Replay:
                 seconds=float(file["seconds"]),
                 process=str(file["process"]),
             )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (*DAMAGED, TypeError) as error:
         raise ValueError(
             f"expected imagined rollouts at {path}, found a damaged file "
             f"({type(error).__name__}); delete it and run the same command again"
@@ -217,4 +225,5 @@ def load_replay(path: Path) -> Replay:
 
 
 def _attempts(path: Path, task: Task) -> bool:
-    return load_episode(path).task == task.name
+    """Whether a recording is of a task, or does not say of which."""
+    return load_recording(path, count=1).task in (None, task.name)

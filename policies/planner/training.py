@@ -24,7 +24,8 @@ from policies.planner.perception import (
 )
 from policies.planner.policy import save_planner
 from world_models.checkpoint import check_free
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.episodes import Episode, list_episodes, load_robot_episode
+from world_models.data.recording import room_for
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
@@ -86,22 +87,31 @@ def load_scenes(
     """
     if not folders:
         raise ValueError("expected folders in episodes and in held_out, found none in one of them")
-    frames, positions = [], []
-    for path in tqdm(list_episodes(folders), unit="episode", desc="read"):
-        episode = load_episode(path)
-        if episode.robot != robot.name:
-            raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-        missing = {"hand", "handle", "opening"} - set(episode.state)
-        if missing:
-            raise ValueError(
-                f"expected the state of hand, handle and opening in {path}, found no "
-                f"{sorted(missing)}; record the episodes again with `v2w collect`"
-            )
-        state = episode.state
-        columns = (state["hand"], state["handle"][:, :1], state["opening"][:, None])
-        frames.append(episode.frames)
-        positions.append(np.concatenate(columns, axis=1))
-    return np.concatenate(frames), np.concatenate(positions)
+    paths = list_episodes(folders)
+    frames, places = room_for(paths, robot)
+    positions = np.empty((len(frames), len(VALUES)), np.float32)
+    for path, place in zip(tqdm(paths, unit="episode", desc="read"), places, strict=True):
+        episode = load_robot_episode(path, robot)
+        frames[place], positions[place] = episode.frames, _positions(path, episode)
+    return frames, positions
+
+
+def _positions(path: Path, episode: Episode) -> NDArray[np.float32]:
+    """Return the `VALUES` (T, 5) of an episode."""
+    state = episode.state
+    missing = {"hand", "handle", "opening"} - set(state)
+    if missing:
+        raise ValueError(
+            f"expected the state of hand, handle and opening in {path}, found no "
+            f"{sorted(missing)}; record the episodes again with `v2w collect`"
+        )
+    hand, handle, opening = state["hand"], state["handle"], state["opening"]
+    if (hand.shape[1:], handle.ndim, opening.ndim) != ((3,), 2, 1):
+        raise ValueError(
+            f"expected hand (T, 3), handle (T, 3) and opening (T,) in the state of {path}, found "
+            f"{hand.shape}, {handle.shape} and {opening.shape}"
+        )
+    return np.concatenate((hand, handle[:, :1], opening[:, None]), axis=1)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Demonstrations as what RT-1 is trained on: windows of frames with the tokens of what was done."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -17,11 +18,14 @@ from configs.robots import RobotSpec
 from policies.harvest import Harvest
 from policies.instructions import InstructionTable, make_table, normalise
 from policies.rt1.tokenizer import ActionTokenizer
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.episodes import list_episodes, load_robot_episode
 from world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
+from world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded, tell
 from world_models.data.rlds import RldsDataset, open_rlds
 
 log = logging.getLogger(__name__)
+
+_SPLIT = re.compile(r"(?P<folder>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
 
 FrameReader: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 """Returns the frames (T, H, W, 3) at steps (T,) of one episode."""
@@ -35,11 +39,13 @@ class Demonstration:
         frames: Reads frames; they may lie on disk.
         tokens: (L, A) what was to be done there.
         instructions: (L,) normalised text.
+        misfits: What the actions lacked before they were fitted to the robot.
     """
 
     frames: FrameReader
     tokens: NDArray[np.int16]
     instructions: Sequence[str]
+    misfits: Misfits = NOTHING_AMISS
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,24 @@ def read_demonstrations(
     """
     episodes: list[Demonstration] = []
     for name in folders:
-        folder, _, split = name.partition(":")
-        if split or (Path(folder) / "features.json").is_file():
+        folder, split = split_folder(name)
+        if split or (folder / "features.json").is_file():
             episodes += read_rlds(open_rlds(folder, split or "train"), tokenizer, found)
         else:
             episodes += read_recorded(name, robot, tokenizer)
+    if folders and not any(len(episode.tokens) for episode in episodes):
+        raise ValueError(f"expected episodes in which somebody acted, found none in {folders}")
+    tell(sum((episode.misfits for episode in episodes), NOTHING_AMISS), ", ".join(folders))
     return episodes
+
+
+def split_folder(name: str) -> tuple[Path, str]:
+    """Return the folder of a data set, and the split behind a colon; "" if none is named."""
+    whole = Path(name).expanduser()
+    match = _SPLIT.fullmatch(name)
+    if whole.exists() or match is None:
+        return whole, ""
+    return Path(match["folder"]).expanduser(), match["split"]
 
 
 def read_recorded(
@@ -113,12 +131,10 @@ def read_recorded(
 ) -> Iterator[Demonstration]:
     """Yield recorded episodes, labelled with what their expert would have done."""
     for path in tqdm(list_episodes([folder]), desc="reading", unit="episode"):
-        episode = load_episode(path)
-        if episode.robot != robot.name:
-            raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-        tokens = _encode(tokenizer, episode.expert_actions, str(path))
+        episode = load_robot_episode(path, robot)
+        tokens, misfits = _encode(tokenizer, episode.expert_actions, str(path))
         texts = [normalise(episode.instruction)] * len(tokens)
-        yield Demonstration(episode.frames.__getitem__, tokens, texts)
+        yield Demonstration(episode.frames.__getitem__, tokens, texts, misfits)
 
 
 def read_rlds(
@@ -132,7 +148,8 @@ def read_rlds(
     untold = 0
     for number, episode in enumerate(tqdm(dataset, desc="reading", unit="episode")):
         acted = int((~episode.step("is_last")).sum())
-        tokens = _encode(tokenizer, fractal_actions(episode)[:acted], episode.origin)
+        actions = fractal_actions(episode)[:acted]
+        tokens, misfits = _encode(tokenizer, actions, episode.origin)
         told = episode.text(INSTRUCTION)[:acted]
         plain = {text: normalise(text) for text in dict.fromkeys(told)}
         if not all(plain.values()):
@@ -141,7 +158,7 @@ def read_rlds(
         if found is not None:
             found.add(episode)
         texts = [plain[text] for text in told]
-        yield Demonstration(partial(_read_frames, dataset, number), tokens, texts)
+        yield Demonstration(partial(_read_frames, dataset, number), tokens, texts, misfits)
     if untold:
         log.warning("%d of %d episodes lack an instruction: left out", untold, len(dataset))
 
@@ -152,10 +169,11 @@ def _read_frames(dataset: RldsDataset, number: int, steps: NDArray[np.int64]) ->
 
 def _encode(
     tokenizer: ActionTokenizer, actions: NDArray[np.float32], origin: str
-) -> NDArray[np.int16]:
+) -> tuple[NDArray[np.int16], Misfits]:
     if not np.isfinite(actions).all():
         raise ValueError(f"expected finite actions in {origin}, found NaN or infinity")
-    return tokenizer.encode(tokenizer.robot.fit_actions(actions).actions).astype(np.int16)
+    fitted, misfits = fit_recorded(actions, tokenizer.robot, origin)
+    return tokenizer.encode(fitted).astype(np.int16), misfits
 
 
 def known_instructions(

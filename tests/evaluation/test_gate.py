@@ -12,7 +12,7 @@ from evaluation import gate
 from evaluation.gate import run_gate
 from evaluation.rollout import _gate_notes
 from evaluation.rows import Row
-from world_models.data.episodes import Episode, save_episode
+from world_models.data.episodes import Episode, load_episode, save_episode
 from world_models.vid2world.model import Vid2World
 
 TASK = "close_drawer"
@@ -108,6 +108,54 @@ def test_a_network_without_knowledge_fails_and_says_so(config, tmp_path):
     assert "not measured: set run=" in page
     assert json.loads((tmp_path / "gate" / "gate.json").read_text())["checks"]
     assert (tmp_path / "gate" / f"{TASK}.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"robot": "unknown"}, r"robot 'standin_sawyer' in .*episode_9.npz, found 'unknown'"),
+        ({"task": "open_drawr"}, r"task of .*episode_9.npz .*did you mean 'open_drawer'"),
+        ({"task": "play"}, r"task of .*episode_9.npz to be one of .*found 'play'"),
+        ({"state": {}}, r"opening \(4,\) in the state of .*episode_9.npz, found {}"),
+        ({"frames": np.zeros((4, 48, 64, 3), np.uint8)}, r"episode_9.npz, found \(48, 64\)"),
+        ({"actions": np.zeros((3, 7)), "expert_actions": np.zeros((3, 7))}, r"_9.npz do not fit"),
+    ],
+)
+def test_an_episode_that_does_not_fit_is_named_before_anything_is_written(
+    config, tmp_path, changes, text
+):
+    path = tmp_path / "held_out" / "episode_2.npz"
+    save_episode(path.with_name("episode_9.npz"), replace(load_episode(path), **changes))
+    with pytest.raises(ValueError, match=text):
+        run_gate(config)
+    assert not (tmp_path / "gate").exists()
+
+
+def test_episodes_of_a_task_are_of_one_length(config, tmp_path):
+    path = tmp_path / "held_out" / "episode_2.npz"
+    whole = load_episode(path)
+    short = {name: getattr(whole, name)[:-1] for name in ("frames", "success")}
+    short |= {name: getattr(whole, name)[:-1] for name in ("actions", "expert_actions")}
+    state = {"opening": whole.state["opening"][:-1]}
+    save_episode(path.with_name("episode_9.npz"), replace(whole, **short, state=state))
+    with pytest.raises(ValueError, match=r"expected 4 frames in .*episode_9.npz.*found 3"):
+        run_gate(config)
+
+
+def test_recorded_actions_out_of_bounds_are_clipped_and_told(config, tmp_path, caplog):
+    path = tmp_path / "held_out" / "episode_2.npz"
+    actions = load_episode(path).actions
+    actions[1, 10] = 0.4
+    save_episode(path, replace(load_episode(path), actions=actions))
+    run_gate(config)
+    assert "1 of 117 values in 1 of 3 episodes were beyond the robot's bounds" in caplog.text
+
+
+def test_recordings_without_success_cannot_be_judged(config, tmp_path):
+    frames, actions = np.zeros((4, 64, 64, 3), np.uint8), np.zeros((4, 13))
+    np.savez(tmp_path / "held_out" / "train_eps_0.npz", image=frames, action=actions)
+    with pytest.raises(ValueError, match=r"train_eps_0.npz, found .*without .*success"):
+        run_gate(config)
 
 
 def test_the_right_order_and_an_idle_null_policy_pass(ranked):

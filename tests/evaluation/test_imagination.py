@@ -9,6 +9,7 @@ from PIL import Image
 
 from configs.imagine import ActionControlConfig, RolloutConfig
 from configs.robots import STANDIN_SAWYER
+from evaluation import scenes
 from evaluation.imagination import headline, pixel_differences, run_action_control, run_rollout
 from evaluation.scenes import load_context
 from evaluation.stepwise import Planned, imagine_stepwise
@@ -249,15 +250,43 @@ def test_impossible_settings_are_refused_before_anything_is_written(tmp_path, se
     assert not (tmp_path / "run").exists()
 
 
-def test_more_steps_than_actions_and_impossible_actions_are_refused(tmp_path):
-    actions = np.tile(STANDIN_SAWYER.make_action(), (4, 1))
-    np.save(tmp_path / "a.npy", actions)
+def test_more_steps_than_actions_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.tile(STANDIN_SAWYER.make_action(), (4, 1)))
     with pytest.raises(ValueError, match="expected steps from 1 to 4 .* found 5"):
         rollout(tmp_path / "run", actions=str(tmp_path / "a.npy"), steps=5)
-    actions[3, X] = 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mode", ["autoregressive", "clip"])
+@pytest.mark.parametrize("kind", ["npy", "npz"])
+def test_recorded_actions_out_of_bounds_are_clipped_and_counted(tmp_path, caplog, kind, mode):
+    actions = np.tile(STANDIN_SAWYER.make_action(), (4, 1))
+    actions[1, X], actions[3, X + 1] = 1, -0.06
+    actions[2, STANDIN_SAWYER.slices["terminate_episode"]] = 0
+    path = tmp_path / f"given.{kind}"
+    if kind == "npy":
+        np.save(path, actions)
+    else:
+        np.savez(path, image=np.zeros((5, 64, 64, 3), np.uint8), action=[*actions, actions[0]])
+    world = Brightening(STANDIN_SAWYER, window=6)
+    settings = {"actions": str(path)}
+    if kind == "npz":
+        settings = {"actions": "recorded", "start": str(path)}
+    found, _ = rollout(tmp_path / "run", world, steps=4, mode=mode, **settings)
+    taken = np.load(tmp_path / "run" / "actions.npy")
+    assert np.array_equal(taken, STANDIN_SAWYER.fit_actions(actions).actions)
+    noted = found["recorded_actions"]
+    assert (noted["values"], noted["beyond"], noted["beyond_episodes"]) == (52, 2, 1)
+    assert noted["unsaid"] == 1
+    assert "2 of 52 values in 1 of 1 episodes were beyond" in caplog.text
+    assert "world_vector[0] = 1)" in caplog.text and "1 actions in 1 of 1" in caplog.text
+
+
+def test_recorded_actions_in_other_units_are_refused(tmp_path):
+    actions = np.tile(STANDIN_SAWYER.make_action(world_vector=30), (9, 1))  # millimetres
     np.save(tmp_path / "a.npy", actions)
-    with pytest.raises(ValueError, match=r"expected world_vector\[0\] in .* found 1 in row 3"):
-        rollout(tmp_path / "run", actions=str(tmp_path / "a.npy"), steps=4)
+    with pytest.raises(ValueError, match=r"a.npy do not fit: .*found 30 in row 0, and 9 of 9"):
+        rollout(tmp_path / "run", actions=str(tmp_path / "a.npy"), steps=9)
     assert not (tmp_path / "run").exists()
 
 
@@ -391,3 +420,27 @@ def test_an_error_is_the_last_that_is_said(tmp_path, monkeypatch, capsys):
     assert "0/2" in capsys.readouterr().err
     del caught
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_damaged_frame_of_an_interrupted_rollout_is_named(tmp_path, content):
+    with pytest.raises(InterruptedError):
+        rollout(tmp_path / "run", Noisy(stop_before=3))
+    (tmp_path / "run" / "frames" / "00002.png").write_bytes(content)
+    with pytest.raises(ValueError, match=r"frames at .*00002\.png, found .*output="):
+        rollout(tmp_path / "run", Noisy())
+
+
+def test_only_what_is_used_of_a_recording_is_read(tmp_path, monkeypatch):
+    recording(tmp_path / "episode.npz", steps=40)
+    counts, known = [], scenes.read_recording
+    monkeypatch.setattr(
+        scenes,
+        "read_recording",
+        lambda path, count: counts.append(count) or known(path, count=count),
+    )
+    start = {"start": str(tmp_path / "episode.npz"), "actions": "recorded"}
+    found, _ = rollout(tmp_path / "some", Brightening(STANDIN_SAWYER), steps=5, **start)
+    assert (found["steps"], counts) == (5, [6])
+    found, _ = rollout(tmp_path / "all", Brightening(STANDIN_SAWYER), steps=None, **start)
+    assert (found["steps"], counts) == (40, [6, None])

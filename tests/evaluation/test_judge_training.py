@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,25 @@ def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
     assert held_out["frames"] == 60
     assert held_out["mean_error_cm"] < 1.5  # guessing the mean misses by 4
     assert load_judge(cfg.output).name == judge.name
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"robot": "google_robot"}, "expected robot 'standin_sawyer' in .*episode_9.npz"),
+        ({"task": "play"}, "task of .*episode_9.npz to be one of"),
+        ({"state": {}}, r"opening \(4,\) in the state of .*episode_9.npz"),
+        ({"state": {"opening": np.zeros((4, 1), np.float32)}}, "state of .*episode_9.npz"),
+    ],
+)
+def test_episodes_that_do_not_fit_are_named(tmp_path, changes, text):
+    episode = drawn_episode([0.1, 0.1, 0.0, 0.0], "close_drawer")
+    save_episode(tmp_path / "episode_1.npz", episode)
+    save_episode(tmp_path / "episode_9.npz", replace(episode, **changes))
+    cfg = JudgeTrainConfig(
+        output=str(tmp_path / "judge.safetensors"),
+        episodes=[str(tmp_path)],
+        held_out=[str(tmp_path / "episode_1.npz")],
+    )
+    with pytest.raises(ValueError, match=text):
+        train_judge(cfg)

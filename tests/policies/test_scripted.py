@@ -56,3 +56,11 @@ def test_replays_of_different_episodes_differ(episodes: Path):
 def test_replay_refuses_another_robots_episode(episodes: Path):
     with pytest.raises(ValueError, match="expected robot 'google_robot'"):
         replay_policy(episodes / "episode_1.npz", GOOGLE_ROBOT)
+
+
+def test_replay_repeats_what_vid2worlds_converter_wrote(tmp_path: Path):
+    moved = [STANDIN_SAWYER.make_action(world_vector=(x, 0, 0)) for x in (0.02, 0.4, 0.01)]
+    frames = np.zeros((3, 64, 64, 3), np.uint8)
+    np.savez(tmp_path / "train_eps_00000000.npz", image=frames, action=moved)
+    actions = roll(replay_policy(tmp_path / "train_eps_00000000.npz", STANDIN_SAWYER), 4)
+    assert actions[:, 10].tolist() == [np.float32(0.02), np.float32(0.05), 0, 0]

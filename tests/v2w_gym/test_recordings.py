@@ -1,6 +1,7 @@
 """Recordings: every file type, and what is refused."""
 
 import os
+import struct
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from v2w_gym import pictures
 from v2w_gym.recordings import read_recording
 from world_models.data.episodes import Episode, save_episode
 
@@ -96,6 +98,173 @@ def test_the_released_converters_last_action_leads_nowhere(tmp_path, dtype):
 def test_the_released_converters_frames_alone_will_do(tmp_path):
     np.savez(tmp_path / "eps.npz", image=FRAMES)
     assert read_recording(tmp_path / "eps.npz").actions is None
+
+
+TURNED = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: seen[::-1, ::-1],
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen),
+    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+"""EXIF orientation -> how a picture is stored that is to be seen upright."""
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_picture_is_upright(tmp_path, orientation, kind):
+    seen = np.zeros((64, 48, 3), np.uint8)
+    seen[:32, :24], seen[:32, 24:], seen[32:, :24] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(TURNED[orientation](seen))
+    Image.fromarray(stored).save(tmp_path / f"a.{kind}", exif=exif, quality=98)
+    found = read_recording(tmp_path / f"a.{kind}").frames[0]
+    assert found.shape == seen.shape
+    assert np.abs(found.astype(int) - seen).mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("stored", "seen"),
+    [
+        (np.array([[0, 128, 257, 32768, 65535]], np.uint16), [0, 0, 1, 128, 255]),
+        (np.array([[0, 7, 255]], np.uint8), [0, 7, 255]),
+    ],
+)
+def test_grey_pictures_of_8_and_16_bits(tmp_path, stored, seen):
+    Image.fromarray(stored).save(tmp_path / "grey.png")
+    found = read_recording(tmp_path / "grey.png").frames[0]
+    np.testing.assert_array_equal(found, np.array(seen)[None, :, None].repeat(3, axis=2))
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "1", "CMYK"])
+def test_pictures_of_other_kinds_become_rgb(tmp_path, mode):
+    picture = Image.new("RGB", (48, 64), (255, 255, 255)).convert(mode)
+    name = "a.jpg" if mode == "CMYK" else "a.png"
+    picture.save(tmp_path / name, **({"transparency": 0} if mode == "P" else {}))
+    found = read_recording(tmp_path / name).frames
+    assert found.shape == (1, 64, 48, 3) and (found >= 254).all()
+
+
+def test_a_picture_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a.png, found a picture that is too large"):
+        read_recording(tmp_path / "a.png")
+
+
+def rotate(path, matrix):
+    """Write into a video of ours how it is to be shown: a, b, c, d of its display matrix."""
+    content = bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    a, b, c, d = matrix
+    content[place : place + 36] = struct.pack(
+        ">9i", *(int(value * 65536) for value in (a, b, 0, c, d, 0, 0, 0)), 1 << 30
+    )
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "seen"),
+    [
+        ((1, 0, 0, 1), lambda stored: stored),
+        ((0, 1, -1, 0), lambda stored: np.rot90(stored, -1, (1, 2))),
+        ((-1, 0, 0, -1), lambda stored: stored[:, ::-1, ::-1]),
+        ((0, -1, 1, 0), lambda stored: np.rot90(stored, 1, (1, 2))),
+        ((-1, 0, 0, 1), lambda stored: stored[:, :, ::-1]),
+        ((1, 0, 0, -1), lambda stored: stored[:, ::-1]),
+        ((0, 1, 1, 0), lambda stored: stored.swapaxes(1, 2)),
+        ((0, -1, -1, 0), lambda stored: stored.swapaxes(1, 2)[:, ::-1, ::-1]),
+    ],
+)
+def test_a_video_is_upright(tmp_path, matrix, seen):
+    write_video(tmp_path / "a.mp4", FRAMES)
+    stored = read_recording(tmp_path / "a.mp4").frames
+    rotate(tmp_path / "a.mp4", matrix)
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.mp4").frames, seen(stored))
+
+
+def test_a_video_that_is_to_be_shown_at_an_angle_is_refused(tmp_path):
+    write_video(tmp_path / "a.mp4", FRAMES)
+    rotate(tmp_path / "a.mp4", (0.866, 0.5, -0.5, 0.866))
+    with pytest.raises(ValueError, match="a.mp4, found frames .*no multiple of 90 degrees"):
+        read_recording(tmp_path / "a.mp4")
+
+
+def test_no_more_of_a_video_is_decoded_than_is_wanted(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", np.tile(FRAMES, (10, 1, 1, 1)))
+    decoded, known = [], pictures._to_array
+    monkeypatch.setattr(pictures, "_to_array", lambda frame: decoded.append(1) or known(frame))
+    few = read_recording(tmp_path / "a.mp4", count=3).frames
+    assert len(decoded) == len(few) == 3
+    np.testing.assert_array_equal(few, read_recording(tmp_path / "a.mp4").frames[:3])
+
+
+def test_a_video_too_long_for_memory_is_read_in_part(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", FRAMES)
+    monkeypatch.setattr(pictures, "LARGEST", 2 * FRAMES[0].nbytes)
+    assert len(read_recording(tmp_path / "a.mp4", count=2).frames) == 2
+    with pytest.raises(ValueError, match="a.mp4, found more than .*count="):
+        read_recording(tmp_path / "a.mp4")
+
+
+def test_a_damaged_frame_is_not_taken_for_a_good_one(tmp_path):
+    path = tmp_path / "a.mp4"
+    write_video(path, np.tile(FRAMES, (3, 1, 1, 1)))
+    content = bytearray(path.read_bytes())
+    data = content.index(b"mdat") + 4
+    end = data - 8 + int.from_bytes(content[data - 8 : data - 4], "big")
+    middle = (data + end) // 2
+    content[middle:end] = RNG.bytes(end - middle)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.mp4, found .*(damaged data in frame|no readable)"):
+        read_recording(path)
+    assert len(read_recording(path, count=1).frames) == 1
+
+
+def test_ten_bits_become_eight(tmp_path):
+    grey = np.linspace(0, 255, 4, dtype=np.uint8)[:, None, None, None]
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=3, options={"crf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 64, 48, "yuv420p10le"
+        for frame in np.broadcast_to(grey, (4, 64, 48, 3)):
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p10le")))
+        container.mux(stream.encode())
+    found = read_recording(tmp_path / "a.mp4").frames
+    assert np.abs(found.astype(int) - grey).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "name", ["a=1.npy", "12:30.npy", "#1.npy", "a b.npy", "a\nb.npy", "фильм.npy"]
+)
+def test_any_name_will_do(tmp_path, name):
+    np.save(tmp_path / name, FRAMES)
+    assert len(read_recording(tmp_path / name, count=2).frames) == 2
+
+
+def test_a_recording_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "clip.npy", FRAMES)
+    assert len(read_recording("~/clip.npy").frames) == 4
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_nothing_is_no_recording(tmp_path, count):
+    np.save(tmp_path / "clip.npy", FRAMES)
+    with pytest.raises(ValueError, match=f"expected count of at least 1, found {count}"):
+        read_recording(tmp_path / "clip.npy", count=count)
+
+
+@pytest.mark.parametrize("kind", ["png", "mp4", "npy", "npz"])
+def test_what_git_lfs_leaves_is_named(tmp_path, kind):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (tmp_path / f"a.{kind}").write_text(pointer)
+    with pytest.raises(ValueError, match=rf"a\.{kind}, found a git-LFS pointer"):
+        read_recording(tmp_path / f"a.{kind}")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Starts: what is bundled, what is read from files, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym import starts
 from v2w_gym.starts import (
     BUNDLED,
     BUNDLED_ROBOT,
@@ -107,14 +110,57 @@ def test_frames_of_another_robot_are_refused(tmp_path, frames_of):
         load_start(str(tmp_path / "clip.npy"), "play", CSGO_PLAYER, 4)
 
 
-@pytest.mark.parametrize(
-    ("actions", "text"),
-    [(np.zeros((3, 10)), r"found \(1, 1, 10\)"), (np.full((3, 13), 2), "found 2 in row 0")],
-)
-def test_actions_of_another_robot_are_refused(tmp_path, frames_of, actions, text):
-    np.savez(tmp_path / "eps.npz", image=frames_of(STANDIN_SAWYER, 3), action=actions)
-    with pytest.raises(ValueError, match=f"eps.npz' does not fit: .*{text}"):
+def test_actions_of_another_robot_are_refused(tmp_path, frames_of):
+    np.savez(tmp_path / "eps.npz", image=frames_of(STANDIN_SAWYER, 3), action=np.zeros((3, 10)))
+    with pytest.raises(ValueError, match=r"eps.npz' does not fit: .*found \(1, 1, 10\)"):
         load_start(str(tmp_path / "eps.npz"), "open_drawer", STANDIN_SAWYER, 2)
+
+
+def test_actions_before_the_start_are_fitted_and_told(tmp_path, frames_of, caplog):
+    """The first is known and out of bounds, the second is not known at all."""
+    actions = np.stack([STANDIN_SAWYER.make_action(world_vector=(0.4, 0, 0))] * 3)
+    actions[1] = np.nan
+    np.savez(tmp_path / "eps.npz", image=frames_of(STANDIN_SAWYER, 3), action=actions)
+    context = load_start(str(tmp_path / "eps.npz"), "open_drawer", STANDIN_SAWYER, 3)
+    moved = STANDIN_SAWYER.make_action(world_vector=(0.05, 0, 0))
+    np.testing.assert_array_equal(context.actions, [moved, np.full(13, np.nan)])
+    assert "1 of 13 values in 1 of 1 episodes were beyond" in caplog.text
+
+
+def test_an_action_that_is_not_known_in_part_is_refused(tmp_path, frames_of):
+    actions = np.tile(STANDIN_SAWYER.make_action(), (3, 1))
+    actions[0, 10] = np.nan
+    np.savez(tmp_path / "eps.npz", image=frames_of(STANDIN_SAWYER, 3), action=actions)
+    with pytest.raises(ValueError, match=r"eps.npz do not fit: .*world_vector\[0\].*nan in row 0"):
+        load_start(str(tmp_path / "eps.npz"), "open_drawer", STANDIN_SAWYER, 3)
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path, frames_of, monkeypatch):
+    path, read = tmp_path / "clip.npy", []
+    known = starts.read_recording
+    monkeypatch.setattr(starts, "read_recording", lambda *a, **k: read.append(1) or known(*a, **k))
+    frames = frames_of(STANDIN_SAWYER, 2)
+    np.save(path, frames)
+    first, again = (load_start(path, "open_drawer", STANDIN_SAWYER, 2) for _ in range(2))
+    assert len(read) == 1
+    first.frames[:] = 0  # what a caller does to its own start leaves the others alone
+    np.testing.assert_array_equal(again.frames, frames)
+    np.save(path, frames[:1])
+    os.utime(path, ns=(1, 1))
+    assert len(load_start(path, "open_drawer", STANDIN_SAWYER, 2).frames) == 2
+    assert len(read) == 2
+
+
+@pytest.mark.parametrize("source", [True, np.True_, 1.5, None, [0]])
+def test_a_start_is_a_number_or_a_path(source):
+    with pytest.raises(ValueError, match="file or the number of a bundled start, found"):
+        load_start(source, "close_drawer", STANDIN_SAWYER, 1)
+
+
+def test_a_start_in_the_home_folder(tmp_path, frames_of, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "clip.npy", frames_of(STANDIN_SAWYER, 2))
+    assert len(load_start("~/clip.npy", "open_drawer", STANDIN_SAWYER, 2).frames) == 2
 
 
 @pytest.mark.parametrize("index", [-1, 60])

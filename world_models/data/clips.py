@@ -10,7 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from configs.robots import RobotSpec
-from world_models.data.episodes import list_episodes, load_episode
+from world_models.data.episodes import list_episodes
+from world_models.data.recorded_actions import NOTHING_AMISS, tell
+from world_models.data.recording import load_robot_recording, room_for
 
 
 @dataclass(frozen=True)
@@ -46,25 +48,25 @@ class Clips:
 
 
 def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
-    """Read every episode below `folders`.
+    """Read every episode below `folders`, its actions as the robot executes them.
+
+    Memory for all frames is taken once, and one episode is read at a time.
 
     Raises:
         FileNotFoundError: A folder without episodes.
-        ValueError: A corrupt episode, or one of another robot.
+        ValueError: A corrupt episode, one of another robot, or more frames than memory holds.
     """
-    frames, actions, lengths = [], [], []
-    for path in tqdm(list_episodes(folders), desc="reading", unit="episode"):
-        episode = load_episode(path)
-        if episode.robot != robot.name:
-            raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
-        frames.append(episode.frames)
-        none = np.full((1, robot.action_size), np.nan, np.float32)
-        actions.append(np.concatenate([none, episode.actions]))
-        lengths.append(len(episode.frames))
-    ends = np.cumsum(lengths, dtype=np.int64)
-    return EpisodeSet(
-        np.concatenate(frames), np.concatenate(actions), ends - np.array(lengths), ends
-    )
+    paths = list_episodes(folders)
+    frames, places = room_for(paths, robot)
+    actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
+    misfits = NOTHING_AMISS
+    for path, place in zip(tqdm(paths, desc="reading", unit="episode"), places, strict=True):
+        episode = load_robot_recording(path, robot)
+        frames[place], actions[place][1:] = episode.frames, episode.actions
+        misfits += episode.misfits
+    tell(misfits, ", ".join(folders))
+    starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
+    return EpisodeSet(frames, actions, starts, ends)
 
 
 def sample_clips(

@@ -1,9 +1,10 @@
 """One recorded episode on disk: what it holds, how it is written, how it is checked when read."""
 
 import json
+import logging
 import os
-import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FORMAT = "v2w-episode-1"
+from configs.robots import RobotSpec
+from world_models.data.arrays import ArrayFile, as_numbers, open_arrays, reading
+from world_models.data.recording import (
+    FORMAT,
+    META,
+    OURS,
+    check_robot,
+    find_layout,
+    is_recording,
+    read_meta,
+)
+
+log = logging.getLogger(__name__)
+
+NAMED = "episode_*.npz"
 ARRAYS = ("frames", "actions", "expert_actions", "success")
-META = ("robot", "task", "instruction", "behaviour", "seed")
+STATE = "state/"
+ADVICE = "copy the file again, or record it again"
+WITHOUT_LABELS = (
+    "frames and actions alone, without instruction and success, as Vid2World's converter writes "
+    "them; such a file serves as start, actions and policy, and in train and fidelity"
+)
 
 
 @dataclass(frozen=True)
@@ -65,59 +85,118 @@ def load_episode(path: Path) -> Episode:
     Raises:
         ValueError: Not an episode, truncated, or with arrays that contradict each other.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays.pop("meta")))
-        episode = Episode(
-            **{name: arrays.pop(name) for name in ARRAYS},
-            **{name: meta[name] for name in META},
-            state={name.removeprefix("state/"): value for name, value in arrays.items()},
-        )
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"expected a whole {FORMAT} file at {path}, found {error!r}; "
-            "delete the file and record it again"
-        ) from error
-    _check(path, episode)
+    expected = f"a whole {FORMAT} file at {path}"
+    with reading(path, expected, ADVICE), open_arrays(path) as file:
+        parts = _read_parts(file) if find_layout(file) is OURS else None
+    if parts is None:
+        raise ValueError(f"expected {expected}, found {WITHOUT_LABELS}")
+    meta, arrays = parts
+    _check_lengths(path, arrays)
+    episode = Episode(
+        frames=arrays["frames"],
+        actions=as_numbers("actions", arrays["actions"], 2),
+        expert_actions=as_numbers("expert_actions", arrays["expert_actions"], 2),
+        success=arrays["success"],
+        state={
+            name.removeprefix(STATE): value.astype(np.float32)
+            for name, value in arrays.items()
+            if name.startswith(STATE)
+        },
+        **meta,
+    )
+    if not np.isfinite(episode.actions).all():
+        raise ValueError(f"expected finite actions in {path}, found NaN or infinity")
+    return episode
+
+
+def load_robot_episode(path: Path, robot: RobotSpec) -> Episode:
+    """Read one episode of a robot; its actions are as they were recorded.
+
+    Raises:
+        ValueError: As for `load_episode`, or an episode of another robot.
+    """
+    episode = load_episode(path)
+    check_robot(episode.robot, episode.frames, robot, path)
     return episode
 
 
 def list_episodes(folders: Sequence[str | Path]) -> list[Path]:
-    """Return every episode file below `folders`, sorted by path.
+    """Return every recorded episode below `folders`, sorted by path; one may be a file itself.
+
+    Those are the files that are named `episode_*.npz`, and any .npz in one of the layouts that
+    `world_models.data.recording` reads. Other .npz files are named in a warning.
 
     Raises:
         FileNotFoundError: A folder that does not exist or holds no episode.
     """
-    paths: list[Path] = []
-    for folder in folders:
-        found = sorted(Path(folder).rglob("episode_*.npz"))
-        if not found:
-            raise FileNotFoundError(
-                f"expected episode_*.npz files below {folder}, found none; record some with "
-                "`v2w collect`"
+    return [path for folder in folders for path in _episodes_below(Path(folder).expanduser())]
+
+
+def _episodes_below(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
+    files = sorted(path for path in folder.rglob("*.npz") if path.is_file())
+    found = [path for path in files if path.match(NAMED) or is_recording(path)]
+    if not found:
+        raise FileNotFoundError(
+            f"expected {NAMED} files below {folder}, or those of Vid2World's converter, found "
+            f"{_kinds(folder) or 'none'}; record some with `v2w collect`"
+        )
+    if others := sorted(set(files) - set(found)):
+        log.warning(
+            "%d .npz files below %s are no episodes and are left out, such as %s",
+            *(len(others), folder, others[0].name),
+        )
+    return found
+
+
+def _kinds(folder: Path) -> str:
+    """Say which files there are instead: how many of each ending."""
+    endings = Counter(path.suffix or path.name for path in folder.rglob("*") if path.is_file())
+    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
+
+
+def _read_parts(file: ArrayFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what an open episode says in words, and its arrays, which are of the right types."""
+    meta = read_meta(file)
+    states = [name for name in file.names if name.startswith(STATE)]
+    arrays = {name: file.read(name) for name in (*ARRAYS, *states)}
+    _check_types(arrays)
+    return meta, arrays
+
+
+def _check_types(arrays: Mapping[str, NDArray[Any]]) -> None:
+    for name in ("actions", "expert_actions"):
+        as_numbers(name, arrays[name], 2)
+    if arrays["actions"].shape[1] != arrays["expert_actions"].shape[1]:
+        raise ValueError("`actions` and `expert_actions` of different sizes")
+    success = arrays["success"]
+    if success.dtype != np.bool_ or success.ndim != 1:
+        raise ValueError(f"`success` {success.shape} of {success.dtype}, not bool (T,)")
+    for name, value in arrays.items():
+        if name.startswith(STATE) and not (
+            value.dtype.kind in "biuf" and value.ndim and np.isfinite(value).all()
+        ):
+            raise ValueError(
+                f"`{name}` {value.shape} of {value.dtype}, not finite numbers (T, ...)"
             )
-        paths += found
-    return paths
 
 
-def _check(path: Path, episode: Episode) -> None:
-    frames, steps = episode.frames, len(episode.frames) - 1
-    lengths = {
-        "actions": (len(episode.actions), steps),
-        "expert_actions": (len(episode.expert_actions), steps),
-        "success": (len(episode.success), steps + 1),
-        **{f"state/{k}": (len(v), steps + 1) for k, v in episode.state.items()},
-    }
-    wrong = {name: pair for name, pair in lengths.items() if pair[0] != pair[1]}
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
+def _check_lengths(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    frames = arrays["frames"]
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise ValueError(
             f"expected uint8 frames (T, H, W, 3) in {path}, found {frames.dtype} {frames.shape}"
         )
+    between = {"actions", "expert_actions"}
+    expected = {name: len(frames) - (name in between) for name in arrays}
+    wrong = {
+        name: (len(value), expected[name])
+        for name, value in arrays.items()
+        if len(value) != expected[name]
+    }
     if wrong:
         raise ValueError(
             f"expected arrays that fit {len(frames)} frames in {path}, "
             f"found (length, expected) {wrong}"
         )
-    if not np.isfinite(episode.actions).all():
-        raise ValueError(f"expected finite actions in {path}, found NaN or infinity")

@@ -179,6 +179,10 @@ class RldsEpisode:
         encoded = self._listed(feature, len(self))
         chosen = range(len(self)) if steps is None else steps
         decoded = [self._decode(feature, encoded[step], step) for step in chosen]
+        if len(sizes := {frame.shape[:2] for frame in decoded}) > 1:
+            raise ValueError(
+                f"expected images of one size in {name} of {self.origin}, found {sorted(sizes)}"
+            )
         if decoded:
             return np.stack(decoded)
         return np.zeros((0, *(max(size, 0) for size in feature.shape)), np.uint8)

@@ -244,6 +244,35 @@ def test_a_damaged_result_is_named(cfg):
         run_fidelity(cfg)
 
 
+def converted(path, steps=5, size=(64, 64), **moved):
+    """Save frames and actions as Vid2World's converter does: no task, an action per frame."""
+    frames = np.random.default_rng(steps).integers(0, 256, (steps + 1, *size, 3), np.uint8)
+    actions = np.tile(STANDIN_SAWYER.make_action(**moved), (steps + 1, 1))
+    np.savez(path, image=frames, action=actions)
+
+
+def test_what_vid2worlds_converter_wrote_is_replayed_whatever_the_task(cfg, tmp_path, caplog):
+    for number in range(2):
+        converted(tmp_path / f"train_eps_{number:08d}.npz", world_vector=(0.06, 0, 0))
+    found = run_fidelity(change(cfg, episodes=[str(tmp_path)]))
+    assert found.recorded and found.rollouts == 2
+    assert "10 of 130 values in 2 of 2 episodes were beyond the robot's bounds" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"steps": 3}, r"from 1 to 3 .* of .*train_eps_00000001\.npz, found 5"),
+        ({"size": (48, 64)}, r"train_eps_00000001\.npz' does not fit: .*\(1, 48, 64, 3\)"),
+    ],
+)
+def test_a_recording_that_cannot_be_replayed_is_named(cfg, tmp_path, wrong, text):
+    converted(tmp_path / "train_eps_00000000.npz")
+    converted(tmp_path / "train_eps_00000001.npz", **wrong)
+    with pytest.raises(ValueError, match=text):
+        run_fidelity(change(cfg, episodes=[str(tmp_path)]))
+
+
 def test_recorded_episodes_of_the_task_are_replayed(cfg, episodes):
     found = run_fidelity(change(cfg, episodes=[episodes]))
     measured = by_name(found)

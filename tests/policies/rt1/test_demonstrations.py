@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from configs.layouts import FRACTAL13
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from policies.harvest import Harvest
 from policies.instructions import embed, make_table
@@ -171,6 +172,42 @@ def test_the_ending_is_learned_from_what_was_done_and_never_from_padding(tmp_pat
     )
     counted = windows.tokens[..., 0][windows.mask]
     assert counted.reshape(20, 3).tolist() == [[1, 1, 2]] * 20
+
+
+def test_what_rlds_actions_lack_is_clipped_counted_and_never_an_ending(tmp_path: Path, caplog):
+    episode = fractal_episode(4, "pick coke can", UP)
+    for name, size in FRACTAL13.fields:
+        episode[f"steps/action/{name}"] = np.zeros((4, size), np.float32)
+    episode["steps/action/world_vector"][1, 2] = 22.09
+    ends = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 0]], np.int32)
+    episode["steps/action/terminate_episode"] = ends
+    folder = write_rlds(tmp_path / "0.1.0", [[episode]])
+    (read,) = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+    assert read.tokens[:, 0].tolist() == [1, 1, 1]
+    assert read.tokens[:, 3].tolist() == [127, 255, 127]  # the third value of world_vector
+    assert "1 of 39 values in 1 of 1 episodes were beyond" in caplog.text
+    assert "world_vector[2] = 22.09" in caplog.text and "2 actions in 1 of 1" in caplog.text
+
+
+def test_only_episodes_of_one_step_are_one_clear_line(tmp_path: Path, found: Harvest):
+    folder = write_rlds(tmp_path / "0.1.0", [[fractal_episode(1, "pick coke can", UP)] * 2])
+    with pytest.raises(ValueError, match="expected episodes in which somebody acted, found none"):
+        read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, found)
+
+
+@pytest.mark.parametrize("name", ["12:30 #1=a", "with: colon", "new\nline", "фрактал"])
+def test_any_folder_name_will_do_with_and_without_a_split(tmp_path: Path, name: str):
+    folder = write_rlds(tmp_path / name / "0.1.0", [[fractal_episode(3, "pick coke can", UP)]])
+    for split in ("", ":train", ":train[:1shard]"):
+        assert len(read_demonstrations([f"{folder}{split}"], GOOGLE_ROBOT, GOOGLE, None)) == 1
+
+
+def test_recordings_without_instruction_are_no_demonstrations(tmp_path: Path):
+    actions = np.tile(STANDIN_SAWYER.make_action(), (2, 1))
+    frames = np.zeros((2, 64, 64, 3), np.uint8)
+    np.savez(tmp_path / "train_eps_00000000.npz", image=frames, action=actions)
+    with pytest.raises(ValueError, match="train_eps_00000000.npz, found .*without instruction"):
+        read_demonstrations([str(tmp_path)], STANDIN_SAWYER, TOKENIZER, None)
 
 
 def test_rlds_windows_hold_the_stored_embedding(fractal: str, found: Harvest):

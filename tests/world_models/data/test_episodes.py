@@ -66,6 +66,15 @@ def test_another_npz_file(tmp_path):
         ("frames", np.zeros((4, 8, 8, 3), np.float32), "uint8 frames.*found float32"),
         ("frames", np.zeros((4, 8, 8), np.uint8), r"uint8 frames.*found uint8 \(4, 8, 8\)"),
         ("actions", np.full((3, 13), np.nan, np.float32), "finite actions"),
+        ("actions", np.full((3, 13), 1e300), "finite actions"),
+        ("actions", np.full((3, 13), "a"), r"`actions` \(3, 13\) of <U1, not numbers"),
+        ("actions", np.zeros((3, 7), np.float32), "of different sizes"),
+        ("success", np.zeros(4), r"`success` \(4,\) of float64, not bool"),
+        ("success", np.array(True), r"`success` \(\) of bool"),
+        ("state", {"hand": np.full((4, 3), np.nan, np.float32)}, "`state/hand`.*not finite"),
+        ("state", {"hand": np.array(1.0)}, r"`state/hand` \(\)"),
+        ("robot", ["standin_sawyer"], "a list as robot, not str"),
+        ("frames", np.zeros((4, 8, 8, 3), np.int64), "uint8 frames.*found int64"),
     ],
 )
 def test_parts_that_contradict_each_other(tmp_path, episode, name, value, text):
@@ -84,3 +93,16 @@ def test_list_episodes(tmp_path, episode):
     (tmp_path / "c").mkdir()
     with pytest.raises(FileNotFoundError, match="v2w collect"):
         list_episodes([tmp_path / "a", tmp_path / "c"])
+
+
+def test_a_recording_without_labels_is_no_episode_and_nothing_is_to_be_deleted(tmp_path):
+    frames, actions = np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 13))
+    np.savez(tmp_path / "train_eps_00000000.npz", image=frames, action=actions)
+    with pytest.raises(ValueError, match="train_eps_.*, found .*without instruction") as refused:
+        load_episode(tmp_path / "train_eps_00000000.npz")
+    assert "delete" not in str(refused.value) and "again" not in str(refused.value)
+
+
+def test_an_episode_may_be_named_itself(tmp_path, episode):
+    save_episode(tmp_path / "episode_1.npz", episode)
+    assert list_episodes([tmp_path / "episode_1.npz"]) == [tmp_path / "episode_1.npz"]

@@ -1,0 +1,234 @@
+"""Arrays in .npy and .npz files: a header is compared with its file before memory is taken."""
+
+import lzma
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from world_models.downloads import check_not_lfs_pointer
+
+LARGEST = 4 * 2**30
+"""Most bytes that is taken into memory from one file: 4 GiB."""
+BLOCK = 1 << 20
+"""Bytes that are unpacked at a time."""
+ENDING = ".npy"
+
+CUT = (
+    *(EOFError, SyntaxError, lzma.LZMAError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What only a damaged file raises."""
+DAMAGED = (*CUT, LookupError, MemoryError, OSError, OverflowError, RuntimeError, ValueError)
+"""What reading a file raises that is damaged, lies, or asks too much of the machine."""
+
+_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """What an array says of itself before its values.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type; never one of Python objects.
+        fortran_order: Whether the first index varies fastest on disk.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran_order: bool
+
+    def __str__(self) -> str:
+        """Return type and shape, for messages."""
+        return f"{self.dtype} {self.shape}"
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def first(self, count: int | None) -> "Header":
+        """Return the header of the first `count` rows, or of all."""
+        if count is None or not self.shape or self.fortran_order:
+            return self
+        return Header((min(count, self.shape[0]), *self.shape[1:]), self.dtype, False)
+
+
+class ArrayFile:
+    """The arrays of an open .npz file by name; each is read when it is asked for."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        """Take the archive; only its list of members is read yet."""
+        self._archive = archive
+        self._members = {
+            member.filename.removesuffix(ENDING): member
+            for member in archive.infolist()
+            if member.filename.endswith(ENDING)
+        }
+        self._taken = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the arrays."""
+        return tuple(self._members)
+
+    def header(self, name: str) -> Header:
+        """Return type and shape of an array.
+
+        Raises:
+            One of `DAMAGED`: No such array, a damaged one, or one of Python objects.
+        """
+        with self._open(name) as file:
+            return _read_header(file, self._members[name].file_size)
+
+    def read(self, name: str, count: int | None = None) -> NDArray[Any]:
+        """Return an array, or its first `count` rows.
+
+        Raises:
+            One of `DAMAGED`: As for `header`, or more than `LARGEST` from this file.
+        """
+        with self._open(name) as file:
+            header = _read_header(file, self._members[name].file_size)
+            self._taken += header.first(count).nbytes
+            _check_size(self._taken)
+            return _read_values(file, header, count)
+
+    def _open(self, name: str) -> BinaryIO:
+        if name not in self._members:
+            raise ValueError(f"no {name} among the arrays {sorted(self._members)}")
+        return cast(BinaryIO, self._archive.open(self._members[name]))
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[ArrayFile]:
+    """Open a .npz file.
+
+    Raises:
+        One of `DAMAGED`: Not such a file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        yield ArrayFile(archive)
+
+
+def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
+    """Return every array of a .npz file by name.
+
+    Raises:
+        One of `DAMAGED`: As for `ArrayFile.read`.
+    """
+    with open_arrays(path) as file:
+        return {name: file.read(name) for name in file.names}
+
+
+def array_header(path: Path) -> Header:
+    """Return type and shape of the array in a .npy file.
+
+    Raises:
+        One of `DAMAGED`: As for `ArrayFile.header`.
+    """
+    with path.open("rb") as file:
+        return _read_header(file, path.stat().st_size)
+
+
+def read_array(path: Path, count: int | None = None) -> NDArray[Any]:
+    """Return the array in a .npy file, or its first `count` rows.
+
+    Raises:
+        One of `DAMAGED`: As for `ArrayFile.read`.
+    """
+    with path.open("rb") as file:
+        header = _read_header(file, path.stat().st_size)
+        _check_size(header.first(count).nbytes)
+        return _read_values(file, header, count)
+
+
+@contextmanager
+def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
+    """Turn whatever reading a file raises into one line that names it.
+
+    Args:
+        path: The file.
+        expected: What it should be, such as "a recording at start.npz".
+        advice: What to do, added at the end.
+
+    Raises:
+        OSError: It cannot be opened.
+        ValueError: A git-LFS pointer, or something of `DAMAGED` was raised.
+    """
+    check_not_lfs_pointer(path)
+    try:
+        yield
+    except DAMAGED as error:
+        found = str(error) or type(error).__name__
+        if not advice and isinstance(error, CUT):
+            advice = "the file is damaged: copy it again"
+        raise ValueError(f"expected {expected}, found {found}{advice and f'; {advice}'}") from error
+
+
+def as_numbers(name: str, found: NDArray[Any], ndim: int) -> NDArray[np.float32]:
+    """Return an array as float32 if it holds numbers and has `ndim` axes; too large ones are inf.
+
+    Raises:
+        ValueError: Text, complex numbers or another number of axes.
+    """
+    if found.dtype.kind not in "biuf" or found.ndim != ndim:
+        axes = ", ".join("TABC"[:ndim]) + "," * (ndim == 1)
+        raise ValueError(f"`{name}` {found.shape} of {found.dtype}, not numbers ({axes})")
+    with np.errstate(over="ignore"):
+        return found.astype(np.float32)
+
+
+def _read_header(file: BinaryIO, size: int) -> Header:
+    """Read the header of an array that takes `size` bytes, itself included."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"an array of format {version}, not one of {list(_HEADERS)}")
+    shape, fortran_order, dtype = _HEADERS[version](file)
+    header = Header(shape, dtype, fortran_order)
+    if dtype.hasobject or not dtype.itemsize:
+        raise ValueError(f"an array of {dtype}, which is never loaded")
+    there = size - file.tell()
+    if min(shape, default=0) < 0 or header.nbytes > there:
+        raise ValueError(f"a header of {header}, {header.nbytes:,} bytes, before {there:,} bytes")
+    return header
+
+
+def _read_values(file: BinaryIO, header: Header, count: int | None) -> NDArray[Any]:
+    wanted = header.first(count)
+    values = np.empty(wanted.nbytes, np.uint8)
+    _fill(file, values)
+    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
+    whole = values.view(header.dtype).reshape(wanted.shape, order=order)
+    return whole[:count] if wanted.shape else whole
+
+
+def _fill(file: BinaryIO, out: NDArray[Any]) -> None:
+    """Fill a contiguous array with the bytes that follow, a block at a time."""
+    flat, done = out.reshape(-1).view(np.uint8), 0
+    while done < len(flat):
+        block = file.read(min(BLOCK, len(flat) - done))
+        if not block:
+            raise EOFError("a file that ends within an array")
+        flat[done : done + len(block)] = np.frombuffer(block, np.uint8)
+        done += len(block)
+
+
+def _check_size(nbytes: int) -> None:
+    if nbytes > LARGEST:
+        raise ValueError(
+            f"arrays of {nbytes / 2**30:,.1f} GiB, more than the {LARGEST / 2**30:g} GiB that are "
+            "read from one file; cut it into shorter recordings"
+        )

@@ -1,0 +1,142 @@
+"""Recorded actions as the robot executes them: every use of them passes through here."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.robots import FittedActions, RobotSpec
+
+log = logging.getLogger(__name__)
+
+FAR = 1
+"""A value is far off if it lies more than this many times the width of its bounds outside them."""
+LEAST_ACTIONS = 8
+"""Fewer actions do not tell other units from rare outliers."""
+
+
+@dataclass(frozen=True)
+class Misfits:
+    """What recorded actions lacked; those of several episodes are added with `+`.
+
+    Attributes:
+        episodes: Episodes that were looked at.
+        values: Action values in them.
+        beyond: Values outside the robot's bounds, which were clipped.
+        beyond_episodes: Episodes with such values.
+        unsaid: Actions with a one-hot field that was not one-hot, which rests.
+        unsaid_episodes: Episodes with such actions.
+        farthest: How far outside its bounds the worst value was, and what it was.
+    """
+
+    episodes: int = 0
+    values: int = 0
+    beyond: int = 0
+    beyond_episodes: int = 0
+    unsaid: int = 0
+    unsaid_episodes: int = 0
+    farthest: tuple[float, str] = (0.0, "")
+
+    def __add__(self, other: "Misfits") -> "Misfits":
+        """Return what the episodes of both lacked."""
+        sums = {
+            name: getattr(self, name) + getattr(other, name)
+            for name in self.__dataclass_fields__
+            if name != "farthest"
+        }
+        return Misfits(**sums, farthest=max(self.farthest, other.farthest))
+
+    def __str__(self) -> str:
+        """Say it in a line; empty where nothing was lacking."""
+        parts = []
+        if self.beyond:
+            parts.append(
+                f"{self.beyond:,} of {self.values:,} values in {self.beyond_episodes:,} of "
+                f"{self.episodes:,} episodes were beyond the robot's bounds (such as "
+                f"{self.farthest[1]}) and were clipped"
+            )
+        if self.unsaid:
+            parts.append(
+                f"{self.unsaid:,} actions in {self.unsaid_episodes:,} of {self.episodes:,} "
+                "episodes had a field that was not one-hot and rests"
+            )
+        return "; ".join(parts)
+
+
+NOTHING_AMISS = Misfits()
+
+
+def fit_recorded(
+    actions: NDArray[Any], robot: RobotSpec, origin: object
+) -> tuple[NDArray[np.float32], Misfits]:
+    """Return the recorded actions (T, A) of one episode as a robot executes them.
+
+    Args:
+        actions: (T, A).
+        robot: Whose actions they are.
+        origin: Where they come from, for messages.
+
+    Raises:
+        ValueError: Wrong shape, a value that is not finite, or actions most of which are so far
+            outside the bounds that they must be in other units.
+    """
+    try:
+        fitted = robot.fit_actions(actions)
+        _check_units(actions, fitted, robot)
+    except ValueError as error:
+        raise ValueError(f"recorded actions of {origin} do not fit: {error}") from error
+    beyond, unsaid = int(fitted.beyond.sum()), int(fitted.unsaid.sum())
+    return fitted.actions, Misfits(
+        episodes=1,
+        values=fitted.actions.size,
+        beyond=beyond,
+        beyond_episodes=int(beyond > 0),
+        unsaid=unsaid,
+        unsaid_episodes=int(unsaid > 0),
+        farthest=_farthest(actions, fitted, robot),
+    )
+
+
+def fit_known(
+    actions: NDArray[Any], robot: RobotSpec, origin: object
+) -> tuple[NDArray[np.float32], Misfits]:
+    """Fit recorded actions (T, A) some of which may be unknown: those are NaN throughout.
+
+    Raises:
+        ValueError: As for `fit_recorded`; also an action that is NaN in part.
+    """
+    known = ~np.isnan(actions).all(axis=1)
+    fitted, misfits = fit_recorded(actions[known], robot, origin)
+    everything = np.full((len(actions), robot.action_size), np.nan, np.float32)
+    everything[known] = fitted
+    return everything, misfits
+
+
+def tell(misfits: Misfits, origin: object) -> None:
+    """Warn, once for all episodes of a command, of what their actions lacked."""
+    if text := str(misfits):
+        log.warning("recorded actions of %s: %s", origin, text)
+
+
+def _check_units(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> None:
+    far = fitted.beyond & (np.abs(actions - fitted.actions) > FAR * (robot.high - robot.low))
+    far[:, robot.low == robot.high] = False
+    rows = np.flatnonzero(far.any(axis=1))
+    if len(actions) >= LEAST_ACTIONS and 2 * len(rows) > len(actions):
+        row, column = (int(i) for i in np.argwhere(far)[0])
+        raise ValueError(
+            f"expected {robot.value_names[column]} in [{robot.low[column]:g}, "
+            f"{robot.high[column]:g}] for robot {robot.name!r}, found {actions[row, column]:g} in "
+            f"row {row}, and {len(rows)} of {len(actions)} actions as far off; convert them to the "
+            "robot's units first"
+        )
+
+
+def _farthest(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> tuple[float, str]:
+    off = np.where(fitted.beyond, np.abs(actions - fitted.actions), 0)
+    if not fitted.beyond.any():
+        return 0.0, ""
+    row, column = np.unravel_index(np.argmax(off), off.shape)
+    return float(off[row, column]), f"{robot.value_names[column]} = {actions[row, column]:g}"
