@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from configs.paths import expand
 from policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
+from world_models.downloads import check_download
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """Returns unit vectors (N, E) for N texts."""
@@ -48,6 +49,7 @@ def onnx_encoder(path: Path) -> Encode:
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected an ONNX model at {path}, found none")
+    check_download(path)
     session = _session(path)
     (first, *others), (found, *_) = session.get_inputs(), session.get_outputs()
     if first.type != "tensor(string)" or others or found.type != "tensor(float)":

@@ -164,6 +164,16 @@ def test_a_name_at_the_wrong_place_is_refused(tmp_path, variables):
         converted(write_saved_model(tmp_path / "rt1main", variables))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_variable_that_is_not_finite_is_refused_by_name(tmp_path, variables, value):
+    name, values = variables[-6]
+    variables[-6] = name, np.full_like(values, value)
+    folder = write_saved_model(tmp_path / "saved", variables)
+    with pytest.raises(ValueError, match=f"values NaN or infinite in '{name}"):
+        converted(folder)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_variable_is_named(tmp_path, variables):
     tensors = {VALUE.format(i): value for i, (_, value) in enumerate(variables, 1) if i != 5}
     write_bundle(tmp_path / "variables", tensors, {})
