@@ -5,29 +5,27 @@ import json
 import gymnasium as gym
 import torch
 from torchrl.collectors import Collector
-from torchrl.envs import GymEnv, GymWrapper
+from torchrl.envs import GymWrapper
 from torchrl.envs.utils import check_env_specs
 
-import v2w_gym  # noqa: F401
 from configs.robots import STANDIN_SAWYER
+from v2w_gym.env import Vid2WorldEnv
+from v2w_gym.vector_env import Vid2WorldVectorEnv
+from world_models.copy_last import CopyLast
 
 REST = torch.from_numpy(STANDIN_SAWYER.make_action())
 END = torch.from_numpy(STANDIN_SAWYER.make_action(terminate_episode=(1, 0, 0)))
 
 
 def vector(max_episode_steps):
-    envs = gym.make_vec(
-        "Vid2World-RT1-v0",
-        num_envs=2,
-        max_episode_steps=max_episode_steps,
-        start=3,
-        autoreset_mode="Disabled",
+    model = CopyLast(STANDIN_SAWYER)
+    return GymWrapper(
+        Vid2WorldVectorEnv(2, max_episode_steps, model, start=3, autoreset_mode="Disabled")
     )
-    return GymWrapper(envs)
 
 
 def scalar():
-    env = GymEnv("Vid2World-RT1-v0", start=3, max_episode_steps=6)
+    env = GymWrapper(gym.wrappers.TimeLimit(Vid2WorldEnv(CopyLast(STANDIN_SAWYER)), 6))
     check_env_specs(env)
     rollout = env.rollout(12, policy=lambda seen: REST)
     return len(rollout), rollout["next", "truncated"].flatten().tolist()
@@ -47,8 +45,8 @@ def stepped():
 
 
 def collected():
-    def rest(data):
-        return data.set("action", torch.stack([REST] * 2))
+    def rest(tensordict):  # TorchRL tells by this name what a function takes
+        return tensordict.set("action", torch.stack([REST] * 2))
 
     batch = next(iter(Collector(vector(4), rest, frames_per_batch=20, total_frames=20)))
     return batch["next", "done"][..., 0].int().tolist()
