@@ -11,7 +11,6 @@ from evaluation.judge_checks import check_rollout_judge
 from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
 from evaluation.rollout import model_fingerprint
 from evaluation.rows import ROWS, load_rows
-from evaluation.run_folder import check_writable
 from evaluation.strips import save_strips
 from evaluation.success import load_judge
 from evaluation.trials import check_fingerprints, load_trials
@@ -19,6 +18,7 @@ from v2w_gym.tasks import TASKS
 from world_models.checkpoint import replacing
 from world_models.data.episodes import Episode, list_episodes, load_episode
 from world_models.loading import load_world_model
+from world_models.run_folder import check_writable
 
 NULL_POLICY = "zero"
 
