@@ -1,7 +1,6 @@
 """Train a world model: the autoencoder, then the denoiser on its latents. Read it top to bottom."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +8,33 @@ import torch
 from torch import Tensor
 
 from configs.lookup import lookup
-from configs.model import SamplerConfig
 from configs.robots import ROBOTS
 from configs.train import DenoiserTrainConfig, TrainConfig
 from world_models.autoencoder_training import encode_all, train_autoencoder
-from world_models.data.clips import Clips, EpisodeSet, load_episode_set, sample_clips
+from world_models.data.clips import (
+    Clips,
+    EpisodeSet,
+    load_episode_set,
+    long_enough,
+    sample_clips,
+)
+from world_models.data.episodes import list_episodes
+from world_models.device import choose_precision, in_precision
 from world_models.diffusion import NoiseSchedule
-from world_models.optimiser import Optimiser
+from world_models.optimiser import SCHEDULE, Optimiser
+from world_models.run_folder import (
+    check_identity,
+    hold_folder,
+    identify_files,
+    note_identity,
+    read_identity,
+)
+from world_models.training_state import check_finite
 from world_models.vid2world.autoencoder import Autoencoder
 from world_models.vid2world.model import Vid2World
 
-CHECKPOINT = "world_model.safetensors"
+CHECKPOINT, SETTINGS = "world_model.safetensors", "config.json"
+STAGES = ("autoencoder", "denoiser")
 
 
 def train(cfg: TrainConfig) -> Path:
@@ -31,24 +46,37 @@ def train(cfg: TrainConfig) -> Path:
         The finished checkpoint, in the run folder.
 
     Raises:
+        BlockingIOError: Another process trains in the folder.
         FileNotFoundError: No training episodes.
-        ValueError: Corrupt episodes, or a run folder of other settings.
+        FloatingPointError: A loss, gradient or weight that is not finite.
+        ValueError: Corrupt or too short episodes, or a run folder of other settings.
     """
     torch.set_num_threads(cfg.threads)
-    output = _open_run(cfg)
+    with hold_folder(Path(cfg.output)) as output:
+        return _train(cfg, output)
+
+
+def _train(cfg: TrainConfig, output: Path) -> Path:
+    noted, states = output / SETTINGS, [output / f"{stage}.state" for stage in STAGES]
+    precision, episodes = _precision(cfg, noted), identify_files(list_episodes(cfg.episodes))
+    settings = {**asdict(cfg), "precision": precision, "data": episodes}
+    check_identity(noted, settings, _may_differ(begun=states[1].exists()))
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
+    long_enough(data, cfg.denoiser.clip_frames)
     torch.manual_seed(cfg.seed)
     model = Vid2World(cfg.model)
     if not isinstance(model.autoencoder, Autoencoder):
         raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
-    train_autoencoder(
-        model.autoencoder, data, cfg.autoencoder, cfg.seed, output / "autoencoder.state"
+    note_identity(noted, settings)
+    changes = train_autoencoder(
+        model.autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision
     )
     latents = encode_all(model.autoencoder, data)
-    train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, output / "denoiser.state")
-    model.half().save(
-        output / CHECKPOINT, {"training_episodes": len(data.starts), "settings": asdict(cfg)}
-    )
+    changes += train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, states[1], precision)
+    check_finite(model.half().state_dict(), "the weights in half precision")
+    del settings["output"]  # a run folder may be moved
+    notes = {"training_episodes": len(data.starts), "settings": settings, "changes": changes}
+    model.save(output / CHECKPOINT, notes)
     return output / CHECKPOINT
 
 
@@ -59,19 +87,29 @@ def train_denoiser(
     cfg: DenoiserTrainConfig,
     seed: int,
     state: Path,
-) -> None:
-    """Fit the network to noisy windows of latents, resuming from `state`."""
+    precision: str,
+) -> list[str]:
+    """Fit the network to noisy windows of latents, resuming from `state`.
+
+    Returns:
+        What was changed between two sittings; see `Optimiser.changes`.
+    """
     optimiser = Optimiser(model.unet, cfg, state)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 2, step])
         clips = sample_clips(data, latents, cfg.batch_size, cfg.clip_frames, rng)
-        optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng))
+        optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng, precision))
     model.unet.load_state_dict(optimiser.average)
     model.unet.eval()
+    return optimiser.changes
 
 
 def diffusion_forcing_loss(
-    model: Vid2World, clips: Clips, cfg: DenoiserTrainConfig, rng: np.random.Generator
+    model: Vid2World,
+    clips: Clips,
+    cfg: DenoiserTrainConfig,
+    rng: np.random.Generator,
+    precision: str,
 ) -> Tensor:
     """Return the mean squared error of the predicted velocity, its weight capped.
 
@@ -84,7 +122,7 @@ def diffusion_forcing_loss(
     action_mask = torch.from_numpy(rng.random(shape[:2]) >= cfg.action_dropout)
     scaled = model.schedule.rescaled(clips.latents, levels)
     noisy = model.schedule.add_noise(scaled, noise, levels)
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_precision(precision, "cpu"):
         told = model.told(clips.condition, clips.actions, action_mask)
         predicted = model.velocity(noisy, levels, told)
     target = model.schedule.velocity(scaled, noise, levels)
@@ -112,19 +150,21 @@ def sample_noise_levels(
     return torch.from_numpy(np.where(rng.random(shape) < cfg.low_noise_share, near_clean, levels))
 
 
-def _open_run(cfg: TrainConfig) -> Path:
-    """Make the run folder and note the settings; refuse a folder of other settings.
+def _precision(cfg: TrainConfig, noted: Path) -> str:
+    """Return the arithmetic of a run, which it keeps on a processor that likes another better."""
+    earlier = read_identity(noted) or {}
+    if cfg.precision == "auto" and "precision" in earlier:
+        return str(earlier["precision"])
+    return choose_precision(cfg.precision, "cpu")
 
-    The sampler plays no part in training, so it may change.
+
+def _may_differ(begun: bool) -> set[str]:
+    """Return what a resumed run may have differently; `begun` says whether the denoiser is.
+
+    The sampler plays no part in training. The optimiser says what comes of another schedule; that
+    of the autoencoder is fixed once a denoiser has learned from its latents.
     """
-    output = Path(cfg.output)
-    output.mkdir(parents=True, exist_ok=True)
-    trained = replace(cfg, model=replace(cfg.model, sampler=SamplerConfig()))
-    noted, settings = output / "config.json", json.dumps(asdict(trained), indent=2)
-    if noted.exists() and noted.read_text() != settings:
-        raise ValueError(
-            f"expected the settings in {noted}, found others; "
-            "repeat the command that made the folder or choose another output="
-        )
-    noted.write_text(settings)
-    return output
+    anywhere = {"output", "episodes", "threads", "model.sampler"}
+    saves = {f"{stage}.save_every" for stage in STAGES}
+    open_stages = STAGES[1:] if begun else STAGES
+    return anywhere | saves | {f"{stage}.{name}" for stage in open_stages for name in SCHEDULE}
