@@ -100,12 +100,39 @@ def read_demonstrations(
     """
     episodes: list[Demonstration] = []
     for name in folders:
-        folder, _, split = name.partition(":")
-        if split or (Path(folder) / "features.json").is_file():
-            episodes += read_rlds(open_rlds(folder, split or "train"), tokenizer, found)
+        dataset = find_rlds(name)
+        if dataset is not None:
+            episodes += read_rlds(dataset, tokenizer, found)
         else:
             episodes += read_recorded(name, robot, tokenizer)
     return episodes
+
+
+def find_rlds(name: str) -> RldsDataset | None:
+    """Return the RLDS data set in a folder, whose split may follow a colon; None if none is there.
+
+    Raises:
+        FileNotFoundError: A folder or file that is not there.
+        ValueError: Unknown split.
+    """
+    folder, _, split = name.partition(":")
+    if split or (Path(folder) / "features.json").is_file():
+        return open_rlds(folder, split or "train")
+    return None
+
+
+def list_demonstrations(folders: Sequence[str]) -> list[Path]:
+    """Return the files that `read_demonstrations` would read, in their order.
+
+    Raises:
+        FileNotFoundError: A folder without episodes.
+        ValueError: Unknown split.
+    """
+    paths: list[Path] = []
+    for name in folders:
+        dataset = find_rlds(name)
+        paths += [shard.file.path for shard in dataset.shards] if dataset else list_episodes([name])
+    return paths
 
 
 def read_recorded(
