@@ -133,7 +133,7 @@ def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
     """Return the number of steps after which each stage is saved.
 
     Raises:
-        ValueError: No stages, one outside the training, or one outside it.
+        ValueError: No stages, or one outside the training.
     """
     if not cfg.stages:
         raise ValueError("expected at least one stage to save, found none; add stages.NAME=1.0")
