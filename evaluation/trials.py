@@ -214,7 +214,7 @@ def _robot(task: str) -> VectorEnv[Any, Any, Any]:
 
 def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tuple[str, str, int]]:
     """Return which trials the table holds already; begin the table if there is none."""
-    if not table.exists():
+    if not table.exists() or not table.stat().st_size:  # as a power cut leaves it
         table.parent.mkdir(parents=True, exist_ok=True)
         with replacing(table) as partial:
             partial.write_text(f"# command: {printable(_command(cfg))}\n{_csv(COLUMNS)}\n")

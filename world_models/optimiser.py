@@ -206,6 +206,8 @@ class OneCycle:
         }
 
     def _restore(self) -> None:
+        (group,) = self._adam.param_groups
+        peak = {name: group[name] for name in ("initial_lr", "max_lr", "min_lr")}
         with self._progress.restoring() as state:
             self._network.load_state_dict(state["network"])
             self._adam.load_state_dict(state["adam"])
@@ -215,13 +217,15 @@ class OneCycle:
             if self._rng is not None:
                 self._rng.bit_generator.state = json.loads(self._drawn)
         if earlier != self._schedule:
-            self._scale_rates(self._schedule["learning_rate"] / earlier["learning_rate"])
+            self._set_peak(peak)
             self.changes += describe_changes(earlier, self._schedule, self._progress.done, "")
 
-    def _scale_rates(self, factor: float) -> None:
+    def _set_peak(self, peak: Mapping[str, float]) -> None:
+        """Take the rate of the step that comes next from a cycle with another peak."""
         for group in self._adam.param_groups:
-            for name in ("lr", "initial_lr", "max_lr", "min_lr"):
-                group[name] *= factor
+            group.update(peak)
+        self._cycle.last_epoch -= 1
+        self._cycle.step()
 
 
 def rate(cfg: OptimiserConfig, step: int) -> float:

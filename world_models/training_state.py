@@ -13,7 +13,7 @@ from tqdm import tqdm
 from world_models.checkpoint import save_state
 
 DAMAGED = (
-    *(AttributeError, EOFError, LookupError, RuntimeError, TypeError),
+    *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
     pickle.UnpicklingError,
 )
 """What reading something else than the state of this network raises."""
@@ -61,7 +61,7 @@ class Progress:
         """
         with reading_training_state(self._path) as state:
             yield state
-            self.done = self.saved = state["steps_done"]
+            self.done = self.saved = int(state["steps_done"])
         if self.done > self._steps:
             raise ValueError(
                 f"expected steps of at least {self.done}, which are done in {self._path}, found "

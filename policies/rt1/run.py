@@ -1,6 +1,7 @@
 """The folder of a training run: its settings, what happened, and the state that a resume needs."""
 
 import json
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -113,8 +114,17 @@ class TrainingRun:
 
     def _keep_metrics(self, done: int) -> None:
         path = self.folder / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        # A line that was cut off by a crash belongs to a step after the last state.
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= done]
+        lines = (
+            path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+        )
+        kept = [line for line in lines if _step_of(line) <= done]
         with replacing(path) as partial:
             partial.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """Return the step of a line of metrics; infinity for one that a crash has damaged."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, LookupError, TypeError):
+        return math.inf

@@ -159,6 +159,12 @@ def test_trials_with_other_driver_settings_are_refused(tmp_path, robots):
         run_trials(config(tmp_path, policies=[str(file)]))
 
 
+def test_a_table_that_a_crash_left_empty_is_begun_again(tmp_path, robots):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "t.csv").touch()
+    assert len(load_trials(run_trials(config(tmp_path)))) == 2 * 3
+
+
 def test_two_processes_do_not_fill_one_table(tmp_path, robots):
     lock = tmp_path / "new" / "t.csv.lock"
     with hold(lock), pytest.raises(BlockingIOError, match="expected to run alone in .*new, found"):

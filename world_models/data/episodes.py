@@ -1,7 +1,6 @@
 """One recorded episode on disk: what it holds, how it is written, how it is checked when read."""
 
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from world_models.writing import replacing
 
 FORMAT = "v2w-episode-1"
 ARRAYS = ("frames", "actions", "expert_actions", "success")
@@ -53,10 +54,8 @@ def save_episode(path: Path, episode: Episode) -> None:
         **{name: getattr(episode, name) for name in ARRAYS},
         **{f"state/{name}": value for name, value in episode.state.items()},
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def load_episode(path: Path) -> Episode:

@@ -67,7 +67,7 @@ def test_metrics_after_the_state_are_dropped(tmp_path: Path):
         if number == 2:
             run.save(*pair, 2)
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')  # the process was killed here
+        file.write('\0\0{"a": {}}\n{"step": 4, "lo')  # the power was cut here
     assert TrainingRun(tmp_path, SETTINGS).load(*make()) == 2
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
