@@ -68,6 +68,12 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
     frames, openings = _load_frames(paths["episodes"])
     note_identity(folder / SETTINGS, {**asdict(cfg), "data": data})
     network, changes = _fit(cfg, frames, openings, folder / STATE)
+    try:
+        accuracy = measure(DrawerJudge(network, {"sha256": ""}), held_out)
+    except ValueError:
+        (folder / SETTINGS).unlink()  # nothing is to be resumed: other settings may begin
+        (folder / STATE).unlink()
+        raise
     card: dict[str, Any] = {
         "kind": KIND,
         "robot": held_out[0].robot,
@@ -75,7 +81,7 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
         "steps": cfg.steps,
         "seed": cfg.seed,
         "changes": changes,
-        "held_out": measure(DrawerJudge(network, {"sha256": ""}), held_out),
+        "held_out": accuracy,
     }
     check_finite(network.state_dict(), "the weights")
     save_checkpoint(Path(cfg.output), network.state_dict(), card)

@@ -21,6 +21,7 @@ from world_models.data.clips import (
 from world_models.data.episodes import list_episodes
 from world_models.device import choose_precision, in_precision
 from world_models.diffusion import NoiseSchedule
+from world_models.frames import to_tensor
 from world_models.optimiser import SCHEDULE, Optimiser
 from world_models.run_folder import (
     check_identity,
@@ -35,6 +36,8 @@ from world_models.vid2world.model import Vid2World
 
 CHECKPOINT, SETTINGS = "world_model.safetensors", "config.json"
 STAGES = ("autoencoder", "denoiser")
+UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ZeroDivisionError)
+"""What networks raise whose settings do not fit."""
 
 
 def train(cfg: TrainConfig) -> Path:
@@ -63,21 +66,49 @@ def _train(cfg: TrainConfig, output: Path) -> Path:
     check_identity(noted, settings, _may_differ(begun=states[1].exists()))
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
     long_enough(data, cfg.denoiser.clip_frames)
-    torch.manual_seed(cfg.seed)
-    model = Vid2World(cfg.model)
-    if not isinstance(model.autoencoder, Autoencoder):
-        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
+    model, autoencoder = _build(cfg, data)
     note_identity(noted, settings)
-    changes = train_autoencoder(
-        model.autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision
-    )
-    latents = encode_all(model.autoencoder, data)
+    changes = train_autoencoder(autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision)
+    latents = encode_all(autoencoder, data)
     changes += train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, states[1], precision)
     check_finite(model.half().state_dict(), "the weights in half precision")
     del settings["output"]  # a run folder may be moved
     notes = {"training_episodes": len(data.starts), "settings": settings, "changes": changes}
     model.save(output / CHECKPOINT, notes)
     return output / CHECKPOINT
+
+
+def _build(cfg: TrainConfig, data: EpisodeSet) -> tuple[Vid2World, Autoencoder]:
+    """Return an untrained model and its autoencoder.
+
+    Raises:
+        ValueError: Settings of the model that do not fit each other or the frames.
+    """
+    if cfg.model.kl_autoencoder is not None:
+        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
+    torch.manual_seed(cfg.seed)
+    try:
+        model = Vid2World(cfg.model)
+        assert isinstance(model.autoencoder, Autoencoder)
+        _rehearse(model, data, cfg.denoiser)
+    except UNFIT as error:
+        raise ValueError(
+            "expected settings of the model that fit each other and frames of "
+            f"{data.frames.shape[1:3]} pixels, found: {str(error).splitlines()[0]}"
+        ) from error
+    return model, model.autoencoder
+
+
+@torch.no_grad()
+def _rehearse(model: Vid2World, data: EpisodeSet, cfg: DenoiserTrainConfig) -> None:
+    """Take one frame through all networks, to find out now what would fail hours later."""
+    with torch.random.fork_rng(devices=[]):
+        latent = model.autoencoder.encode(to_tensor(data.frames[:1]))
+        model.autoencoder.decode(latent)
+        still = latent[:, None].expand(-1, cfg.clip_frames, -1, -1, -1)
+        unknown = torch.from_numpy(data.actions[None, :1]).expand(-1, cfg.clip_frames, -1)
+        clips = Clips(still, latent, unknown)
+        diffusion_forcing_loss(model, clips, cfg, np.random.default_rng(0), "float32")
 
 
 def train_denoiser(
@@ -97,6 +128,7 @@ def train_denoiser(
     optimiser = Optimiser(model.unet, cfg, state)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 2, step])
+        torch.manual_seed(int(np.random.default_rng([seed, 3, step]).integers(2**63)))  # dropout
         clips = sample_clips(data, latents, cfg.batch_size, cfg.clip_frames, rng)
         optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng, precision))
     model.unet.load_state_dict(optimiser.average)

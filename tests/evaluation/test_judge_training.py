@@ -116,6 +116,16 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch)
     assert not (tmp_path / "cut.training").exists()
 
 
+def test_a_judge_that_reads_nothing_can_be_trained_longer(tmp_path):
+    record(tmp_path / "train", 2)
+    folder = [str(tmp_path / "train")]
+    cfg = JudgeTrainConfig(str(tmp_path / "judge.safetensors"), folder, folder, 1, 2)
+    for steps in (1, 2):
+        with pytest.raises(ValueError, match="train longer"):
+            train_judge(replace(cfg, steps=steps))
+    assert not (tmp_path / "judge.training").exists()
+
+
 def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
     record(tmp_path / "train", 60)
     record(tmp_path / "held_out", 10)

@@ -89,6 +89,30 @@ def test_interrupted_and_resumed_is_uninterrupted(config, tmp_path, monkeypatch,
     assert_same(weights(train(config)), whole)
 
 
+def test_dropout_is_the_same_after_an_interruption(config, tmp_path):
+    unet = replace(config.model.unet, dropout=0.5)
+    dropping = replace(config, model=replace(config.model, unet=unet))
+    whole = weights(train(replace(dropping, output=str(tmp_path / "whole"))))
+    train(replace(dropping, denoiser=replace(config.denoiser, steps=2)))
+    assert_same(weights(train(dropping)), whole)  # whose first two rates are the same
+
+
+@pytest.mark.parametrize(
+    "unet",
+    [
+        {"channel_multipliers": (1, 1, 1, 1, 1, 1)},
+        {"blocks": 0},
+        {"groups": 3},
+        {"context_channels": 8},
+    ],
+)
+def test_settings_that_do_not_fit_are_noticed_before_anything_is_trained(config, tmp_path, unet):
+    model = replace(config.model, unet=replace(config.model.unet, **unet))
+    with pytest.raises(ValueError):
+        train(replace(config, model=model))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_of_other_settings_is_refused(config, episodes):
     train(config)
     with pytest.raises(ValueError, match="run holds another run: expected seed 0, found 1; choose"):
