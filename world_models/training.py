@@ -92,9 +92,10 @@ def _build(cfg: TrainConfig, data: EpisodeSet) -> tuple[Vid2World, Autoencoder]:
         assert isinstance(model.autoencoder, Autoencoder)
         _rehearse(model, data, cfg.denoiser)
     except UNFIT as error:
+        found = str(error).partition("\n")[0]
         raise ValueError(
             "expected settings of the model that fit each other and frames of "
-            f"{data.frames.shape[1:3]} pixels, found: {str(error).splitlines()[0]}"
+            f"{data.frames.shape[1:3]} pixels, found: {found}"
         ) from error
     return model, model.autoencoder
 
