@@ -77,8 +77,8 @@ class Progress:
             total=self._steps, initial=self.done, desc=self._path.stem, unit="step"
         ) as self._bar:
             try:
-                while self.done < self._steps:
-                    yield self.done
+                for step in range(self.done, self._steps):
+                    yield step
                     self._bar.update()
             finally:
                 if self._sound and self.done > self.saved:
