@@ -216,7 +216,7 @@ class OneCycle:
             earlier, self._drawn = state["schedule"], state["random"]
             if self._rng is not None:
                 self._rng.bit_generator.state = json.loads(self._drawn)
-        if earlier != self._schedule:
+        if earlier != self._schedule and self._progress.done < self._cycle.total_steps:
             self._set_peak(peak)
             self.changes += describe_changes(earlier, self._schedule, self._progress.done, "")
 
