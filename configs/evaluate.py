@@ -89,6 +89,7 @@ class JudgeTrainConfig(Settings):
         learning_rate: Peak rate of AdamW.
         seed: Seed of weights, batches and augmentations.
         threads: CPU threads.
+        save_every: Steps between saves of the state that a resume needs.
     """
 
     output: PathText = "runs/judge/judge.safetensors"
@@ -103,3 +104,4 @@ class JudgeTrainConfig(Settings):
     learning_rate: LearningRate = 2e-3
     seed: Seed = 0
     threads: Threads = 1
+    save_every: Steps = 500

@@ -1,7 +1,7 @@
 """Settings of `v2w train`."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from configs.model import NoiseLevel, WorldModelConfig
 from configs.rules import (
@@ -95,12 +95,19 @@ class DenoiserTrainConfig(OptimiserConfig):
 class TrainConfig(Settings):
     """A whole training run: autoencoder, then denoiser.
 
+    The same command resumes. A resumed run may have other threads, `save_every` or sampler, and the
+    same episodes at another place. It may also have other `learning_rate`, `warmup`, `decay` or
+    `steps` of the stage it is in: where the steps that are done would have had other rates, as when
+    steps are added after the decay has begun, the log and the card say so.
+
     Attributes:
         output: Run folder; the same command resumes there.
         episodes: Folders with training episodes: our own, or .npz files of Vid2World's converter.
         model: The world model's own settings.
         autoencoder: See `AutoencoderTrainConfig`.
         denoiser: See `DenoiserTrainConfig`.
+        precision: Arithmetic of the networks: float32, bfloat16 where it is safe (torch.autocast),
+            or auto for the faster one on this processor. A run that is resumed keeps its own.
         seed: Seed of weights, batches and noise.
         threads: CPU threads.
     """
@@ -112,5 +119,6 @@ class TrainConfig(Settings):
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     autoencoder: AutoencoderTrainConfig = field(default_factory=AutoencoderTrainConfig)
     denoiser: DenoiserTrainConfig = field(default_factory=DenoiserTrainConfig)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: Seed = 0
     threads: Threads = 2

@@ -23,6 +23,7 @@ class TrainPlannerConfig(Settings):
         learning_rate: Peak rate of AdamW.
         seed: Seed of weights, batches and augmentations.
         threads: CPU threads.
+        save_every: Steps between saves of the state that a resume needs.
     """
 
     output: PathText = "runs/train_planner/planner.safetensors"
@@ -39,3 +40,4 @@ class TrainPlannerConfig(Settings):
     learning_rate: LearningRate = 3e-3
     seed: Seed = 0
     threads: Threads = 1
+    save_every: Steps = 500

@@ -35,6 +35,7 @@ class AdamConfig(Settings):
         clip_norm: Largest norm of the gradient; null for no limit.
         nonfinite: What happens when values of the gradient are NaN or infinite: error, or zero,
             which sets those values to zero and goes on. How many they were is in `metrics.jsonl`.
+            No such value gets into the weights.
     """
 
     learning_rate: LearningRate = 1e-3
@@ -49,6 +50,11 @@ class AdamConfig(Settings):
 @dataclass(frozen=True)
 class TrainPolicyConfig(Settings):
     """How an RT-1 policy is cloned from demonstrations.
+
+    The same command resumes. A resumed run may have another device or other threads, readers or
+    `save_every`, and the same files at another place. It may also have another
+    `optimiser.learning_rate`, which the log and the cards then say. The number of steps is fixed,
+    for schedule and stages depend on it.
 
     Attributes:
         output: Run folder; the same command resumes there.

@@ -14,7 +14,6 @@ from evaluation.judge_training import load_judged_episode
 from evaluation.open_loop import OpenLoop, imagine, measure_open_loop
 from evaluation.rollout import model_fingerprint
 from evaluation.rows import ROWS, load_rows
-from evaluation.run_folder import check_writable
 from evaluation.strips import save_strips
 from evaluation.success import load_judge
 from evaluation.trials import check_fingerprints, load_trials
@@ -24,6 +23,7 @@ from world_models.data.episodes import Episode, list_episodes, load_episode
 from world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
 from world_models.data.recording import load_recording
 from world_models.loading import load_world_model
+from world_models.run_folder import check_writable
 
 NULL_POLICY = "zero"
 

@@ -30,9 +30,12 @@ from world_models.base import WorldModel
 from world_models.checkpoint import replacing
 from world_models.data.recorded_actions import tell
 from world_models.loading import load_world_model
+from world_models.run_folder import hold_folder
 
 MODES = {"autoregressive": False, "clip": True}
 """Name of a mode -> whether all frames are imagined at once."""
+MAY_DIFFER = ("checkpoint", "start", "actions", "policy", "device")
+"""Settings that say where something is; what is there is compared by its content."""
 
 
 def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[str, Any]:
@@ -48,12 +51,19 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         What `rollout.json` holds.
 
     Raises:
+        BlockingIOError: Another process works in the folder.
         FileNotFoundError: A checkpoint, start or file of actions that does not exist.
         OSError: The folder cannot be written.
         ValueError: A setting that is unknown or out of range, or the folder of another run.
     """
-    at_once = lookup(MODES, cfg.mode, "mode")
-    key, model = _key(cfg), model or _load(cfg)
+    at_once, key = lookup(MODES, cfg.mode, "mode"), _key(cfg)
+    with hold_folder(Path(cfg.output)):
+        return _run_rollout(cfg, model or _load(cfg), key, at_once)
+
+
+def _run_rollout(
+    cfg: RolloutConfig, model: WorldModel, key: RolloutKey, at_once: bool
+) -> Mapping[str, Any]:
     context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
     events: Mapping[str, int] = {}
     if cfg.policy is not None:
@@ -100,11 +110,19 @@ def run_action_control(
         What `action_control.json` holds; for `difference` see `pixel_differences`.
 
     Raises:
+        BlockingIOError: Another process works in the folder.
         FileNotFoundError: A checkpoint or start that does not exist.
         OSError: The folder cannot be written.
         ValueError: A setting that is unknown or out of range, or the folder of another run.
     """
-    key, model = _key(cfg), model or _load(cfg)
+    key = _key(cfg)
+    with hold_folder(Path(cfg.output)):
+        return _run_action_control(cfg, model or _load(cfg), key)
+
+
+def _run_action_control(
+    cfg: ActionControlConfig, model: WorldModel, key: RolloutKey
+) -> Mapping[str, Any]:
     context = load_context(cfg, model.robot, model.context_frames)
     labels, rate = list(model.robot.moves), model.robot.control_hz
     actions = np.repeat(np.stack(list(model.robot.moves.values()))[:, None], cfg.steps, axis=1)
@@ -180,14 +198,17 @@ def _key(cfg: ImagineConfig) -> RolloutKey:
 
 
 def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) -> Path:
-    """Open the folder, which belongs to these settings, this model, and what the files now hold."""
+    """Open the folder, which belongs to these settings, this model, and what the files now hold.
+
+    The files may lie elsewhere when the run goes on.
+    """
     inputs = hashlib.sha256()
     for part in (context.frames.tobytes(), context.actions.tobytes(), acts):
         inputs.update(part)
     settings = asdict(cfg)
     del settings["output"]
     identity = {**settings, "model": model_fingerprint(model), "inputs": inputs.hexdigest()}
-    return open_run_folder(Path(cfg.output), identity)
+    return open_run_folder(Path(cfg.output), identity, MAY_DIFFER)
 
 
 def _clock(step: int, rate: float) -> str:

@@ -1,6 +1,7 @@
 """Train the success judge on recorded frames and measure it on frames it has not seen."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ from evaluation.success import (
     load_judge,
 )
 from v2w_gym.tasks import tasks_of
-from world_models.checkpoint import save_checkpoint
+from world_models.checkpoint import check_free, save_checkpoint
 from world_models.data.episodes import Episode, list_episodes, load_episode, load_robot_episode
 from world_models.data.recording import room_for
 from world_models.frames import to_tensor
+from world_models.optimiser import OneCycle
+from world_models.run_folder import check_identity, hold_beside, identify_files, note_identity
+from world_models.training_state import check_finite
 
+SETTINGS, STATE = "config.json", "train_judge.state"
+MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
+"""Settings that a resumed run may have differently; of episodes, it is the content that counts."""
+WEIGHT_DECAY = 1e-4
 BINS = np.linspace(0.0, 0.16, 17)
 """Openings, in metres, between which training frames are drawn equally often."""
 
@@ -37,28 +45,52 @@ BINS = np.linspace(0.0, 0.16, 17)
 def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
     """Train a judge, measure it on held-out episodes, and save it with its card.
 
+    An older judge stays as it was until the end. What a resume needs lies beside it until then, in
+    a folder whose name ends in `.training`.
+
     Raises:
+        BlockingIOError: Another process trains for the same file.
         FileNotFoundError: No episodes to train on or to measure with.
-        ValueError: A damaged episode, or one of another robot, task or kind.
+        FloatingPointError: The loss or its gradient is not finite.
+        ValueError: An output that is not free, a damaged episode, or one of another robot, task or
+            kind, or an interrupted run of other settings.
     """
+    check_free(Path(cfg.output))
     torch.set_num_threads(cfg.threads)
+    with hold_beside(Path(cfg.output)) as folder:
+        _train(cfg, folder)
+    load_judge.cache_clear()
+    return load_judge(cfg.output)
+
+
+def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
+    paths = {"episodes": list_episodes(cfg.episodes), "held_out": list_episodes(cfg.held_out)}
+    data = {name: identify_files(files) for name, files in paths.items()}
+    check_identity(folder / SETTINGS, {**asdict(cfg), "data": data}, MAY_DIFFER)
     torch.manual_seed(cfg.seed)
-    paths = list_episodes(cfg.held_out)
-    robot = lookup(ROBOTS, load_episode(paths[0]).robot, f"the robot of {paths[0]}")
-    held_out = [load_judged_episode(path, robot) for path in paths]
-    frames, openings = _load_frames(list_episodes(cfg.episodes), robot)
-    network = _fit(cfg, frames, openings)
+    robot_name = load_episode(paths["held_out"][0]).robot
+    robot = lookup(ROBOTS, robot_name, f"the robot of {paths['held_out'][0]}")
+    held_out = [load_judged_episode(path, robot) for path in paths["held_out"]]
+    frames, openings = _load_frames(paths["episodes"], robot)
+    note_identity(folder / SETTINGS, {**asdict(cfg), "data": data})
+    network, changes = _fit(cfg, frames, openings, folder / STATE)
+    try:
+        accuracy = measure(DrawerJudge(network, {"sha256": ""}), held_out)
+    except ValueError:
+        (folder / SETTINGS).unlink()  # nothing is to be resumed: other settings may begin
+        (folder / STATE).unlink()
+        raise
     card: dict[str, Any] = {
         "kind": KIND,
         "robot": robot.name,
         "trained_on": f"{len(frames)} recorded frames of {', '.join(cfg.episodes)}",
         "steps": cfg.steps,
         "seed": cfg.seed,
-        "held_out": measure(DrawerJudge(network, {"sha256": ""}), held_out),
+        "changes": changes,
+        "held_out": accuracy,
     }
+    check_finite(network.state_dict(), "the weights")
     save_checkpoint(Path(cfg.output), network.state_dict(), card)
-    load_judge.cache_clear()
-    return load_judge(cfg.output)
 
 
 def load_judged_episode(path: Path, robot: RobotSpec) -> Episode:
@@ -145,9 +177,12 @@ def _load_frames(
 
 
 def _fit(
-    cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32]
-) -> OpeningNetwork:
+    cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32], state: Path
+) -> tuple[OpeningNetwork, list[str]]:
     """Minimise the Gaussian likelihood, weighted so that uncertain frames still teach the mean.
+
+    Returns:
+        The network, and what was changed between two sittings.
 
     Source: Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with
     Probabilistic Neural Networks", ICLR 2022: beta-NLL with beta = 0.5.
@@ -156,22 +191,16 @@ def _fit(
     bins = np.digitize(openings, BINS)
     members = [np.flatnonzero(bins == b) for b in np.unique(bins)]
     network = OpeningNetwork()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, cfg.learning_rate, cfg.steps)
-    for _ in tqdm(range(cfg.steps), unit="step", desc="train judge"):
+    optimiser = OneCycle(network, cfg, state, rng, weight_decay=WEIGHT_DECAY)
+    for _ in optimiser.remaining_steps():
         rows = np.array(
             [rng.choice(members[b]) for b in rng.integers(len(members), size=cfg.batch_size)]
         )
         mean, log_variance = network(augment(to_tensor(frames[rows]), rng))
         target = torch.from_numpy(openings[rows]) / SCALE
         likelihood = 0.5 * (log_variance + (target - mean) ** 2 / log_variance.exp())
-        loss = (likelihood * (0.5 * log_variance).exp().detach()).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    return network
+        optimiser.step((likelihood * (0.5 * log_variance).exp().detach()).mean())
+    return network, optimiser.changes
 
 
 def augment(frames: Tensor, rng: np.random.Generator) -> Tensor:

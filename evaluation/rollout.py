@@ -33,6 +33,7 @@ from v2w_gym.tasks import TASKS
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import WorldModel
 from world_models.loading import load_world_model
+from world_models.run_folder import hold_folder
 
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
 """What the gate's open loop says of the world model's pixels alone."""
@@ -105,6 +106,7 @@ def run_rollouts(
         The rows of the run; see `evaluation.rows.load_rows`.
 
     Raises:
+        BlockingIOError: Another process runs in the folder.
         OSError: The run folder cannot be written, or the disk is full.
         ValueError: As `check_rollouts`, or the folder of another run.
     """
@@ -167,9 +169,20 @@ def _roll(
     cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
 ) -> pd.DataFrame:
     """Do what `run_rollouts` does once its arguments are checked."""
+    with hold_folder(Path(cfg.output)) as path:
+        folder = RunFolder(path, run_identity(cfg, model, drivers, judge))
+        return _fill(folder, cfg, model, drivers, judge)
+
+
+def _fill(
+    folder: RunFolder,
+    cfg: RankConfig,
+    model: WorldModel,
+    drivers: Sequence[Driver],
+    judge: RolloutJudge,
+) -> pd.DataFrame:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    identity = run_identity(cfg, model, drivers, judge)
-    folder = RunFolder(Path(cfg.output), identity)
+    fingerprint = model_fingerprint(model)
     total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
     with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
@@ -190,7 +203,7 @@ def _roll(
                     score=round(float(verdict.score[0]), 4),
                     judge=judge.name,
                     policy_fingerprint=driver.fingerprint,
-                    model_fingerprint=identity["model"],
+                    model_fingerprint=fingerprint,
                     video=video_name(name, task, start, seed),
                     events=dict(attempt.events),
                 )

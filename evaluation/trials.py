@@ -29,6 +29,7 @@ from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.tasks import TASKS
 from world_models.checkpoint import replacing
+from world_models.run_folder import hold
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None 
         The table's path.
 
     Raises:
+        BlockingIOError: Another process fills the table.
         ModuleNotFoundError: The `standin` extra is not installed.
         OSError: The table cannot be written.
         ValueError: A setting out of range, or a table of policies with other weights.
@@ -64,7 +66,9 @@ def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None 
         check_distinct(drivers)
         if policies is not None:
             cfg = replace(cfg, policies=[driver.meta.name for driver in drivers])
-        return _try(cfg, drivers)
+        table = Path(cfg.output)
+        with hold(table.with_name(f"{table.name}.lock")):
+            return _try(cfg, drivers)
 
 
 def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
@@ -210,7 +214,7 @@ def _robot(task: str) -> VectorEnv[Any, Any, Any]:
 
 def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tuple[str, str, int]]:
     """Return which trials the table holds already; begin the table if there is none."""
-    if not table.exists():
+    if not table.exists() or not table.stat().st_size:  # as a power cut leaves it
         table.parent.mkdir(parents=True, exist_ok=True)
         with replacing(table) as partial:
             partial.write_text(f"# command: {printable(_command(cfg))}\n{_csv(COLUMNS)}\n")

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from configs.train import AutoencoderTrainConfig
 from world_models.data.clips import EpisodeSet
+from world_models.device import in_precision
 from world_models.frames import to_tensor
 from world_models.optimiser import Optimiser
 from world_models.vid2world.autoencoder import Autoencoder
@@ -20,15 +21,20 @@ def train_autoencoder(
     cfg: AutoencoderTrainConfig,
     seed: int,
     state: Path,
-) -> None:
-    """Train in place, resuming from `state`, then freeze and measure the latents' scale."""
+    precision: str,
+) -> list[str]:
+    """Train in place, resuming from `state`, then freeze and measure the latents' scale.
+
+    Returns:
+        What was changed between two sittings; see `Optimiser.changes`.
+    """
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = Optimiser(autoencoder, cfg, state)
     background = to_tensor(data.frames[:: max(1, len(data.frames) // 512)]).mean(0)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 1, step])
         frames = to_tensor(data.frames[rng.integers(0, len(data.frames), cfg.batch_size)])
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_precision(precision, "cpu"):
             latents = autoencoder.encoder(frames)
             noise = torch.from_numpy(rng.standard_normal(latents.shape, np.float32))
             decoded = autoencoder.decoder(latents + cfg.latent_noise * noise)
@@ -36,6 +42,7 @@ def train_autoencoder(
     autoencoder.load_state_dict(optimiser.average)
     autoencoder.requires_grad_(False).eval()
     _measure_scale(autoencoder, data)
+    return optimiser.changes
 
 
 def reconstruction_loss(

@@ -1,10 +1,8 @@
 """One file format for weights: safetensors beside a JSON card that says what they are."""
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from reprlib import repr as shorten
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from world_models.downloads import check_download, published_digest
 from world_models.downloads import check_not_lfs_pointer as check_not_lfs_pointer
 from world_models.downloads import sha256_of as sha256_of
 from world_models.weight_files import one_line, read_json, read_safetensors
+from world_models.writing import replacing as replacing
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -57,17 +56,6 @@ def check_free(path: Path) -> None:
         raise ValueError(f"expected output to be a file that ends in .safetensors, found {path}")
     if card.exists() and _as_card(card) is None:
         raise ValueError(f"expected {card} to be free for the card, found another file there")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it takes the place of `path` only if nothing goes wrong."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

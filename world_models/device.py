@@ -1,6 +1,13 @@
-"""Where a network can run."""
+"""Where a network can run, and in which arithmetic it is fast there."""
+
+import re
+from pathlib import Path
 
 import torch
+
+CPU_FLAGS = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Instructions of x86 and ARM processors that multiply bfloat16 numbers."""
 
 
 def usable_device(device: str) -> str:
@@ -16,6 +23,31 @@ def usable_device(device: str) -> str:
     if found.is_meta:
         raise _refusal(device, "it holds no values")
     return device
+
+
+def native_bfloat16(device: str) -> bool:
+    """Return whether a device multiplies bfloat16 numbers; others imitate it, many times slower."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        lines = CPU_FLAGS.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return False
+    flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", lines, re.MULTILINE)
+    return bool(BFLOAT16_FLAGS & set(" ".join(flags).split()))
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """Return `float32` or `bfloat16`: what is wanted, or for `auto` the faster one on a device."""
+    if wanted != "auto":
+        return wanted
+    return "bfloat16" if native_bfloat16(device) else "float32"
+
+
+def in_precision(precision: str, device: str) -> torch.autocast:
+    """Return a context in which networks compute in float32, or in bfloat16 where it is safe."""
+    kind = torch.device(device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _refusal(device: str, why: str) -> ValueError:

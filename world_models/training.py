@@ -1,7 +1,6 @@
 """Train a world model: the autoencoder, then the denoiser on its latents. Read it top to bottom."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +8,36 @@ import torch
 from torch import Tensor
 
 from configs.lookup import lookup
-from configs.model import SamplerConfig
 from configs.robots import ROBOTS
 from configs.train import DenoiserTrainConfig, TrainConfig
 from world_models.autoencoder_training import encode_all, train_autoencoder
-from world_models.data.clips import Clips, EpisodeSet, load_episode_set, sample_clips
+from world_models.data.clips import (
+    Clips,
+    EpisodeSet,
+    load_episode_set,
+    long_enough,
+    sample_clips,
+)
+from world_models.data.episodes import list_episodes
+from world_models.device import choose_precision, in_precision
 from world_models.diffusion import NoiseSchedule
-from world_models.optimiser import Optimiser
+from world_models.frames import to_tensor
+from world_models.optimiser import SCHEDULE, Optimiser
+from world_models.run_folder import (
+    check_identity,
+    hold_folder,
+    identify_files,
+    note_identity,
+    read_identity,
+)
+from world_models.training_state import check_finite
 from world_models.vid2world.autoencoder import Autoencoder
 from world_models.vid2world.model import Vid2World
 
-CHECKPOINT = "world_model.safetensors"
+CHECKPOINT, SETTINGS = "world_model.safetensors", "config.json"
+STAGES = ("autoencoder", "denoiser")
+UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ZeroDivisionError)
+"""What networks raise whose settings do not fit."""
 
 
 def train(cfg: TrainConfig) -> Path:
@@ -31,25 +49,67 @@ def train(cfg: TrainConfig) -> Path:
         The finished checkpoint, in the run folder.
 
     Raises:
+        BlockingIOError: Another process trains in the folder.
         FileNotFoundError: No training episodes.
-        ValueError: Corrupt episodes, or a run folder of other settings.
+        FloatingPointError: A loss, gradient or weight that is not finite.
+        ValueError: Corrupt or too short episodes, or a run folder of other settings.
     """
     torch.set_num_threads(cfg.threads)
-    output = _open_run(cfg)
+    with hold_folder(Path(cfg.output)) as output:
+        return _train(cfg, output)
+
+
+def _train(cfg: TrainConfig, output: Path) -> Path:
+    noted, states = output / SETTINGS, [output / f"{stage}.state" for stage in STAGES]
+    precision, episodes = _precision(cfg, noted), identify_files(list_episodes(cfg.episodes))
+    settings = {**asdict(cfg), "precision": precision, "data": episodes}
+    check_identity(noted, settings, _may_differ(begun=states[1].exists()))
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
-    torch.manual_seed(cfg.seed)
-    model = Vid2World(cfg.model)
-    if not isinstance(model.autoencoder, Autoencoder):
-        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
-    train_autoencoder(
-        model.autoencoder, data, cfg.autoencoder, cfg.seed, output / "autoencoder.state"
-    )
-    latents = encode_all(model.autoencoder, data)
-    train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, output / "denoiser.state")
-    model.half().save(
-        output / CHECKPOINT, {"training_episodes": len(data.starts), "settings": asdict(cfg)}
-    )
+    long_enough(data, cfg.denoiser.clip_frames)
+    model, autoencoder = _build(cfg, data)
+    note_identity(noted, settings)
+    changes = train_autoencoder(autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision)
+    latents = encode_all(autoencoder, data)
+    changes += train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, states[1], precision)
+    check_finite(model.half().state_dict(), "the weights in half precision")
+    del settings["output"]  # a run folder may be moved
+    notes = {"training_episodes": len(data.starts), "settings": settings, "changes": changes}
+    model.save(output / CHECKPOINT, notes)
     return output / CHECKPOINT
+
+
+def _build(cfg: TrainConfig, data: EpisodeSet) -> tuple[Vid2World, Autoencoder]:
+    """Return an untrained model and its autoencoder.
+
+    Raises:
+        ValueError: Settings of the model that do not fit each other or the frames.
+    """
+    if cfg.model.kl_autoencoder is not None:
+        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
+    torch.manual_seed(cfg.seed)
+    try:
+        model = Vid2World(cfg.model)
+        assert isinstance(model.autoencoder, Autoencoder)
+        _rehearse(model, data, cfg.denoiser)
+    except UNFIT as error:
+        found = str(error).partition("\n")[0]
+        raise ValueError(
+            "expected settings of the model that fit each other and frames of "
+            f"{data.frames.shape[1:3]} pixels, found: {found}"
+        ) from error
+    return model, model.autoencoder
+
+
+@torch.no_grad()
+def _rehearse(model: Vid2World, data: EpisodeSet, cfg: DenoiserTrainConfig) -> None:
+    """Take one frame through all networks, to find out now what would fail hours later."""
+    with torch.random.fork_rng(devices=[]):
+        latent = model.autoencoder.encode(to_tensor(data.frames[:1]))
+        model.autoencoder.decode(latent)
+        still = latent[:, None].expand(-1, cfg.clip_frames, -1, -1, -1)
+        unknown = torch.from_numpy(data.actions[None, :1]).expand(-1, cfg.clip_frames, -1)
+        clips = Clips(still, latent, unknown)
+        diffusion_forcing_loss(model, clips, cfg, np.random.default_rng(0), "float32")
 
 
 def train_denoiser(
@@ -59,19 +119,30 @@ def train_denoiser(
     cfg: DenoiserTrainConfig,
     seed: int,
     state: Path,
-) -> None:
-    """Fit the network to noisy windows of latents, resuming from `state`."""
+    precision: str,
+) -> list[str]:
+    """Fit the network to noisy windows of latents, resuming from `state`.
+
+    Returns:
+        What was changed between two sittings; see `Optimiser.changes`.
+    """
     optimiser = Optimiser(model.unet, cfg, state)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 2, step])
+        torch.manual_seed(int(np.random.default_rng([seed, 3, step]).integers(2**63)))  # dropout
         clips = sample_clips(data, latents, cfg.batch_size, cfg.clip_frames, rng)
-        optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng))
+        optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng, precision))
     model.unet.load_state_dict(optimiser.average)
     model.unet.eval()
+    return optimiser.changes
 
 
 def diffusion_forcing_loss(
-    model: Vid2World, clips: Clips, cfg: DenoiserTrainConfig, rng: np.random.Generator
+    model: Vid2World,
+    clips: Clips,
+    cfg: DenoiserTrainConfig,
+    rng: np.random.Generator,
+    precision: str,
 ) -> Tensor:
     """Return the mean squared error of the predicted velocity, its weight capped.
 
@@ -84,7 +155,7 @@ def diffusion_forcing_loss(
     action_mask = torch.from_numpy(rng.random(shape[:2]) >= cfg.action_dropout)
     scaled = model.schedule.rescaled(clips.latents, levels)
     noisy = model.schedule.add_noise(scaled, noise, levels)
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_precision(precision, "cpu"):
         told = model.told(clips.condition, clips.actions, action_mask)
         predicted = model.velocity(noisy, levels, told)
     target = model.schedule.velocity(scaled, noise, levels)
@@ -112,19 +183,21 @@ def sample_noise_levels(
     return torch.from_numpy(np.where(rng.random(shape) < cfg.low_noise_share, near_clean, levels))
 
 
-def _open_run(cfg: TrainConfig) -> Path:
-    """Make the run folder and note the settings; refuse a folder of other settings.
+def _precision(cfg: TrainConfig, noted: Path) -> str:
+    """Return the arithmetic of a run, which it keeps on a processor that likes another better."""
+    earlier = read_identity(noted) or {}
+    if cfg.precision == "auto" and "precision" in earlier:
+        return str(earlier["precision"])
+    return choose_precision(cfg.precision, "cpu")
 
-    The sampler plays no part in training, so it may change.
+
+def _may_differ(begun: bool) -> set[str]:
+    """Return what a resumed run may have differently; `begun` says whether the denoiser is.
+
+    The sampler plays no part in training. The optimiser says what comes of another schedule; that
+    of the autoencoder is fixed once a denoiser has learned from its latents.
     """
-    output = Path(cfg.output)
-    output.mkdir(parents=True, exist_ok=True)
-    trained = replace(cfg, model=replace(cfg.model, sampler=SamplerConfig()))
-    noted, settings = output / "config.json", json.dumps(asdict(trained), indent=2)
-    if noted.exists() and noted.read_text() != settings:
-        raise ValueError(
-            f"expected the settings in {noted}, found others; "
-            "repeat the command that made the folder or choose another output="
-        )
-    noted.write_text(settings)
-    return output
+    anywhere = {"output", "episodes", "threads", "model.sampler"}
+    saves = {f"{stage}.save_every" for stage in STAGES}
+    open_stages = STAGES[1:] if begun else STAGES
+    return anywhere | saves | {f"{stage}.{name}" for stage in open_stages for name in SCHEDULE}

@@ -29,6 +29,7 @@ from evaluation.success import load_judge
 from policies.driver import Driver
 from policies.loading import load_drivers
 from world_models.loading import load_world_model
+from world_models.run_folder import hold_folder
 from world_models.vid2world.model import Vid2World
 
 BASELINE, FLOOR, CARD = "baseline", "another seed", "card"
@@ -44,11 +45,17 @@ def run_fidelity(cfg: FidelityConfig) -> Fidelity:
     imagined is kept in `variants`, so that one more candidate costs only itself.
 
     Raises:
+        BlockingIOError: Another process works in the folder.
         FileNotFoundError: A checkpoint, judge or folder of episodes that does not exist.
         OSError: The folder cannot be written, or the disk is full.
         ValueError: A setting unknown or out of range, or the folder of another run.
     """
     torch.set_num_threads(cfg.threads)
+    with hold_folder(Path(cfg.output)):
+        return _run(cfg)
+
+
+def _run(cfg: FidelityConfig) -> Fidelity:
     variants = load_variants(cfg)
     model = variants[0].model
     scenes = load_scenes(cfg, model.robot, model.context_frames)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from configs.lookup import lookup
@@ -26,52 +26,64 @@ from policies.planner.policy import save_planner
 from world_models.checkpoint import check_free
 from world_models.data.episodes import Episode, list_episodes, load_robot_episode
 from world_models.data.recording import room_for
+from world_models.optimiser import OneCycle
+from world_models.run_folder import check_identity, hold_beside, identify_files, note_identity
+from world_models.training_state import check_finite
+
+SETTINGS, STATE = "config.json", "train_planner.state"
+MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
+"""Settings that a resumed run may have differently; of episodes, it is the content that counts."""
+WEIGHT_DECAY = 0.01
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
     """Train a planner's perception, measure it on held-out frames, and save the policy.
 
-    Nothing is written before the end, so an interrupted run leaves an older policy as it was.
+    An older policy stays as it was until the end. What a resume needs lies beside it until then, in
+    a folder whose name ends in `.training`.
 
     Returns:
         The notes on the policy's card.
 
     Raises:
+        BlockingIOError: Another process trains for the same file.
         FileNotFoundError: No episodes.
-        ValueError: A setting out of range, an output that is not free, corrupt episodes, or ones of
-            another robot or without recorded positions.
-        FloatingPointError: The loss is not finite.
+        ValueError: A setting out of range, an output that is not free, corrupt episodes, ones of
+            another robot or without recorded positions, or an interrupted run of other settings.
+        FloatingPointError: The loss or its gradient is not finite.
     """
     check_free(Path(cfg.output))
     check_channels(cfg.channels)
     torch.set_flush_denormal(True)
     torch.set_num_threads(cfg.threads)
-    robot = lookup(ROBOTS, cfg.robot, "robot")
+    with hold_beside(Path(cfg.output)) as folder:
+        return _train(cfg, lookup(ROBOTS, cfg.robot, "robot"), folder)
+
+
+def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str, Any]:
+    data = [identify_files(list_episodes(folders)) for folders in (cfg.episodes, cfg.held_out)]
+    settings = {**asdict(cfg), "data": data}
+    check_identity(folder / SETTINGS, settings, MAY_DIFFER)
     held_out = load_scenes(cfg.held_out, robot)
     frames, positions = load_scenes(cfg.episodes, robot)
+    note_identity(folder / SETTINGS, settings)
     torch.manual_seed(cfg.seed)
     network = PerceptionNetwork(cfg.channels)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=cfg.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, cfg.learning_rate, cfg.steps)
-    progress = tqdm(range(cfg.steps), unit="step", desc="train planner")
-    for step in progress:
+    optimiser = OneCycle(network, cfg, folder / STATE, rng=None, weight_decay=WEIGHT_DECAY)
+    for step in optimiser.remaining_steps():
         rng = np.random.default_rng([cfg.seed, step])
         rows = rng.integers(len(frames), size=cfg.batch_size)
         seen = network(augment(to_pixels(frames[rows]), rng))
-        loss = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"expected a finite loss at step {step}, found {loss.item()}; lower learning_rate"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 50 == 0:
-            progress.set_postfix(loss=f"{loss.item():.4f}")
+        error = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
+        optimiser.step(error)
     network.half().float()  # what is measured is what is saved
-    notes = {"held_out": measure(network, *held_out), "train": asdict(cfg)}
+    check_finite(network.state_dict(), "the weights in half precision")
+    train = {name: value for name, value in settings.items() if name != "output"}
+    notes = {
+        "held_out": measure(network, *held_out),
+        "train": train,
+        "changes": optimiser.changes,
+    }
     save_planner(Path(cfg.output), network, robot, notes)
     return notes
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from configs.train_policy import AdamConfig, TrainPolicyConfig
+from world_models.optimiser import check_loss, check_norm
+
+ADVICE = "lower optimiser.learning_rate and run the same command again"
 
 
 def make_adam(network: nn.Module, cfg: AdamConfig) -> torch.optim.Optimizer:
@@ -32,11 +35,7 @@ def follow(
     Raises:
         FloatingPointError: The loss is not finite; or the gradient, where that is an error.
     """
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"expected a finite loss at step {step}, found {loss.item()}; lower "
-            "optimiser.learning_rate"
-        )
+    check_loss(loss, step, ADVICE)
     rate = learning_rate(cfg.optimiser, step, cfg.steps)
     for group in optimiser.param_groups:
         group["lr"] = rate
@@ -47,6 +46,7 @@ def follow(
     if not torch.isfinite(norm):
         zeroed = zero_nonfinite(gradients, cfg.optimiser, step)
         norm = nn.utils.get_total_norm(gradients)
+        check_norm(norm, step, ADVICE)  # finite values may have a norm that is not
     if cfg.optimiser.clip_norm is not None:
         nn.utils.clip_grads_with_norm_(network.parameters(), cfg.optimiser.clip_norm, norm)
     optimiser.step()
@@ -67,8 +67,8 @@ def zero_nonfinite(gradients: list[Tensor], cfg: AdamConfig, step: int) -> int:
     found = sum(int((~torch.isfinite(gradient)).sum()) for gradient in gradients)
     if cfg.nonfinite == "error":
         raise FloatingPointError(
-            f"expected a finite gradient at step {step}, found {found} values that are not; lower "
-            "optimiser.learning_rate, or set optimiser.nonfinite=zero"
+            f"expected a finite gradient at step {step}, found {found} values that are not; "
+            f"{ADVICE}"
         )
     for gradient in gradients:
         torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)

@@ -106,9 +106,9 @@ def read_demonstrations(
     """
     episodes: list[Demonstration] = []
     for name in folders:
-        folder, split = split_folder(name)
-        if split or (folder / "features.json").is_file():
-            episodes += read_rlds(open_rlds(folder, split or "train"), tokenizer, found)
+        dataset = find_rlds(name)
+        if dataset is not None:
+            episodes += read_rlds(dataset, tokenizer, found)
         else:
             episodes += read_recorded(name, robot, tokenizer)
     if folders and not any(len(episode.tokens) for episode in episodes):
@@ -124,6 +124,33 @@ def split_folder(name: str) -> tuple[Path, str]:
     if whole.exists() or match is None:
         return whole, ""
     return Path(match["folder"]).expanduser(), match["split"]
+
+
+def find_rlds(name: str) -> RldsDataset | None:
+    """Return the RLDS data set in a folder, whose split may follow a colon; None if none is there.
+
+    Raises:
+        FileNotFoundError: A folder or file that is not there.
+        ValueError: Unknown split.
+    """
+    folder, split = split_folder(name)
+    if split or (folder / "features.json").is_file():
+        return open_rlds(folder, split or "train")
+    return None
+
+
+def list_demonstrations(folders: Sequence[str]) -> list[Path]:
+    """Return the files that `read_demonstrations` would read, in their order.
+
+    Raises:
+        FileNotFoundError: A folder without episodes.
+        ValueError: Unknown split.
+    """
+    paths: list[Path] = []
+    for name in folders:
+        dataset = find_rlds(name)
+        paths += [shard.file.path for shard in dataset.shards] if dataset else list_episodes([name])
+    return paths
 
 
 def read_recorded(

@@ -1,8 +1,10 @@
 """Clone demonstrations into an RT-1 network. Read from top to bottom."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,16 +18,26 @@ from configs.rt1 import RT1_SIZES, RT1Config
 from configs.train_policy import TrainPolicyConfig
 from policies.rt1.adam import follow, make_adam
 from policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
-from policies.rt1.demonstrations import Demonstrations, Windows, sample_windows
+from policies.rt1.demonstrations import (
+    Demonstrations,
+    Windows,
+    list_demonstrations,
+    sample_windows,
+)
 from policies.rt1.imagenet import load_imagenet
 from policies.rt1.loss import step_losses, token_loss
 from policies.rt1.network import RT1Network, check_sizes
 from policies.rt1.policy import save_rt1
 from policies.rt1.run import TrainingRun
 from policies.rt1.tokenizer import ActionTokenizer
-from world_models.device import usable_device
+from world_models.device import in_precision, usable_device
+from world_models.run_folder import check_writable, hold_folder, identify_files
+from world_models.training_state import check_finite
 
 log = logging.getLogger(__name__)
+
+RESULTS = ("output", "weights")
+"""Settings that are no part of a card, for folders of results may be moved."""
 
 
 def train(cfg: TrainPolicyConfig) -> list[Path]:
@@ -35,9 +47,10 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     resumed run ends with the same weights as one that was never interrupted.
 
     Returns:
-        The checkpoints, one per stage.
+        The checkpoints, one per stage; without those that an earlier sitting put elsewhere.
 
     Raises:
+        BlockingIOError: Another process trains in the folder.
         FileNotFoundError: No episodes.
         ValueError: A setting out of range, corrupt episodes, a stage outside the training, or a
             run folder of other settings.
@@ -48,10 +61,17 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     torch.set_flush_denormal(True)  # before any other call of torch: its threads inherit it
     torch.set_num_threads(cfg.threads)
     sizes, stages = network_sizes(cfg), stage_steps(cfg)
+    with hold_folder(Path(cfg.output)) as folder:
+        return _train(cfg, sizes, stages, TrainingRun(folder, _identity(cfg)))
+
+
+def _train(
+    cfg: TrainPolicyConfig, sizes: RT1Config, stages: Mapping[str, int], run: TrainingRun
+) -> list[Path]:
     robot = lookup(ROBOTS, cfg.robot, "robot")
     tokenizer = ActionTokenizer(robot, sizes.bins)
-    run = TrainingRun(Path(cfg.output), asdict(cfg))
     data, held_out, table = read_data(cfg, sizes, robot, tokenizer)
+    check_writable(Path(cfg.weights), "weights")
     free = torch.from_numpy(tokenizer.free).to(cfg.device)
     torch.manual_seed(cfg.seed)
     network = RT1Network(sizes, len(tokenizer)).to(cfg.device)
@@ -62,25 +82,28 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     steps = range(done, cfg.steps)
     batches = read_ahead(lambda step: draw_batch(data, cfg, sizes, step), steps, cfg.readers)
     bar = tqdm(steps, initial=done, total=cfg.steps, unit="step")
-    kind = torch.device(cfg.device).type
     for step in bar:
         windows = next(batches).to(cfg.device)
         torch.manual_seed(dropout_seed(cfg, step))
-        with torch.autocast(kind, torch.bfloat16, cfg.precision == "bfloat16"):
+        with in_precision(cfg.precision, cfg.device):
             logits = predict(network.train(), windows)
         loss = token_loss(logits, windows.tokens, windows.mask, free)
         notes = follow(loss, network, optimiser, cfg, step)
+        run.prove()
         run.note({"step": step + 1, **notes})
         bar.set_postfix(loss=f"{notes['loss']:.3f}")
         for name in [name for name, at in stages.items() if at == step + 1]:
             validation = validation_loss(network, held_out, cfg, free)
             run.note({"step": step + 1, "stage": name, "validation_loss": validation})
             log.info("%s at step %d: validation loss %s", name, step + 1, validation)
-            card = {"step": step + 1, "validation_loss": validation, "train": asdict(cfg)}
+            card = {"step": step + 1, "validation_loss": validation, **_notes(cfg, run)}
+            check_finite(network.state_dict(), name)
             save_rt1(_path(cfg, name), network, robot, table, card)
-        if (step + 1) % cfg.save_every == 0 or step + 1 == cfg.steps:
+        if step + 1 == cfg.steps:
             run.save(network, optimiser, step + 1)
-    return [_path(cfg, name) for name in stages]
+        elif (step + 1) % cfg.save_every == 0:
+            run.save_if_next_step_is_finite(network, optimiser, step + 1)
+    return _finished(cfg, stages)
 
 
 def check_settings(cfg: TrainPolicyConfig) -> None:
@@ -149,6 +172,34 @@ def validation_loss(
         logits = predict(network, windows)
         losses.append(step_losses(logits, windows.tokens, free)[windows.mask])
     return torch.cat(losses).mean().item()
+
+
+def _identity(cfg: TrainPolicyConfig) -> dict[str, Any]:
+    """Return the settings of a run, and what tells its data from others wherever they lie."""
+    files = [Path(path) for path in (cfg.instructions, cfg.encoder_weights) if path is not None]
+    data = {
+        "episodes": identify_files(list_demonstrations(cfg.episodes)),
+        "held_out": identify_files(list_demonstrations(cfg.held_out)),
+        "files": identify_files([path for path in files if path.is_file()]),
+    }
+    return {**asdict(cfg), "data": data}
+
+
+def _notes(cfg: TrainPolicyConfig, run: TrainingRun) -> dict[str, Any]:
+    """Return what a card says of the training; folders of results may be moved."""
+    train = {name: value for name, value in asdict(cfg).items() if name not in RESULTS}
+    return {"train": train, "changes": run.changes}
+
+
+def _finished(cfg: TrainPolicyConfig, stages: Mapping[str, int]) -> list[Path]:
+    """Return the checkpoints that lie where this sitting puts them; earlier ones may not."""
+    paths = [_path(cfg, name) for name in stages]
+    for path in paths:
+        if not path.exists():
+            log.warning(
+                "%s was saved in another folder before; see the earlier weights=", path.name
+            )
+    return [path for path in paths if path.exists()]
 
 
 def _path(cfg: TrainPolicyConfig, stage: str) -> Path:

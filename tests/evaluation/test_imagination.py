@@ -21,6 +21,7 @@ from v2w_gym.progress import RolloutKey
 from world_models.copy_last import CopyLast
 from world_models.data.episodes import Episode, save_episode
 from world_models.frames import to_tensor, to_uint8
+from world_models.run_folder import hold_folder
 
 X = STANDIN_SAWYER.slices["world_vector"].start
 BRIGHTENING = 10 * (2 / 255) / 0.05
@@ -228,6 +229,24 @@ def test_a_folder_belongs_to_its_settings_and_to_what_the_files_hold(tmp_path):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(start)
     with pytest.raises(ValueError, match="another run: expected inputs"):
         rollout(tmp_path / "run", start=start)
+
+
+def test_a_rollout_goes_on_though_its_files_were_moved(tmp_path):
+    found, _ = rollout(tmp_path / "run", start=picture(tmp_path / "a.png"))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "a.png").rename(tmp_path / "b.png")
+    again, _ = rollout(tmp_path / "moved", Noisy(stop_before=0), start=str(tmp_path / "b.png"))
+    assert again["moves"] == found["moves"]
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    held = hold_folder(tmp_path / "run")
+    with (
+        held,
+        pytest.raises(BlockingIOError, match="expected to run alone in .*run, found process"),
+    ):
+        rollout(tmp_path / "run")
+    rollout(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from configs.evaluate import JudgeTrainConfig
 from evaluation.judge_training import augment, measure, train_judge
 from evaluation.success import load_judge
+from world_models.checkpoint import load_checkpoint
 from world_models.data.episodes import Episode, save_episode
 
 
@@ -72,14 +73,62 @@ def test_augmented_frames_are_reproducible_and_in_range():
     assert ((once - frames).abs().mean(dim=(1, 2, 3)) > 0.01).all()
 
 
-def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
+def record(folder, count):
+    """Write `count` drawn episodes."""
     rng = np.random.default_rng(0)
-    for folder, count in (("train", 60), ("held_out", 10)):
-        (tmp_path / folder).mkdir()
-        for i in range(count):
-            task = ("close_drawer", "open_drawer")[i % 2]
-            path = tmp_path / folder / f"episode_{i:08d}.npz"
-            save_episode(path, drawn_episode(rng.uniform(0, 0.16, 6), task, i))
+    folder.mkdir()
+    for i in range(count):
+        task = ("close_drawer", "open_drawer")[i % 2]
+        save_episode(
+            folder / f"episode_{i:08d}.npz", drawn_episode(rng.uniform(0, 0.16, 6), task, i)
+        )
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
+    record(tmp_path / "train", 4)
+    cfg = JudgeTrainConfig(
+        output=str(tmp_path / "whole.safetensors"),
+        episodes=[str(tmp_path / "train")],
+        held_out=[str(tmp_path / "train")],
+        steps=5,
+        batch_size=16,
+        save_every=2,
+    )
+    monkeypatch.setattr("evaluation.judge_training.measure", lambda *_: {})
+    train_judge(cfg)
+    cut = replace(cfg, output=str(tmp_path / "cut.safetensors"))
+    step, taken = torch.optim.AdamW.step, []
+
+    def interrupted(self):
+        taken.append(step(self))
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_judge(cut)
+    with pytest.raises(ValueError, match="cut.training holds another run: expected seed 0, found"):
+        train_judge(replace(cut, seed=1))
+    train_judge(cut)
+    one, other = (load_checkpoint(tmp_path / f"{n}.safetensors")[0] for n in ("whole", "cut"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not (tmp_path / "cut.training").exists()
+
+
+def test_a_judge_that_reads_nothing_can_be_trained_longer(tmp_path):
+    record(tmp_path / "train", 2)
+    folder = [str(tmp_path / "train")]
+    cfg = JudgeTrainConfig(str(tmp_path / "judge.safetensors"), folder, folder, 1, 2)
+    for steps in (1, 2):
+        with pytest.raises(ValueError, match="train longer"):
+            train_judge(replace(cfg, steps=steps))
+    assert not (tmp_path / "judge.training").exists()
+
+
+def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
+    record(tmp_path / "train", 60)
+    record(tmp_path / "held_out", 10)
     cfg = JudgeTrainConfig(
         output=str(tmp_path / "judge.safetensors"),
         episodes=[str(tmp_path / "train")],

@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from scripts import rank as command
 from v2w_gym.starts import bundled_starts
 from world_models.copy_last import CopyLast
 from world_models.loading import load_world_model
+from world_models.run_folder import hold_folder
 from world_models.vid2world.model import Vid2World
 
 MOTION = STANDIN_SAWYER.slices["world_vector"]
@@ -207,6 +209,25 @@ def test_interrupted_twice_and_resumed_is_the_same_run(reference, tmp_path):
     file.write_bytes(file.read_bytes()[:-10])
     pd.testing.assert_frame_equal(run(tmp_path), reference[1])
     assert before.items() <= fingerprints(tmp_path).items() == fingerprints(reference[0]).items()
+
+
+def test_two_processes_do_not_share_a_folder(reference, tmp_path):
+    alone = pytest.raises(
+        BlockingIOError, match=f"found process {os.getpid()} on .* choose another"
+    )
+    with hold_folder(tmp_path / "run"), alone:
+        run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_crash_left_is_absent(reference, tmp_path):
+    (tmp_path / "run.json").touch()
+    left = tmp_path / "videos" / "a" / f"close_drawer.mp4.{10**30}.partial"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    pd.testing.assert_frame_equal(run(tmp_path), reference[1])
+    assert json.loads((tmp_path / "run.json").read_text())["starts"] == 3
+    assert not left.exists()
 
 
 def test_a_policy_that_acts_otherwise_gets_a_folder_of_its_own(tmp_path):

@@ -17,6 +17,7 @@ from policies.scripted import zero_policy
 from v2w_gym.progress import Progress
 from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.starts import bundled_starts
+from world_models.run_folder import hold
 
 HEADER = "policy,task,start,start_seed,success\n"
 
@@ -160,6 +161,20 @@ def test_trials_with_other_driver_settings_are_refused(tmp_path, robots):
     file.write_text("source: random\nname: mine\ndriver: {scale: 0.5}\n")
     with pytest.raises(ValueError, match="holds trials of mine with other .* driver settings"):
         run_trials(config(tmp_path, policies=[str(file)]))
+
+
+def test_a_table_that_a_crash_left_empty_is_begun_again(tmp_path, robots):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "t.csv").touch()
+    assert len(load_trials(run_trials(config(tmp_path)))) == 2 * 3
+
+
+def test_two_processes_do_not_fill_one_table(tmp_path, robots):
+    lock = tmp_path / "new" / "t.csv.lock"
+    with hold(lock), pytest.raises(BlockingIOError, match="expected to run alone in .*new, found"):
+        run_trials(config(tmp_path))
+    run_trials(config(tmp_path))
+    assert [path.name for path in lock.parent.iterdir()] == ["t.csv"]
 
 
 def test_missing_extra_says_what_to_install_and_writes_nothing(tmp_path, monkeypatch):

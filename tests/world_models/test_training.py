@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from configs.robots import STANDIN_SAWYER
 from configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
+from world_models import device
 from world_models.data.clips import load_episode_set, sample_clips
 from world_models.data.episodes import Episode, save_episode
 from world_models.diffusion import NoiseSchedule
@@ -86,10 +89,109 @@ def test_interrupted_and_resumed_is_uninterrupted(config, tmp_path, monkeypatch,
     assert_same(weights(train(config)), whole)
 
 
-def test_a_folder_of_other_settings_is_refused(config):
+def test_dropout_is_the_same_after_an_interruption(config, tmp_path):
+    unet = replace(config.model.unet, dropout=0.5)
+    dropping = replace(config, model=replace(config.model, unet=unet))
+    whole = weights(train(replace(dropping, output=str(tmp_path / "whole"))))
+    train(replace(dropping, denoiser=replace(config.denoiser, steps=2)))
+    assert_same(weights(train(dropping)), whole)  # whose first two rates are the same
+
+
+@pytest.mark.parametrize(
+    "unet",
+    [
+        {"channel_multipliers": (1, 1, 1, 1, 1, 1)},
+        {"blocks": 0},
+        {"groups": 3},
+        {"context_channels": 8},
+    ],
+)
+def test_settings_that_do_not_fit_are_noticed_before_anything_is_trained(config, tmp_path, unet):
+    model = replace(config.model, unet=replace(config.model.unet, **unet))
+    with pytest.raises(ValueError):
+        train(replace(config, model=model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_other_settings_is_refused(config, episodes):
     train(config)
-    with pytest.raises(ValueError, match="expected the settings in .*config.json, found others"):
+    with pytest.raises(ValueError, match="run holds another run: expected seed 0, found 1; choose"):
         train(replace(config, seed=1))
+    steps = replace(config.autoencoder, steps=9)  # the denoiser has learned from its latents
+    with pytest.raises(ValueError, match=r"expected autoencoder\.steps 3, found 9; choose"):
+        train(replace(config, autoencoder=steps))
+    (Path(episodes) / "episode_2.npz").unlink()
+    with pytest.raises(ValueError, match="expected data '3 files .*', found '2 files"):
+        train(config)
+
+
+def test_a_run_goes_on_elsewhere(config, episodes, tmp_path, monkeypatch):
+    trained = weights(train(config))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    moved = replace(
+        config,
+        output="moved",
+        episodes=["episodes"],
+        threads=2,
+        denoiser=replace(config.denoiser, save_every=100),
+    )
+    checkpoint = train(moved)
+    assert_same(weights(checkpoint), trained)
+    provenance = load_vid2world(checkpoint).card["provenance"]
+    assert "output" not in provenance["settings"]
+    assert provenance["changes"] == []
+
+
+def test_more_steps_are_taken_and_said(config):
+    falling = replace(config.denoiser, warmup=1, decay=0.5)
+    train(replace(config, denoiser=falling))
+    more = replace(config, denoiser=replace(falling, steps=6))
+    provenance = load_vid2world(train(more)).card["provenance"]
+    assert provenance["settings"]["denoiser"]["steps"] == 6
+    assert provenance["changes"] == ["denoiser.steps was 4 until step 4, then 6"]
+
+
+def test_a_rate_that_ruins_the_weights_can_be_lowered_in_the_same_folder(config):
+    ruinous = replace(config.denoiser, learning_rate=1e18, warmup=1, save_every=1)
+    with pytest.raises(FloatingPointError, match=r"lower denoiser\.learning_rate and run the same"):
+        train(replace(config, denoiser=ruinous))
+    lower = replace(ruinous, learning_rate=1e-4)
+    for name, value in weights(train(replace(config, denoiser=lower))).items():
+        assert torch.isfinite(value).all(), name
+
+
+def test_settings_that_a_crash_left_empty_do_not_stop_a_run(config, tmp_path):
+    (tmp_path / "run").mkdir()
+    noted = tmp_path / "run" / "config.json"
+    noted.touch()
+    train(config)
+    assert json.loads(noted.read_text())["seed"] == 0
+
+
+def test_short_episodes_are_noticed_before_anything_is_trained(config, tmp_path):
+    long = replace(config, denoiser=replace(config.denoiser, clip_frames=8))
+    with pytest.raises(
+        ValueError, match=r"at least 8 frames, found at most 7; lower denoiser\.clip"
+    ):
+        train(long)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("avx2", "float32"), ("amx_bf16", "bfloat16")])
+def test_a_run_keeps_the_precision_of_its_first_processor(
+    config, tmp_path, monkeypatch, flags, precision
+):
+    monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"flags\t: {flags}\n")
+    trained = weights(train(config))
+    (tmp_path / "cpuinfo").write_text("flags\t: avx2 avx512_bf16\n")
+    assert_same(weights(train(config)), trained)
+    noted = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert noted["precision"] == precision
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
+    with pytest.raises(ValueError, match=f"expected precision '{precision}', found '{other}'"):
+        train(replace(config, precision=other))
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-500], lambda data: b"", lambda data: b"no"])

@@ -87,13 +87,7 @@ def sample_clips(
     Raises:
         ValueError: No episode is long enough.
     """
-    long_enough = np.flatnonzero(data.ends - data.starts >= length)
-    if not len(long_enough):
-        raise ValueError(
-            f"expected episodes of at least {length} frames, found at most "
-            f"{int((data.ends - data.starts).max())}; lower denoiser.clip_frames"
-        )
-    episodes = rng.choice(long_enough, size)
+    episodes = rng.choice(long_enough(data, length), size)
     first = rng.integers(data.starts[episodes], data.ends[episodes] - length + 1)
     rows = torch.from_numpy(first[:, None] + np.arange(length))  # (B, T)
     return Clips(
@@ -101,3 +95,18 @@ def sample_clips(
         latents[torch.from_numpy(data.starts[episodes])],
         torch.from_numpy(data.actions[rows.numpy()]),
     )
+
+
+def long_enough(data: EpisodeSet, length: int) -> NDArray[np.int64]:
+    """Return the numbers of the episodes that hold a window of `length` frames.
+
+    Raises:
+        ValueError: None does.
+    """
+    found = np.flatnonzero(data.ends - data.starts >= length)
+    if not len(found):
+        raise ValueError(
+            f"expected episodes of at least {length} frames, found at most "
+            f"{int((data.ends - data.starts).max())}; lower denoiser.clip_frames"
+        )
+    return found

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from world_models.data.recording import (
     is_recording,
     read_meta,
 )
+from world_models.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +73,8 @@ def save_episode(path: Path, episode: Episode) -> None:
         **{name: getattr(episode, name) for name in ARRAYS},
         **{f"state/{name}": value for name, value in episode.state.items()},
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def load_episode(path: Path) -> Episode:

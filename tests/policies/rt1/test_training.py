@@ -248,8 +248,64 @@ def test_a_finished_run_is_not_trained_again(train_cfg: TrainPolicyConfig):
 
 def test_other_settings_do_not_resume_a_run(train_cfg: TrainPolicyConfig):
     train(train_cfg)
-    with pytest.raises(ValueError, match="found another optimiser; repeat the command"):
-        train(replace(train_cfg, optimiser=AdamConfig(learning_rate=1e-5)))
+    adam = replace(train_cfg.optimiser, warmup=9)
+    with pytest.raises(ValueError, match=r"run holds another run: expected optimiser\.warmup"):
+        train(replace(train_cfg, optimiser=adam))
+    with pytest.raises(ValueError, match="expected steps 4, found 8"):
+        train(replace(train_cfg, steps=8))
+    with pytest.raises(ValueError, match=r"expected data\.episodes '2 files .*', found '4 files"):
+        train(replace(train_cfg, episodes=train_cfg.episodes * 2))
+
+
+def test_a_run_goes_on_elsewhere(
+    train_cfg: TrainPolicyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = weights_of(train(elsewhere(train_cfg, "whole")))
+    interrupt(train_cfg, 3, monkeypatch)
+    Path(train_cfg.output).rename(tmp_path / "moved")
+    (folder,) = train_cfg.episodes
+    Path(folder).rename(tmp_path / "mounted")
+    moved = replace(
+        train_cfg,
+        output=str(tmp_path / "moved"),
+        weights=str(tmp_path / "moved" / "weights"),
+        episodes=[str(tmp_path / "mounted")],
+        held_out=[str(tmp_path / "mounted")],
+    )
+    paths = train(moved)
+    assert equal(weights_of(paths), expected[1:])  # the first stage lies where it was put
+    train_card = load_checkpoint(paths[-1])[1]["train"]
+    assert not {"output", "weights"} & set(train_card)
+
+
+@pytest.mark.parametrize("save_every", [1, 2, 100])
+def test_a_rate_that_ruins_the_weights_can_be_lowered_in_the_same_folder(
+    train_cfg: TrainPolicyConfig, save_every: int
+):
+    ruinous = AdamConfig(learning_rate=1e30, warmup=0, nonfinite="zero")
+    cfg = replace(train_cfg, save_every=save_every, optimiser=ruinous)
+    with pytest.raises(
+        FloatingPointError, match=r"lower optimiser\.learning_rate and run the same"
+    ):
+        train(cfg)
+    for weights in weights_of(train(replace(cfg, optimiser=replace(ruinous, learning_rate=1e-4)))):
+        assert all(torch.isfinite(value).all() for value in weights.values())
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".hidden", "a b", "/tmp/evil"])
+def test_a_stage_whose_name_is_not_plain_is_refused(train_cfg: TrainPolicyConfig, name: str):
+    with pytest.raises(ValueError, match="expected the name of a stage to be letters"):
+        train(replace(train_cfg, stages={name: 1.0}))
+    assert not Path(train_cfg.output).exists()
+
+
+def test_weights_that_cannot_be_written_are_noticed_before_the_first_step(
+    train_cfg: TrainPolicyConfig, tmp_path: Path
+):
+    (tmp_path / "blocked").touch()
+    with pytest.raises(OSError, match="blocked/weights, found: .*choose another one with weights="):
+        train(replace(train_cfg, weights=str(tmp_path / "blocked" / "weights")))
+    assert not Path(train_cfg.output).exists()
 
 
 def test_a_failed_start_leaves_no_run_behind(train_cfg: TrainPolicyConfig):

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from world_models import device
+from world_models.device import choose_precision, in_precision, native_bfloat16
+
+
+@pytest.mark.parametrize(
+    ("line", "native"),
+    [
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16 vnni", True),
+        ("flags\t\t: fpu amx_bf16", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f avx512bw", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_a_processor_is_asked_for_its_instructions(tmp_path, monkeypatch, line, native):
+    monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
+    assert native_bfloat16("cpu") == native
+    assert choose_precision("auto", "cpu") == ("bfloat16" if native else "float32")
+    assert choose_precision("float32", "cpu") == "float32"
+    assert choose_precision("bfloat16", "cpu") == "bfloat16"
+
+
+def test_where_processors_cannot_be_asked_it_is_single_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "none")
+    assert choose_precision("auto", "cpu") == "float32"
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_products_are_in_the_precision(precision):
+    with in_precision(precision, "cpu"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == getattr(torch, precision)

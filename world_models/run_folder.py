@@ -1,0 +1,222 @@
+"""The folder of a run: whose it is, who works in it now, and what the same command continues."""
+
+import fcntl
+import json
+import logging
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+from configs.text import printable
+from world_models.writing import HOST, remove_partials, replacing
+
+log = logging.getLogger(__name__)
+
+LOCK = "run.lock"
+NOT_THERE = "nothing"
+SHOWN_DIFFERENCES = 4
+TAIL = 64 * 1024
+"""Bytes at the end of a file that identify it; in a zip they hold the checksums of its members."""
+
+
+@contextmanager
+def hold_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder, and be the only process that runs in it until the block ends; see `hold`.
+
+    Files that killed runs left unfinished are removed.
+
+    Raises:
+        BlockingIOError: Another process runs there; the line says which.
+        OSError: The folder cannot be written.
+    """
+    with hold(folder / LOCK):
+        remove_partials(folder.rglob("*.partial"))
+        yield folder
+
+
+@contextmanager
+def hold_beside(output: Path) -> Iterator[Path]:
+    """Hold the folder where a training that makes one file keeps its state until it is done.
+
+    Raises:
+        BlockingIOError: Another process trains for the same file.
+        OSError: The file's folder cannot be written.
+    """
+    with hold_folder(output.with_suffix(".training")) as folder:
+        yield folder
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def hold(lock: Path) -> Iterator[None]:
+    """Be the only process, of this host or another, that holds `lock` until the block ends.
+
+    The operating system releases the lock of a process that dies. On NFS it reaches other hosts. A
+    file system without locks is told of in the log, and nothing is locked. The folder is made, and
+    removed again if nothing was written there.
+
+    Raises:
+        BlockingIOError: Another process holds it; the line says which.
+        OSError: Its folder cannot be written.
+    """
+    new = not lock.parent.exists()
+    check_writable(lock.parent)
+    file = _lock(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while it is ours, so that nobody else's is removed
+        file.close()
+        if new:
+            with suppress(OSError):  # it is not empty
+                lock.parent.rmdir()
+
+
+def check_writable(folder: Path, setting: str = "output") -> None:
+    """Make a folder, and check that files can be written there.
+
+    Raises:
+        OSError: They cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
+            f"choose another one with {setting}=..."
+        ) from error
+
+
+def check_identity(file: Path, identity: Mapping[str, Any], may_differ: Collection[str]) -> None:
+    """Check that what was done in a folder was done with the same settings.
+
+    Args:
+        file: Where the settings were noted; one that is missing or empty allows everything.
+        identity: JSON values that decide what the results mean.
+        may_differ: Names of settings that change nothing, nested ones as `a.b`.
+
+    Raises:
+        ValueError: A setting that differs, or a damaged file.
+    """
+    earlier = read_identity(file)
+    if earlier is None:
+        return
+    found = differences(earlier, json.loads(json.dumps(identity)))
+    other = [
+        f"expected {name} {old!r}, found {new!r}"
+        for name, (old, new) in found.items()
+        if not _covers(may_differ, name)
+    ]
+    if other:
+        more = len(other) - SHOWN_DIFFERENCES
+        shown = "; ".join(other[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise ValueError(
+            f"{file.parent} holds another run: {shown}; choose another folder with output=..., or "
+            "delete this one"
+        )
+
+
+def note_identity(file: Path, identity: Mapping[str, Any]) -> None:
+    """Write the settings of a run, for `check_identity` and for people."""
+    if read_identity(file) == json.loads(json.dumps(identity)):
+        return
+    with replacing(file) as partial:
+        partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+
+
+def read_identity(file: Path) -> dict[str, Any] | None:
+    """Return the settings that were noted; None if there are none, as after a crash.
+
+    Raises:
+        ValueError: A damaged file.
+    """
+    text = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    if not text.strip("\0 \n"):
+        return None
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"expected the settings of a run in {file}, found a damaged file; delete it if this is "
+            "the command that made the folder, or choose another output=..."
+        ) from error
+    return found if isinstance(found, dict) else {}
+
+
+def differences(earlier: object, found: object, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two nests of JSON values differ, by name, as (old, new)."""
+    if isinstance(earlier, dict) and isinstance(found, dict):
+        parts = [
+            differences(
+                earlier.get(key, NOT_THERE),
+                found.get(key, NOT_THERE),
+                f"{name}.{key}" if name else key,
+            )
+            for key in {**found, **earlier}
+        ]
+        return {key: pair for part in parts for key, pair in part.items()}
+    return {} if earlier == found else {name: (earlier, found)}
+
+
+def identify_files(paths: Sequence[Path]) -> str:
+    """Return what tells files from others by their content, wherever they lie.
+
+    It covers names, sizes and the last bytes, which change with the rest in compressed archives.
+    """
+    digest = sha256()
+    for path in paths:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(size - TAIL, 0))
+            digest.update(f"{path.name}\0{size}\0".encode() + file.read(TAIL))
+    return f"{len(paths)} files with digest {digest.hexdigest()[:16]}"
+
+
+def _covers(names: Collection[str], name: str) -> bool:
+    """Return whether `name`, or what it is part of, is among `names`."""
+    return name in names or any(name.startswith(f"{whole}.") for whole in names)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Open and lock a file; a file that its holder removed meanwhile is made again."""
+    while True:
+        file = path.open("a+", encoding="utf-8", errors="replace")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _read_holder(file)
+            file.close()
+            raise BlockingIOError(
+                f"expected to run alone in {path.parent}, found {holder}; wait for its end, or "
+                "choose another output=..."
+            ) from error
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): start only one run there", path, error.strerror)
+            return file
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            file.truncate(0)
+            file.write(_describe_this_process())
+            file.flush()
+            return file
+        file.close()
+
+
+def _describe_this_process() -> str:
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return f"process {os.getpid()} on {HOST} since {began}: {shlex.join(words)}"
+
+
+def _read_holder(file: IO[str]) -> str:
+    file.seek(0)
+    return printable(file.read(), 300) or "another process"
