@@ -97,7 +97,7 @@ def _train(
             run.note({"step": step + 1, "stage": name, "validation_loss": validation})
             log.info("%s at step %d: validation loss %s", name, step + 1, validation)
             card = {"step": step + 1, "validation_loss": validation, **_notes(cfg, run)}
-            check_finite(network.state_dict(), name)
+            check_finite(_in_half(network), f"stage {name} in half precision")
             save_rt1(_path(cfg, name), network, robot, table, card)
         if step + 1 == cfg.steps:
             run.save(network, optimiser, step + 1)
@@ -189,6 +189,12 @@ def _notes(cfg: TrainPolicyConfig, run: TrainingRun) -> dict[str, Any]:
     """Return what a card says of the training; folders of results may be moved."""
     train = {name: value for name, value in asdict(cfg).items() if name not in RESULTS}
     return {"train": train, "changes": run.changes}
+
+
+def _in_half(network: RT1Network) -> dict[str, Tensor]:
+    """Return the weights as a checkpoint stores them, where large ones become infinite."""
+    weights = network.state_dict().items()
+    return {name: value.half() for name, value in weights if value.is_floating_point()}
 
 
 def _finished(cfg: TrainPolicyConfig, stages: Mapping[str, int]) -> list[Path]:

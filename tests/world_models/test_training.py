@@ -101,7 +101,6 @@ def test_dropout_is_the_same_after_an_interruption(config, tmp_path):
     "unet",
     [
         {"channel_multipliers": (1, 1, 1, 1, 1, 1)},
-        {"blocks": 0},
         {"groups": 3},
         {"context_channels": 8},
     ],

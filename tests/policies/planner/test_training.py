@@ -168,7 +168,7 @@ def test_episodes_that_do_not_fit_are_refused(
         ({"learning_rate": float("nan")}, "cannot set learning_rate: expected a finite number"),
         ({"threads": 0}, "expected threads >= 1, found 0"),
         ({"channels": (8, 0)}, r"expected channels\[1\] >= 1, found 0"),
-        ({"channels": ()}, "expected at least one of channels"),
+        ({"channels": ()}, "expected channels of at least 1"),
         ({"held_out": []}, "expected folders in episodes and in held_out"),
         ({"output": "planner.npz"}, "a file that ends in .safetensors"),
     ],
