@@ -113,15 +113,16 @@ class Setting:
             replace(key, episode=chosen.get("episode", key.episode))
             for key, chosen in zip(keys, options, strict=True)
         ]
-        starts = [
-            (self._source(chosen.get("start", self.start), task, key), task.name)
+        contexts = [
+            load_start(
+                self._source(chosen.get("start", self.start), task, key),
+                task.name,
+                robot,
+                self.model.context_frames,
+            )
             for chosen, task, key in zip(options, tasks, keys, strict=True)
         ]
-        read = {  # a file that several attempts begin with is read once
-            (source, task): load_start(source, task, robot, self.model.context_frames)
-            for source, task in dict.fromkeys(starts)
-        }
-        return self._begun(tasks, keys, [read[start] for start in starts])
+        return self._begun(tasks, keys, contexts)
 
     def advance(self, attempts: Sequence[Attempt], fitted: FittedActions) -> list[Attempt]:
         """Take one action in each of B attempts that are not closed.

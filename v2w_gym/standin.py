@@ -84,7 +84,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         self._task = TASKS[task]
         self._named = task
         self._key: RolloutKey | None = None
-        self._start: int | None = _checked_start(start, task)
+        self._start_seed = _seed_of(start, task)
         self._progress = Progress(judged=self._judge is not None)
         self._frames: list[NDArray[np.uint8]] = []
         self._taken: list[NDArray[np.float32]] = []
@@ -105,10 +105,10 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         super().reset(seed=seed)
         chosen: Mapping[str, Any] = {**self._defaults, **check_options(options)}
         task = find_task(chosen["task"], self.robot.name)
-        start = _checked_start(chosen["start"], task.name)
+        start_seed = _seed_of(chosen["start"], task.name)
         key = next_key(self._key, seed, self.np_random)
-        self._task, self._start, self._named = task, start, task.name
         self._key = RolloutKey(key.seed, chosen.get("episode", key.episode))
+        self._task, self._start_seed, self._named = task, start_seed, task.name
         self._begin()
         return self._observation(), self._info()
 
@@ -170,7 +170,8 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @start.setter
     def start(self, start: int | None) -> None:
-        self._defaults["start"] = _checked_start(start, self._defaults["task"])
+        _seed_of(start, self._defaults["task"])
+        self._defaults["start"] = start
 
     @property
     def task_description(self) -> str:
@@ -209,10 +210,8 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     def _start_rng(self) -> np.random.Generator:
         """Return what draws the start: it depends on seed and episode, or on the bundled start."""
-        if self._start is not None:
-            from v2w_gym.starts import bundled_starts
-
-            return np.random.default_rng(bundled_starts(self._task.name)[self._start].seed)
+        if self._start_seed is not None:
+            return np.random.default_rng(self._start_seed)
         assert self._key is not None
         seed, episode = self._key.seed, self._key.episode
         return np.random.default_rng([seed, episode] if episode else seed)
@@ -271,16 +270,13 @@ def make_expert(task: str) -> Any:
     return experts[METAWORLD_NAMES[task]]()
 
 
-def _checked_start(start: object, task: str) -> int | None:
-    """Return `start` if it is None or the index of a bundled start of the task."""
-    from v2w_gym.starts import bundled_starts
+def _seed_of(start: int | None, task: str) -> int | None:
+    """Return the seed of a bundled start; None if the robot draws a start of its own."""
+    from v2w_gym.starts import bundled_start
 
-    if start is None:
-        return None
-    count = len(bundled_starts(task))
-    if isinstance(start, int | np.integer) and not isinstance(start, bool) and 0 <= start < count:
-        return int(start)
-    raise ValueError(
-        f"expected start to be the index of a bundled start of {task}, from 0 to {count - 1}, or "
-        f"None, found {start!r}; the stand-in robot cannot be put into a picture"
-    )
+    if isinstance(start, str):
+        raise ValueError(
+            f"expected start to be the number of a bundled start, or None, found {start!r}; the "
+            "stand-in robot cannot be put into a picture"
+        )
+    return None if start is None else bundled_start(start, task).seed

@@ -55,13 +55,30 @@ def bundled_starts(task: str) -> list[Start]:
     return [start for start in _bundled() if start.task == task]
 
 
+def bundled_start(index: int, task: str) -> Start:
+    """Return one of the starts that come with the package.
+
+    Raises:
+        ValueError: Unknown task, or no whole number in range.
+    """
+    starts = bundled_starts(task)
+    whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
+    if whole and 0 <= index < len(starts):
+        return starts[index]
+    raise ValueError(
+        f"expected start to be a file or the number of a bundled start of {task!r}, from 0 to "
+        f"{len(starts) - 1}, found {index!r}"
+    )
+
+
 def draw_start(task: str, robot: RobotSpec, rng: np.random.Generator) -> int:
     """Return the index of one of the bundled starts.
 
     Raises:
         ValueError: Unknown task, or a robot of which no start is bundled.
     """
-    return int(rng.integers(len(_starts_of(task, robot, None))))
+    _check_shown(robot, None)
+    return int(rng.integers(len(bundled_starts(task))))
 
 
 def load_start(
@@ -90,8 +107,9 @@ def load_start(
         path = Path(source).expanduser()
         context = _read_context(path, _stamp(path), robot, context_frames)
     else:
-        frame = _bundled_frame(_whole_number(source), task, robot)
-        context = begin_with(Recording(frame[None]), robot, context_frames, source)
+        _check_shown(robot, source)
+        start = bundled_start(source, task)
+        context = begin_with(Recording(start.frame[None]), robot, context_frames, source)
     return Context(context.frames.copy(), context.actions.copy())
 
 
@@ -163,24 +181,13 @@ def _bundled() -> list[Start]:
     return load_starts(BUNDLED)
 
 
-def _starts_of(task: str, robot: RobotSpec, asked: int | None) -> list[Start]:
-    """Return the bundled starts of a task, if they show this robot."""
+def _check_shown(robot: RobotSpec, asked: object) -> None:
+    """Check that the bundled starts show this robot."""
     if robot.name != BUNDLED_ROBOT:
         raise ValueError(
             f"expected start to be a picture, video or episode of robot {robot.name!r}, found "
             f"{asked!r}; the bundled starts show {BUNDLED_ROBOT!r}"
         )
-    return bundled_starts(task)
-
-
-def _bundled_frame(index: int, task: str, robot: RobotSpec) -> NDArray[np.uint8]:
-    starts = _starts_of(task, robot, index)
-    if not 0 <= index < len(starts):
-        raise ValueError(
-            f"expected start to be a file or an index from 0 to {len(starts) - 1} for task "
-            f"{task!r}, found {index}"
-        )
-    return starts[index].frame
 
 
 def _beginning(
@@ -210,14 +217,6 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
         return None
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
-def _whole_number(source: object) -> int:
-    if isinstance(source, (int, np.integer)) and not isinstance(source, bool):
-        return int(source)
-    raise ValueError(
-        f"expected start to be a file or the number of a bundled start, found {source!r}"
-    )
 
 
 def _shown(origin: object) -> str:

@@ -1,12 +1,14 @@
 """The vector environment: equal to the scalar one slot by slot, and Gymnasium's autoreset."""
 
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from configs.robots import STANDIN_SAWYER
-from v2w_gym import attempts
+from v2w_gym import starts
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
@@ -138,11 +140,14 @@ def test_time_is_counted_from_the_first_action_in_every_slot(many_frames, clips,
 
 
 def test_a_file_that_all_slots_begin_with_is_read_once(world, clips, monkeypatch):
+    read, reader = [], starts.read_recording
+    monkeypatch.setattr(
+        starts, "read_recording", lambda path, **k: read.append(path) or reader(path, **k)
+    )
     env = Vid2WorldVectorEnv(3, 20, world, start=clips[2])
-    read, load = [], attempts.load_start
-    monkeypatch.setattr(attempts, "load_start", lambda *a: read.append(a[0]) or load(*a))
-    env.reset(seed=0)
-    assert read == [clips[2]]
+    for _ in range(2):
+        env.reset(seed=0)
+    assert read == [Path(clips[2])]
 
 
 def test_an_option_may_hold_for_every_slot(world):
@@ -274,6 +279,8 @@ def test_reset_comes_first(world, act):
         ({"seed": [1, 2, 3]}, "seed for each of 2 slots, found 3"),
         ({"options": {"starts": [1]}}, "starts for each of 2 slots, found 1"),
         ({"options": {"starts": [1, 77]}}, "0 to 59"),
+        ({"options": {"starts": [1, [2]]}}, r"number of a bundled start .* found \[2\]"),
+        ({"options": {"start": {"file": 1}}}, "number of a bundled start .* found {'file': 1}"),
         ({"options": {"tasks": ["close_drawer", "opn_drawer"]}}, "did you mean 'open_drawer'"),
         ({"options": {"reset_mask": np.zeros(2, bool)}}, "at least one True"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, r"shape \(2,\)"),
