@@ -59,7 +59,8 @@ class Slot(Vid2WorldEnv):
     @property
     def truncated(self) -> bool:
         """Whether time has run out."""
-        return self.attempt.steps == self._max_episode_steps
+        limit = self._max_episode_steps
+        return limit != -1 and self.attempt.steps >= limit
 
     @property
     def over(self) -> bool:

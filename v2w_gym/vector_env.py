@@ -1,6 +1,6 @@
 """Many robots imagined at once by one world model, as a Gymnasium vector environment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -251,7 +251,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         if isinstance(seed, int | np.integer):
             return [int(seed) + i for i in range(self.num_envs)]
         seeds = self._one_per_slot("seed", seed)
-        return [None if one is None else int(one) for one in seeds]
+        return [int(one) if isinstance(one, np.integer) else one for one in seeds]
 
     def _options_per_slot(self, options: Mapping[str, Any]) -> list[dict[str, Any]]:
         per_slot = [dict(options) for _ in range(self.num_envs)]
@@ -263,10 +263,10 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         return per_slot
 
     def _one_per_slot(self, name: str, values: Sequence[Any]) -> Sequence[Any]:
-        if len(values) != self.num_envs:
+        found = len(values) if isinstance(values, Sized) else repr(values)
+        if found != self.num_envs or isinstance(values, str):
             raise ValueError(
-                f"expected one value of {name} for each of {self.num_envs} slots, "
-                f"found {len(values)}"
+                f"expected one value of {name} for each of {self.num_envs} slots, found {found}"
             )
         return values
 

@@ -112,6 +112,19 @@ def test_seeds_are_those_of_the_slots(ours, seed):
     assert len({id(rng) for rng in ours.np_random}) == 3
 
 
+@pytest.mark.parametrize("seed", [1.5, "seven", [1.5, 2, 3], [-1, 2, 3], ["1", "2", "3"]])
+def test_what_is_no_seed_is_refused(ours, seed):
+    with pytest.raises((ValueError, gym.error.Error), match="expected|Seed"):
+        ours.reset(seed=seed)
+
+
+def test_a_time_limit_may_be_set(ours, act):
+    ours.reset(seed=0)
+    ours.step(np.stack([act()] * 3))
+    ours.set_attr("_max_episode_steps", [1, 2, -1])
+    assert ours.step(np.stack([act()] * 3))[3].tolist() == [False, True, False]
+
+
 def test_slots_without_a_seed_differ(ours):
     _, info = ours.reset()
     assert len(set(info["seed"])) == 3
