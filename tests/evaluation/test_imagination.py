@@ -257,9 +257,9 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         ({"actions": "recorded"}, "expected a recording that holds actions, found 0"),
         ({"moves": ["+x"]}, "expected move of robot 'standin_sawyer' to be one of"),
         ({"task": "opendrawer"}, "did you mean 'open_drawer'"),
-        ({"steps": 0}, "expected steps from 1"),
-        ({"hold": 0}, "expected hold >= 1 and at least one move, found hold=0"),
-        ({"moves": []}, "expected hold >= 1 and at least one move, found hold=3"),
+        ({"steps": 0}, "expected steps >= 1, found 0"),
+        ({"hold": 0}, "expected hold >= 1, found 0"),
+        ({"moves": []}, "expected at least one move"),
         ({"start": 1000}, "expected start to be a file or an index"),
     ],
 )
@@ -422,7 +422,7 @@ def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
     [
         ({"policy": "rt1-convergd"}, "did you mean 'rt1-converged'"),
         ({"policy": "zero", "mode": "clip", "steps": 2}, "expected mode=autoregressive"),
-        ({"policy": "zero", "steps": 0}, "steps >= 1 where a policy acts, found .*steps=0"),
+        ({"policy": "zero", "steps": 0}, "expected steps >= 1, found 0"),
         ({"policy": "rt1-15", "instruction": "open the fridge"}, "open the drawer"),
     ],
 )
