@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 
-from configs.paths import expand
+from configs.paths import to_path
 from configs.values import Plain, nested_schema, to_settings, types_of
 from configs.yaml_text import DEEPEST, LONGEST, parse_yaml
 
@@ -38,7 +38,7 @@ def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[
     """
     found: dict[str, Any] = {}
     for file in files:
-        found = _merged(found, _checked(schema, _read_file(Path(expand(file))), file))
+        found = _merged(found, _checked(schema, _read_file(to_path(file)), file))
     for override in overrides:
         found = _merged(found, _checked(schema, _read_override(override), repr(override)))
     return _built(schema, None, found)

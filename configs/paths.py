@@ -20,3 +20,8 @@ def expand(path: str | PathLike[str]) -> str:
             f"expected the home folder of a user, found {text!r} and no such user; write "
             f"./{text} for a file of that name"
         ) from error
+
+
+def to_path(path: str | PathLike[str]) -> Path:
+    """Return a path that a caller wrote, `~` expanded; errors as for `expand`."""
+    return Path(expand(path))

@@ -48,11 +48,8 @@ def begin(cfg: RolloutConfig, driver: Driver) -> Driven:
     task = choose_task(cfg, driver.robot)
     told = cfg.instruction or task.instruction
     steps = task.horizon if cfg.steps is None else cfg.steps
-    if cfg.mode != "autoregressive" or steps < 1:
-        raise ValueError(
-            "expected mode=autoregressive and steps >= 1 where a policy acts, found "
-            f"mode={cfg.mode} and steps={cfg.steps}"
-        )
+    if cfg.mode != "autoregressive":
+        raise ValueError(f"expected mode=autoregressive where a policy acts, found mode={cfg.mode}")
     driver.reset([told], seeds=[policy_seed(cfg.seed, cfg.episode)])
     return Driven(driver, told, steps)
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from configs.evaluate import TrialsConfig
 from configs.names import check_name
-from configs.paths import expand
+from configs.paths import to_path
 from configs.robots import STANDIN_SAWYER
 from configs.text import printable
 from evaluation.closed_loop import policy_seed, run_attempts
@@ -111,7 +111,7 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
         FileNotFoundError: No such table.
         ValueError: Not such a table.
     """
-    file = Path(expand(path)) if path else BUNDLED
+    file = to_path(path) if path else BUNDLED
     if not path and not file.exists():
         return pd.DataFrame(columns=list(NEEDED))
     if not file.is_file():

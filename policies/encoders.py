@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.paths import expand
+from configs.paths import to_path
 from policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
 from world_models.downloads import check_download
 
@@ -32,7 +32,7 @@ def make_encoder(name: str) -> Encode:
         raise ValueError(
             f"expected encoder={PREFIX}PATH with the path of an ONNX model, found {name!r}"
         )
-    return onnx_encoder(Path(expand(name.removeprefix(PREFIX))))
+    return onnx_encoder(to_path(name.removeprefix(PREFIX)))
 
 
 def onnx_encoder(path: Path) -> Encode:

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast, get_args
 
 from configs.loader import default_of, load_config
 from configs.lookup import hint, lookup
-from configs.paths import expand
+from configs.paths import to_path
 from configs.rules import Range
 from configs.text import printable
 from configs.values import types_of
@@ -158,7 +158,7 @@ def _is_override(command: Command, word: str) -> bool:
     key, equals, _ = word.partition("=")
     if key.partition(".")[0] in types_of(command.SCHEMA):
         return bool(equals)
-    return bool(equals) and "/" not in key and not Path(expand(word)).exists()
+    return bool(equals) and "/" not in key and not to_path(word).exists()
 
 
 def arguments(command: Command) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from configs.paths import expand
+from configs.paths import to_path
 from v2w_gym.drawer import margin
 from v2w_gym.progress import SOLVED_FRAMES
 from world_models.checkpoint import check_kind, load_checkpoint, make_network
@@ -143,7 +143,7 @@ def load_judge(path: str | None = None) -> DrawerJudge:
         FileNotFoundError: No such judge.
         ValueError: The file holds something else, or is damaged.
     """
-    file = Path(expand(path)) if path else BUNDLED
+    file = to_path(path) if path else BUNDLED
     tensors, card = load_checkpoint(file)
     check_kind(file, card, KIND)
     return DrawerJudge(make_network(file, OpeningNetwork, tensors), card)

@@ -2,8 +2,8 @@
 
 import warnings
 from functools import cache
-from pathlib import Path
 
+from configs.paths import to_path
 from configs.robots import RobotSpec
 from v2w_gym.progress import Judge
 
@@ -47,7 +47,7 @@ def check_judge(judge: Judge | str | None) -> None:
             f"expected judge to be {DEFAULT!r}, {BUNDLED!r}, the path of a judge (.safetensors), "
             f"an object with `success(frames, task)`, or None for nobody, found {judge!r}"
         )
-    if not Path(judge).expanduser().is_file():
+    if not to_path(judge).is_file():
         raise FileNotFoundError(
             f"expected a judge at {judge}, found none; train one with `v2w train-judge`"
         )
@@ -57,7 +57,7 @@ def _load(judge: str, robot: RobotSpec) -> Judge:
     from v2w_gym.judge import load_judge
 
     named = judge in (DEFAULT, BUNDLED)
-    loaded = load_judge(None if named else str(Path(judge).expanduser()))
+    loaded = load_judge(None if named else judge)
     if loaded.card.get("robot") != robot.name:
         raise ValueError(
             f"expected a judge of robot {robot.name!r}, found one of {loaded.card.get('robot')!r} "

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from configs.lookup import hint, lookup
+from configs.paths import to_path
 from v2w_gym.pictures import read_picture, read_video
 from world_models.data.arrays import array_header, read_array, reading
 from world_models.data.recording import Recording, check_frames, load_recording
@@ -34,7 +35,7 @@ def read_recording(path: str | os.PathLike[str], *, count: int | None = None) ->
         ValueError: Another file type, contents that are damaged or no recording, or a count below
             1.
     """
-    path = Path(path).expanduser()
+    path = to_path(path)
     reader = lookup(READERS, path.suffix.lower(), f"the file type of recording {str(path)!r}")
     if count is not None and count < 1:
         raise ValueError(f"expected count of at least 1, found {count}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.lookup import lookup
+from configs.paths import to_path
 from configs.robots import RobotSpec
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.tasks import TASKS, find_task, tasks_of
@@ -104,7 +105,7 @@ def load_start(
     """
     find_task(task, robot.name)
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source).expanduser()
+        path = to_path(source)
         context = _read_context(path, _stamp(path), robot, context_frames)
     else:
         _check_shown(robot, source)

@@ -13,7 +13,7 @@ from typing import Any
 from configs.loader import from_mapping
 from configs.lookup import hint
 from configs.model import SamplerConfig, preset_sampler
-from configs.paths import expand
+from configs.paths import to_path
 from world_models.base import WorldModel
 from world_models.checkpoint import read_card
 from world_models.device import usable_device
@@ -78,7 +78,7 @@ def find_checkpoint(checkpoint: str) -> Path:
         ValueError: A folder with several checkpoints.
         OSError: The hub cannot be reached.
     """
-    path, hub = Path(expand(checkpoint)), HUB_ID.fullmatch(checkpoint)
+    path, hub = to_path(checkpoint), HUB_ID.fullmatch(checkpoint)
     if path.is_file():
         return path.absolute()  # not resolved: what a hub's cache links to has no ending
     if path.is_dir():

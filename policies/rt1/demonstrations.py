@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from configs.paths import to_path
 from configs.robots import RobotSpec
 from policies.harvest import Harvest
 from policies.instructions import InstructionTable, make_table, normalise
@@ -119,11 +120,11 @@ def read_demonstrations(
 
 def split_folder(name: str) -> tuple[Path, str]:
     """Return the folder of a data set, and the split behind a colon; "" if none is named."""
-    whole = Path(name).expanduser()
+    whole = to_path(name)
     match = _SPLIT.fullmatch(name)
     if whole.exists() or match is None:
         return whole, ""
-    return Path(match["folder"]).expanduser(), match["split"]
+    return to_path(match["folder"]), match["split"]
 
 
 def find_rlds(name: str) -> RldsDataset | None:

@@ -288,18 +288,15 @@ def test_no_step_reads_what_is_on_the_device(solver):
         ({"solver": "unipcs"}, "did you mean 'unipc'"),
         ({"solver": "unipc", "eta": 1.0}, "expected eta=0 with solver=unipc.*found eta=1.0"),
         ({"solver": "dpm++", "eta": 0.5}, "expected eta=0 with solver=dpm"),
-        ({"eta": -1.0}, "expected eta from 0 to inf, found -1"),
-        ({"eta": float("nan")}, "expected eta from 0 to inf, found nan"),
-        ({"steps": 0}, "expected 1 to 1000 sampler steps, found 0"),
-        ({"solver": "unipc", "steps": 1001}, "expected 1 to 1000 sampler steps, found 1001"),
+        ({"solver": "unipc", "steps": 501}, "expected 1 to 500 sampler steps, found 501"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
-    cfg = replace(SamplerConfig(), **settings)
+    cfg, schedule = replace(SamplerConfig(), **settings), NoiseSchedule(DiffusionConfig(500))
     with pytest.raises(ValueError, match=message):
-        check_solver(SCHEDULE, cfg)
+        check_solver(schedule, cfg)
     with pytest.raises(ValueError, match=message):
-        make_solver(SCHEDULE, cfg)
+        make_solver(schedule, cfg)
 
 
 def test_trailing_levels_are_the_released_ones():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.paths import to_path
 from configs.robots import RobotSpec
 from world_models.data.arrays import ArrayFile, as_numbers, open_arrays, reading
 from world_models.data.recording import (
@@ -127,7 +128,7 @@ def list_episodes(folders: Sequence[str | Path]) -> list[Path]:
     Raises:
         FileNotFoundError: A folder that does not exist or holds no episode.
     """
-    return [path for folder in folders for path in _episodes_below(Path(folder).expanduser())]
+    return [path for folder in folders for path in _episodes_below(to_path(folder))]
 
 
 def _episodes_below(folder: Path) -> list[Path]:
