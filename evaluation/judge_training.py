@@ -32,7 +32,7 @@ from world_models.data.recording import room_for
 from world_models.frames import to_tensor
 from world_models.optimiser import OneCycle
 from world_models.run_folder import check_identity, hold_beside, identify_files, note_identity
-from world_models.training_state import check_finite
+from world_models.training_state import check_not_diverged
 
 SETTINGS, STATE = "config.json", "train_judge.state"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
@@ -89,7 +89,7 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
         "changes": changes,
         "held_out": accuracy,
     }
-    check_finite(network.state_dict(), "the weights")
+    check_not_diverged(network.state_dict(), "the weights")
     save_checkpoint(Path(cfg.output), network.state_dict(), card)
 
 

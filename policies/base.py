@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.rules import BatchSize, Pixels, Range, Rate
+from configs.values import Settings
+
 
 @dataclass(frozen=True)
-class PolicyMeta:
-    """What must be known of a policy before it drives a robot.
+class PolicyMeta(Settings):
+    """What must be known of a policy before it drives a robot; checked when it is made.
 
     Attributes:
         name: Label in tables and plots.
@@ -32,16 +35,16 @@ class PolicyMeta:
 
     name: str
     layout: str
-    image_size: tuple[int, int] | None = None
-    control_hz: float | None = None
-    history: int = 0
-    chunk: int = 1
-    max_batch: int | None = None
+    image_size: tuple[Pixels, Pixels] | None = None
+    control_hz: Rate | None = None
+    history: Annotated[int, Range(0, 100_000)] = 0
+    chunk: Annotated[int, Range(1, 100_000)] = 1
+    max_batch: BatchSize | None = None
     gripper: str = ""
     rotation: str = ""
     fingerprint: str = ""
-    execution_horizon: int = 0
-    ensemble: float | None = None
+    execution_horizon: Annotated[int, Range(0, 100_000)] = 0
+    ensemble: Annotated[float, Range(-1e6, 1e6)] | None = None
 
 
 @dataclass(frozen=True)

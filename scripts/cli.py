@@ -42,6 +42,11 @@ COMMANDS: Mapping[str, str] = {
 }
 """Where each command lives; a module is imported when its command is chosen, not before."""
 
+STARTS_OVER = frozenset(
+    {"bench", "convert", "convert-policy", "gate", "parity", "random-checkpoint", "verify-policy"}
+)
+"""Commands that begin again when they were interrupted; `serve-policy` ends no other way."""
+
 USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...] [--flag ...]"
 NOT_PASSED, FAILED, INTERRUPTED = 1, 2, 130
 WRITING = """Text is taken as typed: output=010 and output=no stay 010 and no. Numbers are decimal:
@@ -86,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         reason = f"out of memory ({error}); ask for less at once, such as a smaller batch_size"
     except KeyboardInterrupt:
-        print(f"{label}: interrupted; run the same command again to resume", file=sys.stderr)
+        advice = "start over" if words[0] in STARTS_OVER else "resume"
+        print(f"{label}: interrupted; run the same command again to {advice}", file=sys.stderr)
         return INTERRUPTED
     print(f"{label}: {printable(' '.join(reason.split()), LONGEST_REASON)}", file=sys.stderr)
     return FAILED

@@ -30,7 +30,7 @@ from world_models.run_folder import (
     note_identity,
     read_identity,
 )
-from world_models.training_state import check_finite
+from world_models.training_state import check_not_diverged
 from world_models.vid2world.autoencoder import Autoencoder
 from world_models.vid2world.model import Vid2World
 
@@ -71,7 +71,7 @@ def _train(cfg: TrainConfig, output: Path) -> Path:
     changes = train_autoencoder(autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision)
     latents = encode_all(autoencoder, data)
     changes += train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, states[1], precision)
-    check_finite(model.half().state_dict(), "the weights in half precision")
+    check_not_diverged(model.half().state_dict(), "the weights in half precision")
     del settings["output"]  # a run folder may be moved
     notes = {"training_episodes": len(data.starts), "settings": settings, "changes": changes}
     model.save(output / CHECKPOINT, notes)

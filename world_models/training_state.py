@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from world_models.checkpoint import save_state
+from world_models.checkpoint import is_finite, save_state
 
 DAMAGED = (
     *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
@@ -117,7 +117,7 @@ def save_training_state(path: Path, state: Mapping[str, Any]) -> None:
         FloatingPointError: It holds NaN or infinity; the older state is still there.
         OSError: It could not be written; the older state is still there.
     """
-    check_finite(state, str(path))
+    check_not_diverged(state, str(path))
     save_state(path, state)
 
 
@@ -130,7 +130,7 @@ def reading_training_state(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        check_finite(state, str(path))
+        check_not_diverged(state, str(path))
         yield state
     except (*DAMAGED, FloatingPointError) as error:
         raise ValueError(
@@ -140,7 +140,7 @@ def reading_training_state(path: Path) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def check_finite(values: object, name: str) -> None:
+def check_not_diverged(values: object, name: str) -> None:
     """Check every tensor in nested mappings and lists.
 
     Raises:
@@ -148,11 +148,11 @@ def check_finite(values: object, name: str) -> None:
     """
     if isinstance(values, Mapping):
         for key, value in values.items():
-            check_finite(value, f"{name}: {key}")
+            check_not_diverged(value, f"{name}: {key}")
     elif isinstance(values, list | tuple):
         for value in values:
-            check_finite(value, name)
-    elif isinstance(values, Tensor) and not torch.isfinite(values).all():
+            check_not_diverged(value, name)
+    elif isinstance(values, Tensor) and not is_finite(values):
         raise FloatingPointError(
             f"expected finite values for {name}, found NaN or infinity; lower the learning rate "
             "and run the same command again"

@@ -28,7 +28,7 @@ from world_models.data.episodes import Episode, list_episodes, load_robot_episod
 from world_models.data.recording import room_for
 from world_models.optimiser import OneCycle
 from world_models.run_folder import check_identity, hold_beside, identify_files, note_identity
-from world_models.training_state import check_finite
+from world_models.training_state import check_not_diverged
 
 SETTINGS, STATE = "config.json", "train_planner.state"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
@@ -77,7 +77,7 @@ def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str,
         error = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
         optimiser.step(error)
     network.half().float()  # what is measured is what is saved
-    check_finite(network.state_dict(), "the weights in half precision")
+    check_not_diverged(network.state_dict(), "the weights in half precision")
     train = {name: value for name, value in settings.items() if name != "output"}
     notes = {
         "held_out": measure(network, *held_out),

@@ -32,7 +32,7 @@ from policies.rt1.run import TrainingRun
 from policies.rt1.tokenizer import ActionTokenizer
 from world_models.device import in_precision, usable_device
 from world_models.run_folder import check_writable, hold_folder, identify_files
-from world_models.training_state import check_finite
+from world_models.training_state import check_not_diverged
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _train(
             run.note({"step": step + 1, "stage": name, "validation_loss": validation})
             log.info("%s at step %d: validation loss %s", name, step + 1, validation)
             card = {"step": step + 1, "validation_loss": validation, **_notes(cfg, run)}
-            check_finite(_in_half(network), f"stage {name} in half precision")
+            check_not_diverged(_in_half(network), f"stage {name} in half precision")
             save_rt1(_path(cfg, name), network, robot, table, card)
         if step + 1 == cfg.steps:
             run.save(network, optimiser, step + 1)

@@ -266,6 +266,18 @@ def test_an_interrupt_says_how_to_resume(
     assert capsys.readouterr().err == expected
 
 
+def test_an_interrupt_does_not_promise_a_resume_that_there_is_not(
+    fake: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.main = raising(KeyboardInterrupt())
+    assert set(cli.COMMANDS) > cli.STARTS_OVER
+    monkeypatch.setattr(cli, "STARTS_OVER", {"fake"})
+    assert cli.main(["fake", "output=x"]) == 130
+    assert capsys.readouterr().err == (
+        "v2w fake: interrupted; run the same command again to start over\n"
+    )
+
+
 @pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["-h"], 0), ([], 2)])
 def test_the_overview_has_a_line_for_every_command(
     capsys: pytest.CaptureFixture[str], words: list[str], status: int
