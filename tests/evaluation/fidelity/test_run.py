@@ -348,7 +348,7 @@ def test_without_settings_the_named_presets_are_compared(checkpoint, tmp_path):
     ("changes", "message"),
     [
         ({"limit": 1}, "expected at least 2 rollouts of open_drawer, found limit=1"),
-        ({"limit": 1000}, "expected start to be a file or an index from 0 to"),
+        ({"limit": 1000}, "expected start to be a file or the number of a bundled start"),
         ({"horizons": [6, 7]}, r"at least one horizon from 1 to 5, found \[6, 7\]"),
         ({"batch_size": 0}, "expected batch_size >= 1, found 0"),
         ({"threads": 0}, "expected threads >= 1, found 0"),
