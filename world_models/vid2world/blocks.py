@@ -23,16 +23,8 @@ class TemporalNorm(nn.Module):
     """
 
     def __init__(self, channels: int, cfg: UNetConfig, eps: float = 1e-5) -> None:
-        """Build for `cfg.temporal_norm`.
-
-        Raises:
-            ValueError: Unknown mode.
-        """
+        """Build for `cfg.temporal_norm`."""
         super().__init__()
-        if cfg.temporal_norm not in ("per_frame", "pooled"):
-            raise ValueError(
-                f"expected temporal_norm 'per_frame' or 'pooled', found {cfg.temporal_norm!r}"
-            )
         self.pooled = cfg.temporal_norm == "pooled"
         self.norm = nn.GroupNorm(cfg.groups, channels, eps=eps)
 
