@@ -56,9 +56,18 @@ def run_attempts(
         env_seeds: One per slot, for `envs.reset`.
         policy_seeds: One per slot, for `driver.reset`.
         options: For `envs.reset`.
+
+    Raises:
+        ValueError: Environments in which nobody decides on success, or say what is to be done.
     """
     seeds: Any = list(env_seeds)  # Gymnasium takes a list; its annotation knows only one number
     newest, infos = envs.reset(seed=seeds, options=dict(options))
+    for name in ("instruction", "success"):
+        if name not in infos:
+            raise ValueError(
+                f"expected {name!r} in the info of the environments, found {sorted(infos)}; make "
+                "them with a judge (judge=...)"
+            )
     driver.reset(list(infos["instruction"]), seeds=policy_seeds)
     frames = [[frame.copy()] for frame in newest]
     active = np.ones(envs.num_envs, np.bool_)

@@ -1,0 +1,20 @@
+"""The loop that lets policies act: what it asks of environments."""
+
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from configs.robots import STANDIN_SAWYER
+from evaluation.closed_loop import run_attempts
+from policies.driver import Driver
+from policies.scripted import zero_policy
+from v2w_gym.vector_env import Vid2WorldVectorEnv
+from world_models.copy_last import CopyLast
+
+
+def test_environments_that_nobody_judges_are_refused_before_a_step():
+    envs = Vid2WorldVectorEnv(
+        1, 3, CopyLast(STANDIN_SAWYER), judge=None, autoreset_mode=AutoresetMode.DISABLED
+    )
+    driver = Driver(zero_policy(STANDIN_SAWYER), STANDIN_SAWYER)
+    with pytest.raises(ValueError, match=r"expected 'success' in the info.*judge=\.\.\."):
+        list(run_attempts(envs, driver, env_seeds=[0], policy_seeds=[0], options={}))
