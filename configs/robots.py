@@ -78,18 +78,18 @@ class FittedActions:
 
     Attributes:
         actions: (B, A) float32, within the bounds, one-hot fields being one-hot.
-        beyond: (B, A) bool, the values that were outside their bounds and were clipped; those of
-            one-hot fields do not count.
-        unsaid: (B,) bool, whether a one-hot field was not one-hot, said nothing, and rests.
+        clipped: (B, A) bool, the values that were outside their bounds; those of one-hot fields do
+            not count.
+        not_one_hot: (B,) bool, whether a one-hot field was not one-hot, said nothing, and rests.
     """
 
     actions: NDArray[np.float32]
-    beyond: NDArray[np.bool_]
-    unsaid: NDArray[np.bool_]
+    clipped: NDArray[np.bool_]
+    not_one_hot: NDArray[np.bool_]
 
     def select(self, rows: Sequence[int]) -> "FittedActions":
         """Return the actions at `rows`."""
-        return FittedActions(self.actions[rows], self.beyond[rows], self.unsaid[rows])
+        return FittedActions(self.actions[rows], self.clipped[rows], self.not_one_hot[rows])
 
 
 @dataclass(frozen=True)
@@ -170,16 +170,16 @@ class RobotSpec:
         """
         actions = self._finite(actions)
         fitted = np.clip(actions, self.low, self.high)
-        beyond = np.abs(fitted - actions) > ROUNDING
-        unsaid = np.zeros(len(actions), np.bool_)
+        clipped = np.abs(fitted - actions) > ROUNDING
+        not_one_hot = np.zeros(len(actions), np.bool_)
         for f in self.fields:
             if f.is_one_hot:
                 place = self.slices[f.name]
                 silent = ~_is_one_hot(actions[:, place])
                 fitted[silent, place] = f.resting
-                beyond[:, place] = False
-                unsaid |= silent
-        return FittedActions(fitted, beyond, unsaid)
+                clipped[:, place] = False
+                not_one_hot |= silent
+        return FittedActions(fitted, clipped, not_one_hot)
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.

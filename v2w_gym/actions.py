@@ -46,7 +46,7 @@ class ActionRule:
         if self._strict:
             actions = self._robot.check_actions(actions)
         fitted = self._robot.fit_actions(actions)
-        if fitted.beyond.any():
+        if fitted.clipped.any():
             self._warn(np.asarray(actions, np.float32), fitted)
         if self._ignores_endings:
             return replace(fitted, actions=self._robot.going_on(fitted.actions))
@@ -65,7 +65,7 @@ class ActionRule:
         if self._warned:
             return
         self._warned = True
-        row, column = (int(i) for i in np.argwhere(fitted.beyond)[0])
+        row, column = (int(i) for i in np.argwhere(fitted.clipped)[0])
         warnings.warn(
             f"an action outside the bounds of robot {self._robot.name!r} is clipped: "
             f"{self._robot.value_names[column]} = {actions[row, column]:g}, not in "

@@ -136,7 +136,7 @@ class Setting:
             fitted.actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )
-        clipped: NDArray[np.bool_] = np.any(fitted.beyond, axis=1)
+        clipped: NDArray[np.bool_] = np.any(fitted.clipped, axis=1)
         stopped = self.model.robot.terminates(fitted.actions)
         newer = [
             replace(
@@ -146,7 +146,7 @@ class Setting:
                 progress=attempt.progress.acted(
                     stopped=bool(stopped[row]),
                     clipped=bool(clipped[row]),
-                    unsaid=bool(fitted.unsaid[row]),
+                    not_one_hot=bool(fitted.not_one_hot[row]),
                 ),
             )
             for row, (attempt, frame) in enumerate(

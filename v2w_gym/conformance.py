@@ -87,7 +87,7 @@ class EnvironmentConformance:
         task, told = (env.get_wrapper_attr(name) for name in ("task", "task_description"))
         assert (begun["task"], begun["instruction"]) == (task, told)
         assert (begun["seed"], begun["episode_index"]) == (3, 0)
-        assert (begun["actions_clipped"], begun["actions_unsaid"]) == (0, 0)
+        assert (begun["actions_clipped"], begun["actions_not_one_hot"]) == (0, 0)
 
     def test_zeros_are_neutral(self, make: Callable[..., Env], robot: RobotSpec) -> None:
         """Zeros do what rest does, and never end an attempt."""
@@ -161,7 +161,7 @@ class EnvironmentConformance:
         for env in (stopping, going_on):
             env.reset(seed=0)
         _, _, terminated, _, info = stopping.step(soft)
-        assert (terminated, info["actions_unsaid"]) == (False, 1)
+        assert (terminated, info["actions_not_one_hot"]) == (False, 1)
         assert stopping.step(end)[2]
         assert not going_on.step(end)[2]
 

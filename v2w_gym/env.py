@@ -38,8 +38,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
     `info` holds, at every reset and step:
         task, instruction: What is attempted.
         seed, episode_index: What fixes, with the start and the actions, every pixel.
-        actions_clipped, actions_unsaid: How many actions of the attempt so far were outside the
-            bounds, and had a one-hot field that was not one-hot.
+        actions_clipped: How many actions of the attempt so far were outside the bounds.
+        actions_not_one_hot: How many had a one-hot field that was not one-hot.
         success, is_success: Whether the policy has just solved the task. Absent without a judge.
         solved_at_start: Whether it was solved before; then `success` stays False. Likewise.
         final_info: The same once more in the step that terminates the attempt, only with

@@ -80,7 +80,7 @@ class Progress:
         solved: How many of the newest frames, without a gap, are solved.
         stopped: Whether the policy asked to end the attempt.
         actions_clipped: How many actions were outside the robot's bounds.
-        actions_unsaid: How many actions had a one-hot field that was not one-hot.
+        actions_not_one_hot: How many actions had a one-hot field that was not one-hot.
     """
 
     judged: bool
@@ -88,7 +88,7 @@ class Progress:
     solved: int = 0
     stopped: bool = False
     actions_clipped: int = 0
-    actions_unsaid: int = 0
+    actions_not_one_hot: int = 0
 
     def began(self, solved: bool) -> "Progress":
         """Return how it stands after the verdict on the first frame."""
@@ -100,13 +100,13 @@ class Progress:
             )
         return replace(self, solved_at_start=solved)
 
-    def acted(self, *, stopped: bool, clipped: bool, unsaid: bool) -> "Progress":
+    def acted(self, *, stopped: bool, clipped: bool, not_one_hot: bool) -> "Progress":
         """Return how it stands after one more action."""
         return replace(
             self,
             stopped=stopped,
             actions_clipped=self.actions_clipped + clipped,
-            actions_unsaid=self.actions_unsaid + unsaid,
+            actions_not_one_hot=self.actions_not_one_hot + not_one_hot,
         )
 
     def seen(self, solved: bool) -> "Progress":
@@ -139,7 +139,7 @@ class Progress:
             "seed": key.seed,
             "episode_index": key.episode,
             "actions_clipped": self.actions_clipped,
-            "actions_unsaid": self.actions_unsaid,
+            "actions_not_one_hot": self.actions_not_one_hot,
             **(verdict if self.judged else {}),
         }
 

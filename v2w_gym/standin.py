@@ -126,8 +126,8 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         self._hold(fitted.actions[0])
         self._progress = self._progress.acted(
             stopped=bool(self.robot.terminates(fitted.actions)[0]),
-            clipped=bool(fitted.beyond.any()),
-            unsaid=bool(fitted.unsaid[0]),
+            clipped=bool(fitted.clipped.any()),
+            not_one_hot=bool(fitted.not_one_hot[0]),
         ).seen(self._is_solved())
         reward = float(self._progress.success)
         return self._observation(), reward, self._progress.terminated, False, self._info()

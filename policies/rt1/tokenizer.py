@@ -71,8 +71,8 @@ class ActionTokenizer:
         """
         given = np.reshape(actions, (-1, np.shape(actions)[-1]))
         fitted = self.robot.fit_actions(given)
-        if fitted.unsaid.any():
-            row = int(np.argmax(fitted.unsaid))
+        if fitted.not_one_hot.any():
+            row = int(np.argmax(fitted.not_one_hot))
             raise ValueError(
                 f"expected a one-hot {TERMINATE} (end, arm, base) in every action, found "
                 f"{given[row, self._terminate].tolist()} in row {row}; RobotSpec.fit_actions takes "

@@ -15,7 +15,7 @@ Action = NDArray[np.float32]
 HAND, ROTATION = "world_vector", "rotation_delta"
 GRIPPER = "gripper_closedness_action"
 CLIPPED = "clipped to the robot's bounds"
-UNSAID = "terminate not one-hot, taken as not said"
+NOT_ONE_HOT = "not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
 """The fields that `KINDS` is about."""
 PLAIN = DriverConfig()
@@ -170,10 +170,10 @@ def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, 
     """
     fitted = robot.fit_actions(action[None])
     changed = []
-    if fitted.beyond[0, robot.low < robot.high].any():
+    if fitted.clipped[0, robot.low < robot.high].any():
         changed.append(CLIPPED)
-    if fitted.unsaid[0]:
-        changed.append(UNSAID)
+    if fitted.not_one_hot[0]:
+        changed.append(NOT_ONE_HOT)
     return fitted.actions[0], tuple(changed)
 
 

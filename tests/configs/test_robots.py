@@ -95,15 +95,15 @@ def test_what_is_not_one_hot_says_nothing(robot: RobotSpec, said: tuple[float, .
     assert not robot.terminates(action[None]).any()
     fitted = robot.fit_actions(action[None])
     np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
-    assert fitted.unsaid.tolist() == [True]
-    assert not fitted.beyond.any()
+    assert fitted.not_one_hot.tolist() == [True]
+    assert not fitted.clipped.any()
 
 
 @EACH_ARM
 def test_a_one_hot_that_arithmetic_made_inexact_is_one(robot: RobotSpec) -> None:
     ends = robot.make_action(terminate_episode=(0.9995, 0.0004, -0.0004))
     assert robot.terminates(ends[None]).all()
-    assert not robot.fit_actions(ends[None]).unsaid.any()
+    assert not robot.fit_actions(ends[None]).not_one_hot.any()
 
 
 @EACH_ROBOT
@@ -137,8 +137,8 @@ def test_values_beyond_the_bounds_are_clipped_and_told_apart() -> None:
     np.testing.assert_array_equal(
         fitted.actions[0], robot.make_action(world_vector=(1, -1, np.float32(0.2)))
     )
-    assert np.argwhere(fitted.beyond).tolist() == [[0, 10], [0, 11]]
-    assert not fitted.unsaid.any()
+    assert np.argwhere(fitted.clipped).tolist() == [[0, 10], [0, 11]]
+    assert not fitted.not_one_hot.any()
     np.testing.assert_array_equal(robot.check_actions(fitted.actions), fitted.actions)
 
 

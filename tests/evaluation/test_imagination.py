@@ -295,8 +295,8 @@ def test_recorded_actions_out_of_bounds_are_clipped_and_counted(tmp_path, caplog
     taken = np.load(tmp_path / "run" / "actions.npy")
     assert np.array_equal(taken, STANDIN_SAWYER.fit_actions(actions).actions)
     noted = found["recorded_actions"]
-    assert (noted["values"], noted["beyond"], noted["beyond_episodes"]) == (52, 2, 1)
-    assert noted["unsaid"] == 1
+    assert (noted["values"], noted["clipped"], noted["clipped_episodes"]) == (52, 2, 1)
+    assert noted["not_one_hot"] == 1
     assert "2 of 52 values in 1 of 1 episodes were beyond" in caplog.text
     assert "world_vector[0] = 1)" in caplog.text and "1 actions in 1 of 1" in caplog.text
 

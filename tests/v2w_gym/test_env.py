@@ -264,7 +264,7 @@ def test_an_action_that_does_not_say_how_to_go_on_goes_on(world, act, silent):
     action[world.robot.slices["terminate_episode"]] = silent
     frame, _, terminated, _, info = env.step(action)
     np.testing.assert_array_equal(frame, exact.step(act(x=0.03))[0])
-    assert not terminated and info["actions_unsaid"] == 1 and info["actions_clipped"] == 0
+    assert not terminated and info["actions_not_one_hot"] == 1 and info["actions_clipped"] == 0
 
 
 def test_zeros_are_neutral_also_through_a_rescaling(world, act):

@@ -8,7 +8,7 @@ import pytest
 from v2w_gym.progress import Progress, RolloutKey, ask, next_key
 from v2w_gym.tasks import TASKS
 
-CALM = {"stopped": False, "clipped": False, "unsaid": False}
+CALM = {"stopped": False, "clipped": False, "not_one_hot": False}
 
 
 def first_success(solved, start=False):
@@ -44,7 +44,7 @@ def test_a_task_that_is_solved_at_the_start_is_told():
 
 def test_actions_are_counted_and_the_last_one_may_end_the_attempt():
     progress = Progress(judged=False)
-    for said in ({"clipped": True}, {"unsaid": True, "clipped": True}, {}, {"stopped": True}):
+    for said in ({"clipped": True}, {"not_one_hot": True, "clipped": True}, {}, {"stopped": True}):
         assert not progress.terminated
         progress = progress.acted(**{**CALM, **said})
     assert progress.terminated
@@ -55,7 +55,7 @@ def test_actions_are_counted_and_the_last_one_may_end_the_attempt():
         "seed": 7,
         "episode_index": 3,
         "actions_clipped": 2,
-        "actions_unsaid": 1,
+        "actions_not_one_hot": 1,
     }
 
 

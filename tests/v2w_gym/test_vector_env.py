@@ -262,7 +262,7 @@ def test_each_slot_counts_its_own_actions(world, act):
     for _ in range(2):
         info = env.step(np.stack([act(), act(x=0.2), silent]))[4]
     assert info["actions_clipped"].tolist() == [0, 2, 0]
-    assert info["actions_unsaid"].tolist() == [0, 0, 2]
+    assert info["actions_not_one_hot"].tolist() == [0, 0, 2]
 
 
 def test_reset_comes_first(world, act):

@@ -24,19 +24,19 @@ class Misfits:
     Attributes:
         episodes: Episodes that were looked at.
         values: Action values in them.
-        beyond: Values outside the robot's bounds, which were clipped.
-        beyond_episodes: Episodes with such values.
-        unsaid: Actions with a one-hot field that was not one-hot, which rests.
-        unsaid_episodes: Episodes with such actions.
+        clipped: Values outside the robot's bounds, which were clipped.
+        clipped_episodes: Episodes with such values.
+        not_one_hot: Actions with a one-hot field that was not one-hot, which rests.
+        not_one_hot_episodes: Episodes with such actions.
         farthest: How far outside its bounds the worst value was, and what it was.
     """
 
     episodes: int = 0
     values: int = 0
-    beyond: int = 0
-    beyond_episodes: int = 0
-    unsaid: int = 0
-    unsaid_episodes: int = 0
+    clipped: int = 0
+    clipped_episodes: int = 0
+    not_one_hot: int = 0
+    not_one_hot_episodes: int = 0
     farthest: tuple[float, str] = (0.0, "")
 
     def __add__(self, other: "Misfits") -> "Misfits":
@@ -51,16 +51,16 @@ class Misfits:
     def __str__(self) -> str:
         """Say it in a line; empty where nothing was lacking."""
         parts = []
-        if self.beyond:
+        if self.clipped:
             parts.append(
-                f"{self.beyond:,} of {self.values:,} values in {self.beyond_episodes:,} of "
+                f"{self.clipped:,} of {self.values:,} values in {self.clipped_episodes:,} of "
                 f"{self.episodes:,} episodes were beyond the robot's bounds (such as "
                 f"{self.farthest[1]}) and were clipped"
             )
-        if self.unsaid:
+        if self.not_one_hot:
             parts.append(
-                f"{self.unsaid:,} actions in {self.unsaid_episodes:,} of {self.episodes:,} "
-                "episodes had a field that was not one-hot and rests"
+                f"{self.not_one_hot:,} actions in {self.not_one_hot_episodes:,} of "
+                f"{self.episodes:,} episodes had a field that was not one-hot and rests"
             )
         return "; ".join(parts)
 
@@ -87,14 +87,14 @@ def fit_recorded(
         _check_units(actions, fitted, robot)
     except ValueError as error:
         raise ValueError(f"recorded actions of {origin} do not fit: {error}") from error
-    beyond, unsaid = int(fitted.beyond.sum()), int(fitted.unsaid.sum())
+    clipped, not_one_hot = int(fitted.clipped.sum()), int(fitted.not_one_hot.sum())
     return fitted.actions, Misfits(
         episodes=1,
         values=fitted.actions.size,
-        beyond=beyond,
-        beyond_episodes=int(beyond > 0),
-        unsaid=unsaid,
-        unsaid_episodes=int(unsaid > 0),
+        clipped=clipped,
+        clipped_episodes=int(clipped > 0),
+        not_one_hot=not_one_hot,
+        not_one_hot_episodes=int(not_one_hot > 0),
         farthest=_farthest(actions, fitted, robot),
     )
 
@@ -121,7 +121,7 @@ def tell(misfits: Misfits, origin: object) -> None:
 
 
 def _check_units(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> None:
-    far = fitted.beyond & (np.abs(actions - fitted.actions) > FAR * (robot.high - robot.low))
+    far = fitted.clipped & (np.abs(actions - fitted.actions) > FAR * (robot.high - robot.low))
     far[:, robot.low == robot.high] = False
     rows = np.flatnonzero(far.any(axis=1))
     if len(actions) >= LEAST_ACTIONS and 2 * len(rows) > len(actions):
@@ -135,8 +135,8 @@ def _check_units(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec)
 
 
 def _farthest(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> tuple[float, str]:
-    off = np.where(fitted.beyond, np.abs(actions - fitted.actions), 0)
-    if not fitted.beyond.any():
+    off = np.where(fitted.clipped, np.abs(actions - fitted.actions), 0)
+    if not fitted.clipped.any():
         return 0.0, ""
     row, column = np.unravel_index(np.argmax(off), off.shape)
     return float(off[row, column]), f"{robot.value_names[column]} = {actions[row, column]:g}"

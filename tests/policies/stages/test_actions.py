@@ -10,7 +10,7 @@ from configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
 from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, ROBOTS, STANDIN_SAWYER
 from policies.stages.actions import (
     CLIPPED,
-    UNSAID,
+    NOT_ONE_HOT,
     Gripper,
     check_layout,
     ends_episode,
@@ -247,7 +247,7 @@ def test_only_a_one_hot_says_something(
     action = GOOGLE_ROBOT.make_action(terminate_episode=said)
     fitted, changed = fit_to_bounds(action, GOOGLE_ROBOT)
     assert tuple(fitted[7:10]) == (wanted or (0, 1, 0))
-    assert changed == (() if wanted else (UNSAID,))
+    assert changed == (() if wanted else (NOT_ONE_HOT,))
     assert ends_episode(fitted, GOOGLE_ROBOT) == (wanted == (1, 0, 0))
 
 

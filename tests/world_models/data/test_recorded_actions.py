@@ -16,7 +16,12 @@ def test_actions_within_the_bounds_are_as_they_were(caplog):
     actions[:, 10:] = np.random.default_rng(0).uniform(-0.05, 0.05, (20, 3))
     fitted, misfits = fit_recorded(actions, STANDIN_SAWYER, "a.npz")
     np.testing.assert_array_equal(fitted, actions)
-    assert (misfits.episodes, misfits.values, misfits.beyond, misfits.unsaid) == (1, 260, 0, 0)
+    assert (misfits.episodes, misfits.values, misfits.clipped, misfits.not_one_hot) == (
+        1,
+        260,
+        0,
+        0,
+    )
     tell(misfits, "a.npz")
     assert not caplog.text
 
@@ -57,14 +62,14 @@ def test_most_actions_far_outside_are_in_other_units(robot, move, factor):
     with pytest.raises(ValueError, match=r"of a.npz do not fit: .* 5 of 9 actions .* units first"):
         fit_recorded(actions, robot, "a.npz")
     actions[4] = robot.make_action()
-    assert fit_recorded(actions, robot, "a.npz")[1].beyond_episodes == 1
+    assert fit_recorded(actions, robot, "a.npz")[1].clipped_episodes == 1
 
 
 def test_a_few_actions_do_not_tell_other_units_from_outliers():
     fitted, misfits = fit_recorded(
         GOOGLE_ROBOT.make_action(world_vector=30)[None], GOOGLE_ROBOT, "a.npz"
     )
-    assert fitted[0, 10:].tolist() == [1, 1, 1] and misfits.beyond == 3
+    assert fitted[0, 10:].tolist() == [1, 1, 1] and misfits.clipped == 3
 
 
 def test_actions_that_are_not_known_stay_unknown():
@@ -72,7 +77,7 @@ def test_actions_that_are_not_known_stay_unknown():
     actions[0], actions[1, 12] = np.nan, -1
     fitted, misfits = fit_known(actions, STANDIN_SAWYER, "a.npz")
     assert np.isnan(fitted[0]).all() and fitted[1, 12] == np.float32(-0.05)
-    assert (misfits.values, misfits.beyond) == (26, 1)
+    assert (misfits.values, misfits.clipped) == (26, 1)
     nothing, _ = fit_known(np.full((2, 13), np.nan), STANDIN_SAWYER, "a.npz")
     assert np.isnan(nothing).all()
 
