@@ -128,7 +128,7 @@ def test_a_name_is_read_as_it_was_written(tmp_path, robots, name):
     assert rates["close_drawer", name] == 1
 
 
-@pytest.mark.parametrize("name", ["", " a", "a\nb", "a\0b", "a\u202eb", "x" * 200])
+@pytest.mark.parametrize("name", ["", " a", "a\nb", "a\u202eb", "x" * 200])
 def test_a_name_that_no_table_can_show_is_refused(name):
     policy = zero_policy(STANDIN_SAWYER)
     policy.meta = dataclasses.replace(policy.meta, name=name)

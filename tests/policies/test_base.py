@@ -18,6 +18,7 @@ from policies.base import PolicyMeta
         ({"image_size": (64,)}, "cannot set image_size: expected a list of 2"),
         ({"image_size": (64, -1)}, r"expected image_size\[1\] >= 1, found -1"),
         ({"name": 3}, "cannot set name: expected text"),
+        ({"name": "a\0b"}, "cannot set name: expected the value itself, without NUL"),
     ],
 )
 def test_what_cannot_be_is_refused(said: dict, text: str) -> None:
