@@ -1,4 +1,4 @@
-"""Judges of whole rollouts. They live in `v2w_gym.judge`, because environments ask them too."""
+"""Judges of whole rollouts. They live in `v2w_gym.drawer_judge`, because environments ask them too."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.judge import (
+from v2w_gym.drawer_judge import (
     BUNDLED,
     KIND,
     READABLE_SIGMA,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from configs.robots import RobotSpec
 from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
-from v2w_gym.judging import DEFAULT
+from v2w_gym.judges import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
 from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
@@ -86,7 +86,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             start: Index of a bundled start or path of a picture, video or episode, see
                 `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
             judge: Decides on success: "default" is the bundled judge for the stand-in robot and
-                nobody for others, a path is another judge; see `v2w_gym.judging.find_judge`.
+                nobody for others, a path is another judge; see `v2w_gym.judges.find_judge`.
             strict_actions: Refuse actions outside the bounds instead of clipping them.
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
             obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.

@@ -11,7 +11,7 @@ from configs.lookup import lookup
 from configs.robots import ROBOTS
 from v2w_gym import DOMAINS
 from v2w_gym.attempts import Setting
-from v2w_gym.judging import check_judge, find_judge
+from v2w_gym.judges import check_judge, find_judge
 from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import BUNDLED_ROBOT, load_start

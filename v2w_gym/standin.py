@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configs.robots import STANDIN_SAWYER
 from v2w_gym.actions import ActionRule
 from v2w_gym.drawer import margin
-from v2w_gym.judging import DEFAULT, find_judge
+from v2w_gym.judges import DEFAULT, find_judge
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
 from v2w_gym.sawyer import METAWORLD_NAMES, Sawyer, StandinState, load_mujoco
 from v2w_gym.spaces import (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configs.lookup import lookup
 from configs.robots import FittedActions, RobotSpec
 from v2w_gym.actions import to_numbers
-from v2w_gym.judging import DEFAULT
+from v2w_gym.judges import DEFAULT
 from v2w_gym.progress import Judge, check_options
 from v2w_gym.slots import Slot
 from v2w_gym.spaces import observation

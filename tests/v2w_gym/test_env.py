@@ -11,8 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym import judge as judge_module
-from v2w_gym import judging, making
+from v2w_gym import drawer_judge, judges, making
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from world_models.base import FrameNoise
@@ -182,7 +181,7 @@ def test_without_a_judge_nothing_is_said_of_success(world, act):
         assert (reward, terminated) == (0.0, False)
 
 
-@pytest.mark.parametrize("judge", ["default", "bundled", str(judge_module.BUNDLED)])
+@pytest.mark.parametrize("judge", ["default", "bundled", str(drawer_judge.BUNDLED)])
 def test_a_judge_can_be_named_in_json(bundled, judge, act):
     """The bundled judge, by default too: a drawer that is open is closed in no frame."""
     env = gym.make(ID, checkpoint="any", judge=judge, start=3)
@@ -194,7 +193,7 @@ def test_a_judge_can_be_named_in_json(bundled, judge, act):
 
 
 def test_a_robot_without_a_bundled_judge_has_none_and_says_how_to_get_one(tmp_path, frames_of):
-    judging._say_nobody.cache_clear()
+    judges._say_nobody.cache_clear()
     np.save(tmp_path / "frame.npy", frames_of(GOOGLE_ROBOT))
     start = str(tmp_path / "frame.npy")
     with pytest.warns(UserWarning, match=r"no judge of robot 'google_robot'.*judge=PATH"):

@@ -54,7 +54,7 @@ def check_judge(judge: Judge | str | None) -> None:
 
 
 def _load(judge: str, robot: RobotSpec) -> Judge:
-    from v2w_gym.judge import load_judge
+    from v2w_gym.drawer_judge import load_judge
 
     named = judge in (DEFAULT, BUNDLED)
     loaded = load_judge(None if named else judge)
