@@ -1,4 +1,4 @@
-"""Judges of whole rollouts. They live in `v2w_gym.drawer_judge`, because environments ask them too."""
+"""Judges of whole rollouts; they live below, because environments ask them too."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
