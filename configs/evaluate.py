@@ -13,7 +13,6 @@ from configs.rules import (
     Seed,
     Steps,
     Threads,
-    distinct,
     some,
 )
 from configs.values import Settings
@@ -93,10 +92,10 @@ class JudgeTrainConfig(Settings):
     """
 
     output: PathText = "runs/judge/judge.safetensors"
-    episodes: Annotated[list[PathText], distinct] = field(
+    episodes: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/train"]
     )
-    held_out: Annotated[list[PathText], distinct] = field(
+    held_out: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/held_out"]
     )
     steps: Steps = 4000

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from configs.rules import Amount, BatchSize, PathText, Range, Share, distinct
+from configs.rules import Amount, BatchSize, PathText, Range, Share, some
 from configs.values import Settings
 
 
@@ -28,7 +28,7 @@ class GateConfig(Settings):
     output: PathText = "runs/gate"
     checkpoint: PathText | None = None
     judge: PathText | None = None
-    episodes: Annotated[list[PathText], distinct] = field(
+    episodes: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/held_out"]
     )
     limit: Amount = 100

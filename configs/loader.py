@@ -41,7 +41,11 @@ def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[
         found = _merged(found, _checked(schema, _read_file(to_path(file)), file))
     for override in overrides:
         found = _merged(found, _checked(schema, _read_override(override), repr(override)))
-    return _built(schema, None, found)
+    try:
+        return _built(schema, None, found)
+    except ValueError as error:
+        origin = "" if overrides else "".join(f"{file}: " for file in files)
+        raise ValueError(f"{origin}{error}") from error
 
 
 def from_mapping(schema: type[Config], settings: Mapping[str, Any], origin: str) -> Config:

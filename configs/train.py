@@ -15,7 +15,7 @@ from configs.rules import (
     Steps,
     Threads,
     Window,
-    distinct,
+    some,
 )
 from configs.values import Settings
 
@@ -113,7 +113,7 @@ class TrainConfig(Settings):
     """
 
     output: PathText = "runs/train"
-    episodes: Annotated[list[PathText], distinct] = field(
+    episodes: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/train"]
     )
     model: WorldModelConfig = field(default_factory=WorldModelConfig)

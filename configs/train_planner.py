@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from configs.rules import BatchSize, LearningRate, PathText, Range, Seed, Steps, Threads, distinct
+from configs.rules import BatchSize, LearningRate, PathText, Range, Seed, Steps, Threads, some
 from configs.values import Settings
 
 
@@ -28,10 +28,10 @@ class TrainPlannerConfig(Settings):
 
     output: PathText = "runs/train_planner/planner.safetensors"
     robot: str = "standin_sawyer"
-    episodes: Annotated[list[PathText], distinct] = field(
+    episodes: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/train"]
     )
-    held_out: Annotated[list[PathText], distinct] = field(
+    held_out: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/held_out"]
     )
     channels: tuple[Annotated[int, Range(1, 4096)], ...] = (16, 32, 32)

@@ -20,6 +20,8 @@ from evaluation.video import read_video, write_video
 log = logging.getLogger(__name__)
 
 ROWS = "rollouts.jsonl"
+NO_TEXT = "\0\r "
+"""What a line may consist of that holds nothing; a power cut leaves zeros."""
 LONGEST = 100
 """Characters of a policy's name in its folder's; disks take 255."""
 Key: TypeAlias = tuple[str, str, int, int]
@@ -158,6 +160,8 @@ def read_rows(path: Path) -> list[Row]:
     """
     rows: dict[Key, Row] = {}
     for number, line in enumerate(whole_lines(path), start=1):
+        if not line.strip(NO_TEXT):
+            continue
         try:
             row = Row(**json.loads(line))
         except (json.JSONDecodeError, TypeError) as error:

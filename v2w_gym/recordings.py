@@ -32,6 +32,7 @@ def read_recording(path: str | os.PathLike[str], *, count: int | None = None) ->
 
     Raises:
         FileNotFoundError: No such file.
+        IsADirectoryError: A folder.
         ValueError: Another file type, contents that are damaged or no recording, or a count below
             1.
     """
@@ -39,6 +40,10 @@ def read_recording(path: str | os.PathLike[str], *, count: int | None = None) ->
     reader = lookup(READERS, path.suffix.lower(), f"the file type of recording {str(path)!r}")
     if count is not None and count < 1:
         raise ValueError(f"expected count of at least 1, found {count}")
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"expected a recording at {path}, found a folder; name a file in it"
+        )
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         raise FileNotFoundError(

@@ -17,7 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from world_models.downloads import check_checksums, check_download, published_digest
+from world_models.downloads import (
+    check_checksums,
+    check_download,
+    check_not_lfs_pointer,
+    published_digest,
+)
 
 INDEX = ".index.json"
 """How the name of an index ends; before it stands the name that the whole file would have."""
@@ -155,7 +160,13 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a small JSON file holds; None if there is none, or if it cannot be read."""
+    """Return what a small JSON file holds; None if there is none, or if it cannot be read.
+
+    Raises:
+        ValueError: A pointer of git-LFS.
+    """
+    if path.is_file():
+        check_not_lfs_pointer(path)
     try:
         if path.stat().st_size > LARGEST_JSON:
             return None

@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from configs.loader import load_config
+from configs.policy import PolicyConfig
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,13 @@ def test_a_byte_order_mark_and_other_line_ends_are_read_over(tmp_path: Path) -> 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     for text in ("", "# only a comment\n", "---\n{}\n"):
         assert load_config(Settings, [write(tmp_path, text)], ["steps=3"]) == Settings(steps=3)
+
+
+def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "lacking.yaml"
+    file.write_text("driver:\n  scale: 2\n")
+    with pytest.raises(ValueError, match=r"lacking\.yaml: expected a value for source, found none"):
+        load_config(PolicyConfig, [str(file)], [])
 
 
 def test_keys_with_ever_more_points_are_one_line() -> None:

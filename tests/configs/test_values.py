@@ -9,13 +9,16 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 
-from configs.evaluate import RankConfig, TrialsConfig
+from configs.evaluate import JudgeTrainConfig, RankConfig, TrialsConfig
 from configs.fidelity import FidelityConfig
+from configs.gate import GateConfig
 from configs.imagine import RolloutConfig
 from configs.loader import default_of, load_config
 from configs.model import SamplerConfig
 from configs.policy import PolicyConfig
 from configs.rules import Range, SomeOf
+from configs.train import TrainConfig
+from configs.train_planner import TrainPlannerConfig
 from configs.values import Plain, Settings, to_value, types_of
 from scripts import cli
 
@@ -203,6 +206,13 @@ def test_a_value_of_another_kind_is_refused(word: str, message: str | None) -> N
         return
     with pytest.raises(ValueError, match=message):
         read(word)
+
+
+@pytest.mark.parametrize("schema", [TrainConfig, JudgeTrainConfig, TrainPlannerConfig, GateConfig])
+def test_no_folder_of_episodes_is_refused_before_the_work(schema: type[Any]) -> None:
+    for name in {"episodes", "held_out"} & {setting.name for setting in fields(schema)}:
+        with pytest.raises(ValueError, match=f"cannot set {name}: expected at least one entry"):
+            load_config(schema, [], [f"{name}=[]"])
 
 
 @pytest.mark.parametrize(

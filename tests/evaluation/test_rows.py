@@ -74,6 +74,13 @@ def test_a_damaged_row_in_the_middle_is_an_error_that_names_the_line(run):
         load_rows(file)
 
 
+def test_lines_that_hold_nothing_are_read_over(run):
+    file = run.path / ROWS
+    first, second = file.read_text().splitlines()
+    file.write_text(f"\n{first}\n\0\0\0\n{second}\r\n \n")
+    assert [row.start for row in read_rows(file)] == [1, 0]
+
+
 @pytest.mark.parametrize("damage", ["missing", "truncated", "of another length"])
 def test_a_rollout_without_its_video_is_redone_and_counted_once(run, damage, caplog):
     video = run.path / make_row(0).video

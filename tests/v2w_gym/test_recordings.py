@@ -271,6 +271,7 @@ def test_what_git_lfs_leaves_is_named(tmp_path, kind):
     ("name", "error", "text"),
     [
         ("strat.png", FileNotFoundError, "did you mean 'start.png'"),
+        ("folder.png", IsADirectoryError, "found a folder; name a file in it"),
         ("start.gif", ValueError, r"file type of recording .*\.mp4.*found '\.gif'"),
         ("start.png", ValueError, "found cannot identify image"),
         ("start.mp4", ValueError, "found no readable video"),
@@ -281,6 +282,7 @@ def test_what_git_lfs_leaves_is_named(tmp_path, kind):
 def test_files_that_are_no_recordings(tmp_path, name, error, text):
     for kind in ("png", "mp4", "npy", "npz", "gif"):
         (tmp_path / f"start.{kind}").write_bytes(b"nothing of the kind")
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(error, match=text):
         read_recording(tmp_path / name)
 

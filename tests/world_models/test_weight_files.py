@@ -138,5 +138,13 @@ def test_json_that_cannot_be_read_is_none(tmp_path):
     assert read_json(path) == {"a": 1}
 
 
+def test_a_pointer_in_place_of_a_card_or_an_index_is_named(tmp_path):
+    for name in ("model.json", f"model.safetensors{INDEX}"):
+        path = tmp_path / name
+        path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+        with pytest.raises(ValueError, match=f"{name}, found a git-LFS pointer"):
+            read_json(path)
+
+
 def test_a_message_is_one_printable_line():
     assert one_line("a\x1b[31mb\u202ec\nd") == "a[31mbc"

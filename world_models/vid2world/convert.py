@@ -15,6 +15,7 @@ from configs.model import PRESETS
 from configs.released import RELEASED, SIZES, ConvertConfig, RandomCheckpointConfig
 from world_models.checkpoint import check_free, read_card, replacing, sha256_of
 from world_models.diffusion import released_buffers
+from world_models.run_folder import check_writable
 from world_models.vid2world.conditioning import ActionEmbedding
 from world_models.vid2world.layout import base_of, released_shapes, sources
 from world_models.vid2world.model import Vid2World
@@ -45,6 +46,7 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     _check_paths(output, checkpoint)
     precision = lookup(PRECISIONS, cfg.precision, "precision")
     sampler = lookup(PRESETS, cfg.preset, "preset")
+    check_writable(output.parent)
     released = read_released(checkpoint, cfg.averaged)
     if released.causal == (cfg.transfer is not None):
         found = "is causal already" if released.causal else "is not causal"
@@ -116,6 +118,7 @@ def write_random(cfg: RandomCheckpointConfig) -> Path:
     output = Path(cfg.output)
     write = lookup(WRITERS, output.suffix, "the ending of output")
     size = lookup(SIZES, cfg.size, "size")
+    check_writable(output.parent)
     model = size.of(lookup(RELEASED, cfg.robot, "robot"))
     if cfg.base:
         model = replace(model, unet=base_of(model.unet))
@@ -125,7 +128,6 @@ def write_random(cfg: RandomCheckpointConfig) -> Path:
         name: buffers[name] if name in buffers else _random(name, shape, generator)
         for name, shape in released_shapes(model, size.text).items()
     }
-    output.parent.mkdir(parents=True, exist_ok=True)
     with replacing(output) as partial:
         try:
             write(weights, partial)

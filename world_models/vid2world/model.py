@@ -38,7 +38,6 @@ from world_models.vid2world.next_frame import window_network
 from world_models.weight_files import one_line
 
 KIND = "vid2world"
-HALVES = {torch.float16, torch.bfloat16}
 
 
 class Vid2World(Networks):
@@ -195,8 +194,8 @@ class Vid2World(Networks):
 def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
     """Rebuild the model that `Vid2World.save` wrote, ready for inference on `device`.
 
-    Single-precision weights stay in the file until they are read. Half precision is a way to store
-    weights, except bfloat16 on a GPU: there it is also what they run in.
+    Single-precision weights stay in the file until they are read. Any other precision is a way to
+    store weights, except bfloat16 on a GPU: there it is also what they run in.
 
     Raises:
         FileNotFoundError: Nothing there.
@@ -213,8 +212,8 @@ def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
     except ValueError as error:
         raise ValueError(f"{one_line(error)}; the card is {card_of(path)}") from error
     weights = fitting_weights(path, model, tensors)
-    halves = {torch.float16} if torch.device(device).type == "cuda" else HALVES
-    weights = {k: v.float() if v.dtype in halves else v for k, v in weights.items()}
+    kept = {torch.bfloat16} if torch.device(device).type == "cuda" else set()
+    weights = {k: v if v.dtype in kept else v.float() for k, v in weights.items()}
     model.load_state_dict(weights, assign=True)
     model.card = card
     return model.to(device).eval().requires_grad_(False)

@@ -169,7 +169,7 @@ def test_episodes_that_do_not_fit_are_refused(
         ({"threads": 0}, "expected threads >= 1, found 0"),
         ({"channels": (8, 0)}, r"expected channels\[1\] >= 1, found 0"),
         ({"channels": ()}, "expected channels of at least 1"),
-        ({"held_out": []}, "expected folders in episodes and in held_out"),
+        ({"held_out": []}, "cannot set held_out: expected at least one entry"),
         ({"output": "planner.npz"}, "a file that ends in .safetensors"),
     ],
 )

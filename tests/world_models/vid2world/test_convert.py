@@ -161,6 +161,15 @@ def test_an_output_that_could_not_be_used_or_would_cost_a_file_is_refused(releas
     assert (tmp_path / "taken.json").read_text() == "{}"
 
 
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file" / "x.safetensors")
+    with pytest.raises(OSError, match="expected a folder that can be written"):
+        convert(ConvertConfig("", output), tmp_path / "not read.ckpt")
+    with pytest.raises(OSError, match="expected a folder that can be written"):
+        write_random(RandomCheckpointConfig(output))
+
+
 def test_what_is_converted_is_not_converted_again(released, tmp_path):
     once = convert(ConvertConfig("", str(tmp_path / "once.safetensors")), released)
     with pytest.raises(ValueError, match="found a converted one"):

@@ -109,10 +109,11 @@ def test_saved_and_loaded_models_agree(tiny_model, tmp_path):
     assert torch.equal(step_once(loaded).latents, step_once(tiny_model).latents)
 
 
-def test_half_precision_is_for_the_file_alone(tiny_model, tmp_path):
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float64])
+def test_another_precision_is_for_the_file_alone(tiny_model, tmp_path, stored):
     path = tmp_path / "model.safetensors"
     before = step_once(tiny_model).latents
-    tiny_model.half().save(path, {})
+    tiny_model.to(stored).save(path, {})
     loaded = load_vid2world(path)
     assert loaded.unet.conv_in.weight.dtype == torch.float32
     torch.testing.assert_close(step_once(loaded).latents, before, rtol=0.05, atol=0.05)
