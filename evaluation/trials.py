@@ -29,6 +29,7 @@ from v2w_gym.standin import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.tasks import TASKS
 from world_models.checkpoint import replacing
+from world_models.downloads import check_not_lfs_pointer
 from world_models.run_folder import hold
 
 log = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
         raise FileNotFoundError(
             f"expected a table of trials at {file}, found none; record one with `v2w trials`"
         )
+    check_not_lfs_pointer(file)
     try:
         rows = COMMENT.sub("", file.read_text(encoding="utf-8-sig"))
         table = pd.read_csv(
@@ -145,6 +147,7 @@ def _check_trials(table: pd.DataFrame, file: Path) -> None:
     if table["start"].isna().any():
         raise ValueError(f"expected a start in every row of {file}, found rows without one")
     odd = [value for value in table["success"].dropna().unique() if value not in (0, 1)]
+    odd.sort(key=lambda value: str(value).lower() in ("true", "false"))  # beside others, text too
     if odd:
         raise ValueError(f"expected success in {file} as true, false or empty, found {odd[0]!r}")
 

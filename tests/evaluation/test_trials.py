@@ -203,6 +203,8 @@ def test_reads_a_table_from_elsewhere(tmp_path):
         (HEADER + "a,b\n1,2,3,4,5,6,7\n", "expected a table of trials at"),
         (HEADER + "a,b,,5,True\n", "expected a start in every row"),
         (HEADER + "a,b,0,5,maybe\n", "expected success .* as true, false or empty, found 'maybe'"),
+        (HEADER + "a,b,0,5,False\na,b,1,6,yes\n", "as true, false or empty, found 'yes'"),
+        ("version https://git-lfs.github.com/spec/v1\n", "found a git-LFS pointer"),
         (HEADER + ",b,0,5,True\n", "column policy of .*: expected a name"),
         (HEADER + '"a\nb",b,0,5,True\n', "column policy of .*: expected a name"),
     ],
