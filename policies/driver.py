@@ -16,6 +16,7 @@ from configs.driver import DriverConfig
 from configs.layouts import LAYOUTS, ActionLayout
 from configs.lookup import lookup
 from configs.robots import RobotSpec
+from configs.text import brief
 from policies.base import ActionBatch, Policy, PolicyMeta
 from policies.checks import check_slots, renew
 from policies.stages.actions import (
@@ -182,8 +183,9 @@ class Driver:
 
     def _check_answer(self, answer: ActionBatch, slots: int) -> None:
         expected = (slots, self.meta.chunk, self._layout.size)
-        found = getattr(answer, "actions", answer)
+        found = getattr(answer, "actions", None)
         if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+            found = answer if found is None else found
             what = getattr(found, "dtype", type(found).__name__)
             raise ValueError(
                 f"expected an ActionBatch with float32 actions, a NumPy array, from policy "
@@ -194,6 +196,15 @@ class Driver:
                 f"expected actions of shape {expected} from policy {self.meta.name!r}, as its meta "
                 f"says, found {found.shape}"
             )
+        self._check_events(answer.events, slots)
+
+    def _check_events(self, events: object, slots: int) -> None:
+        if isinstance(events, Sequence) and all(_is_event(event, slots) for event in events):
+            return
+        raise ValueError(
+            f"expected events of policy {self.meta.name!r} as pairs of a slot from 0 to "
+            f"{slots - 1} and a line of text, found {brief(events)}"
+        )
 
     def _next(self, index: int) -> NDArray[np.float32]:
         slot = self._slots[index]
@@ -251,6 +262,14 @@ def execution(meta: PolicyMeta, cfg: DriverConfig) -> DriverConfig:
             *(cfg.execution_horizon, cfg.ensemble),
         )
     return cfg
+
+
+def _is_event(event: object, slots: int) -> bool:
+    if not isinstance(event, tuple) or len(event) != 2:
+        return False
+    slot, text = event
+    is_slot = isinstance(slot, int | np.integer) and 0 <= slot < slots
+    return is_slot and isinstance(text, str) and text.isprintable()
 
 
 def _check_config(cfg: DriverConfig) -> None:

@@ -356,6 +356,7 @@ def test_a_value_that_is_no_number_stops_the_run() -> None:
         (ActionBatch(np.full((1, 2, 7), "a")), "<U1"),
         ([[[0.0] * 7] * 2], "list"),
         (None, "NoneType"),
+        (np.zeros((1, 2, 7), np.float32), "float32"),
     ],
 )
 def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> None:
@@ -363,6 +364,15 @@ def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> No
     driver = Driver(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: answer
     with pytest.raises(ValueError, match=f"float32 actions, a NumPy array, .* found {found};"):
+        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+
+
+@pytest.mark.parametrize("events", [None, ("x",), ((1, "x"),), ((0, 5),), ((0, "two\nlines"),)])
+def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
+    policy = Told(OXE, np.zeros((2, 7)))
+    driver = Driver(policy, GOOGLE_ROBOT)
+    policy.act = lambda frames, active: ActionBatch(np.zeros((1, 2, 7), np.float32), events)
+    with pytest.raises(ValueError, match="expected events of policy 'chunks' as pairs of a slot"):
         roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
 
 
