@@ -268,7 +268,7 @@ def _is_event(event: object, slots: int) -> bool:
     if not isinstance(event, tuple) or len(event) != 2:
         return False
     slot, text = event
-    is_slot = isinstance(slot, int | np.integer) and 0 <= slot < slots
+    is_slot = isinstance(slot, int | np.integer) and bool(0 <= slot < slots)
     return is_slot and isinstance(text, str) and text.isprintable()
 
 

@@ -125,6 +125,8 @@ def load_mujoco() -> Any:
         ModuleNotFoundError: The `standin` extra is not installed.
     """
     os.environ.setdefault("MUJOCO_GL", "egl")
+    # Mesa's software renderer would wait for ever, in a forked process, for threads that are gone.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         import metaworld  # noqa: F401
         import mujoco

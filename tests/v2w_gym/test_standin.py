@@ -106,3 +106,14 @@ def test_gymnasium_finds_nothing_wrong():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*maximum and minimum values are equal")
         check_env(made.unwrapped)
+
+
+def test_forked_workers_take_pictures_after_this_process_has_taken_one(env):
+    frame, _ = env.reset(seed=7)
+    workers = gym.vector.AsyncVectorEnv([lambda: StandinEnv("close_drawer")] * 2, context="fork")
+    workers.reset_async(seed=[7, 7])
+    try:
+        frames, _ = workers.reset_wait(timeout=60)
+        np.testing.assert_array_equal(frames, [frame, frame])
+    finally:
+        workers.close(terminate=True)
