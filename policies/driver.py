@@ -69,6 +69,7 @@ class Driver:
             ValueError: A policy that cannot drive this robot, or settings that mean nothing.
         """
         _check_config(cfg)
+        _check_policy(policy)
         self.policy, self.robot, self.cfg = policy, robot, cfg
         self._executed = execution(policy.meta, cfg)
         check_chunks(self._executed, policy.meta.chunk)
@@ -270,6 +271,15 @@ def _is_event(event: object, slots: int) -> bool:
     slot, text = event
     is_slot = isinstance(slot, int | np.integer) and bool(0 <= slot < slots)
     return is_slot and isinstance(text, str) and text.isprintable()
+
+
+def _check_policy(policy: object) -> None:
+    if isinstance(policy, type) or not isinstance(getattr(policy, "meta", None), PolicyMeta):
+        raise ValueError(
+            "expected a policy with `meta` (a PolicyMeta), `reset`, `act` and `close`, found "
+            f"{policy.__name__ if isinstance(policy, type) else type(policy).__name__}; pass an "
+            "instance of a policy (policies/base.py)"
+        )
 
 
 def _check_config(cfg: DriverConfig) -> None:

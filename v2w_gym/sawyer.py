@@ -3,10 +3,12 @@
 This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .[standin]`.
 """
 
+import atexit
 import os
-import weakref
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +104,8 @@ class Sawyer:
             self._renderer = self._mujoco.Renderer(
                 self.simulator.model, height * RENDER_SCALE, width * RENDER_SCALE
             )
-            # Freed before the interpreter takes OpenGL apart, even if nobody calls close().
-            self._free = weakref.finalize(self, self._renderer.close)
+            _seeing.add(self)
+            _free_at_exit()
         self._renderer.update_scene(self.simulator.data, camera=_camera(self._mujoco))
         flags = self._renderer.scene.flags
         flags[self._mujoco.mjtRndFlag.mjRND_SHADOW] = False
@@ -114,8 +116,27 @@ class Sawyer:
     def close(self) -> None:
         """Free the renderer; safe to call twice."""
         if self._renderer is not None:
-            self._free()
+            self._renderer.close()
             self._renderer = None
+
+
+_seeing: WeakSet[Sawyer] = WeakSet()
+"""Those that hold a renderer."""
+
+
+@cache
+def _free_at_exit() -> None:
+    """Free every renderer that nobody closed when the interpreter ends.
+
+    MuJoCo registers an exit hook of its own with the first renderer, which takes OpenGL apart. What
+    is registered later is called earlier.
+    """
+    atexit.register(_free_all)
+
+
+def _free_all() -> None:
+    for sawyer in _seeing:
+        sawyer.close()
 
 
 def load_mujoco() -> Any:

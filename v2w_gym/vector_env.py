@@ -88,8 +88,11 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             FileNotFoundError: A checkpoint or start that is no file.
             ValueError: An argument that is unknown or out of range.
         """
-        counts = isinstance(num_envs, int) and isinstance(max_episode_steps, int)
-        if not counts or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
+        numbers = all(
+            isinstance(number, int | np.integer) and not isinstance(number, bool)
+            for number in (num_envs, max_episode_steps)
+        )
+        if not numbers or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
             raise ValueError(
                 "expected num_envs >= 1 and max_episode_steps >= 1 (or -1 for no limit), found "
                 f"num_envs={num_envs!r}, max_episode_steps={max_episode_steps!r}"

@@ -491,3 +491,9 @@ def test_closing_closes_the_policy() -> None:
     driver.close()
     assert policy.closed == 1
     assert driver.meta is policy.meta
+
+
+@pytest.mark.parametrize("wrong", [Told, lambda frame: frame, {"meta": 1}, None, "zero"])
+def test_what_is_no_policy_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="expected a policy with `meta`"):
+        Driver(wrong, GOOGLE_ROBOT)  # type: ignore[arg-type]

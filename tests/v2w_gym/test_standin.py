@@ -1,5 +1,7 @@
 """The stand-in robot: determinism, what actions do, what success reads, what is refused."""
 
+import subprocess
+import sys
 import warnings
 
 import gymnasium as gym
@@ -117,3 +119,13 @@ def test_forked_workers_take_pictures_after_this_process_has_taken_one(env):
         np.testing.assert_array_equal(frames, [frame, frame])
     finally:
         workers.close(terminate=True)
+
+
+def test_what_nobody_closes_is_freed_before_the_interpreter_ends():
+    code = (
+        "import tempfile, weakref, sys; weakref.finalize(sys, print)\n"
+        "from v2w_gym.standin import StandinEnv\n"
+        "envs = [StandinEnv(), StandinEnv('open_drawer')]; [env.reset(seed=0) for env in envs]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

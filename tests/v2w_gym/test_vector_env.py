@@ -307,6 +307,7 @@ def test_a_mask_that_is_no_array_of_bool_is_an_error_of_type(world, mask):
         ({"num_envs": 0}, "num_envs=0"),
         ({"num_envs": "2"}, "num_envs='2'"),
         ({"num_envs": 2.5}, "num_envs=2.5"),
+        ({"num_envs": True}, "num_envs=True"),
         ({"max_episode_steps": 0}, "max_episode_steps=0"),
         ({"autoreset_mode": "NextStp"}, "did you mean 'NextStep'"),
     ],
