@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from math import inf, isfinite
+from numbers import Integral
 from os import PathLike, fspath
 from types import NoneType, UnionType
 from typing import (
@@ -14,6 +15,7 @@ from typing import (
     Literal,
     SupportsFloat,
     SupportsIndex,
+    TypeGuard,
     Union,
     get_args,
     get_origin,
@@ -102,6 +104,11 @@ def to_value(kind: Any, given: Any, name: str) -> Any:
     if not isinstance(given, kind):
         raise _refusal(name, "settings by name", given)
     return given
+
+
+def is_whole_number(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer of Python or NumPy, and no switch."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def types_of(schema: type[Any]) -> Mapping[str, Any]:

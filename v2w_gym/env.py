@@ -15,9 +15,9 @@ from v2w_gym.judges import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
 from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
-    OBS_TYPES,
     action_space,
     check_render_mode,
+    full_info,
     observation,
     observation_space,
 )
@@ -210,6 +210,4 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
 
     def _info(self) -> dict[str, Any]:
         attempt = self._begun()
-        if OBS_TYPES[self.obs_type] and attempt.terminated:
-            return {**attempt.info, "final_info": attempt.info}
-        return attempt.info
+        return full_info(attempt.info, self.obs_type, attempt.terminated)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.values import is_whole_number
 from v2w_gym.tasks import Task
 
 SOLVED_FRAMES = 2
@@ -59,8 +60,7 @@ class RolloutKey:
     def __post_init__(self) -> None:
         """Refuse what is no whole number, or out of range."""
         for name, value in (("seed", self.seed), ("episode", self.episode)):
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if not whole or not 0 <= value < 2**63:
+            if not is_whole_number(value) or not 0 <= value < 2**63:
                 raise ValueError(f"expected {name} from 0 to 2**63 - 1, found {value!r}")
             object.__setattr__(self, name, int(value))
 

@@ -43,6 +43,11 @@ def observation(frames: NDArray[np.uint8], obs_type: str) -> Any:
     return {"pixels": frames} if OBS_TYPES[obs_type] else frames
 
 
+def full_info(info: dict[str, Any], obs_type: str, terminated: bool) -> dict[str, Any]:
+    """Return what goes with an observation: LeRobot reads the last step's info in `final_info`."""
+    return {**info, "final_info": info} if OBS_TYPES[obs_type] and terminated else info
+
+
 def check_render_mode(mode: str | None) -> str | None:
     """Return `mode` if it is None or "rgb_array".
 

@@ -17,9 +17,9 @@ from v2w_gym.judges import DEFAULT, find_judge
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
 from v2w_gym.sawyer import METAWORLD_NAMES, Sawyer, StandinState, load_mujoco
 from v2w_gym.spaces import (
-    OBS_TYPES,
     action_space,
     check_render_mode,
+    full_info,
     observation,
     observation_space,
 )
@@ -237,9 +237,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
     def _info(self) -> dict[str, Any]:
         assert self._key is not None
         info = self._progress.info(self._task, self._key)
-        if OBS_TYPES[self.obs_type] and self._progress.terminated:
-            return {**info, "final_info": info}
-        return info
+        return full_info(info, self.obs_type, self._progress.terminated)
 
     def _check_begun(self) -> None:
         if self._key is None:

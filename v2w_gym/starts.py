@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from configs.lookup import lookup
 from configs.paths import to_path
 from configs.robots import RobotSpec
+from configs.values import is_whole_number
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.tasks import TASKS, find_task, tasks_of
 from world_models.checkpoint import replacing
@@ -63,8 +64,7 @@ def bundled_start(index: int, task: str) -> Start:
         ValueError: Unknown task, or no whole number in range.
     """
     starts = bundled_starts(task)
-    whole = isinstance(index, int | np.integer) and not isinstance(index, bool)
-    if whole and 0 <= index < len(starts):
+    if is_whole_number(index) and 0 <= index < len(starts):
         return starts[index]
     raise ValueError(
         f"expected start to be a file or the number of a bundled start of {task!r}, from 0 to "

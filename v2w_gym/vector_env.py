@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from configs.lookup import lookup
 from configs.robots import FittedActions, RobotSpec
+from configs.values import is_whole_number
 from v2w_gym.actions import to_numbers
 from v2w_gym.judges import DEFAULT
 from v2w_gym.progress import Judge, check_options
@@ -88,11 +89,8 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             FileNotFoundError: A checkpoint or start that is no file.
             ValueError: An argument that is unknown or out of range.
         """
-        numbers = all(
-            isinstance(number, int | np.integer) and not isinstance(number, bool)
-            for number in (num_envs, max_episode_steps)
-        )
-        if not numbers or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
+        numbers = map(is_whole_number, (num_envs, max_episode_steps))
+        if not all(numbers) or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
             raise ValueError(
                 "expected num_envs >= 1 and max_episode_steps >= 1 (or -1 for no limit), found "
                 f"num_envs={num_envs!r}, max_episode_steps={max_episode_steps!r}"

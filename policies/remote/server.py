@@ -42,6 +42,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
 from configs.text import brief, printable_lines
+from configs.values import is_whole_number
 from policies.base import Policy
 from policies.remote.wire import IMAGE_KEY, MAX_BYTES, PROMPT_KEY, RESET_KEY, pack, unpack
 
@@ -272,7 +273,7 @@ class Episode:
             raise ValueError(
                 f"expected an instruction of at most {MOST_TEXT} characters, found {brief(told)}"
             )
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        if not is_whole_number(seed):
             raise ValueError(f"expected a whole number as seed, found {brief(seed)}")
         policy.reset([told], seeds=[int(seed)])
         self._told = told
