@@ -6,7 +6,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,16 +121,6 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
     """
     with zipfile.ZipFile(path) as archive:
         yield ArrayFile(archive)
-
-
-def read_arrays(path: Path) -> Mapping[str, NDArray[Any]]:
-    """Return every array of a .npz file by name.
-
-    Raises:
-        One of `DAMAGED`: As for `ArrayFile.read`.
-    """
-    with open_arrays(path) as file:
-        return {name: file.read(name) for name in file.names}
 
 
 def array_header(path: Path) -> Header:
