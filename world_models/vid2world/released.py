@@ -144,8 +144,8 @@ def load_released(released: Released, robot: str | None = None) -> Vid2World:
     check_shapes(what, _read_shapes(released.shapes), _read_shapes(expected))
     with torch.device("meta"):
         model = Vid2World(cfg)
+    prompt = embed_empty_prompt(released, text)  # before the weights: theirs stay in memory
     _fill(model, sources(model), released)
-    prompt = embed_empty_prompt(released, text)
     model.load_state_dict({PROMPT: prompt}, strict=False, assign=True)
     return model.eval().requires_grad_(False)
 
