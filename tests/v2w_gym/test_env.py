@@ -1,5 +1,6 @@
 """The scalar environment: Gymnasium's manners, errors, determinism, success."""
 
+import copy
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,7 @@ from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym import drawer_judge, judges, making
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
+from v2w_gym.vector_env import Vid2WorldVectorEnv
 from world_models.base import FrameNoise
 from world_models.copy_last import CopyLast
 
@@ -118,6 +120,12 @@ def test_episodes_differ_and_can_be_named(world):
     assert (episodes[0][1] != episodes[1][1]).any() and (episodes[1][1] != episodes[2][1]).any()
     named = rollout(Vid2WorldEnv(world, start=0), 2, seed=4, options={"episode": 2, "x": 1})
     np.testing.assert_array_equal(named, episodes[2])
+
+
+def test_a_copy_shares_the_world_model(world):
+    for env in (Vid2WorldEnv(world), Vid2WorldVectorEnv(2, 5, world)):
+        env.reset(seed=0)
+        assert copy.deepcopy(env).setting.model is world
 
 
 def test_unseeded_environments_differ(world):
