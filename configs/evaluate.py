@@ -1,21 +1,22 @@
-"""Settings of `v2w rank`, `v2w trials` and `v2w train-judge`."""
+"""Settings of `v2w rank`, `trials`, `rollout`, `action-control` and `gate`."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from configs.model import SamplerSettings
-from configs.rules import (
+from v2w_gym.configs.model import SamplerSettings
+from v2w_gym.configs.rules import (
     Amount,
     BatchSize,
-    LearningRate,
+    Frames,
     PathText,
     Range,
     Seed,
-    Steps,
-    Threads,
+    Share,
+    Window,
+    distinct,
     some,
 )
-from configs.values import Settings
+from v2w_gym.configs.values import Settings
 
 
 def _tasks() -> list[str]:
@@ -37,7 +38,7 @@ class RankConfig(Settings):
             what the checkpoint says.
         sampler: Single sampler settings that differ, such as sampler.steps=10.
         judge: Success judge (.safetensors); None is the bundled one.
-        policies: Names or paths, as `policies.loading.make_policy` takes them.
+        policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
         tasks: Which tasks; see `v2w_gym.tasks`.
         starts: Bundled starts per task.
         seeds: Rollouts per start, each with noise of its own.
@@ -64,7 +65,7 @@ class TrialsConfig(Settings):
 
     Attributes:
         output: Table (.csv); the same command resumes it.
-        policies: Names or paths, as `policies.loading.make_policy` takes them.
+        policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
         tasks: Which tasks; see `v2w_gym.tasks`.
         starts: Bundled starts per task; one trial each.
     """
@@ -76,31 +77,106 @@ class TrialsConfig(Settings):
 
 
 @dataclass(frozen=True)
-class JudgeTrainConfig(Settings):
-    """How the success judge is trained and measured.
+class ImagineConfig(Settings):
+    """Which world model imagines, and where it begins.
 
     Attributes:
-        output: Where the weights (.safetensors) and their card go.
-        episodes: Folders with training episodes.
-        held_out: Folders with episodes the card's accuracy is measured on.
-        steps: Optimiser steps.
-        batch_size: Frames per step.
-        learning_rate: Peak rate of AdamW.
-        seed: Seed of weights, batches and augmentations.
-        threads: CPU threads.
-        save_every: Steps between saves of the state that a resume needs.
+        output: Folder for the results; the same command resumes there.
+        checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
+        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
+            what the checkpoint says.
+        sampler: Single sampler settings that differ, such as sampler.steps=10.
+        window: Most frames the world model looks at; null is what the checkpoint says.
+        context_frames: Frames of the start it is shown first; null is what the checkpoint says.
+        device: Where the network runs, such as cuda.
+        start: Number of a bundled start, or a picture, video or recorded episode.
+        fit: Cut and resize frames of another size than the robot's.
+        task: What the robot attempts; null is the first task of the robot.
+        seed: Seed of everything random, together with episode.
+        episode: Number of the rollout with that seed.
     """
 
-    output: PathText = "runs/judge/judge.safetensors"
+    output: PathText
+    checkpoint: PathText | None = None
+    preset: str | None = None
+    sampler: SamplerSettings = field(default_factory=dict)
+    window: Window | None = None
+    context_frames: Window | None = None
+    device: str = "cpu"
+    start: Annotated[int, Range(0, 1_000_000)] | PathText = 0
+    fit: bool = False
+    task: str | None = None
+    seed: Seed = 0
+    episode: Seed = 0
+
+
+@dataclass(frozen=True)
+class RolloutConfig(ImagineConfig):
+    """What is done in a rollout, and for how long.
+
+    Attributes:
+        actions: recorded replays those of the start's recording, held draws moves at random, idle
+            does nothing; or the actions (N, A) of a .npy file, or those of another recording. What
+            was recorded beyond the robot's bounds is clipped and counted.
+        policy: Who acts instead, closed loop, until it ends the episode: a name, path or URL as
+            `v2w rank` takes it; null for nobody.
+        instruction: What the policy is told; null for what the task says.
+        moves: Names of the moves that held draws from; null is all of the robot's.
+        hold: Frames for which a drawn move is held.
+        steps: Frames to imagine; null for as many as there are actions, or the task's horizon.
+        mode: autoregressive imagines frame by frame, past the window too; clip all at once.
+    """
+
+    output: PathText = "runs/rollout"
+    actions: PathText = "held"
+    policy: PathText | None = None
+    instruction: str | None = None
+    moves: Annotated[list[str], distinct] | None = None
+    hold: Frames = 10
+    steps: Frames | None = None
+    mode: str = "autoregressive"
+
+
+@dataclass(frozen=True)
+class ActionControlConfig(ImagineConfig):
+    """How long each move of the robot is held, from the same start and with the same noise.
+
+    Attributes:
+        steps: Frames to imagine.
+    """
+
+    output: PathText = "runs/action_control"
+    steps: Frames = 15
+
+
+@dataclass(frozen=True)
+class GateConfig(Settings):
+    """What a world model must show before it is bundled.
+
+    Attributes:
+        output: Folder for `gate.json`, `gate.md` and the strips.
+        checkpoint: World model (.safetensors); None is the bundled one.
+        judge: Success judge (.safetensors); None is the bundled one.
+        episodes: Folders with held-out episodes.
+        limit: Episodes per task, the first by seed.
+        batch_size: Rollouts that run together; changes speed and rounding in the frames.
+        run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
+        trials: Table of trials on the (stand-in) robot; None is the bundled one.
+        agreement: Smallest share of episodes whose success is judged as it really was.
+        correlation: Smallest correlation of the drawer's displacement with the real one.
+        null_rate: Largest simulated success rate of the policy that does nothing.
+    """
+
+    output: PathText = "runs/gate"
+    checkpoint: PathText | None = None
+    judge: PathText | None = None
     episodes: Annotated[list[PathText], some] = field(
-        default_factory=lambda: ["data/standin/train"]
-    )
-    held_out: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/held_out"]
     )
-    steps: Steps = 4000
-    batch_size: BatchSize = 128
-    learning_rate: LearningRate = 2e-3
-    seed: Seed = 0
-    threads: Threads = 1
-    save_every: Steps = 500
+    limit: Amount = 100
+    batch_size: BatchSize = 25
+    run: PathText | None = None
+    trials: PathText | None = None
+    agreement: Share = 0.85
+    correlation: Annotated[float, Range(-1, 1)] = 0.80
+    null_rate: Share = 0.05

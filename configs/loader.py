@@ -14,9 +14,9 @@ from typing import Any, TypeVar, cast
 
 from omegaconf import OmegaConf
 
-from configs.paths import to_path
-from configs.values import Plain, nested_schema, to_settings, types_of
-from configs.yaml_text import DEEPEST, LONGEST, parse_yaml
+from v2w_gym.configs.text import to_path
+from v2w_gym.configs.values import Plain, nested_schema, to_settings, types_of
+from v2w_gym.configs.yaml_text import DEEPEST, LONGEST, parse_yaml
 
 Config = TypeVar("Config")
 

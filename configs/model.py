@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, TypeAlias
 
-from configs.lookup import lookup
-from configs.rules import OneOf, Pixels, Range, Share, SomeOf
-from configs.values import Settings
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.rules import OneOf, Pixels, Range, Share, SomeOf
+from v2w_gym.configs.values import Settings
 
 Channels: TypeAlias = Annotated[int, Range(1, 16_384)]
 Hidden: TypeAlias = Annotated[int, Range(1, 65_536)]
@@ -20,7 +20,7 @@ NoiseLevel: TypeAlias = Annotated[int, Range(0, 99_999)]
 
 @dataclass(frozen=True)
 class AutoencoderConfig(Settings):
-    """The latent autoencoder (`world_models.vid2world.autoencoder`).
+    """The latent autoencoder (`v2w_gym.world_models.vid2world.autoencoder`).
 
     Attributes:
         patch: Pixels are folded into channels by this factor before the first convolution.
@@ -37,7 +37,7 @@ class AutoencoderConfig(Settings):
 
 @dataclass(frozen=True)
 class KLAutoencoderConfig(Settings):
-    """Stable Diffusion's autoencoder (`world_models.vid2world.kl_autoencoder`).
+    """Stable Diffusion's autoencoder (`v2w_gym.world_models.vid2world.kl_autoencoder`).
 
     Attributes:
         channels: Feature channels at full size.
@@ -56,7 +56,7 @@ class KLAutoencoderConfig(Settings):
 
 @dataclass(frozen=True)
 class ClipConfig(Settings):
-    """A CLIP tower (`world_models.vid2world.clip`); the defaults are ViT-H-14's image tower.
+    """A CLIP tower; the defaults are ViT-H-14's image tower.
 
     Attributes:
         width: Channels of a token.
@@ -124,7 +124,7 @@ class GeometryConfig(Settings):
 
 @dataclass(frozen=True)
 class UNetConfig(Settings):
-    """The denoising network (`world_models.vid2world.unet`).
+    """The denoising network (`v2w_gym.world_models.vid2world.unet`).
 
     Attributes:
         channels: Feature channels at the finest size.
@@ -139,11 +139,11 @@ class UNetConfig(Settings):
         action_embedding: `linear` for continuous values, `table` for on-off ones, `none`.
         rate_embedding: Whether the network is told frames per second.
         causal: Whether temporal layers look back only; the network Vid2World starts from does not.
-        output_conv: `plain`, or `height_causal` as in the released weights: a quirk.
+        output_conv: `plain`, or `height_causal` as in the published weights: a quirk.
         groups: Groups of every group normalisation.
         dropout: Dropout inside residual blocks and temporal convolutions.
         temporal_norm: `per_frame` keeps each frame's statistics to itself, which makes the network
-            strictly causal; `pooled` shares them over the window, as the released weights do.
+            strictly causal; `pooled` shares them over the window, as the published weights do.
     """
 
     channels: Annotated[int, Range(2, 8192)] = 64
@@ -165,7 +165,7 @@ class UNetConfig(Settings):
 
 @dataclass(frozen=True)
 class DiffusionConfig(Settings):
-    """The noise schedule (`world_models.diffusion`); defaults are DynamiCrafter's.
+    """The noise schedule (`v2w_gym.world_models.diffusion`); defaults are DynamiCrafter's.
 
     Attributes:
         noise_levels: Number of discrete levels (K).
@@ -184,7 +184,7 @@ class DiffusionConfig(Settings):
 
 @dataclass(frozen=True)
 class SamplerConfig(Settings):
-    """How the next frame is drawn (`world_models.sampler`, `world_models.solvers`).
+    """How the next frame is drawn (`v2w_gym.world_models.sampler`, `v2w_gym.world_models.solvers`).
 
     Attributes:
         solver: What takes the steps: `ddim`, or `dpm++` or `unipc`, which need fewer of them.
@@ -225,13 +225,13 @@ class SamplerConfig(Settings):
 SamplerSettings: TypeAlias = Annotated[dict[str, Any], SomeOf(SamplerConfig)]
 """Sampler settings that differ from others, by name."""
 
-_RELEASED = SamplerConfig(
+_PUBLISHED = SamplerConfig(
     steps=50, eta=1.0, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39
 )
 PRESETS: Mapping[str, SamplerConfig] = {
-    "clean": _RELEASED,
+    "clean": _PUBLISHED,
     "reference": replace(
-        _RELEASED,
+        _PUBLISHED,
         history_noise_level=None,
         rescale_history=False,
         finish_clean=False,
@@ -241,7 +241,7 @@ PRESETS: Mapping[str, SamplerConfig] = {
         clip_keep=0.8,
     ),
 }
-"""For the released weights: `reference` does what the official code does, quirks included."""
+"""For the published weights: `reference` does what the official code does, quirks included."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class WorldModelConfig(Settings):
         raw_fields: Action fields it is told in the robot's own units; the others are brought from
             the robot's bounds to [-1, 1].
         first_action: What the first frame of a window is told in place of the action before it:
-            `hidden` shows the action where it is known, `zeros` never does, as in the released
+            `hidden` shows the action where it is known, `zeros` never does, as in the published
             training code.
         condition_frame: Which frame conditions the window: the `start` of the rollout, or the
             `oldest` frame of the window.
@@ -293,7 +293,7 @@ def preset_sampler(name: str, model: WorldModelConfig) -> SamplerConfig:
     | `draft` | a first look | 8 UniPC steps or fewer; the history is not made afresh |
     | `standard` | everyday use | 12 UniPC steps |
     | `faithful` | measuring the other two | 50 DDIM steps |
-    | `clean` | released weights, for 50 steps with noise | `PRESETS` |
+    | `clean` | published weights, for 50 steps with noise | `PRESETS` |
     | `reference` | comparing with the official code | `PRESETS` |
 
     The first three change the checkpoint's own sampler, for guidance and the noise level of known

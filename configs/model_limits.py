@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from configs.lookup import lookup
-from configs.model import UNetConfig, WorldModelConfig
-from configs.robots import ROBOTS
+from v2w_gym.configs.model import UNetConfig, WorldModelConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS
 
 MOST_SIZES = 8
 """Sizes that a network can have: height and width are halved between them."""

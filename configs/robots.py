@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
+from v2w_gym.configs.names import lookup
 
 Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
 """What a field may be set to: its numbers, one number for all of them, or the label of one."""
@@ -98,7 +98,7 @@ class RobotSpec:
 
     Attributes:
         name: Key in `ROBOTS`.
-        layout: Name of its actions' order in `configs.layouts.LAYOUTS`.
+        layout: Name of its actions' order in `v2w_gym.configs.layouts.LAYOUTS`.
         fields: The action's fields, in the order in which they are concatenated.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
@@ -356,7 +356,7 @@ RECON_JACKAL = RobotSpec(
 )
 """The Jackal of the RECON data set, a wheeled robot outdoors; axes are its own before the step.
 
-The displacements' bounds are those by which the released model's actions are normalised: -2.5 to 5
+The displacements' bounds are those by which the published model's actions are normalised: -2.5 to 5
 and -4 to 4 units of 0.25 m.
 """
 

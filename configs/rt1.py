@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from configs.rules import Pixels, Range, Size
-from configs.values import Settings
+from v2w_gym.configs.rules import Pixels, Range, Size
+from v2w_gym.configs.values import Settings
 
 
 @dataclass(frozen=True)

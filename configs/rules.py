@@ -5,10 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
-from configs.lookup import hint
-from configs.names import check_file_name, check_name
-from configs.paths import expand
-from configs.text import brief
+from v2w_gym.configs.names import check_file_name, check_name, hint
+from v2w_gym.configs.text import brief, expand
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
-"""Text from strangers, such as a server's or a file's: what of it may be printed, and how much."""
+"""Text that people write: what of a stranger's may be printed, and what `~` in a path means."""
 
 import re
 import reprlib
+from os import PathLike, fspath
+from pathlib import Path
 
 LIMIT = 500
 """Characters of a stranger's text that one line of ours may hold."""
@@ -38,3 +40,26 @@ def printable_lines(text: str, most: int = 100) -> str:
     """Return the last lines of a text, such as a traceback, each as `printable` shows it."""
     lines = text[-most * LIMIT :].splitlines()
     return "\n".join(printable(line) for line in lines[-most:])
+
+
+def expand(path: str | PathLike[str]) -> str:
+    """Return a path, or a word that may be one, with the home folder in place of a leading `~`.
+
+    Raises:
+        ValueError: `~name` of a user that does not exist.
+    """
+    text = fspath(path)
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected the home folder of a user, found {text!r} and no such user; write "
+            f"./{text} for a file of that name"
+        ) from error
+
+
+def to_path(path: str | PathLike[str]) -> Path:
+    """Return a path that a caller wrote, `~` expanded; errors as for `expand`."""
+    return Path(expand(path))

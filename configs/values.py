@@ -22,9 +22,9 @@ from typing import (
     get_type_hints,
 )
 
-from configs.lookup import hint
-from configs.rules import OneOf, Range, Rule, SomeOf
-from configs.text import brief
+from v2w_gym.configs.names import hint
+from v2w_gym.configs.rules import OneOf, Range, Rule, SomeOf
+from v2w_gym.configs.text import brief
 
 
 class Plain(str):

@@ -14,7 +14,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from configs.values import Plain
+from v2w_gym.configs.values import Plain
 
 LONGEST = 200_000
 """Most characters; the largest real file has a few thousand."""

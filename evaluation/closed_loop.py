@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from policies.driver import Driver
+from v2w_gym.policies.driver import Driver
 
 SOLVED = "solved before the first action"
 """Event of an attempt that cannot become a success of its policy."""

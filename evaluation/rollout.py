@@ -15,25 +15,25 @@ import pandas as pd
 from gymnasium.vector import AutoresetMode
 from tqdm import tqdm
 
-from configs.evaluate import RankConfig
-from configs.lookup import hint
-from evaluation.closed_loop import Finished, policy_seed, run_attempts
-from evaluation.comparison import Comparison, compare
-from evaluation.judge_checks import check_rollout_judge, judge_rollouts
-from evaluation.open_loop import committed_gate
-from evaluation.rates import check_tables
-from evaluation.report import write_report
-from evaluation.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
-from evaluation.success import RolloutJudge, load_judge
-from evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
-from policies.base import Policy
-from policies.driver import Driver
-from policies.loading import load_drivers
+from v2w_gym.configs.evaluate import RankConfig
+from v2w_gym.configs.names import hint
+from v2w_gym.evaluation.closed_loop import Finished, policy_seed, run_attempts
+from v2w_gym.evaluation.compare.comparison import Comparison, compare
+from v2w_gym.evaluation.compare.rates import check_tables
+from v2w_gym.evaluation.gate.open_loop import committed_gate
+from v2w_gym.evaluation.judges.checks import check_rollout_judge, judge_rollouts
+from v2w_gym.evaluation.records.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
+from v2w_gym.evaluation.report.report import write_report
+from v2w_gym.evaluation.success import RolloutJudge, load_judge
+from v2w_gym.evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.loading import load_drivers
 from v2w_gym.tasks import TASKS
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.base import WorldModel
-from world_models.loading import load_world_model
-from world_models.run_folder import hold_folder
+from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.run_folder import hold_folder
 
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
 """What the gate's open loop says of the world model's pixels alone."""
@@ -103,7 +103,7 @@ def run_rollouts(
     and after any interruption; another batch size changes the rounding in the world model.
 
     Returns:
-        The rows of the run; see `evaluation.rows.load_rows`.
+        The rows of the run; see `v2w_gym.evaluation.records.rows.load_rows`.
 
     Raises:
         BlockingIOError: Another process runs in the folder.
@@ -300,7 +300,7 @@ def _trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> 
     lists = [f"policies=[{','.join(cfg.policies)}]", f"tasks=[{','.join(tasks)}]"]
     command = f"v2w trials output=trials.csv {shlex.join(lists)} starts={cfg.starts}"
     call = (
-        f"evaluation.trials.run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, "
+        f"v2w_gym.evaluation.trials.run_trials(TrialsConfig(output='trials.csv', tasks={tasks}, "
         f"starts={cfg.starts}), policies=[...])"
     )
     yield (

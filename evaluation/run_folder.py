@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from world_models.run_folder import check_identity, check_writable, note_identity
+from v2w_gym.world_models.run_folder import check_identity, check_writable, note_identity
 
 IDENTITY = "run.json"
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.drawer_judge import (
+from v2w_gym.judges.drawer import (
     BUNDLED,
     KIND,
     READABLE_SIGMA,

@@ -7,8 +7,8 @@ from typing import Annotated, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.rules import BatchSize, Pixels, Range, Rate
-from configs.values import Settings
+from v2w_gym.configs.rules import BatchSize, Pixels, Range, Rate
+from v2w_gym.configs.values import Settings
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,14 @@ class PolicyMeta(Settings):
 
     Attributes:
         name: Label in tables and plots.
-        layout: What its actions are; a key of `configs.layouts.LAYOUTS`.
+        layout: What its actions are; a key of `v2w_gym.configs.layouts.LAYOUTS`.
         image_size: Height and width of the frames it takes; None where any will do.
         control_hz: Actions per second it was made for; None where any will do.
         history: Frames it remembers, the present one included.
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
-        gripper: One of `configs.layouts.KINDS`, such as "relative" or "absolute"; empty for what
-            the layout says.
+        gripper: One of `v2w_gym.configs.layouts.KINDS`, such as "relative" or "absolute"; empty for
+            what the layout says.
         rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
             neither.
@@ -66,8 +66,8 @@ class Policy(Protocol):
     """Acts in B slots; what it remembers of a slot lives in the policy.
 
     What it does in a slot depends on that slot's instruction, seed and frames alone, whoever else
-    is in the batch. It gives what its makers made it give: `policies.driver.Driver` fits frames and
-    actions to a robot. `policies.conformance` is a test of all this to inherit.
+    is in the batch. It gives what its makers made it give: `v2w_gym.policies.driver.Driver` fits
+    frames and actions to a robot. `v2w_gym.policies.conformance` is a test of all this to inherit.
     """
 
     meta: PolicyMeta

@@ -6,9 +6,9 @@ from pathlib import Path
 from reprlib import repr as shorten
 from typing import Any
 
-from configs.robots import RobotSpec
-from world_models.checkpoint import check_kind
-from world_models.weight_files import one_line
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.checkpoint import check_kind
+from v2w_gym.world_models.weight_files import one_line
 
 
 def check_card(

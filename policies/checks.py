@@ -6,7 +6,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.base import PolicyMeta
+from v2w_gym.policies.base import PolicyMeta
 
 Held = TypeVar("Held")
 
@@ -92,7 +92,8 @@ def check_frames(
         raise ValueError(
             f"expected uint8 frames of shape {expected} for policy {meta.name!r} in {slots} slots, "
             f"found {frames.dtype} {frames.shape}; drive the policy with a "
-            "`policies.driver.Driver`, which resizes, and reset() with one instruction per slot"
+            "`v2w_gym.policies.driver.Driver`, which resizes, and reset() with one instruction "
+            "per slot"
         )
     if active.dtype != np.bool_ or active.shape != (slots,):
         raise ValueError(

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from configs.layouts import LAYOUTS
-from policies.base import Policy
+from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.policies.base import Policy
 
 STEPS, SLOTS = 9, 3
 

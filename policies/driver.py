@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.driver import DriverConfig
-from configs.layouts import LAYOUTS, ActionLayout
-from configs.lookup import lookup
-from configs.robots import RobotSpec
-from configs.text import brief
-from policies.base import ActionBatch, Policy, PolicyMeta
-from policies.checks import check_slots, renew
-from policies.stages.actions import (
+from v2w_gym.configs.layouts import LAYOUTS, ActionLayout
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.text import brief
+from v2w_gym.policies.base import ActionBatch, Policy, PolicyMeta
+from v2w_gym.policies.checks import check_slots, renew
+from v2w_gym.policies.stages.actions import (
     IMPOSSIBLE,
     Gripper,
     check_layout,
@@ -30,8 +30,8 @@ from policies.stages.actions import (
     to_robot,
     to_robot_layout,
 )
-from policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
-from policies.stages.images import (
+from v2w_gym.policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
+from v2w_gym.policies.stages.images import (
     CROPS,
     NEARLY_BLACK,
     RESIZES,
@@ -229,7 +229,7 @@ class Driver:
             raise ValueError(
                 f"expected a policy whose reset takes slots, to begin anew in some of them, found "
                 f"{self.meta.name!r} with {list(known)}; add the argument as in "
-                "`policies.base.Policy.reset`, or reset all slots together"
+                "`v2w_gym.policies.base.Policy.reset`, or reset all slots together"
             )
 
     def _check(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.paths import to_path
-from policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
-from world_models.downloads import check_download
+from v2w_gym.configs.text import to_path
+from v2w_gym.policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
+from v2w_gym.world_models.downloads import check_download
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """Returns unit vectors (N, E) for N texts."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
+from v2w_gym.world_models.checkpoint import check_kind, load_checkpoint, save_checkpoint
 
 KIND = "instructions"
 UNIT_TOLERANCE = 1e-3

@@ -6,22 +6,22 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from configs.loader import load_config
-from configs.lookup import lookup
-from configs.policy import PolicyConfig
-from configs.robots import RobotSpec
-from policies.base import Policy
-from policies.driver import Driver
-from policies.instructions import InstructionTable, load_table
-from policies.planner.policy import KIND as PLANNER
-from policies.planner.policy import load_planner
-from policies.remote.client import connect
-from policies.rt1.policy import KIND as RT1
-from policies.rt1.policy import load_rt1
-from policies.saved_model import load_saved_model
-from policies.scripted import random_policy, replay_policy, zero_policy
-from policies.stages.constants import load_constants
-from world_models.checkpoint import read_card
+from v2w_gym.configs.loader import load_config
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.policies import PolicyConfig
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.instructions import InstructionTable, load_table
+from v2w_gym.policies.planner.policy import KIND as PLANNER
+from v2w_gym.policies.planner.policy import load_planner
+from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.rt1.policy import KIND as RT1
+from v2w_gym.policies.rt1.policy import load_rt1
+from v2w_gym.policies.saved_model import load_saved_model
+from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
+from v2w_gym.policies.stages.constants import load_constants
+from v2w_gym.world_models.checkpoint import read_card
 
 WEIGHTS = Path(__file__).parent / "weights"
 

@@ -8,14 +8,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.layouts import FRACTAL13
-from configs.robots import RobotSpec
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset, renew
-from policies.instructions import InstructionTable
-from policies.tensorflow.bundle import downloaded, read_bundle
-from policies.tensorflow.client import Worker, find_python
-from policies.tensorflow.framing import Arrays
+from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.instructions import InstructionTable
+from v2w_gym.policies.tensorflow.bundle import downloaded, read_bundle
+from v2w_gym.policies.tensorflow.client import Worker, find_python
+from v2w_gym.policies.tensorflow.framing import Arrays
 
 CONTROL_HZ = 3.0
 TIMEOUT = 120.0

@@ -1,6 +1,6 @@
 """Measure what a step of the environment costs next to a naive one, once they are found equal."""
 
-from configs.bench import BenchConfig
+from v2w_gym.configs.checks import BenchConfig
 
 SCHEMA = BenchConfig
 ARGUMENTS = ("what",)
@@ -8,8 +8,8 @@ ARGUMENTS = ("what",)
 
 def main(cfg: BenchConfig) -> bool:
     """Print what was found, and return whether steps are exact; if not, no speed is printed."""
-    from evaluation.bench.report import to_json, to_text
-    from evaluation.bench.run import run_bench
+    from v2w_gym.evaluation.checks.bench.report import to_json, to_text
+    from v2w_gym.evaluation.checks.bench.run import run_bench
 
     report = run_bench(cfg)
     print(to_json(report) if cfg.json else to_text(report))

@@ -12,33 +12,32 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
-from configs.loader import default_of, load_config
-from configs.lookup import hint, lookup
-from configs.paths import to_path
-from configs.rules import Range
-from configs.text import printable
-from configs.values import types_of
+from v2w_gym.configs.loader import default_of, load_config
+from v2w_gym.configs.names import hint, lookup
+from v2w_gym.configs.rules import Range
+from v2w_gym.configs.text import printable, to_path
+from v2w_gym.configs.values import types_of
 
 COMMANDS: Mapping[str, str] = {
-    "collect": "scripts.collect",
-    "train": "scripts.train",
-    "train-policy": "scripts.train_policy",
-    "train-planner": "scripts.train_planner",
-    "train-judge": "scripts.train_judge",
-    "embed": "scripts.embed",
-    "convert-policy": "scripts.convert_policy",
-    "verify-policy": "scripts.verify_policy",
-    "serve-policy": "scripts.serve_policy",
-    "trials": "scripts.trials",
-    "rank": "scripts.rank",
-    "gate": "scripts.gate",
-    "rollout": "scripts.rollout",
-    "action-control": "scripts.action_control",
-    "convert": "scripts.convert",
-    "random-checkpoint": "scripts.random_checkpoint",
-    "parity": "scripts.parity",
-    "bench": "scripts.bench",
-    "fidelity": "scripts.fidelity",
+    "collect": "v2w_gym.scripts.collect",
+    "train": "v2w_gym.scripts.train",
+    "train-policy": "v2w_gym.scripts.train_policy",
+    "train-planner": "v2w_gym.scripts.train_planner",
+    "train-judge": "v2w_gym.scripts.train_judge",
+    "embed": "v2w_gym.scripts.embed",
+    "convert-policy": "v2w_gym.scripts.convert_policy",
+    "verify-policy": "v2w_gym.scripts.verify_policy",
+    "serve-policy": "v2w_gym.scripts.serve_policy",
+    "trials": "v2w_gym.scripts.trials",
+    "rank": "v2w_gym.scripts.rank",
+    "gate": "v2w_gym.scripts.gate",
+    "rollout": "v2w_gym.scripts.rollout",
+    "action-control": "v2w_gym.scripts.action_control",
+    "convert": "v2w_gym.scripts.convert",
+    "random-checkpoint": "v2w_gym.scripts.random_checkpoint",
+    "parity": "v2w_gym.scripts.parity",
+    "bench": "v2w_gym.scripts.bench",
+    "fidelity": "v2w_gym.scripts.fidelity",
 }
 """Where each command lives; a module is imported when its command is chosen, not before."""
 

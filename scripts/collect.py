@@ -1,7 +1,7 @@
 """Record episodes on the stand-in robot (a simulated robot), good ones and failures alike."""
 
-from configs.data import CollectConfig
-from v2w_gym.collect import collect
+from v2w_gym.configs.train import CollectConfig
+from v2w_gym.standin.collect import collect
 
 SCHEMA = CollectConfig
 

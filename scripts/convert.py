@@ -1,6 +1,6 @@
 """Turn a published checkpoint into one of this project's format: smaller, checked, with a card."""
 
-from configs.released import ConvertConfig
+from v2w_gym.configs.published import ConvertConfig
 
 SCHEMA = ConvertConfig
 ARGUMENTS = ("checkpoint", "output")
@@ -8,9 +8,9 @@ ARGUMENTS = ("checkpoint", "output")
 
 def main(cfg: ConvertConfig) -> None:
     """Convert, and say what was written and how to use it."""
-    from world_models.checkpoint import read_card
-    from world_models.loading import find_checkpoint
-    from world_models.vid2world.convert import convert
+    from v2w_gym.world_models.checkpoint import read_card
+    from v2w_gym.world_models.loading import find_checkpoint
+    from v2w_gym.world_models.vid2world.published.convert import convert
 
     output = convert(cfg, find_checkpoint(cfg.checkpoint))
     size = output.stat().st_size / 1e9

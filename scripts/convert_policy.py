@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from configs.convert_policy import ConvertPolicyConfig
+from v2w_gym.configs.convert import ConvertPolicyConfig
 
 SCHEMA = ConvertPolicyConfig
 ARGUMENTS = ("source", "output")
@@ -10,14 +10,14 @@ ARGUMENTS = ("source", "output")
 
 def main(cfg: ConvertPolicyConfig) -> None:
     """Convert, and say what was checked and what was not."""
-    from policies.rt1.convert import convert
+    from v2w_gym.policies.rt1.convert import convert
 
     print("\n".join(summary(convert(cfg))))
 
 
 def summary(output: Path) -> list[str]:
     """Return what is told of a converted policy, line by line."""
-    from world_models.checkpoint import read_card
+    from v2w_gym.world_models.checkpoint import read_card
 
     card = read_card(output) or {}
     size = output.stat().st_size / 1e6

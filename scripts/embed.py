@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.embed import EmbedConfig
+from v2w_gym.configs.convert import EmbedConfig
 
 if TYPE_CHECKING:
-    from policies.instructions import InstructionTable
+    from v2w_gym.policies.instructions import InstructionTable
 
 SCHEMA = EmbedConfig
 ARGUMENTS = ("source", "output")
@@ -14,8 +14,8 @@ ARGUMENTS = ("source", "output")
 
 def main(cfg: EmbedConfig) -> None:
     """Write the table, and say what is in it."""
-    from policies.encoders import extend, make_encoder
-    from policies.instructions import save_table
+    from v2w_gym.policies.encoders import extend, make_encoder
+    from v2w_gym.policies.instructions import save_table
 
     _check(cfg)
     output = Path(cfg.output)
@@ -48,8 +48,8 @@ def _check(cfg: EmbedConfig) -> None:
 
 
 def _read(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
-    from policies.instructions import load_table
-    from world_models.checkpoint import load_checkpoint
+    from v2w_gym.policies.instructions import load_table
+    from v2w_gym.world_models.checkpoint import load_checkpoint
 
     path = Path(cfg.source)
     table = load_table(path)
@@ -57,8 +57,8 @@ def _read(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
 
 
 def _harvest(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
-    from policies.harvest import Harvest, harvest
-    from world_models.data.rlds import open_rlds
+    from v2w_gym.policies.harvest import Harvest, harvest
+    from v2w_gym.world_models.data.rlds import open_rlds
 
     dataset = open_rlds(cfg.source, cfg.split)
     found = Harvest(cfg.text_feature, cfg.vector_feature, cfg.tolerance)

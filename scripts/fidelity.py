@@ -1,14 +1,14 @@
 """Measure how much cheaper ways of sampling change what a world model imagines; it resumes."""
 
-from configs.fidelity import FidelityConfig
+from v2w_gym.configs.checks import FidelityConfig
 
 SCHEMA = FidelityConfig
 
 
 def main(cfg: FidelityConfig) -> None:
     """Run the comparison, print what it found, and say where the results are."""
-    from evaluation.fidelity.report import to_markdown
-    from evaluation.fidelity.run import run_fidelity
+    from v2w_gym.evaluation.checks.fidelity.report import to_markdown
+    from v2w_gym.evaluation.checks.fidelity.run import run_fidelity
 
     print(to_markdown(run_fidelity(cfg)))
     for name in ("fidelity.md", "fidelity.json", "fidelity.png", "strip.png"):

@@ -1,7 +1,7 @@
 """Check whether a world model is good enough to rank policies with."""
 
-from configs.gate import GateConfig
-from evaluation.gate import run_gate, to_markdown
+from v2w_gym.configs.evaluate import GateConfig
+from v2w_gym.evaluation.gate.gate import run_gate, to_markdown
 
 SCHEMA = GateConfig
 

@@ -1,6 +1,6 @@
 """Hold this implementation against golden tensors of the published one."""
 
-from configs.parity import ParityConfig
+from v2w_gym.configs.checks import ParityConfig
 
 SCHEMA = ParityConfig
 ARGUMENTS = ("folder",)
@@ -12,7 +12,7 @@ def main(cfg: ParityConfig) -> bool:
 
     import torch
 
-    from evaluation.parity.run import run_parity
+    from v2w_gym.evaluation.checks.parity.run import run_parity
 
     torch.set_num_threads(cfg.threads)
     passed = []

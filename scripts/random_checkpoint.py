@@ -1,6 +1,6 @@
 """Write a checkpoint in the published format with random weights, to try things with."""
 
-from configs.released import RandomCheckpointConfig
+from v2w_gym.configs.published import RandomCheckpointConfig
 
 SCHEMA = RandomCheckpointConfig
 ARGUMENTS = ("output",)
@@ -8,7 +8,7 @@ ARGUMENTS = ("output",)
 
 def main(cfg: RandomCheckpointConfig) -> None:
     """Write it, and say how large it is."""
-    from world_models.vid2world.convert import write_random
+    from v2w_gym.world_models.vid2world.published.convert import write_random
 
     output = write_random(cfg)
     print(f"wrote {output} ({output.stat().st_size / 1e9:.3f} GB) with random weights")

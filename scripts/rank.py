@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from configs.evaluate import RankConfig
+from v2w_gym.configs.evaluate import RankConfig
 
 SCHEMA = RankConfig
 
 
 def main(cfg: RankConfig) -> None:
     """Run the rollouts, print the rates, and say where the report is."""
-    from evaluation.rate_table import to_table
-    from evaluation.rollout import rank
-    from evaluation.verdict import headline
+    from v2w_gym.evaluation.compare.verdict import headline
+    from v2w_gym.evaluation.report.rate_table import to_table
+    from v2w_gym.evaluation.rollout import rank
 
     comparison = rank(cfg)
     print(headline(comparison))

@@ -1,13 +1,13 @@
 """Imagine what follows a start and some actions: a film and a strip; the same command resumes."""
 
-from configs.imagine import RolloutConfig
+from v2w_gym.configs.evaluate import RolloutConfig
 
 SCHEMA = RolloutConfig
 
 
 def main(cfg: RolloutConfig) -> None:
     """Imagine the rollout, and say where it is."""
-    from evaluation.imagination import run_rollout
+    from v2w_gym.evaluation.imagine.imagination import run_rollout
 
     found = run_rollout(cfg)
     print(f"{found['steps']} frames, {found['seconds_per_frame']:.2f} s each")

@@ -1,6 +1,6 @@
 """Serve a policy over a websocket, with openpi's protocol, until Ctrl-C."""
 
-from configs.serve_policy import ServePolicyConfig
+from v2w_gym.configs.policies import ServePolicyConfig
 
 SCHEMA = ServePolicyConfig
 ARGUMENTS = ("policy",)
@@ -8,10 +8,10 @@ ARGUMENTS = ("policy",)
 
 def main(cfg: ServePolicyConfig) -> None:
     """Serve, and say where."""
-    from configs.lookup import lookup
-    from configs.robots import ROBOTS
-    from policies.loading import make_policy, policy_config
-    from policies.remote.server import PolicyServer
+    from v2w_gym.configs.names import lookup
+    from v2w_gym.configs.robots import ROBOTS
+    from v2w_gym.policies.loading import make_policy, policy_config
+    from v2w_gym.policies.remote.server import PolicyServer
 
     robot = lookup(ROBOTS, cfg.robot, "robot")
     policy = policy_config(cfg.policy)

@@ -1,7 +1,7 @@
 """Train a world model on recorded episodes; the same command resumes."""
 
-from configs.train import TrainConfig
-from world_models.training import train
+from v2w_gym.configs.train import TrainConfig
+from v2w_gym.world_models.training import train
 
 SCHEMA = TrainConfig
 

@@ -2,14 +2,14 @@
 
 import json
 
-from configs.evaluate import JudgeTrainConfig
+from v2w_gym.configs.train import JudgeTrainConfig
 
 SCHEMA = JudgeTrainConfig
 
 
 def main(cfg: JudgeTrainConfig) -> None:
     """Train, and show the accuracy."""
-    from evaluation.judge_training import train_judge
+    from v2w_gym.evaluation.judges.training import train_judge
 
     judge = train_judge(cfg)
     print(json.dumps(judge.card["held_out"], indent=2))

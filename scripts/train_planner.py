@@ -2,14 +2,14 @@
 
 import json
 
-from configs.train_planner import TrainPlannerConfig
+from v2w_gym.configs.train import TrainPlannerConfig
 
 SCHEMA = TrainPlannerConfig
 
 
 def main(cfg: TrainPlannerConfig) -> None:
     """Train, and show the errors."""
-    from policies.planner.training import train
+    from v2w_gym.policies.planner.training import train
 
     card = train(cfg)
     print(json.dumps(card["held_out"], indent=2))

@@ -1,13 +1,13 @@
 """Try policies on the stand-in robot (a simulated robot); the same command resumes."""
 
-from configs.evaluate import TrialsConfig
+from v2w_gym.configs.evaluate import TrialsConfig
 
 SCHEMA = TrialsConfig
 
 
 def main(cfg: TrialsConfig) -> None:
     """Run the trials, and say how they went."""
-    from evaluation.trials import load_trials, run_trials
+    from v2w_gym.evaluation.trials import load_trials, run_trials
 
     table = run_trials(cfg)
     rates = load_trials(table).groupby(["task", "policy"])["success"].agg(["mean", "count"])

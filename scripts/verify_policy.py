@@ -1,6 +1,6 @@
 """Check that a converted policy chooses what the SavedModel chooses that it was made from."""
 
-from configs.verify_policy import VerifyPolicyConfig
+from v2w_gym.configs.convert import VerifyPolicyConfig
 
 SCHEMA = VerifyPolicyConfig
 ARGUMENTS = ("converted", "saved_model")
@@ -8,7 +8,7 @@ ARGUMENTS = ("converted", "saved_model")
 
 def main(cfg: VerifyPolicyConfig) -> bool:
     """Run both, print where they agree, and return whether they do everywhere."""
-    from evaluation.agreement import to_table, verify_policy
+    from v2w_gym.evaluation.checks.converted import to_table, verify_policy
 
     result = verify_policy(cfg)
     print(to_table(result))

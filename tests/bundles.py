@@ -6,10 +6,10 @@ from pathlib import Path
 import cramjam
 import numpy as np
 
-from configs.rt1 import RT1Config
-from policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
-from policies.rt1.variables import published_order
-from world_models.data.tfrecord import masked_crc
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
+from v2w_gym.policies.rt1.variables import published_order
+from v2w_gym.world_models.data.tfrecord import masked_crc
 
 SMALL = RT1Config(
     stem=8,

@@ -1,6 +1,6 @@
 """Sizes of networks that are quick to make."""
 
-from configs.rt1 import RT1Config
+from v2w_gym.configs.rt1 import RT1Config
 
 TINY_RT1 = RT1Config(
     stem=8,

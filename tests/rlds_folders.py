@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tests.bundles import message, varint
-from world_models.data.tfrecord import masked_crc
+from v2w_gym.world_models.data.tfrecord import masked_crc
 
 Schema = Mapping[str, tuple[str, tuple[int, ...]]]
 """Path in a record -> type ("image", "string" or numpy's) and shape of one value."""

@@ -13,9 +13,9 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
-from policies.base import Policy
-from policies.remote.server import PolicyServer
-from policies.remote.wire import pack, unpack
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.remote.server import PolicyServer
+from v2w_gym.policies.remote.wire import pack, unpack
 
 Answer = Callable[[dict[str, Any]], bytes | str]
 """What a server of somebody else answers to a request."""

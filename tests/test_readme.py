@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli
+from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[1]
 DOCS = (ROOT / "README.md", ROOT / "policies" / "README.md")

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from configs.robots import FittedActions, RobotSpec
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import FittedActions, RobotSpec
 
 ENDINGS = {"stop": False, "ignore": True}
 """Whether a policy's wish to end the attempt is passed over."""

@@ -11,11 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import FittedActions
+from v2w_gym.configs.robots import FittedActions
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask
 from v2w_gym.starts import Context, draw_start, load_start
 from v2w_gym.tasks import Task, find_task
-from world_models.base import FrameNoise, RolloutState, WorldModel, join_states, rows_by_label
+from v2w_gym.world_models.base import (
+    FrameNoise,
+    RolloutState,
+    WorldModel,
+    join_states,
+    rows_by_label,
+)
 
 
 @dataclass(frozen=True)

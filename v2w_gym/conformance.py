@@ -17,7 +17,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
-from configs.robots import TERMINATE, RobotSpec
+from v2w_gym.configs.robots import TERMINATE, RobotSpec
 
 Env = gym.Env[NDArray[np.uint8], NDArray[np.float32]]
 STEPS = 4

@@ -8,10 +8,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import RobotSpec
 from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
-from v2w_gym.judges import DEFAULT
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
 from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
@@ -23,7 +23,7 @@ from v2w_gym.spaces import (
 )
 from v2w_gym.starts import load_start
 from v2w_gym.tasks import TASKS, find_task
-from world_models.base import WorldModel
+from v2w_gym.world_models.base import WorldModel
 
 
 class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
@@ -76,8 +76,9 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             model: The world model; several environments may share it.
             checkpoint: Path or hub id (`owner/name`) of one to load instead; neither means the
                 bundled one.
-            preset: Which sampler it gets, see `configs.model.preset_sampler`; None for its own.
-            sampler: Fields of `configs.model.SamplerConfig` that differ from that.
+            preset: Which sampler it gets, see `v2w_gym.configs.model.preset_sampler`; None for its
+                own.
+            sampler: Fields of `v2w_gym.configs.model.SamplerConfig` that differ from that.
             window: Most frames the model looks at, the new one included; None for its own.
             context_frames: Recorded frames it begins with; None for its own.
             device: Where it runs, such as "cuda"; None is the CPU.
@@ -86,7 +87,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             start: Index of a bundled start or path of a picture, video or episode, see
                 `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
             judge: Decides on success: "default" is the bundled judge for the stand-in robot and
-                nobody for others, a path is another judge; see `v2w_gym.judges.find_judge`.
+                nobody for others, a path is another judge; see `v2w_gym.judges.loading.find_judge`.
             strict_actions: Refuse actions outside the bounds instead of clipping them.
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
             obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from configs.lookup import lookup
-from configs.robots import ROBOTS
-from v2w_gym import DOMAINS
 from v2w_gym.attempts import Setting
-from v2w_gym.judges import check_judge, find_judge
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.judges.loading import check_judge, find_judge
 from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
+from v2w_gym.registration import DOMAINS
 from v2w_gym.starts import BUNDLED_ROBOT, load_start
 from v2w_gym.tasks import TASKS, find_task
-from world_models.base import WorldModel
+from v2w_gym.world_models.base import WorldModel
 
-RELEASED = {
+PUBLISHED = {
     "google_robot": "thuml/Vid2World-RT1",
     "csgo_player": "thuml/Vid2World-CSGO",
     "recon_jackal": "thuml/Vid2World-RECON",
@@ -31,7 +31,7 @@ class ModelChoice:
     """Which world model an environment loads, and which it accepts.
 
     Attributes:
-        checkpoint: See `world_models.loading.load_world_model`, like the next five.
+        checkpoint: See `v2w_gym.world_models.loading.load_world_model`, like the next five.
         preset: See there.
         sampler: See there.
         window: See there.
@@ -89,14 +89,14 @@ def load_model(choice: ModelChoice) -> WorldModel:
         FileNotFoundError: No such checkpoint.
         ValueError: No checkpoint and no bundled model of the robot, or an unknown setting.
     """
-    from world_models.loading import load_world_model
+    from v2w_gym.world_models.loading import load_world_model
 
     if choice.checkpoint is None:
         if choice.robots and BUNDLED_ROBOT not in choice.robots:
             robot = choice.robots[0]
             raise ValueError(
                 f"expected checkpoint= to name a world model of {robot}, found None, and none is "
-                f"bundled; pass checkpoint={RELEASED[robot]!r}, or make one with random weights: "
+                f"bundled; pass checkpoint={PUBLISHED[robot]!r}, or make one with random weights: "
                 f"v2w random-checkpoint OUT robot={robot}"
             )
         _say_bundled()
@@ -123,6 +123,6 @@ def _check_alone(model: WorldModel, choice: ModelChoice) -> WorldModel:
 def _say_bundled() -> None:
     warnings.warn(
         "using the small bundled world model of the stand-in robot; pass checkpoint= to use "
-        f"another, such as checkpoint={RELEASED['google_robot']!r} with a picture as start=",
+        f"another, such as checkpoint={PUBLISHED['google_robot']!r} with a picture as start=",
         stacklevel=2,
     )

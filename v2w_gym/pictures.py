@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from world_models.data.arrays import LARGEST
+from v2w_gym.world_models.data.arrays import LARGEST
 
 if TYPE_CHECKING:
     import av

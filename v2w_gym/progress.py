@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.values import is_whole_number
+from v2w_gym.configs.values import is_whole_number
 from v2w_gym.tasks import Task
 
 SOLVED_FRAMES = 2

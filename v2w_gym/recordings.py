@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from configs.lookup import hint, lookup
-from configs.paths import to_path
+from v2w_gym.configs.names import hint, lookup
+from v2w_gym.configs.text import to_path
 from v2w_gym.pictures import read_picture, read_video
-from world_models.data.arrays import array_header, read_array, reading
-from world_models.data.recording import Recording, check_frames, load_recording
+from v2w_gym.world_models.data.arrays import array_header, read_array, reading
+from v2w_gym.world_models.data.recording import Recording, check_frames, load_recording
 
 __all__ = ["READERS", "Recording", "read_recording"]
 
@@ -20,10 +20,11 @@ def read_recording(path: str | os.PathLike[str], *, count: int | None = None) ->
       bits are scaled to 8
     - .mp4: a video, turned as it says by quarter turns; HDR is refused
     - .npy: a frame (H, W, 3) or frames (T, H, W, 3)
-    - .npz: an episode of `world_models.data.episodes`, or one in the layout of Vid2World's RT-1
-      converter; see `world_models.data.recording.load_recording`
+    - .npz: an episode of `v2w_gym.world_models.data.episodes`, or one in the layout of Vid2World's
+    RT-1
+      converter; see `v2w_gym.world_models.data.recording.load_recording`
 
-    No file may take more than `world_models.data.arrays.LARGEST` bytes of memory.
+    No file may take more than `v2w_gym.world_models.data.arrays.LARGEST` bytes of memory.
 
     Args:
         path: The file; a leading `~` is the home folder.

@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import hint
 from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
+from v2w_gym.configs.names import hint
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.progress import RolloutKey
 

@@ -6,8 +6,8 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Space
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from configs.robots import ROUNDING, RobotSpec
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROUNDING, RobotSpec
 
 OBS_TYPES = {"frame": False, "pixels": True}
 """Form of an observation -> whether it is a dict with the key "pixels", as LeRobot wants it."""

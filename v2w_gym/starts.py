@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from configs.paths import to_path
-from configs.robots import RobotSpec
-from configs.values import is_whole_number
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.text import to_path
+from v2w_gym.configs.values import is_whole_number
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.tasks import TASKS, find_task, tasks_of
-from world_models.checkpoint import replacing
-from world_models.data.recorded_actions import fit_known, tell
-from world_models.frames import check_context
+from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.data.recorded_actions import fit_known, tell
+from v2w_gym.world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"
 BUNDLED_ROBOT = "standin_sawyer"
@@ -166,7 +166,7 @@ def record_starts(path: Path, count: int) -> None:
     Raises:
         ModuleNotFoundError: The `standin` extra is not installed.
     """
-    from v2w_gym.standin import StandinEnv
+    from v2w_gym.standin.env import StandinEnv
 
     starts: list[Start] = []
     for task in tasks_of(BUNDLED_ROBOT):

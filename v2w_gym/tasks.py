@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from configs.lookup import lookup
+from v2w_gym.configs.names import lookup
 
 
 @dataclass(frozen=True)

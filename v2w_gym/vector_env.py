@@ -10,15 +10,15 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from configs.robots import FittedActions, RobotSpec
-from configs.values import is_whole_number
 from v2w_gym.actions import to_numbers
-from v2w_gym.judges import DEFAULT
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import FittedActions, RobotSpec
+from v2w_gym.configs.values import is_whole_number
+from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.progress import Judge, check_options
 from v2w_gym.slots import Slot
 from v2w_gym.spaces import observation
-from world_models.base import WorldModel
+from v2w_gym.world_models.base import WorldModel
 
 AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
 

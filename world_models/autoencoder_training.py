@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.train import AutoencoderTrainConfig
-from world_models.data.clips import EpisodeSet
-from world_models.device import in_precision
-from world_models.frames import to_tensor
-from world_models.optimiser import Optimiser
-from world_models.vid2world.autoencoder import Autoencoder
+from v2w_gym.configs.train import AutoencoderTrainConfig
+from v2w_gym.world_models.data.clips import EpisodeSet
+from v2w_gym.world_models.device import in_precision
+from v2w_gym.world_models.frames import to_tensor
+from v2w_gym.world_models.optimiser import Optimiser
+from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 
 
 def train_autoencoder(

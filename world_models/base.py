@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.robots import RobotSpec
-from world_models.nested import Nested, leaves, map_nested, refill
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.nested import Nested, leaves, map_nested, refill
 
 
 @dataclass(frozen=True)

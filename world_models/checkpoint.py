@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from configs.loader import from_mapping
-from world_models.downloads import check_download, published_digest
-from world_models.downloads import check_not_lfs_pointer as check_not_lfs_pointer
-from world_models.downloads import sha256_of as sha256_of
-from world_models.weight_files import one_line, read_json, read_safetensors
-from world_models.writing import replacing as replacing
+from v2w_gym.configs.loader import from_mapping
+from v2w_gym.world_models.downloads import check_download, published_digest
+from v2w_gym.world_models.downloads import check_not_lfs_pointer as check_not_lfs_pointer
+from v2w_gym.world_models.downloads import sha256_of as sha256_of
+from v2w_gym.world_models.weight_files import one_line, read_json, read_safetensors
+from v2w_gym.world_models.writing import replacing as replacing
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)

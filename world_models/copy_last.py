@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.robots import RobotSpec
-from world_models.base import FrameNoise, RolloutState, begin_state
-from world_models.frames import check_clip, check_context, to_tensor, to_uint8
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.base import FrameNoise, RolloutState, begin_state
+from v2w_gym.world_models.frames import check_clip, check_context, to_tensor, to_uint8
 
 
 class CopyLast:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.model import DiffusionConfig
+from v2w_gym.configs.model import DiffusionConfig
 
 
 class NoiseSchedule:
@@ -67,8 +67,8 @@ class NoiseSchedule:
         return power.sqrt(), (1 - power).sqrt()
 
 
-def released_buffers(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> dict[str, Tensor]:
-    """Return the schedule's tables as released checkpoints store them; nothing of ours reads them.
+def published_buffers(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> dict[str, Tensor]:
+    """Return the schedule's tables as published checkpoints store them; nothing of ours reads them.
 
     A base checkpoint holds them as they were before the rescale to zero terminal signal-to-noise
     ratio.

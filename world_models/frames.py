@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.model import GeometryConfig
-from configs.robots import RobotSpec
+from v2w_gym.configs.model import GeometryConfig
+from v2w_gym.configs.robots import RobotSpec
 
 BLACK = -1.0
 
@@ -27,7 +27,7 @@ def to_canvas(frames: Tensor, geometry: GeometryConfig) -> Tensor:
     """Resize camera frames (N, 3, H, W) and put black bars around them, to the canvas's size.
 
     An odd bar is one pixel wider below and on the right.
-    Source: the released data sets' Resize and CenterCrop, which pads what is too small.
+    Source: the published data sets' Resize and CenterCrop, which pads what is too small.
     """
     resized = F.interpolate(frames, geometry.resized, mode="bilinear", antialias=True)
     return F.pad(resized, _bars(geometry), value=BLACK)

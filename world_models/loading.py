@@ -10,15 +10,15 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from configs.loader import from_mapping
-from configs.lookup import hint
-from configs.model import SamplerConfig, preset_sampler
-from configs.paths import to_path
-from world_models.base import WorldModel
-from world_models.checkpoint import read_card
-from world_models.device import usable_device
-from world_models.vid2world.model import Vid2World, load_vid2world
-from world_models.weight_files import INDEX, is_part
+from v2w_gym.configs.loader import from_mapping
+from v2w_gym.configs.model import SamplerConfig, preset_sampler
+from v2w_gym.configs.names import hint
+from v2w_gym.configs.text import to_path
+from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.checkpoint import read_card
+from v2w_gym.world_models.device import usable_device
+from v2w_gym.world_models.vid2world.model import Vid2World, load_vid2world
+from v2w_gym.world_models.weight_files import INDEX, is_part
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,11 @@ def load_world_model(
     The same weights are loaded once per process and device, and shared.
 
     Args:
-        checkpoint: A file of ours (`.safetensors` with its card) or in the released format
+        checkpoint: A file of ours (`.safetensors` with its card) or in the published format
             (`.ckpt`, `.safetensors`), the index of one in parts, a folder with one of them, or a
             hub id, see `HUB_ID`; None is the bundled model.
-        preset: Sampler by name, see `configs.model.preset_sampler`; None for the card's own.
+        preset: Sampler by name, see `v2w_gym.configs.model.preset_sampler`; None for the card's
+            own.
         sampler: Fields of `SamplerConfig` that differ from that.
         window: Most frames it looks at, the new one included; None for the card's own.
         context_frames: Recorded frames it begins with; None for the card's own.
@@ -145,28 +146,28 @@ def _load(path: Path, written: int, device: str) -> Vid2World:
 
 
 def load_published(path: Path) -> Vid2World:
-    """Return the model of a file in the released format, which carries no card.
+    """Return the model of a file in the published format, which carries no card.
 
     Raises:
         FileNotFoundError: No such file.
         ValueError: Not a whole causal checkpoint, or a damaged one.
     """
-    from world_models.vid2world.released import load_released, read_released
+    from v2w_gym.world_models.vid2world.published.load import load_published, read_published
 
-    released = read_released(path)
-    if not released.causal:
+    published = read_published(path)
+    if not published.causal:
         raise ValueError(
             f"expected a causal checkpoint, found the base that Vid2World starts from at {path}; "
             f"make it causal: v2w convert {path} OUT.safetensors robot=google_robot "
             "transfer=extrapolative"
         )
-    if released.others:
+    if published.others:
         log.warning(
             "%s: the weights used are %s; there are others in %s: v2w convert chooses by averaged=",
-            *(path, released.chosen, ", ".join(released.others)),
+            *(path, published.chosen, ", ".join(published.others)),
         )
-    model = load_released(released)
-    source = {"source": path.name, "weights": released.chosen}
+    model = load_published(published)
+    source = {"source": path.name, "weights": published.chosen}
     model.card = model.make_card({**source, "norms_and_biases": _digest(model)})
     return model
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from configs.train import OptimiserConfig
-from world_models.training_state import Progress
+from v2w_gym.configs.train import OptimiserConfig
+from v2w_gym.world_models.training_state import Progress
 
 log = logging.getLogger(__name__)
 

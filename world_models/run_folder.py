@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from configs.text import printable
-from world_models.writing import HOST, remove_partials, replacing
+from v2w_gym.configs.text import printable
+from v2w_gym.world_models.writing import HOST, remove_partials, replacing
 
 log = logging.getLogger(__name__)
 

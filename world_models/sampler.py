@@ -1,6 +1,7 @@
 """Draw latent frames: one that follows a history, or a whole clip; with causal action guidance.
 
-Source: Vid2World section 4.2 and algorithm 2. The steps themselves are in `world_models.solvers`.
+Source: Vid2World section 4.2 and algorithm 2. The steps themselves are in
+    `v2w_gym.world_models.solvers`.
 """
 
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from configs.model import SamplerConfig
-from world_models.diffusion import NoiseSchedule
-from world_models.solvers import Solver, check_solver, make_solver, trailing_levels
+from v2w_gym.configs.model import SamplerConfig
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.solvers import Solver, check_solver, make_solver, trailing_levels
 
 Denoiser: TypeAlias = Callable[[Tensor, int], Tensor]
 """(what is drawn, its noise level) -> guided velocity of the same shape."""
@@ -160,7 +161,7 @@ def guided_velocity(
 
     Both branches share one call; `masks` are the actions that each keeps. A scale of 1 needs no
     second branch. The rescale compares spreads over the whole window, known frames included, as
-    the released code does.
+    the published code does.
     """
     kept, hidden = masks
     if cfg.guidance_scale == 1:

@@ -1,6 +1,6 @@
 """Solvers: what takes a latent from noise to clean, step by step, from the velocities it is given.
 
-DDIM is what the released code uses. DPM-Solver++(2M) and UniPC remember earlier predictions of the
+DDIM is what the published code uses. DPM-Solver++(2M) and UniPC remember earlier predictions of the
 clean latent, so that they need fewer steps. All three work on a signal that the schedule scales
 (dynamic rescale) and that is absent at the last level (zero terminal signal-to-noise ratio).
 """
@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from configs.lookup import lookup
-from configs.model import SamplerConfig
-from world_models.diffusion import NoiseSchedule
+from v2w_gym.configs.model import SamplerConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.diffusion import NoiseSchedule
 
 FEWEST_WITH_LOW_END = 6
 """Steps of a multistep solver from which on one is spent at a low noise level."""
@@ -235,7 +235,7 @@ def ddim_steps(schedule: NoiseSchedule, cfg: SamplerConfig) -> list[Step]:
     """Return the DDIM steps of one frame, from noise to the clean latent (or to level 0).
 
     Source: DDIM equations 12 and 16. In single precision the radicand of `direction` can fall just
-    below zero at the first step; it is held at zero, where the released code gives NaN.
+    below zero at the first step; it is held at zero, where the published code gives NaN.
     """
     levels = trailing_levels(len(schedule), cfg.steps)
     powers, scales = schedule.alphas_cumprod.numpy(), schedule.scale.numpy()

@@ -7,32 +7,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from configs.lookup import lookup
-from configs.robots import ROBOTS
-from configs.train import DenoiserTrainConfig, TrainConfig
-from world_models.autoencoder_training import encode_all, train_autoencoder
-from world_models.data.clips import (
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.configs.train import DenoiserTrainConfig, TrainConfig
+from v2w_gym.world_models.autoencoder_training import encode_all, train_autoencoder
+from v2w_gym.world_models.data.clips import (
     Clips,
     EpisodeSet,
     load_episode_set,
     long_enough,
     sample_clips,
 )
-from world_models.data.episodes import list_episodes
-from world_models.device import choose_precision, in_precision
-from world_models.diffusion import NoiseSchedule
-from world_models.frames import to_tensor
-from world_models.optimiser import SCHEDULE, Optimiser
-from world_models.run_folder import (
+from v2w_gym.world_models.data.episodes import list_episodes
+from v2w_gym.world_models.device import choose_precision, in_precision
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.frames import to_tensor
+from v2w_gym.world_models.optimiser import SCHEDULE, Optimiser
+from v2w_gym.world_models.run_folder import (
     check_identity,
     hold_folder,
     identify_files,
     note_identity,
     read_identity,
 )
-from world_models.training_state import check_not_diverged
-from world_models.vid2world.autoencoder import Autoencoder
-from world_models.vid2world.model import Vid2World
+from v2w_gym.world_models.training_state import check_not_diverged
+from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
+from v2w_gym.world_models.vid2world.model import Vid2World
 
 CHECKPOINT, SETTINGS = "world_model.safetensors", "config.json"
 STAGES = ("autoencoder", "denoiser")

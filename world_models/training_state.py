@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from world_models.checkpoint import is_finite, save_state
+from v2w_gym.world_models.checkpoint import is_finite, save_state
 
 DAMAGED = (
     *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from world_models.downloads import (
+from v2w_gym.world_models.downloads import (
     check_checksums,
     check_download,
     check_not_lfs_pointer,

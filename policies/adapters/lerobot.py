@@ -6,9 +6,9 @@ PYTHONPATH:
     from lerobot.policies.act.modeling_act import ACTPolicy
     from lerobot.policies.factory import make_pre_post_processors
 
-    from configs.lerobot import LeRobotConfig
-    from policies.adapters.lerobot import lerobot_maker
-    from policies.remote.server import PolicyServer
+    from v2w_gym.configs.policies import LeRobotConfig
+    from v2w_gym.policies.adapters.lerobot import lerobot_maker
+    from v2w_gym.policies.remote.server import PolicyServer
 
     policy = ACTPolicy.from_pretrained("you/your-policy")
     processors = make_pre_post_processors(policy.config, "you/your-policy")
@@ -29,13 +29,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.layouts import KINDS, LAYOUTS
-from configs.lerobot import LeRobotConfig
-from configs.lookup import lookup
-from policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset, renew
-from policies.stages.constants import Constants, add_constants
+from v2w_gym.configs.layouts import KINDS, LAYOUTS
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.policies import LeRobotConfig
+from v2w_gym.policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.stages.constants import Constants, add_constants
 
 log = logging.getLogger(__name__)
 

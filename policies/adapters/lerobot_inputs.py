@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.lerobot import LeRobotConfig
-from policies.stages.constants import Constants, load_constants
+from v2w_gym.configs.policies import LeRobotConfig
+from v2w_gym.policies.stages.constants import Constants, load_constants
 
 STATE, SCENE, TASK = "observation.state", "observation.environment_state", "task"
 EMPTY = ".empty_camera_"

@@ -1,7 +1,7 @@
 """Policies with the interface of SimplerEnv's: Octo, OpenVLA, RT-1 and what was written like them.
 
 Their `step` gives two dicts: the policy's own action, and one made for SimplerEnv's simulator. The
-first is taken. What SimplerEnv does to get the second, `policies.driver.Driver` does by its
+first is taken. What SimplerEnv does to get the second, `v2w_gym.policies.driver.Driver` does by its
 settings, such as sticky=15 for the gripper.
 Source: SimplerEnv, `simpler_env.policies`.
 """
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.layouts import LAYOUTS
-from configs.lookup import lookup
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset, renew
+from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.names import lookup
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset, renew
 
 THEIR_NAMES: Mapping[str, Mapping[str, str]] = {
     "oxe7": {"gripper_closedness_action": "open_gripper"},

@@ -89,4 +89,5 @@ PLANS: Mapping[str, Plan] = {
     "close the drawer": close_drawer,
     "open the drawer": open_drawer,
 }
-"""What to do for each instruction, written as `policies.instructions.normalise` writes it."""
+"""What to do for each instruction, written as `v2w_gym.policies.instructions.normalise` writes
+it."""

@@ -8,15 +8,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.lookup import lookup
-from configs.robots import RobotSpec
-from policies.base import ActionBatch, PolicyMeta
-from policies.cards import as_on_card, check_card
-from policies.checks import check_frames, check_reset, renew
-from policies.instructions import normalise
-from policies.planner.controller import PLANS, Plan, Scene
-from policies.planner.perception import PerceptionNetwork, check_channels, to_pixels
-from world_models.checkpoint import check_finite, load_checkpoint, make_network, save_checkpoint
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.cards import as_on_card, check_card
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.instructions import normalise
+from v2w_gym.policies.planner.controller import PLANS, Plan, Scene
+from v2w_gym.policies.planner.perception import PerceptionNetwork, check_channels, to_pixels
+from v2w_gym.world_models.checkpoint import (
+    check_finite,
+    load_checkpoint,
+    make_network,
+    save_checkpoint,
+)
 
 KIND = "planner"
 

@@ -12,23 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.lookup import lookup
-from configs.robots import ROBOTS, RobotSpec
-from configs.train_planner import TrainPlannerConfig
-from policies.planner.perception import (
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS, RobotSpec
+from v2w_gym.configs.train import TrainPlannerConfig
+from v2w_gym.policies.planner.perception import (
     SCALE,
     VALUES,
     PerceptionNetwork,
     check_channels,
     to_pixels,
 )
-from policies.planner.policy import save_planner
-from world_models.checkpoint import check_free
-from world_models.data.episodes import Episode, list_episodes, load_robot_episode
-from world_models.data.recording import room_for
-from world_models.optimiser import OneCycle
-from world_models.run_folder import check_identity, hold_beside, identify_files, note_identity
-from world_models.training_state import check_not_diverged
+from v2w_gym.policies.planner.policy import save_planner
+from v2w_gym.world_models.checkpoint import check_free
+from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_robot_episode
+from v2w_gym.world_models.data.recording import room_for
+from v2w_gym.world_models.optimiser import OneCycle
+from v2w_gym.world_models.run_folder import (
+    check_identity,
+    hold_beside,
+    identify_files,
+    note_identity,
+)
+from v2w_gym.world_models.training_state import check_not_diverged
 
 SETTINGS, STATE = "config.json", "train_planner.state"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")

@@ -7,12 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from configs.layouts import KINDS, LAYOUTS
-from configs.lookup import lookup
-from configs.remote import RemoteConfig
-from configs.text import brief, printable
-from policies.base import PolicyMeta
-from policies.remote.wire import pack
+from v2w_gym.configs.layouts import KINDS, LAYOUTS
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.text import brief, printable
+from v2w_gym.policies.base import PolicyMeta
+from v2w_gym.policies.remote.wire import pack
 
 Message: TypeAlias = Mapping[str, Any]
 

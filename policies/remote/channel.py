@@ -22,9 +22,9 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-from configs.remote import RemoteConfig
-from configs.text import printable, printable_lines
-from policies.remote.wire import MAX_BYTES, pack, unpack
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.text import printable, printable_lines
+from v2w_gym.policies.remote.wire import MAX_BYTES, pack, unpack
 
 _log = logging.getLogger(__name__)
 QUIET = logging.Logger("websockets", logging.CRITICAL)

@@ -8,15 +8,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.layouts import LAYOUTS
-from configs.remote import RemoteConfig
-from configs.text import brief, printable
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset, renew
-from policies.remote.announced import Message, fingerprint, is_announced, to_meta
-from policies.remote.channel import Channel, ServerError
-from policies.remote.wire import RESET_KEY
-from policies.stages.constants import Constants, add_constants
+from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.text import brief, printable
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.remote.announced import Message, fingerprint, is_announced, to_meta
+from v2w_gym.policies.remote.channel import Channel, ServerError
+from v2w_gym.policies.remote.wire import RESET_KEY
+from v2w_gym.policies.stages.constants import Constants, add_constants
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def connect(
         url: Where the server is.
         cfg: What it does not say of itself, and how it is asked.
         constants: What every request holds besides the frame and the instruction; see
-            `policies.stages.constants`.
+            `v2w_gym.policies.stages.constants`.
 
     Raises:
         ConnectionError: No server there, or one that takes no more connections.

@@ -3,7 +3,7 @@
 It needs numpy, msgpack and websockets, so it also runs where a policy of somebody
 else lives:
 
-    from policies.remote.server import PolicyServer
+    from v2w_gym.policies.remote.server import PolicyServer
     PolicyServer(make_my_policy).run(print)  # prints ws://127.0.0.1:8000
 
 A server says what it serves as soon as it is connected to: `PolicyMeta` as a dict,
@@ -41,10 +41,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
-from configs.text import brief, printable_lines
-from configs.values import is_whole_number
-from policies.base import Policy
-from policies.remote.wire import IMAGE_KEY, MAX_BYTES, PROMPT_KEY, RESET_KEY, pack, unpack
+from v2w_gym.configs.text import brief, printable_lines
+from v2w_gym.configs.values import is_whole_number
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.remote.wire import IMAGE_KEY, MAX_BYTES, PROMPT_KEY, RESET_KEY, pack, unpack
 
 Result = TypeVar("Result")
 

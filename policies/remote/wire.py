@@ -11,7 +11,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from configs.text import brief, printable
+from v2w_gym.configs.text import brief, printable
 
 MAX_BYTES = 64 * 2**20
 """Largest message; a frame of 4096 x 4096 pixels fits."""

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from configs.train_policy import AdamConfig, TrainPolicyConfig
-from world_models.optimiser import check_loss, check_norm
+from v2w_gym.configs.train import AdamConfig, TrainPolicyConfig
+from v2w_gym.world_models.optimiser import check_loss, check_norm
 
 ADVICE = "lower optimiser.learning_rate and run the same command again"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from configs.robots import RobotSpec
-from configs.rt1 import RT1Config
-from configs.train_policy import TrainPolicyConfig
-from policies.harvest import Harvest
-from policies.instructions import InstructionTable, load_table
-from policies.rt1.augmentation import pad_crop, shift
-from policies.rt1.demonstrations import (
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.configs.train import TrainPolicyConfig
+from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.instructions import InstructionTable, load_table
+from v2w_gym.policies.rt1.augmentation import pad_crop, shift
+from v2w_gym.policies.rt1.demonstrations import (
     Demonstrations,
     Windows,
     join,
@@ -23,8 +23,8 @@ from policies.rt1.demonstrations import (
     read_demonstrations,
     sample_windows,
 )
-from policies.rt1.tokenizer import ActionTokenizer
-from world_models.data.fractal import EMBEDDING, INSTRUCTION
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 SAMPLING, DROPOUT = 0, 1
 """What a step's two random streams are for."""

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from configs.convert_policy import ConvertPolicyConfig
-from configs.lookup import lookup
-from configs.robots import ROBOTS, RobotSpec
-from configs.rt1 import RT1_SIZES, RT1Config
-from policies.instructions import InstructionTable, load_table
-from policies.rt1.network import RT1Network
-from policies.rt1.policy import save_rt1
-from policies.rt1.variables import ACTION_TOKENS, from_variables
-from policies.tensorflow.bundle import Bundle, read_bundle
-from policies.tensorflow.specs import SPECS, action_bounds
-from world_models.checkpoint import check_finite, check_free, sha256_of
+from v2w_gym.configs.convert import ConvertPolicyConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS, RobotSpec
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.policies.instructions import InstructionTable, load_table
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.policy import save_rt1
+from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables
+from v2w_gym.policies.tensorflow.bundle import Bundle, read_bundle
+from v2w_gym.policies.tensorflow.specs import SPECS, action_bounds
+from v2w_gym.world_models.checkpoint import check_finite, check_free, sha256_of
 
 VARIABLE = re.compile(r"model_variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"

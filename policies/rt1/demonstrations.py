@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.paths import to_path
-from configs.robots import RobotSpec
-from policies.harvest import Harvest
-from policies.instructions import InstructionTable, make_table, normalise
-from policies.rt1.tokenizer import ActionTokenizer
-from world_models.data.episodes import list_episodes, load_robot_episode
-from world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
-from world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded, tell
-from world_models.data.rlds import RldsDataset, open_rlds
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.text import to_path
+from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.instructions import InstructionTable, make_table, normalise
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
+from v2w_gym.world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
+from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded, tell
+from v2w_gym.world_models.data.rlds import RldsDataset, open_rlds
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.rt1 import RT1Config
+from v2w_gym.configs.rt1 import RT1Config
 
 SQUEEZE = 0.25
 """Channels inside a `SqueezeExcite`, as a share of the block's input."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from configs.rt1 import RT1Config
-from policies.rt1.network import RT1Network
-from world_models.checkpoint import check_finite
-from world_models.downloads import check_download
-from world_models.weight_files import read_safetensors
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.world_models.checkpoint import check_finite
+from v2w_gym.world_models.downloads import check_download
+from v2w_gym.world_models.weight_files import read_safetensors
 
 UNUSED = re.compile(r"classifier\..*|.*\.num_batches_tracked")
 """What a file may hold besides: the classifier, and counters that nothing reads."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.network import RT1Network
 
 GROUP = {"cpu": 1, "cuda": 8}
 """Slots that go through the network together, by type of device.

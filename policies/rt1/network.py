@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.rt1 import RT1Config
-from policies.rt1.efficientnet import ImageEncoder, feature_size
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.policies.rt1.efficientnet import ImageEncoder, feature_size
 
 STAGES = ("channels", "repeats", "kernels", "strides", "expansions")
 """Sizes with one entry per stage of the image encoder."""

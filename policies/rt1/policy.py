@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.robots import RobotSpec
-from configs.rt1 import RT1Config
-from policies.base import ActionBatch, PolicyMeta
-from policies.cards import as_on_card, check_card
-from policies.checks import check_frames, check_reset, renew
-from policies.instructions import InstructionTable
-from policies.rt1.memory import TokenMemory
-from policies.rt1.network import RT1Network, check_sizes
-from policies.rt1.tokenizer import MODES, ActionTokenizer
-from world_models.checkpoint import (
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.cards import as_on_card, check_card
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.instructions import InstructionTable
+from v2w_gym.policies.rt1.memory import TokenMemory
+from v2w_gym.policies.rt1.network import RT1Network, check_sizes
+from v2w_gym.policies.rt1.tokenizer import MODES, ActionTokenizer
+from v2w_gym.world_models.checkpoint import (
     check_finite,
     config_on_card,
     load_checkpoint,
@@ -28,7 +28,7 @@ from world_models.checkpoint import (
     read_card,
     save_checkpoint,
 )
-from world_models.device import usable_device
+from v2w_gym.world_models.device import usable_device
 
 KIND = "rt1"
 OUT_OF_RANGE = "terminate token out of range"
@@ -57,7 +57,7 @@ class RT1Policy:
             table: The instructions it knows.
             name: Label in tables and plots.
             fingerprint: sha256 of its weights.
-            group: Slots that are computed together; see `policies.rt1.memory.GROUP`.
+            group: Slots that are computed together; see `v2w_gym.policies.rt1.memory.GROUP`.
 
         Raises:
             ValueError: A table whose vectors do not fit the network.

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from world_models.checkpoint import replacing
-from world_models.optimiser import describe_changes
-from world_models.run_folder import check_identity, note_identity
-from world_models.training_state import reading_training_state, save_training_state
+from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.optimiser import describe_changes
+from v2w_gym.world_models.run_folder import check_identity, note_identity
+from v2w_gym.world_models.training_state import reading_training_state, save_training_state
 
 SETTINGS, METRICS, STATE = "config.json", "metrics.jsonl", "train_state.pt"
 MAY_DIFFER = (

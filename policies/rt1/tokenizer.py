@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import TERMINATE, RobotSpec
+from v2w_gym.configs.robots import TERMINATE, RobotSpec
 
 TOKEN_ORDER = (
     TERMINATE,

@@ -11,28 +11,28 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.loader import from_mapping
-from configs.lookup import lookup
-from configs.robots import ROBOTS
-from configs.rt1 import RT1_SIZES, RT1Config
-from configs.train_policy import TrainPolicyConfig
-from policies.rt1.adam import follow, make_adam
-from policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
-from policies.rt1.demonstrations import (
+from v2w_gym.configs.loader import from_mapping
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.configs.train import TrainPolicyConfig
+from v2w_gym.policies.rt1.adam import follow, make_adam
+from v2w_gym.policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
+from v2w_gym.policies.rt1.demonstrations import (
     Demonstrations,
     Windows,
     list_demonstrations,
     sample_windows,
 )
-from policies.rt1.imagenet import load_imagenet
-from policies.rt1.loss import step_losses, token_loss
-from policies.rt1.network import RT1Network, check_sizes
-from policies.rt1.policy import save_rt1
-from policies.rt1.run import TrainingRun
-from policies.rt1.tokenizer import ActionTokenizer
-from world_models.device import in_precision, usable_device
-from world_models.run_folder import check_writable, hold_folder, identify_files
-from world_models.training_state import check_not_diverged
+from v2w_gym.policies.rt1.imagenet import load_imagenet
+from v2w_gym.policies.rt1.loss import step_losses, token_loss
+from v2w_gym.policies.rt1.network import RT1Network, check_sizes
+from v2w_gym.policies.rt1.policy import save_rt1
+from v2w_gym.policies.rt1.run import TrainingRun
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.world_models.device import in_precision, usable_device
+from v2w_gym.world_models.run_folder import check_writable, hold_folder, identify_files
+from v2w_gym.world_models.training_state import check_not_diverged
 
 log = logging.getLogger(__name__)
 

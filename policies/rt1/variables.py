@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from configs.robots import GOOGLE_ROBOT
-from configs.rt1 import RT1_SIZES, RT1Config
-from policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
-from policies.rt1.network import RT1Network
-from policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.configs.robots import GOOGLE_ROBOT
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 
 ACTION_TOKENS = len(ActionTokenizer(GOOGLE_ROBOT))
 LAYER_VARIABLES = 14

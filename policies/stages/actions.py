@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from configs.driver import DriverConfig
-from configs.layouts import KINDS, LAYOUTS, POSITIONS, ActionLayout
-from configs.robots import RobotSpec
+from v2w_gym.configs.layouts import KINDS, LAYOUTS, POSITIONS, ActionLayout
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.robots import RobotSpec
 
 Action = NDArray[np.float32]
 

@@ -5,7 +5,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.driver import DriverConfig
+from v2w_gym.configs.policies import DriverConfig
 
 Plan: TypeAlias = tuple[NDArray[np.float32], ...]
 """What is left of a slot's answers, each (n, D) from the next step on, the oldest first."""

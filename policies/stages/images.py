@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from configs.driver import DriverConfig
-from configs.lookup import lookup
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.policies import DriverConfig
 
 Frames: TypeAlias = NDArray[np.uint8]
 Size: TypeAlias = tuple[int, int]

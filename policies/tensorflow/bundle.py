@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.tensorflow.table import read_table
-from world_models.data.protobuf import fields, varint
-from world_models.data.tfrecord import masked_crc
-from world_models.downloads import check_not_lfs_pointer
+from v2w_gym.policies.tensorflow.table import read_table
+from v2w_gym.world_models.data.protobuf import fields, varint
+from v2w_gym.world_models.data.tfrecord import masked_crc
+from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 DTYPES: Mapping[int, str] = {
     1: "float32",

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from configs.text import brief, printable
-from policies.tensorflow.framing import PROTOCOL, Arrays, Message, read, write
+from v2w_gym.configs.text import brief, printable
+from v2w_gym.policies.tensorflow.framing import PROTOCOL, Arrays, Message, read, write
 
 log = logging.getLogger(__name__)
 

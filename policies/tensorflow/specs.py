@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.tensorflow.bundle import downloaded
+from v2w_gym.policies.tensorflow.bundle import downloaded
 
 SPECS = "policy_specs.pbtxt"
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}]|[^\s{}:"]+')

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import cramjam
 
-from world_models.data.protobuf import varint
-from world_models.data.tfrecord import masked_crc
+from v2w_gym.world_models.data.protobuf import varint
+from v2w_gym.world_models.data.tfrecord import masked_crc
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER, TRAILER = 48, 5

@@ -1,9 +1,9 @@
 """Run a TF-Agents SavedModel policy for a parent process: `python worker.py SAVED_MODEL`.
 
-Whichever Python has TensorFlow runs this file; `policies.tensorflow.client` starts it and talks to
-it over stdin and stdout as `framing` says. It remembers nothing between two requests: the parent
-holds the state of every episode, so a worker that died is replaced and nothing is lost. It ends
-when its stdin does, which is when the parent ends.
+Whichever Python has TensorFlow runs this file; `v2w_gym.policies.tensorflow.client` starts it and
+talks to it over stdin and stdout as `framing` says. It remembers nothing between two requests: the
+parent holds the state of every episode, so a worker that died is replaced and nothing is lost. It
+ends when its stdin does, which is when the parent ends.
 
 The TF1 loader reads graph and weights alone, so TF-Agents and TensorFlow Probability, whose types
 a SavedModel of TF-Agents names, need not be installed.
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from policies.tensorflow.framing import PROTOCOL, Message, read, write
+    from v2w_gym.policies.tensorflow.framing import PROTOCOL, Message, read, write
 else:  # a script finds what lies beside it
     from framing import PROTOCOL, Message, read, write
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from configs.loader import load_config
-from configs.policy import PolicyConfig
+from v2w_gym.configs.loader import load_config
+from v2w_gym.configs.policies import PolicyConfig
 
 
 @dataclass(frozen=True)

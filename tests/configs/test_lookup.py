@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from configs.lookup import hint, lookup
+from v2w_gym.configs.names import hint, lookup
 
 TABLE = {"close_drawer": 1, "open_drawer": 2}
 

@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from configs.loader import from_mapping
-from configs.model import (
+from v2w_gym.configs.loader import from_mapping
+from v2w_gym.configs.model import (
     AutoencoderConfig,
     GeometryConfig,
     KLAutoencoderConfig,
     WorldModelConfig,
 )
-from configs.model_limits import check_model_config
-from configs.released import RELEASED, SIZES
+from v2w_gym.configs.model_limits import check_model_config
+from v2w_gym.configs.published import PUBLISHED, SIZES
 
 CFG = WorldModelConfig()
 
@@ -24,7 +24,7 @@ def with_unet(**changes):
 
 def test_the_published_models_and_the_one_trained_here_can_be_meant():
     check_model_config(CFG)
-    for model in RELEASED.values():
+    for model in PUBLISHED.values():
         check_model_config(model)
         check_model_config(SIZES["tiny"].of(model))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs.names import check_file_name, check_name
+from v2w_gym.configs.names import check_file_name, check_name
 
 LEGAL = [
     "null",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.paths import expand, to_path
+from v2w_gym.configs.text import expand, to_path
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def test_a_user_that_does_not_exist_is_refused(home: Path) -> None:
 
 
 def test_files_named_in_python_may_be_in_the_home_folder(home: Path) -> None:
-    from evaluation.trials import load_trials
+    from v2w_gym.evaluation.trials import load_trials
     from v2w_gym.recordings import read_recording
-    from world_models.loading import find_checkpoint
+    from v2w_gym.world_models.loading import find_checkpoint
 
     for read in (load_trials, read_recording, find_checkpoint):
         with pytest.raises(FileNotFoundError, match=str(home / "absent.npz")):

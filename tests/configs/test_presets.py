@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from configs.model import PRESETS, SamplerConfig, UNetConfig, WorldModelConfig, preset_sampler
+from v2w_gym.configs.model import (
+    PRESETS,
+    SamplerConfig,
+    UNetConfig,
+    WorldModelConfig,
+    preset_sampler,
+)
 
 OWN = SamplerConfig(
     steps=25,
@@ -19,7 +25,7 @@ POOLED = replace(MODEL, unet=UNetConfig(temporal_norm="pooled"))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_for_released_weights_replace_everything(name):
+def test_presets_for_published_weights_replace_everything(name):
     assert preset_sampler(name, MODEL) == PRESETS[name]
 
 
@@ -29,8 +35,8 @@ def test_faithful_is_many_ddim_steps_with_the_checkpoints_own_eta():
 
 
 def test_faithful_of_converted_weights_is_clean():
-    released = replace(POOLED, sampler=PRESETS["clean"])
-    assert preset_sampler("faithful", released) == PRESETS["clean"]
+    published = replace(POOLED, sampler=PRESETS["clean"])
+    assert preset_sampler("faithful", published) == PRESETS["clean"]
 
 
 def test_standard_takes_few_steps_and_draft_fewer():

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from configs.robots import (
+from v2w_gym.configs.robots import (
     CSGO_PLAYER,
     GOOGLE_ROBOT,
     RECON_JACKAL,
@@ -41,7 +41,7 @@ def test_the_stand_in_has_the_same_layout_but_cannot_move_its_base_or_wrist() ->
     ]
 
 
-def test_the_player_has_the_51_values_of_the_released_data_set() -> None:
+def test_the_player_has_the_51_values_of_the_published_data_set() -> None:
     robot = CSGO_PLAYER
     assert (robot.action_size, robot.control_hz, robot.frame_size) == (51, 16, (150, 280))
     assert set(robot.low) == {0} and set(robot.high) == {1}
@@ -56,14 +56,14 @@ def test_a_mouse_at_rest_is_in_the_middle_bin() -> None:
     assert np.flatnonzero(CSGO_PLAYER.make_action()).tolist() == [13 + 11, 36 + 7]
 
 
-def test_the_jackals_bounds_are_the_released_normalisation() -> None:
+def test_the_jackals_bounds_are_the_published_normalisation() -> None:
     robot = RECON_JACKAL
     assert (robot.action_size, robot.control_hz, robot.frame_size) == (3, 4, (480, 640))
     displacement = np.array([0.4, -0.3])
     least, most = np.array([-2.5, -4]), np.array([5, 4])
-    released = 2 * (displacement / 0.25 - least) / (most - least) - 1
+    published = 2 * (displacement / 0.25 - least) / (most - least) - 1
     low, high = robot.low[:2], robot.high[:2]
-    np.testing.assert_allclose(2 * (displacement - low) / (high - low) - 1, released, rtol=1e-6)
+    np.testing.assert_allclose(2 * (displacement - low) / (high - low) - 1, published, rtol=1e-6)
 
 
 @EACH_ROBOT

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from configs.text import brief, printable
+from v2w_gym.configs.text import brief, printable
 
 
 @pytest.mark.parametrize(

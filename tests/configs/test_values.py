@@ -9,21 +9,22 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 
-from configs.evaluate import JudgeTrainConfig, RankConfig, TrialsConfig
-from configs.fidelity import FidelityConfig
-from configs.gate import GateConfig
-from configs.imagine import RolloutConfig
-from configs.loader import default_of, load_config
-from configs.model import SamplerConfig
-from configs.policy import PolicyConfig
-from configs.rules import Range, SomeOf
-from configs.train import TrainConfig
-from configs.train_planner import TrainPlannerConfig
-from configs.values import Plain, Settings, to_value, types_of
-from scripts import cli
+from v2w_gym.configs.checks import FidelityConfig
+from v2w_gym.configs.evaluate import GateConfig, RankConfig, RolloutConfig, TrialsConfig
+from v2w_gym.configs.loader import default_of, load_config
+from v2w_gym.configs.model import SamplerConfig
+from v2w_gym.configs.policies import PolicyConfig
+from v2w_gym.configs.rules import Range, SomeOf
+from v2w_gym.configs.train import (
+    JudgeTrainConfig,
+    TrainConfig,
+    TrainPlannerConfig,
+)
+from v2w_gym.configs.values import Plain, Settings, to_value, types_of
+from v2w_gym.scripts import cli
 
 MODULES = [
-    importlib.import_module(f"configs.{path.stem}")
+    importlib.import_module(f"v2w_gym.configs.{path.stem}")
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
 ]
 SCHEMAS = {

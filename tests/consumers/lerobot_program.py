@@ -13,10 +13,10 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.pretrained import PreTrainedPolicy
 from lerobot.scripts.lerobot_eval import eval_policy
 
-from configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 STEPS = 6
 

@@ -11,9 +11,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecFrameStack
 
 import v2w_gym  # noqa: F401
-from configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 
 class Judge:

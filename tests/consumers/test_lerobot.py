@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 
 class ThirdStep:

@@ -8,10 +8,10 @@ from torchrl.collectors import Collector
 from torchrl.envs import GymWrapper
 from torchrl.envs.utils import check_env_specs
 
-from configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 REST = torch.from_numpy(STANDIN_SAWYER.make_action())
 END = torch.from_numpy(STANDIN_SAWYER.make_action(terminate_episode=(1, 0, 0)))

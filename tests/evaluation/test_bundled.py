@@ -6,17 +6,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from configs.evaluate import RankConfig
-from configs.loader import load_config
-from configs.robots import STANDIN_SAWYER
-from evaluation.open_loop import GATE
-from evaluation.rollout import model_fingerprint
-from evaluation.success import load_judge
-from evaluation.trials import load_trials
-from policies.loading import make_driver
+from v2w_gym.configs.evaluate import RankConfig
+from v2w_gym.configs.loader import load_config
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.evaluation.gate.open_loop import GATE
+from v2w_gym.evaluation.rollout import model_fingerprint
+from v2w_gym.evaluation.success import load_judge
+from v2w_gym.evaluation.trials import load_trials
+from v2w_gym.policies.loading import make_driver
 from v2w_gym.starts import bundled_starts
 from v2w_gym.tasks import tasks_of
-from world_models.loading import load_world_model
+from v2w_gym.world_models.loading import load_world_model
 
 ROOT = Path(__file__).parents[2]
 TASKS = tasks_of(STANDIN_SAWYER.name)

@@ -3,12 +3,12 @@
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from configs.robots import STANDIN_SAWYER
-from evaluation.closed_loop import run_attempts
-from policies.driver import Driver
-from policies.scripted import zero_policy
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.evaluation.closed_loop import run_attempts
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.scripted import zero_policy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 
 def test_environments_that_nobody_judges_are_refused_before_a_step():

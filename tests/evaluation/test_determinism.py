@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from configs.evaluate import RankConfig
-from configs.robots import STANDIN_SAWYER
-from evaluation.rollout import run_rollouts
-from evaluation.rows import ROWS, read_rows
-from evaluation.success import load_judge
-from policies.loading import load_drivers
-from world_models.loading import load_world_model
+from v2w_gym.configs.evaluate import RankConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.evaluation.records.rows import ROWS, read_rows
+from v2w_gym.evaluation.rollout import run_rollouts
+from v2w_gym.evaluation.success import load_judge
+from v2w_gym.policies.loading import load_drivers
+from v2w_gym.world_models.loading import load_world_model
 
 COUNTED = ["policy", "task", "start", "seed", "success", "steps", "events"]
 FEW = ("random", "rt1-15")

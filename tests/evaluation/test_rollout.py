@@ -10,24 +10,24 @@ import pandas as pd
 import pytest
 import torch
 
-from configs.driver import DriverConfig
-from configs.evaluate import RankConfig
-from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
-from configs.robots import STANDIN_SAWYER
-from evaluation import open_loop
-from evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
-from evaluation.rows import ROWS, read_rows
-from evaluation.success import Verdicts, judge_openings
-from evaluation.video import read_video
-from policies.base import ActionBatch, PolicyMeta
-from policies.driver import Driver
-from policies.scripted import random_policy
-from scripts import rank as command
+from v2w_gym.configs.evaluate import RankConfig
+from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.evaluation.gate import open_loop
+from v2w_gym.evaluation.records.rows import ROWS, read_rows
+from v2w_gym.evaluation.records.video import read_video
+from v2w_gym.evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
+from v2w_gym.evaluation.success import Verdicts, judge_openings
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.scripted import random_policy
+from v2w_gym.scripts import rank as command
 from v2w_gym.starts import bundled_starts
-from world_models.copy_last import CopyLast
-from world_models.loading import load_world_model
-from world_models.run_folder import hold_folder
-from world_models.vid2world.model import Vid2World
+from v2w_gym.world_models.copy_last import CopyLast
+from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.run_folder import hold_folder
+from v2w_gym.world_models.vid2world.model import Vid2World
 
 MOTION = STANDIN_SAWYER.slices["world_vector"]
 
@@ -324,7 +324,7 @@ def test_a_policy_that_was_never_on_a_robot_is_ranked(tmp_path, monkeypatch, tab
     header = "policy,task,start,start_seed,success\n"
     (tmp_path / "trials.csv").write_text(header)
     if table == "missing":
-        monkeypatch.setattr("evaluation.trials.BUNDLED", tmp_path / "nowhere.csv")
+        monkeypatch.setattr("v2w_gym.evaluation.trials.BUNDLED", tmp_path / "nowhere.csv")
     own = str(tmp_path / "trials.csv") if table == "header alone" else None
     cfg = config(tmp_path / "run", tasks=["close_drawer"], trials=own)
     comparison = rank(cfg, model=MODEL, policies=[Looking("mine")], judge=Brightness())

@@ -1,6 +1,6 @@
 import pytest
 
-from evaluation.run_folder import open_run_folder
+from v2w_gym.evaluation.run_folder import open_run_folder
 
 IDENTITY = {"model": "m1", "moves": ("+X", "-X"), "steps": None}
 

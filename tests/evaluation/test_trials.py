@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs.evaluate import TrialsConfig
-from configs.robots import STANDIN_SAWYER
-from evaluation import trials
-from evaluation.trials import check_distinct, load_trials, run_trials
-from policies.driver import Driver
-from policies.scripted import zero_policy
+from v2w_gym.configs.evaluate import TrialsConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.evaluation import trials
+from v2w_gym.evaluation.trials import check_distinct, load_trials, run_trials
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.scripted import zero_policy
 from v2w_gym.progress import Progress
 from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.starts import bundled_starts
-from world_models.run_folder import hold
+from v2w_gym.world_models.run_folder import hold
 
 HEADER = "policy,task,start,start_seed,success\n"
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from configs.rt1 import RT1Config
-from configs.train_policy import AdamConfig, TrainPolicyConfig
-from policies.instructions import InstructionTable, make_table
-from policies.rt1.network import RT1Network
 from tests.networks import TINY_RT1
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.configs.train import AdamConfig, TrainPolicyConfig
+from v2w_gym.policies.instructions import InstructionTable, make_table
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 INSTRUCTIONS = ("close the drawer", "open the drawer")
 

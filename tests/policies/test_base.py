@@ -2,7 +2,7 @@
 
 import pytest
 
-from policies.base import PolicyMeta
+from v2w_gym.policies.base import PolicyMeta
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from configs.robots import STANDIN_SAWYER
-from policies.base import Policy
-from policies.conformance import PolicyConformance
-from policies.rt1.policy import RT1Policy
-from policies.scripted import random_policy, replay_policy, zero_policy
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.conformance import PolicyConformance
+from v2w_gym.policies.rt1.policy import RT1Policy
+from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
 
 
 class TestZero(PolicyConformance):

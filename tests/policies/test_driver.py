@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from configs.driver import DriverConfig
-from configs.layouts import LAYOUTS
-from configs.robots import GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER, RobotSpec
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset, renew
-from policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
-from policies.scripted import random_policy
-from policies.stages.actions import CLIPPED, IMPOSSIBLE
+from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.robots import GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER, RobotSpec
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
+from v2w_gym.policies.scripted import random_policy
+from v2w_gym.policies.stages.actions import CLIPPED, IMPOSSIBLE
 
 OXE = PolicyMeta("chunks", "oxe7", chunk=4)
 FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from policies.encoders import extend, make_encoder
-from policies.instructions import embed, make_table
+from v2w_gym.policies.encoders import extend, make_encoder
+from v2w_gym.policies.instructions import embed, make_table
 
 TABLE = make_table(["close the drawer", "open the drawer"], 8)
 

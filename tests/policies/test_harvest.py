@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.embed import EmbedConfig
-from policies.harvest import Harvest, harvest
 from tests.rlds_folders import write_rlds
-from world_models.data import fractal
-from world_models.data.rlds import RldsDataset, open_rlds
+from v2w_gym.configs.convert import EmbedConfig
+from v2w_gym.policies.harvest import Harvest, harvest
+from v2w_gym.world_models.data import fractal
+from v2w_gym.world_models.data.rlds import RldsDataset, open_rlds
 
 SCHEMA = {"steps/text": ("string", ()), "steps/vector": ("float32", (4,))}
 X, Y, Z = np.eye(4, dtype=np.float32)[:3]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from policies.instructions import (
+from v2w_gym.policies.instructions import (
     InstructionTable,
     embed,
     load_table,

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.instructions import InstructionTable, make_table, save_table
-from policies.loading import WEIGHTS, load_drivers, make_driver
-from policies.scripted import zero_policy
 from tests.servers import plain
-from world_models.checkpoint import save_checkpoint
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.policies.instructions import InstructionTable, make_table, save_table
+from v2w_gym.policies.loading import WEIGHTS, load_drivers, make_driver
+from v2w_gym.policies.scripted import zero_policy
+from v2w_gym.world_models.checkpoint import save_checkpoint
 
 STAGES = ["rt1-begin", "rt1-15", "rt1-25", "rt1-40", "rt1-converged"]
 LEARNED = [*STAGES, "planner"]

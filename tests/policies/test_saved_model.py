@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, RECON_JACKAL
-from policies.conformance import PolicyConformance, roll
-from policies.instructions import make_table
-from policies.saved_model import SavedModelPolicy, fingerprint_of, load_saved_model
-from policies.tensorflow.client import SCRIPT, Worker
+from v2w_gym.configs.robots import GOOGLE_ROBOT, RECON_JACKAL
+from v2w_gym.policies.conformance import PolicyConformance, roll
+from v2w_gym.policies.instructions import make_table
+from v2w_gym.policies.saved_model import SavedModelPolicy, fingerprint_of, load_saved_model
+from v2w_gym.policies.tensorflow.client import SCRIPT, Worker
 
 FAKE = Path(__file__).parent / "tensorflow" / "fake_worker.py"
 TOLD = ("close the drawer", "open the drawer")

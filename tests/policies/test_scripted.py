@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.scripted import random_policy, replay_policy, zero_policy
-from world_models.data.episodes import load_episode
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
+from v2w_gym.world_models.data.episodes import load_episode
 
 FRAME = np.zeros((1, 64, 64, 3), np.uint8)
 ON = np.ones(1, bool)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import cli
+from v2w_gym.scripts import cli
 
 
 def test_in_the_bundled_world_every_move_matters(

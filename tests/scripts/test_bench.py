@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from evaluation.bench import run
-from evaluation.bench.exactness import Agreement
-from evaluation.bench.report import Exactness, Report, Subject
-from scripts import cli
+from v2w_gym.evaluation.checks.bench import run
+from v2w_gym.evaluation.checks.bench.exactness import Agreement
+from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject
+from v2w_gym.scripts import cli
 
 TINY = ["size=tiny", "window=4", "nums=[1]", "steps=[2]", "latency=1", "repeats=1"]
 TINY += ["every=false", "horizon=false"]
@@ -50,7 +50,7 @@ def test_steps_that_are_not_exact_end_in_status_1_without_speeds(
 def test_without_json_there_are_tables(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evaluation.bench.run.run_bench", lambda cfg: REPORT)
+    monkeypatch.setattr("v2w_gym.evaluation.checks.bench.run.run_bench", lambda cfg: REPORT)
     assert cli.main(["bench"]) == 0
     assert "exactness over 35 steps: passed" in capsys.readouterr().out
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from scripts import cli
+from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,13 +50,13 @@ class Settings:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Add a command "fake" that collects the configs it was called with."""
-    spec = importlib.util.find_spec("scripts.collect")
+    spec = importlib.util.find_spec("v2w_gym.scripts.collect")
     assert spec
     module = importlib.util.module_from_spec(spec)
     module.SCHEMA, module.calls = Settings, []
     module.main = module.calls.append
-    monkeypatch.setitem(cli.COMMANDS, "fake", "scripts.collect")
-    monkeypatch.setitem(sys.modules, "scripts.collect", module)
+    monkeypatch.setitem(cli.COMMANDS, "fake", "v2w_gym.scripts.collect")
+    monkeypatch.setitem(sys.modules, "v2w_gym.scripts.collect", module)
     return module
 
 
@@ -244,7 +244,7 @@ def test_what_does_not_pass_ends_with_status_1(
 
 
 def test_a_reader_that_stops_reading_is_no_failure() -> None:
-    command = f"{sys.executable} -m scripts.cli rank --help | head -c 1"
+    command = f"{sys.executable} -m v2w_gym.scripts.cli rank --help | head -c 1"
     run = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True
     )
@@ -327,7 +327,10 @@ def test_the_first_line_of_a_config_is_the_command_that_uses_it(path: Path) -> N
 
 def test_the_shell_sees_the_exit_status_and_no_traceback() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "scripts.cli", "colect"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "v2w_gym.scripts.cli", "colect"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert run.returncode == 2
     assert run.stderr.endswith("did you mean 'collect'?\n")

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli
-from v2w_gym.collect import episode_path
-from world_models.data.episodes import list_episodes, load_episode
+from v2w_gym.scripts import cli
+from v2w_gym.standin.collect import episode_path
+from v2w_gym.world_models.data.episodes import list_episodes, load_episode
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from scripts import cli
+from v2w_gym.scripts import cli
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def test_a_random_checkpoint_can_be_converted(tmp_path, capsys):
-    released, output = tmp_path / "recon.ckpt", tmp_path / "recon.safetensors"
-    assert cli.main(["random-checkpoint", str(released), "robot=recon_jackal"]) == 0
-    assert cli.main(["convert", str(released), str(output), "preset=reference"]) == 0
+    published, output = tmp_path / "recon.ckpt", tmp_path / "recon.safetensors"
+    assert cli.main(["random-checkpoint", str(published), "robot=recon_jackal"]) == 0
+    assert cli.main(["convert", str(published), str(output), "preset=reference"]) == 0
     printed = capsys.readouterr().out
     assert f"wrote {output}" in printed and f"checkpoint={output}" in printed
     assert output.is_file() and output.with_suffix(".json").is_file()

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from configs.convert_policy import ConvertPolicyConfig
-from policies.instructions import make_table, save_table
-from policies.rt1.convert import convert
-from scripts import cli
-from scripts.convert_policy import summary
 from tests.bundles import SMALL, rt1_variables, write_saved_model
+from v2w_gym.configs.convert import ConvertPolicyConfig
+from v2w_gym.policies.instructions import make_table, save_table
+from v2w_gym.policies.rt1.convert import convert
+from v2w_gym.scripts import cli
+from v2w_gym.scripts.convert_policy import summary
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.embed import EmbedConfig
-from policies.instructions import embed, load_table, make_table, save_table
-from scripts.embed import main
 from tests.rlds_folders import fractal_episode, write_rlds
+from v2w_gym.configs.convert import EmbedConfig
+from v2w_gym.policies.instructions import embed, load_table, make_table, save_table
+from v2w_gym.scripts.embed import main
 
 TEXTS = ("place apple", "pick coke can")
 REAL = (
@@ -56,7 +56,7 @@ def test_a_table_is_extended(
     path = tmp_path / "known.safetensors"
     save_table(path, make_table(TEXTS, 8), {"dataset": "by hand"})
     monkeypatch.setattr(
-        "policies.encoders.make_encoder",
+        "v2w_gym.policies.encoders.make_encoder",
         lambda name: lambda texts: np.stack([embed(text, 8) for text in texts]),
     )
     cfg = EmbedConfig(str(path), str(path), texts=["Lift the cup.", TEXTS[0]], encoder="onnx:a")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scripts import cli
+from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["rollout", "task=open_drawer", "steps=14", "hold=4"]
@@ -24,7 +24,7 @@ def _one_thread() -> None:
 def start_and_kill(words: list[str], after: Path) -> None:
     """Run a command in a process of its own and kill it, without warning, once a file is there."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.cli", *words],
+        [sys.executable, "-m", "v2w_gym.scripts.cli", *words],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.DEVNULL,

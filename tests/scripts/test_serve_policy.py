@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.remote import RemoteConfig
-from configs.robots import STANDIN_SAWYER
-from policies.conformance import roll
-from policies.remote.client import connect
-from policies.scripted import random_policy
-from scripts import cli
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.conformance import roll
+from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.scripted import random_policy
+from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[2]
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 2, 64, 64, 3), np.uint8)
@@ -29,7 +29,7 @@ BOTH = np.ones(2, bool)
 def started(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the command; yields the process and the URL that it prints."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.cli", "serve-policy", *words, "port=0"],
+        [sys.executable, "-m", "v2w_gym.scripts.cli", "serve-policy", *words, "port=0"],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

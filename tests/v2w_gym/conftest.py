@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from world_models.copy_last import CopyLast
-from world_models.frames import to_uint8
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.world_models.copy_last import CopyLast
+from v2w_gym.world_models.frames import to_uint8
 
 
 class NoisyWorld:
@@ -117,9 +117,9 @@ def pretend(monkeypatch):
             asked.append((checkpoint, preset, sampler, device))
             return world
 
-        loading = ModuleType("world_models.loading")
+        loading = ModuleType("v2w_gym.world_models.loading")
         loading.load_world_model = load_world_model
-        monkeypatch.setitem(sys.modules, "world_models.loading", loading)
+        monkeypatch.setitem(sys.modules, "v2w_gym.world_models.loading", loading)
         return asked
 
     return loads

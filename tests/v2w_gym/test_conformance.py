@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL
 from v2w_gym.conformance import EnvironmentConformance, robot_of
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 
 @pytest.fixture

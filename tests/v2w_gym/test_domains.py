@@ -10,10 +10,10 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 EACH_DOMAIN = pytest.mark.parametrize(
     ("name", "robot", "horizon"),
@@ -136,7 +136,7 @@ def test_a_frame_of_another_domain_is_refused(pretend, picture):
 
 
 @EACH_DOMAIN
-def test_a_released_model_needs_a_picture_to_begin_with(pretend, picture, name, robot, horizon):
+def test_a_published_model_needs_a_picture_to_begin_with(pretend, picture, name, robot, horizon):
     pretend(CopyLast(robot))
     env = gym.make(name, checkpoint="x")  # a reset may still name a start
     with pytest.raises(ValueError, match=f"picture, video or episode of robot {robot.name!r}"):

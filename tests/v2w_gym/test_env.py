@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym import drawer_judge, judges, making
+from v2w_gym import making
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
+from v2w_gym.judges import drawer as drawer_judge
+from v2w_gym.judges import loading as judges
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.base import FrameNoise
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.base import FrameNoise
+from v2w_gym.world_models.copy_last import CopyLast
 
 ID = "Vid2World-RT1-v0"
 WEIGHTS = Path(making.__file__).parents[1] / "world_models" / "weights" / "standin.safetensors"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from v2w_gym import pictures
 from v2w_gym.recordings import read_recording
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (4, 64, 48, 3), np.uint8)
@@ -87,7 +87,7 @@ def test_an_episode_gives_frames_and_the_actions_taken(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_released_converters_last_action_leads_nowhere(tmp_path, dtype):
+def test_the_published_converters_last_action_leads_nowhere(tmp_path, dtype):
     np.savez_compressed(tmp_path / "eps.npz", image=FRAMES, action=ACTIONS.astype(dtype))
     recording = read_recording(tmp_path / "eps.npz")
     np.testing.assert_array_equal(recording.frames, FRAMES)
@@ -95,7 +95,7 @@ def test_the_released_converters_last_action_leads_nowhere(tmp_path, dtype):
     assert recording.actions.dtype == np.float32
 
 
-def test_the_released_converters_frames_alone_will_do(tmp_path):
+def test_the_published_converters_frames_alone_will_do(tmp_path):
     np.savez(tmp_path / "eps.npz", image=FRAMES)
     assert read_recording(tmp_path / "eps.npz").actions is None
 

@@ -3,8 +3,8 @@
 import gymnasium as gym
 import pytest
 
-from configs.robots import ROBOTS
-from v2w_gym import DOMAINS
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.registration import DOMAINS
 from v2w_gym.tasks import TASKS, find_task, tasks_of
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from configs.robots import STANDIN_SAWYER
 from v2w_gym import starts
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from world_models.copy_last import CopyLast
+from v2w_gym.world_models.copy_last import CopyLast
 
 MODES = list(AutoresetMode)
 

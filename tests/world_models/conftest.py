@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
-from world_models.vid2world.model import Vid2World
+from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.world_models.vid2world.model import Vid2World
 
 TINY = WorldModelConfig(
     window=4,

@@ -4,9 +4,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from world_models.base import FrameNoise, begin_state, join_states, step_in_groups
-from world_models.copy_last import CopyLast
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.world_models.base import FrameNoise, begin_state, join_states, step_in_groups
+from v2w_gym.world_models.copy_last import CopyLast
 
 
 def test_noise_of_a_rollout_does_not_depend_on_its_neighbours():

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from configs.model import UNetConfig
-from world_models.checkpoint import (
+from v2w_gym.configs.model import UNetConfig
+from v2w_gym.world_models.checkpoint import (
     check_finite,
     check_free,
     check_shapes,
@@ -84,7 +84,7 @@ def test_another_file_is_no_card(path, card):
 
 
 def test_a_card_belongs_to_safetensors_only(path):
-    """A released model.ckpt and the model.safetensors made of it lie beside one model.json."""
+    """A published model.ckpt and the model.safetensors made of it lie beside one model.json."""
     assert read_card(path) is not None
     assert read_card(path.with_suffix(".ckpt")) is None
 
@@ -187,6 +187,6 @@ def test_whole_numbers_are_no_weights(path):
 
 
 def test_the_bundled_checkpoints_are_finite():
-    from world_models.loading import BUNDLED
+    from v2w_gym.world_models.loading import BUNDLED
 
     check_finite(BUNDLED, load_file(BUNDLED))

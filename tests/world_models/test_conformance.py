@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from world_models.base import FrameNoise, join_states
-from world_models.copy_last import CopyLast
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.world_models.base import FrameNoise, join_states
+from v2w_gym.world_models.copy_last import CopyLast
 
 GUIDED = {"guidance_scale": 2.0, "guidance_rescale": 0.7, "eta": 1.0, "steps": 3}
 MODELS = {

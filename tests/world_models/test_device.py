@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from world_models import device
-from world_models.device import choose_precision, in_precision, native_bfloat16
+from v2w_gym.world_models import device
+from v2w_gym.world_models.device import choose_precision, in_precision, native_bfloat16
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from configs.model import DiffusionConfig
-from world_models.diffusion import NoiseSchedule
+from v2w_gym.configs.model import DiffusionConfig
+from v2w_gym.world_models.diffusion import NoiseSchedule
 
 
 @pytest.fixture
@@ -11,7 +11,7 @@ def schedule():
 
 
 def test_schedule_has_the_published_values(schedule):
-    # alphas_cumprod and dynamic rescale of the released models, at the levels their sampler uses
+    # alphas_cumprod and dynamic rescale of the published models, at the levels their sampler uses
     expected = {0: 0.99915, 19: 0.981010, 39: 0.960264, 199: 0.738700, 499: 0.242359}
     for level, value in expected.items():
         assert schedule.alphas_cumprod[level].item() == pytest.approx(value, abs=5e-6)

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 import torch
 
-from world_models.downloads import (
+from v2w_gym.world_models.downloads import (
     check_checksums,
     check_download,
     check_not_lfs_pointer,

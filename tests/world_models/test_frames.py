@@ -1,13 +1,13 @@
-"""Pixels to tensors and back, the canvas of the released models, and what a rollout is given."""
+"""Pixels to tensors and back, the canvas of the published models, and what a rollout is given."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from configs.model import GeometryConfig
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
-from world_models.frames import (
+from v2w_gym.configs.model import GeometryConfig
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym.world_models.frames import (
     check_clip,
     check_context,
     check_frames,
@@ -52,7 +52,7 @@ def test_values_beyond_the_range_are_cut():
 
 
 @EACH_GEOMETRY
-def test_the_canvas_has_the_released_bars(geometry, robot, bars):
+def test_the_canvas_has_the_published_bars(geometry, robot, bars):
     left, right, top, bottom = bars
     canvas = to_canvas(torch.full((2, 3, *robot.frame_size), 0.25), geometry)
     assert canvas.shape == (2, 3, 320, 512)

@@ -7,22 +7,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from configs.model import PRESETS
-from configs.released import ConvertConfig, RandomCheckpointConfig
-from world_models.loading import HUB_ID, find_checkpoint, load_world_model
-from world_models.vid2world.convert import convert, write_random
+from v2w_gym.configs.model import PRESETS
+from v2w_gym.configs.published import ConvertConfig, RandomCheckpointConfig
+from v2w_gym.world_models.loading import HUB_ID, find_checkpoint, load_world_model
+from v2w_gym.world_models.vid2world.published.convert import convert, write_random
 
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory):
-    path = tmp_path_factory.mktemp("released") / "rt1.ckpt"
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "rt1.ckpt"
     return write_random(RandomCheckpointConfig(str(path)))
 
 
 @pytest.fixture(scope="module")
-def converted(released, tmp_path_factory):
+def converted(published, tmp_path_factory):
     path = tmp_path_factory.mktemp("converted") / "rt1.safetensors"
-    return convert(ConvertConfig("", str(path)), released)
+    return convert(ConvertConfig("", str(path)), published)
 
 
 def test_the_bundled_model_needs_nothing():
@@ -31,35 +31,35 @@ def test_the_bundled_model_needs_nothing():
     assert load_world_model().unet is model.unet  # loaded once
 
 
-def test_released_and_converted_files_both_load(released, converted):
-    models = [load_world_model(str(path)) for path in (released, converted)]
+def test_published_and_converted_files_both_load(published, converted):
+    models = [load_world_model(str(path)) for path in (published, converted)]
     assert [model.robot.name for model in models] == ["google_robot"] * 2
     assert models[0].card["provenance"]["source"] == "rt1.ckpt"
     assert models[1].card["provenance"]["source_weights"] > 0
 
 
-def test_two_published_files_of_one_name_and_size_are_told_apart(released, tmp_path):
+def test_two_published_files_of_one_name_and_size_are_told_apart(published, tmp_path):
     other = write_random(RandomCheckpointConfig(str(tmp_path / "rt1.ckpt"), seed=1))
-    same = shutil.copy(released, tmp_path / "copy.ckpt")
-    assert other.stat().st_size == released.stat().st_size
+    same = shutil.copy(published, tmp_path / "copy.ckpt")
+    assert other.stat().st_size == published.stat().st_size
     digests = [
         load_world_model(str(path)).card["provenance"]["norms_and_biases"]
-        for path in (released, other, same)
+        for path in (published, other, same)
     ]
     assert digests[0] == digests[2] != digests[1]
 
 
-def test_presets_and_settings_share_the_weights(released):
-    plain = load_world_model(str(released))
+def test_presets_and_settings_share_the_weights(published):
+    plain = load_world_model(str(published))
     assert plain.cfg.sampler == PRESETS["clean"]
-    chosen = load_world_model(str(released), preset="reference", sampler={"steps": 5})
+    chosen = load_world_model(str(published), preset="reference", sampler={"steps": 5})
     assert chosen.cfg.sampler == replace(PRESETS["reference"], steps=5)
     assert chosen.unet is plain.unet
 
 
-def test_presets_change_the_checkpoints_own_sampler(released):
-    own = load_world_model(str(released)).cfg.sampler
-    chosen = load_world_model(str(released), preset="standard", sampler={"steps": 9})
+def test_presets_change_the_checkpoints_own_sampler(published):
+    own = load_world_model(str(published)).cfg.sampler
+    chosen = load_world_model(str(published), preset="standard", sampler={"steps": 9})
     assert chosen.cfg.sampler == replace(own, solver="unipc", steps=9, eta=0.0)
     own = load_world_model().cfg.sampler
     chosen = load_world_model(preset="standard")
@@ -95,9 +95,9 @@ def test_unknown_settings_are_refused(settings, message):
         load_world_model(**settings)
 
 
-def test_window_and_context_can_be_chosen(released):
-    plain = load_world_model(str(released))
-    chosen = load_world_model(str(released), window=10, context_frames=9)
+def test_window_and_context_can_be_chosen(published):
+    plain = load_world_model(str(published))
+    chosen = load_world_model(str(published), window=10, context_frames=9)
     assert (plain.window, plain.context_frames) == (16, 1)
     assert (chosen.window, chosen.context_frames) == (10, 9)
     assert (chosen.cfg.window, chosen.cfg.context_frames) == (10, 9)
@@ -110,8 +110,8 @@ def test_a_window_needs_room_for_a_new_frame(shape):
         load_world_model(window=shape[0], context_frames=shape[1])
 
 
-def test_a_path_will_do(released):
-    assert load_world_model(released).robot.name == "google_robot"
+def test_a_path_will_do(published):
+    assert load_world_model(published).robot.name == "google_robot"
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"kind": 1}'])
@@ -125,9 +125,9 @@ def test_another_file_beside_the_weights_is_no_card(converted, tmp_path, text):
 
 
 @pytest.fixture
-def parts(released, tmp_path):
-    """The released checkpoint in two parts with an index."""
-    weights = torch.load(released, weights_only=True)["state_dict"]
+def parts(published, tmp_path):
+    """The published checkpoint in two parts with an index."""
+    weights = torch.load(published, weights_only=True)["state_dict"]
     places = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(weights)}
     for part in set(places.values()):
         save_file({n: weights[n].clone() for n in places if places[n] == part}, tmp_path / part)
@@ -136,17 +136,17 @@ def parts(released, tmp_path):
     return index
 
 
-def test_a_checkpoint_in_parts_is_its_index(released, parts):
+def test_a_checkpoint_in_parts_is_its_index(published, parts):
     assert find_checkpoint(str(parts.parent)) == parts
-    whole, model = load_world_model(str(released)), load_world_model(str(parts))
+    whole, model = load_world_model(str(published)), load_world_model(str(parts))
     assert model.unet.conv_in.weight.equal(whole.unet.conv_in.weight)
     parts.unlink()
     with pytest.raises(FileNotFoundError, match="found only parts of one, such as model-00001"):
         find_checkpoint(str(parts.parent))
 
 
-def test_averaged_weights_beside_plain_ones_are_told_and_can_be_chosen(released, tmp_path, caplog):
-    weights = torch.load(released, weights_only=True)["state_dict"]
+def test_averaged_weights_beside_plain_ones_are_told_and_can_be_chosen(published, tmp_path, caplog):
+    weights = torch.load(published, weights_only=True)["state_dict"]
     name = "model.diffusion_model.input_blocks.0.0.bias"
     average = {"model_ema." + name.removeprefix("model.").replace(".", ""): weights[name] + 1}
     path = tmp_path / "both.ckpt"
@@ -159,19 +159,19 @@ def test_averaged_weights_beside_plain_ones_are_told_and_can_be_chosen(released,
     assert averaged.unet.conv_in.bias.equal(weights[name] + 1)
     assert averaged.card["provenance"]["weights"].startswith("averaged (EMA), in state_dict")
     with pytest.raises(ValueError, match=r"one set of averaged \(EMA\) weights, found 0"):
-        convert(ConvertConfig("", str(tmp_path / "y.safetensors"), averaged=True), released)
+        convert(ConvertConfig("", str(tmp_path / "y.safetensors"), averaged=True), published)
 
 
-def test_a_released_file_may_lie_beside_what_was_made_of_it(released, tmp_path):
-    path = Path(shutil.copy(released, tmp_path / "rt1.ckpt"))
+def test_a_published_file_may_lie_beside_what_was_made_of_it(published, tmp_path):
+    path = Path(shutil.copy(published, tmp_path / "rt1.ckpt"))
     for _ in range(2):  # the second time the card lies there already
         convert(ConvertConfig("", str(tmp_path / "rt1.safetensors")), path)
     assert load_world_model(str(path)).card["provenance"]["source"] == "rt1.ckpt"
 
 
-def test_a_path_is_not_resolved_to_what_it_links_to(released, converted, tmp_path):
+def test_a_path_is_not_resolved_to_what_it_links_to(published, converted, tmp_path):
     """A hub's cache links to files without an ending."""
-    for file in (released, converted, converted.with_suffix(".json")):
+    for file in (published, converted, converted.with_suffix(".json")):
         blob = tmp_path / f"blob of {file.suffix.removeprefix('.')}"
         shutil.copy(file, blob)
         (tmp_path / f"model{file.suffix}").symlink_to(blob)
@@ -198,8 +198,8 @@ def test_a_file_on_the_hub_may_have_any_legal_name(text, file):
     assert (found["file"] if found else "no id") == file
 
 
-def test_a_folder_with_one_checkpoint_is_that_checkpoint(released, converted, tmp_path):
-    assert find_checkpoint(str(released.parent)) == released
+def test_a_folder_with_one_checkpoint_is_that_checkpoint(published, converted, tmp_path):
+    assert find_checkpoint(str(published.parent)) == published
     assert find_checkpoint(str(converted.parent)) == converted
     with pytest.raises(FileNotFoundError, match="found none"):
         find_checkpoint(str(tmp_path))
@@ -255,9 +255,9 @@ def test_no_file_is_said_plainly(checkpoint):
         find_checkpoint(checkpoint)
 
 
-def test_a_near_name_is_suggested(released):
+def test_a_near_name_is_suggested(published):
     with pytest.raises(FileNotFoundError, match=r"did you mean 'rt1\.ckpt'"):
-        find_checkpoint(str(released.with_name("rt.ckpt")))
+        find_checkpoint(str(published.with_name("rt.ckpt")))
 
 
 def test_the_base_is_not_a_world_model(tmp_path):

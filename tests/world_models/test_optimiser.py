@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from configs.train import OptimiserConfig
-from world_models.optimiser import OneCycle, Optimiser
-from world_models.training_state import check_not_diverged
+from v2w_gym.configs.train import OptimiserConfig
+from v2w_gym.world_models.optimiser import OneCycle, Optimiser
+from v2w_gym.world_models.training_state import check_not_diverged
 
 CFG = OptimiserConfig(steps=10, batch_size=1, learning_rate=0.01, warmup=1, save_every=2)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from world_models.run_folder import (
+from v2w_gym.world_models.run_folder import (
     LOCK,
     check_identity,
     hold,
@@ -24,7 +24,7 @@ from world_models.run_folder import (
 HOLDER = """
 import sys
 from pathlib import Path
-from world_models.run_folder import hold_folder
+from v2w_gym.world_models.run_folder import hold_folder
 with hold_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from configs.model import PRESETS, DiffusionConfig, SamplerConfig
-from world_models.base import FrameNoise
-from world_models.diffusion import NoiseSchedule
-from world_models.sampler import (
+from v2w_gym.configs.model import PRESETS, DiffusionConfig, SamplerConfig
+from v2w_gym.world_models.base import FrameNoise
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.sampler import (
     FIRST_DRAW,
     HISTORY_DRAW,
     STEP_DRAW,
@@ -125,7 +125,7 @@ def test_full_guidance_rescale_restores_the_spread_of_the_whole_window():
 
 
 @pytest.mark.parametrize(("steps", "level"), [(50, 39), (25, 79), (20, 99), (10, 199), (5, 399)])
-def test_the_released_history_level_grows_as_steps_shrink(steps, level):
+def test_the_published_history_level_grows_as_steps_shrink(steps, level):
     cfg = replace(PRESETS["reference"], steps=steps)
     assert history_level(SCHEDULE, cfg) == level
     assert history_level(SCHEDULE, replace(PRESETS["clean"], steps=steps)) == 39
@@ -154,7 +154,7 @@ def test_history_gets_the_scale_of_its_level_unless_told_otherwise():
 
 
 class Transcribed:
-    """A network that shows every input in its output, and the released loop, literally."""
+    """A network that shows every input in its output, and the published loop, literally."""
 
     def __init__(self, schedule):
         self.schedule = schedule
@@ -197,7 +197,7 @@ class Transcribed:
 
 
 @pytest.mark.parametrize("steps", [5, 10, 20])
-def test_the_reference_preset_is_the_released_loop(steps):
+def test_the_reference_preset_is_the_published_loop(steps):
     schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
     network, history = Transcribed(schedule), torch.randn(2, 3, 2, 4, 4)
     cfg = replace(PRESETS["reference"], steps=steps)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from configs.model import PRESETS, DiffusionConfig, SamplerConfig
-from world_models.diffusion import NoiseSchedule
-from world_models.solvers import (
+from v2w_gym.configs.model import PRESETS, DiffusionConfig, SamplerConfig
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.solvers import (
     SOLVERS,
     check_solver,
     ddim_steps,
@@ -132,7 +132,7 @@ def test_few_steps_of_a_multistep_solver_do_what_many_of_ddim_do(score):
 
 def test_the_step_spent_at_a_low_level_pays(score, monkeypatch):
     spent = score("unipc", 10)
-    monkeypatch.setattr("world_models.solvers.multistep_levels", trailing_levels)
+    monkeypatch.setattr("v2w_gym.world_models.solvers.multistep_levels", trailing_levels)
     assert spent < 0.7 * score("unipc", 10)
 
 
@@ -299,7 +299,7 @@ def test_impossible_settings_are_refused(settings, message):
         make_solver(schedule, cfg)
 
 
-def test_trailing_levels_are_the_released_ones():
+def test_trailing_levels_are_the_published_ones():
     assert trailing_levels(1000, 50)[-3:] == [59, 39, 19]
     assert trailing_levels(1000, 50)[:2] == [999, 979]
     assert trailing_levels(1000, 4) == [999, 749, 499, 249]
@@ -320,7 +320,7 @@ def test_multistep_levels_end_low_where_a_step_can_be_spared():
 
 
 def paper_update(step, noisy, velocity, draw):
-    """Equation 12 with the schedule's own tables, as the released loop has it: (B, T, C, h, w)."""
+    """Equation 12 with the schedule's own tables, as the published loop has it: (B, T, C, h, w)."""
     at = torch.full(noisy.shape[:2], step.level)
     clean = SCHEDULE.clean_from_velocity(noisy, velocity, at) * step.rescale
     implied = SCHEDULE.noise_from_velocity(noisy, velocity, at)
@@ -363,7 +363,7 @@ def test_last_step_ends_at_the_clean_latent_at_scale_one():
     torch.testing.assert_close(last, clean[None], rtol=1e-4, atol=1e-5)
 
 
-def test_the_released_sampler_stops_one_step_short():
+def test_the_published_sampler_stops_one_step_short():
     last = ddim_steps(SCHEDULE, PRESETS["reference"])[-1]
     assert last.level == 19 and last.rescale == 1
     assert last.power == pytest.approx(0.99915, abs=1e-6)

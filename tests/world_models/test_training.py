@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
-from world_models import device
-from world_models.data.clips import load_episode_set, sample_clips
-from world_models.data.episodes import Episode, save_episode
-from world_models.diffusion import NoiseSchedule
-from world_models.frames import to_tensor
-from world_models.optimiser import Optimiser, rate
-from world_models.training import loss_weight, sample_noise_levels, train
-from world_models.vid2world.model import load_vid2world
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
+from v2w_gym.world_models import device
+from v2w_gym.world_models.data.clips import load_episode_set, sample_clips
+from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.frames import to_tensor
+from v2w_gym.world_models.optimiser import Optimiser, rate
+from v2w_gym.world_models.training import loss_weight, sample_noise_levels, train
+from v2w_gym.world_models.vid2world.model import load_vid2world
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import save_file
 
-from world_models.weight_files import INDEX, one_line, read_json, read_weights
+from v2w_gym.world_models.weight_files import INDEX, one_line, read_json, read_weights
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.ones(2)}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from world_models import writing
-from world_models.writing import HOST, remove_partials, replacing
+from v2w_gym.world_models import writing
+from v2w_gym.world_models.writing import HOST, remove_partials, replacing
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from world_models.downloads import check_not_lfs_pointer
+from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 LARGEST = 4 * 2**30
 """Most bytes that is taken into memory from one file: 4 GiB."""

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from configs.robots import RobotSpec
-from world_models.data.episodes import list_episodes
-from world_models.data.recorded_actions import NOTHING_AMISS, tell
-from world_models.data.recording import load_robot_recording, room_for
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.data.episodes import list_episodes
+from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell
+from v2w_gym.world_models.data.recording import load_robot_recording, room_for
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.paths import to_path
-from configs.robots import RobotSpec
-from world_models.data.arrays import ArrayFile, as_numbers, open_arrays, reading
-from world_models.data.recording import (
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.text import to_path
+from v2w_gym.world_models.data.arrays import ArrayFile, as_numbers, open_arrays, reading
+from v2w_gym.world_models.data.recording import (
     FORMAT,
     META,
     OURS,
@@ -23,7 +23,7 @@ from world_models.data.recording import (
     is_recording,
     read_meta,
 )
-from world_models.writing import replacing
+from v2w_gym.world_models.writing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Episode:
         robot: Name of the `RobotSpec`.
         task: Name of the task.
         instruction: What the robot was told.
-        behaviour: Which behaviour acted; see `v2w_gym.behaviours`.
+        behaviour: Which behaviour acted; see `v2w_gym.standin.behaviours`.
         seed: Seed of the start.
         state: Named ground truth a camera does not see, each (T, ...) float32. May be empty.
     """
@@ -123,7 +123,7 @@ def list_episodes(folders: Sequence[str | Path]) -> list[Path]:
     """Return every recorded episode below `folders`, sorted by path; one may be a file itself.
 
     Those are the files that are named `episode_*.npz`, and any .npz in one of the layouts that
-    `world_models.data.recording` reads. Other .npz files are named in a warning.
+    `v2w_gym.world_models.data.recording` reads. Other .npz files are named in a warning.
 
     Raises:
         FileNotFoundError: A folder that does not exist or holds no episode.

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.layouts import FRACTAL13
-from world_models.data.rlds import RldsEpisode
+from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.world_models.data.rlds import RldsEpisode
 
 IMAGE = "observation/image"
 INSTRUCTION = "observation/natural_language_instruction"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import FittedActions, RobotSpec
+from v2w_gym.configs.robots import FittedActions, RobotSpec
 
 log = logging.getLogger(__name__)
 

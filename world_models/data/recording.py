@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.robots import RobotSpec
-from world_models.data.arrays import (
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.data.arrays import (
     DAMAGED,
     ArrayFile,
     Header,
@@ -20,7 +20,7 @@ from world_models.data.arrays import (
     open_arrays,
     reading,
 )
-from world_models.data.recorded_actions import Misfits, fit_recorded
+from v2w_gym.world_models.data.recorded_actions import Misfits, fit_recorded
 
 FORMAT = "v2w-episode-1"
 META: Mapping[str, type] = {
@@ -88,7 +88,7 @@ CONVERTED = Layout("image", "action", last_action=True)
 def load_recording(path: Path, count: int | None = None) -> Recording:
     """Read an .npz file in one of two layouts.
 
-    - an episode of `world_models.data.episodes`
+    - an episode of `v2w_gym.world_models.data.episodes`
     - what Vid2World's RT-1 converter writes: `image` (T, H, W, 3) and, if it is there, `action`
       (T, A), of which the last row leads nowhere
 

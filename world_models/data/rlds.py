@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from configs.lookup import lookup
-from world_models.data.rlds_schema import (
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.data.rlds_schema import (
     INFO,
     Feature,
     Shard,
@@ -23,7 +23,7 @@ from world_models.data.rlds_schema import (
     read_features,
     read_json,
 )
-from world_models.data.tfrecord import Values, feature_values, read_example
+from v2w_gym.world_models.data.tfrecord import Values, feature_values, read_example
 
 _NO_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for damaged images."""

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from configs.lookup import lookup
-from world_models.data.tfrecord import RecordFile
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.data.tfrecord import RecordFile
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 STEPS = "steps"

@@ -10,8 +10,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from world_models.data.protobuf import BYTES, FIXED32, fields, signed, varints
-from world_models.downloads import LFS_POINTER
+from v2w_gym.world_models.data.protobuf import BYTES, FIXED32, fields, signed, varints
+from v2w_gym.world_models.downloads import LFS_POINTER
 
 Values = list[memoryview] | NDArray[np.float32] | NDArray[np.int64]
 """What a feature holds: strings, or numbers."""

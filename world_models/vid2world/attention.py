@@ -3,11 +3,11 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.model import UNetConfig
-from world_models.vid2world.blocks import TemporalNorm, zero
-from world_models.vid2world.conditioning import Context, ContextKeys
-from world_models.vid2world.heads import attend, join_heads, split_heads
-from world_models.vid2world.timeline import Timeline
+from v2w_gym.configs.model import UNetConfig
+from v2w_gym.world_models.vid2world.blocks import TemporalNorm, zero
+from v2w_gym.world_models.vid2world.conditioning import Context, ContextKeys
+from v2w_gym.world_models.vid2world.heads import attend, join_heads, split_heads
+from v2w_gym.world_models.vid2world.timeline import Timeline
 
 
 class Attention(nn.Module):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.model import AutoencoderConfig
+from v2w_gym.configs.model import AutoencoderConfig
 
 
 class Autoencoder(nn.Module):

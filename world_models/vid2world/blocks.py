@@ -3,8 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.model import UNetConfig
-from world_models.vid2world.timeline import TAPS, Timeline
+from v2w_gym.configs.model import UNetConfig
+from v2w_gym.world_models.vid2world.timeline import TAPS, Timeline
 
 
 def zero(layer: nn.Module) -> nn.Module:
@@ -18,7 +18,7 @@ class TemporalNorm(nn.Module):
     """Group normalisation in front of a temporal layer.
 
     `per_frame` statistics belong to one frame, which keeps the network strictly causal. `pooled`
-    statistics are shared by all frames of the window, as in the released checkpoints: there a past
+    statistics are shared by all frames of the window, as in the published checkpoints: there a past
     frame's features depend on the present frame.
     """
 

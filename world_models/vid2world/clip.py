@@ -1,4 +1,4 @@
-"""CLIP's towers as the released models read them: tokens, before the layers that pool them.
+"""CLIP's towers as the published models read them: tokens, before the layers that pool them.
 
 Source: CLIP (arXiv 2103.00020), at the size and with the weights of OpenCLIP's ViT-H-14, of which
 DynamiCrafter (arXiv 2310.12190) reads the tokens.
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.model import ClipConfig
+from v2w_gym.configs.model import ClipConfig
 
 IMAGE_SIZE = 224
 PATCH_SIZE = 14

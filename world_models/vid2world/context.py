@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from configs.model import ContextConfig
-from world_models.vid2world.clip import ClipImageTower
-from world_models.vid2world.resampler import Resampler
+from v2w_gym.configs.model import ContextConfig
+from v2w_gym.world_models.vid2world.clip import ClipImageTower
+from v2w_gym.world_models.vid2world.resampler import Resampler
 
 
 class FrameContext(nn.Module):
     """Turn a frame into image tokens; holds the embedding of the empty prompt.
 
     `text` (L, D) is stored with the weights, so that inference needs no text tower: every data set
-    of the released models has the empty caption.
+    of the published models has the empty caption.
     Source: DynamiCrafter section 3.2.
     """
 

@@ -1,7 +1,7 @@
 """What of the past a next frame looks at, and how much of it is done again: one step of a rollout.
 
 `window` and `rolling` are two meanings of the past, `frozen` an approximation of the first; see
-`configs.model.SamplerConfig.history`.
+`v2w_gym.configs.model.SamplerConfig.history`.
 """
 
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from configs.lookup import lookup
-from configs.model import SamplerConfig, UNetConfig
-from world_models.base import FrameNoise, RolloutState, step_in_groups
-from world_models.vid2world.networks import Networks
-from world_models.vid2world.next_frame import (
+from v2w_gym.configs.model import SamplerConfig, UNetConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.base import FrameNoise, RolloutState, step_in_groups
+from v2w_gym.world_models.vid2world.networks import Networks
+from v2w_gym.world_models.vid2world.next_frame import (
     commit,
     draw_after_memory,
     draw_after_window,
     recall,
     remember,
 )
-from world_models.vid2world.timeline import Past
+from v2w_gym.world_models.vid2world.timeline import Past
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {
     "window": ("per_frame", "pooled"),

@@ -1,14 +1,14 @@
-"""Frames to latents and back with Stable Diffusion's autoencoder, as in released checkpoints."""
+"""Frames to latents and back with Stable Diffusion's autoencoder, as in published checkpoints."""
 
 from torch import Tensor, nn
 
-from configs.model import KLAutoencoderConfig
+from v2w_gym.configs.model import KLAutoencoderConfig
 
 
 class KLAutoencoder(nn.Module):
     """Compress frames 8-fold in height and width; each latent value is a normal distribution.
 
-    Frames pass one at a time, as in the released code: memory is that of a single one.
+    Frames pass one at a time, as in the published code: memory is that of a single one.
     Source: Latent Diffusion (arXiv 2112.10752), "Perceptual Image Compression"; `diffusers` has it.
     """
 

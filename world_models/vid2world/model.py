@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from configs.loader import from_mapping
-from configs.model import SamplerConfig, WorldModelConfig
-from configs.model_limits import check_context_frames, check_model_config, check_networks
-from world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
-from world_models.checkpoint import (
+from v2w_gym.configs.loader import from_mapping
+from v2w_gym.configs.model import SamplerConfig, WorldModelConfig
+from v2w_gym.configs.model_limits import check_context_frames, check_model_config, check_networks
+from v2w_gym.world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
+from v2w_gym.world_models.checkpoint import (
     card_of,
     check_finite,
     check_kind,
@@ -24,18 +24,18 @@ from world_models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from world_models.frames import check_clip, check_context
-from world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
-from world_models.vid2world.history import (
+from v2w_gym.world_models.frames import check_clip, check_context
+from v2w_gym.world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
+from v2w_gym.world_models.vid2world.history import (
     check_history,
     remembering,
     step_after_memory,
     step_after_window,
 )
-from world_models.vid2world.kl_autoencoder import KLAutoencoder
-from world_models.vid2world.networks import Networks
-from world_models.vid2world.next_frame import window_network
-from world_models.weight_files import one_line
+from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
+from v2w_gym.world_models.vid2world.networks import Networks
+from v2w_gym.world_models.vid2world.next_frame import window_network
+from v2w_gym.world_models.weight_files import one_line
 
 KIND = "vid2world"
 

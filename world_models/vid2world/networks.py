@@ -5,23 +5,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from configs.lookup import lookup
-from configs.model import WorldModelConfig
-from configs.model_limits import check_networks
-from configs.robots import ROBOTS
-from world_models.base import FrameNoise
-from world_models.diffusion import NoiseSchedule
-from world_models.frames import from_canvas, to_canvas, to_tensor, to_uint8
-from world_models.nested import Nested
-from world_models.sampler import ENCODE_DRAW, each_frame
-from world_models.vid2world.autoencoder import Autoencoder
-from world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
-from world_models.vid2world.context import FrameContext
-from world_models.vid2world.kl_autoencoder import KLAutoencoder
-from world_models.vid2world.passes import NewestFrame
-from world_models.vid2world.quirks import tokens_by_frame
-from world_models.vid2world.timeline import Timeline
-from world_models.vid2world.unet import UNet
+from v2w_gym.configs.model import WorldModelConfig
+from v2w_gym.configs.model_limits import check_networks
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.world_models.base import FrameNoise
+from v2w_gym.world_models.diffusion import NoiseSchedule
+from v2w_gym.world_models.frames import from_canvas, to_canvas, to_tensor, to_uint8
+from v2w_gym.world_models.nested import Nested
+from v2w_gym.world_models.sampler import ENCODE_DRAW, each_frame
+from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
+from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
+from v2w_gym.world_models.vid2world.context import FrameContext
+from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
+from v2w_gym.world_models.vid2world.passes import NewestFrame
+from v2w_gym.world_models.vid2world.published.quirks import tokens_by_frame
+from v2w_gym.world_models.vid2world.timeline import Timeline
+from v2w_gym.world_models.vid2world.unet import UNet
 
 
 class Networks(nn.Module):
@@ -106,7 +106,7 @@ class Networks(nn.Module):
         Args:
             context: `RolloutState.context`, of B rollouts.
             branches: G; where only one set is in the context, all branches read it.
-            window: Frames of the window, which in the released models decides who reads what.
+            window: Frames of the window, which in the published models decides who reads what.
             frames: Those that are asked for.
         """
 

@@ -8,9 +8,9 @@ known. With norms per frame both give the same, to rounding.
 import torch
 from torch import Tensor
 
-from world_models.base import FrameNoise, RolloutState
-from world_models.nested import Nested
-from world_models.sampler import (
+from v2w_gym.world_models.base import FrameNoise, RolloutState
+from v2w_gym.world_models.nested import Nested
+from v2w_gym.world_models.sampler import (
     Denoiser,
     Network,
     guide,
@@ -20,11 +20,11 @@ from world_models.sampler import (
     sample_next_frame,
     window_denoiser,
 )
-from world_models.solvers import make_solver
-from world_models.vid2world.conditioning import Conditioning
-from world_models.vid2world.networks import Networks
-from world_models.vid2world.passes import Inputs
-from world_models.vid2world.timeline import (
+from v2w_gym.world_models.solvers import make_solver
+from v2w_gym.world_models.vid2world.conditioning import Conditioning
+from v2w_gym.world_models.vid2world.networks import Networks
+from v2w_gym.world_models.vid2world.passes import Inputs
+from v2w_gym.world_models.vid2world.timeline import (
     Memory,
     Notes,
     Past,

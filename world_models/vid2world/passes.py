@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from world_models.nested import Nested
-from world_models.replay import Replay
-from world_models.vid2world.conditioning import ContextKeys
-from world_models.vid2world.timeline import Memory, Newest, Past
-from world_models.vid2world.unet import UNet
+from v2w_gym.world_models.nested import Nested
+from v2w_gym.world_models.replay import Replay
+from v2w_gym.world_models.vid2world.conditioning import ContextKeys
+from v2w_gym.world_models.vid2world.timeline import Memory, Newest, Past
+from v2w_gym.world_models.vid2world.unet import UNet
 
 
 class Inputs(NamedTuple):

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.model import ResamplerConfig
+from v2w_gym.configs.model import ResamplerConfig
 
 
 class Resampler(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from world_models.vid2world.heads import attend, beyond
+from v2w_gym.world_models.vid2world.heads import attend, beyond
 
 TAPS = 3
 """Frames a temporal convolution sees."""

@@ -7,23 +7,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from configs.lookup import lookup
-from configs.model import UNetConfig
-from world_models.vid2world.attention import (
+from v2w_gym.configs.model import UNetConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.vid2world.attention import (
     CrossAttention,
     SpatialTransformer,
     TemporalTransformer,
 )
-from world_models.vid2world.blocks import ResBlock, TemporalConv, zero
-from world_models.vid2world.conditioning import (
+from v2w_gym.world_models.vid2world.blocks import ResBlock, TemporalConv, zero
+from v2w_gym.world_models.vid2world.conditioning import (
     ActionEmbedding,
     Conditioning,
     Context,
     ContextKeys,
     NumberEmbedding,
 )
-from world_models.vid2world.quirks import HeightCausalConv
-from world_models.vid2world.timeline import Timeline, Window
+from v2w_gym.world_models.vid2world.published.quirks import HeightCausalConv
+from v2w_gym.world_models.vid2world.timeline import Timeline, Window
 
 OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),

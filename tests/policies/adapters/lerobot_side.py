@@ -17,11 +17,11 @@ from lerobot.policies.diffusion.configuration_diffusion import DiffusionConfig
 from lerobot.policies.diffusion.modeling_diffusion import DiffusionPolicy
 from lerobot.policies.factory import make_pre_post_processors
 
-from configs.lerobot import LeRobotConfig
-from configs.robots import GOOGLE_ROBOT
-from policies.adapters.lerobot import lerobot_maker
-from policies.conformance import roll
-from policies.driver import Driver
+from v2w_gym.configs.policies import LeRobotConfig
+from v2w_gym.configs.robots import GOOGLE_ROBOT
+from v2w_gym.policies.adapters.lerobot import lerobot_maker
+from v2w_gym.policies.conformance import roll
+from v2w_gym.policies.driver import Driver
 
 IMAGE, ACTION = "observation.image", "action"
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 64, 64, 3), np.uint8)

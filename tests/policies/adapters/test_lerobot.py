@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from configs.lerobot import LeRobotConfig
-from configs.robots import GOOGLE_ROBOT
-from policies.adapters.lerobot import fingerprint, lerobot_maker
-from policies.base import Policy
-from policies.conformance import PolicyConformance, roll
-from policies.driver import Driver
-from policies.remote.client import connect
 from tests.servers import serving
+from v2w_gym.configs.policies import LeRobotConfig
+from v2w_gym.configs.robots import GOOGLE_ROBOT
+from v2w_gym.policies.adapters.lerobot import fingerprint, lerobot_maker
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.conformance import PolicyConformance, roll
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.remote.client import connect
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 8, 10, 3), np.uint8)
 TOLD = ["close the drawer", "open the drawer"]

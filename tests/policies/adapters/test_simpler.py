@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from configs.layouts import LAYOUTS
-from policies.adapters.simpler import SimplerPolicy, to_action
-from policies.base import Policy, PolicyMeta
-from policies.conformance import PolicyConformance, roll
-from policies.remote.client import connect
 from tests.servers import serving
+from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.policies.adapters.simpler import SimplerPolicy, to_action
+from v2w_gym.policies.base import Policy, PolicyMeta
+from v2w_gym.policies.conformance import PolicyConformance, roll
+from v2w_gym.policies.remote.client import connect
 
 OCTO = PolicyMeta("octo", "oxe7", control_hz=3, history=2)
 RT1 = PolicyMeta("rt1", "fractal13", control_hz=3, history=6)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from policies.planner.perception import PerceptionNetwork
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.planner.perception import PerceptionNetwork
+from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 FRAMES = 20
 

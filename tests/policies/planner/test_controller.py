@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from configs.robots import STANDIN_SAWYER
-from policies.planner.controller import PLANS, Scene, close_drawer, open_drawer
-from policies.planner.policy import towards
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.planner.controller import PLANS, Scene, close_drawer, open_drawer
+from v2w_gym.policies.planner.policy import towards
 
 SHUT, HALF = 0.0, 0.15
 

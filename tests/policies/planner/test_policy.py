@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.base import Policy
-from policies.conformance import PolicyConformance, roll
-from policies.planner.perception import PerceptionNetwork, to_pixels
-from policies.planner.policy import PlannerPolicy, load_planner, save_planner, see
-from world_models.checkpoint import load_checkpoint, save_checkpoint
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.conformance import PolicyConformance, roll
+from v2w_gym.policies.planner.perception import PerceptionNetwork, to_pixels
+from v2w_gym.policies.planner.policy import PlannerPolicy, load_planner, save_planner, see
+from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 
 
 class TestPlanner(PolicyConformance):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import STANDIN_SAWYER
-from configs.train_planner import TrainPlannerConfig
-from policies.planner.perception import PerceptionNetwork, to_pixels
-from policies.planner.policy import load_planner
-from policies.planner.training import augment, load_scenes, measure, train
-from world_models.checkpoint import load_checkpoint
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.train import TrainPlannerConfig
+from v2w_gym.policies.planner.perception import PerceptionNetwork, to_pixels
+from v2w_gym.policies.planner.policy import load_planner
+from v2w_gym.policies.planner.training import augment, load_scenes, measure, train
+from v2w_gym.world_models.checkpoint import load_checkpoint
+from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 
 @pytest.fixture

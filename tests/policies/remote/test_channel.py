@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.remote import RemoteConfig
-from policies.remote.client import RemotePolicy, connect
-from policies.remote.wire import pack
 from tests.servers import frame, plain, raw, upgrade
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.policies.remote.client import RemotePolicy, connect
+from v2w_gym.policies.remote.wire import pack
 
 CFG = RemoteConfig(layout="oxe7", chunk=2, timeout_s=0.5)
 ACTIONS = np.zeros((2, 7), np.float32)

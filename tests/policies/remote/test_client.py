@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.loader import load_config
-from configs.policy import PolicyConfig
-from configs.remote import RemoteConfig
-from configs.robots import STANDIN_SAWYER
-from policies.base import Policy
-from policies.conformance import PolicyConformance, roll
-from policies.driver import Driver
-from policies.remote.client import connect
-from policies.remote.wire import pack
-from policies.rt1.policy import RT1Policy
-from policies.scripted import random_policy
 from tests.servers import plain, serving
+from v2w_gym.configs.loader import load_config
+from v2w_gym.configs.policies import PolicyConfig, RemoteConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.conformance import PolicyConformance, roll
+from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.remote.wire import pack
+from v2w_gym.policies.rt1.policy import RT1Policy
+from v2w_gym.policies.scripted import random_policy
 
 TOLD = ["close the drawer", "open the drawer", "close the drawer"]
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 3, 64, 64, 3), np.uint8)
@@ -434,7 +433,7 @@ def test_a_stateless_server_that_stays_away_is_an_error(monkeypatch: pytest.Monk
     with plain({**META, "stateless": True}, answer_pi0) as server:
         policy = connect(server.url, RemoteConfig(timeout_s=5, reconnects=3))
         policy.reset(TOLD[:1], seeds=[0])
-    monkeypatch.setattr("policies.remote.channel.time.sleep", waits.append)
+    monkeypatch.setattr("v2w_gym.policies.remote.channel.time.sleep", waits.append)
     with pytest.raises(ConnectionError, match="found none"):
         policy.act(FRAMES[0, :1], ALL[:1])
     assert waits == [0.5, 1.0, 2.0]

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from configs.remote import RemoteConfig
-from configs.robots import GOOGLE_ROBOT, RobotSpec
-from policies.base import Policy
-from policies.loading import make_driver, make_policy, policy_config
-from policies.remote.client import connect
-from policies.remote.wire import pack
-from policies.rt1.policy import RT1Policy
 from tests.servers import plain, serving
+from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.robots import GOOGLE_ROBOT, RobotSpec
+from v2w_gym.policies.base import Policy
+from v2w_gym.policies.loading import make_driver, make_policy, policy_config
+from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.remote.wire import pack
+from v2w_gym.policies.rt1.policy import RT1Policy
 
 ROOT = Path(__file__).parents[3]
 FRAMES = np.random.default_rng(0).integers(1, 256, (2, 256, 320, 3), np.uint8)

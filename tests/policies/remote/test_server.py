@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from configs.robots import STANDIN_SAWYER
-from configs.serve_policy import ServePolicyConfig
-from policies.base import ActionBatch, PolicyMeta
-from policies.checks import check_frames, check_reset
-from policies.remote.client import connect as connect_policy
-from policies.remote.server import PolicyServer
-from policies.remote.wire import pack, unpack
-from policies.scripted import random_policy
 from tests.servers import serving
+from v2w_gym.configs.policies import ServePolicyConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.checks import check_frames, check_reset
+from v2w_gym.policies.remote.client import connect as connect_policy
+from v2w_gym.policies.remote.server import PolicyServer
+from v2w_gym.policies.remote.wire import pack, unpack
+from v2w_gym.policies.scripted import random_policy
 
 ROOT = Path(__file__).parents[3]
 FRAME = np.zeros((64, 64, 3), np.uint8)
@@ -240,15 +240,16 @@ def test_it_needs_little_where_somebody_elses_policy_lives() -> None:
     ours = "{'numpy', 'msgpack', 'websockets'}"
     code = (
         "import sys; from importlib.metadata import packages_distributions as known; "
-        "before = set(sys.modules); import policies.remote.server; "
-        "import policies.adapters.simpler, configs.lerobot; "
+        "sys.modules['gymnasium'] = None; "
+        "before = set(sys.modules); import v2w_gym.policies.remote.server; "
+        "import v2w_gym.policies.adapters.simpler, v2w_gym.configs.policies; "
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
         f"print(sorted((new & set(known())) - {ours}))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout == "['configs', 'policies']\n"
+    assert run.stdout == "['v2w_gym']\n"
 
 
 def test_a_frame_may_begin_an_episode(url: str, told: list[tuple[str, str, int]]) -> None:
@@ -329,13 +330,13 @@ def test_what_is_no_address_is_an_error(host: str) -> None:
 def test_a_client_that_stalls_is_waited_for() -> None:
     """A process that is stopped answers no pings, like one that loads a simulator."""
     code = (
-        "import sys, numpy as np; from policies.remote.client import connect; "
+        "import sys, numpy as np; from v2w_gym.policies.remote.client import connect; "
         "policy = connect(sys.argv[1]); policy.reset(['go'], seeds=[0]); "
         "ask = lambda: policy.act(np.zeros((1, 64, 64, 3), np.uint8), np.ones(1, bool)); "
         "ask(); print('first', flush=True); sys.stdin.readline(); ask(); print('second')"
     )
     with (
-        patch("policies.remote.server.PING_EVERY", 0.05),
+        patch("v2w_gym.policies.remote.server.PING_EVERY", 0.05),
         serving(lambda: Witness([]), client_timeout_s=60) as url,
         subprocess.Popen(
             [sys.executable, "-c", code, url],
@@ -367,8 +368,8 @@ def dial_by_hand(url: str) -> socket.socket:
 
 def test_a_client_that_breaks_the_protocol_and_stays_does_not_hold_the_server() -> None:
     with (
-        patch("policies.remote.server.PING_EVERY", 0.1),
-        patch("policies.remote.server.CLOSE_TIMEOUT", 0.1),
+        patch("v2w_gym.policies.remote.server.PING_EVERY", 0.1),
+        patch("v2w_gym.policies.remote.server.CLOSE_TIMEOUT", 0.1),
         ExitStack() as stack,
         serving(lambda: Witness([])) as url,
     ):

@@ -7,7 +7,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from policies.remote.wire import MAX_ITEMS, pack, unpack
+from v2w_gym.policies.remote.wire import MAX_ITEMS, pack, unpack
 
 ROOT = Path(__file__).parents[3]
 SAMPLE = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from configs.train_policy import AdamConfig, TrainPolicyConfig
-from policies.rt1.adam import follow, learning_rate, make_adam
+from v2w_gym.configs.train import AdamConfig, TrainPolicyConfig
+from v2w_gym.policies.rt1.adam import follow, learning_rate, make_adam
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():

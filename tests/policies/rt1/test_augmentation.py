@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from policies.rt1.augmentation import pad_crop, shift
+from v2w_gym.policies.rt1.augmentation import pad_crop, shift
 
 RNG = np.random.default_rng(0)
 

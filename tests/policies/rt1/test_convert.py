@@ -9,16 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from configs.convert_policy import ConvertPolicyConfig
-from configs.robots import GOOGLE_ROBOT
-from configs.rt1 import RT1_SIZES
-from policies.instructions import InstructionTable, make_table, save_table
-from policies.rt1.convert import convert
-from policies.rt1.network import RT1Network
-from policies.rt1.policy import load_rt1
 from tests.bundles import SMALL, VALUE, rt1_variables, write_bundle, write_saved_model
 from tests.specs import field, write_specs
-from world_models.checkpoint import load_checkpoint
+from v2w_gym.configs.convert import ConvertPolicyConfig
+from v2w_gym.configs.robots import GOOGLE_ROBOT
+from v2w_gym.configs.rt1 import RT1_SIZES
+from v2w_gym.policies.instructions import InstructionTable, make_table, save_table
+from v2w_gym.policies.rt1.convert import convert
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.policy import load_rt1
+from v2w_gym.world_models.checkpoint import load_checkpoint
 
 ARM = "".join(
     field(f.name, f.size, f.low, f.high, "int" if f.name == "terminate_episode" else "float")

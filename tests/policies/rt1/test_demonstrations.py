@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs.layouts import FRACTAL13
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from policies.harvest import Harvest
-from policies.instructions import embed, make_table
-from policies.rt1.demonstrations import (
+from tests.rlds_folders import fractal_episode, write_rlds
+from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.instructions import embed, make_table
+from v2w_gym.policies.rt1.demonstrations import (
     Demonstration,
     Demonstrations,
     join,
@@ -19,10 +20,9 @@ from policies.rt1.demonstrations import (
     read_demonstrations,
     sample_windows,
 )
-from policies.rt1.tokenizer import ActionTokenizer
-from tests.rlds_folders import fractal_episode, write_rlds
-from world_models.data.episodes import load_episode
-from world_models.data.fractal import EMBEDDING, INSTRUCTION
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.world_models.data.episodes import load_episode
+from v2w_gym.world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 TOKENIZER = ActionTokenizer(STANDIN_SAWYER)
 GOOGLE = ActionTokenizer(GOOGLE_ROBOT)

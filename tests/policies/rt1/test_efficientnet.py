@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from configs.rt1 import RT1_SIZES, RT1Config
-from policies.rt1.efficientnet import (
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.policies.rt1.efficientnet import (
     ConvNorm,
     FiLM,
     ImageEncoder,

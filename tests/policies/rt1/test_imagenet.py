@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from configs.rt1 import RT1_SIZES, RT1Config
-from policies.rt1.imagenet import load_imagenet, timm_names
-from policies.rt1.network import RT1Network
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.policies.rt1.imagenet import load_imagenet, timm_names
+from v2w_gym.policies.rt1.network import RT1Network
 
 NAMES = {
     "conv_stem.weight": "stem.conv.weight",

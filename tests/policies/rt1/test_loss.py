@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from configs.robots import GOOGLE_ROBOT
-from policies.rt1.loss import step_losses, token_loss
-from policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
+from v2w_gym.configs.robots import GOOGLE_ROBOT
+from v2w_gym.policies.rt1.loss import step_losses, token_loss
+from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 
 ALL = torch.ones(2, dtype=torch.bool)
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from policies.rt1.memory import TokenMemory
-from policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.memory import TokenMemory
+from v2w_gym.policies.rt1.network import RT1Network
 
 
 @pytest.fixture

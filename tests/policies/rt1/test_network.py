@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from configs.rt1 import RT1_SIZES, RT1Config
-from policies.rt1.network import RT1Network, TokenLearner, attention_mask
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.policies.rt1.network import RT1Network, TokenLearner, attention_mask
 
 
 def test_mask_of_two_steps_with_two_image_and_two_action_tokens():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
-from policies.instructions import InstructionTable, make_table
-from policies.rt1.network import RT1Network
-from policies.rt1.policy import RT1Policy, load_rt1, save_rt1
-from policies.rt1.tokenizer import ActionTokenizer
-from world_models.checkpoint import load_checkpoint, save_checkpoint
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
+from v2w_gym.policies.instructions import InstructionTable, make_table
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.policy import RT1Policy, load_rt1, save_rt1
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 
 ON = np.ones(1, bool)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from policies.rt1.run import TrainingRun
+from v2w_gym.policies.rt1.run import TrainingRun
 
 SETTINGS = {"steps": 4, "device": "cpu", "stages": {"end": 1.0}}
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
-from policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER, RobotSpec
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 
 PI = np.pi
 TOKENS = {

@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 import torch
 
-from configs.loader import load_config
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from configs.rt1 import RT1_SIZES, RT1Config
-from configs.train_policy import AdamConfig, TrainPolicyConfig
-from policies.instructions import make_table, save_table
-from policies.rt1 import training
-from policies.rt1.batches import draw_batch, read_ahead, read_data
-from policies.rt1.demonstrations import Windows
-from policies.rt1.loss import token_loss
-from policies.rt1.network import RT1Network
-from policies.rt1.policy import load_rt1
-from policies.rt1.tokenizer import ActionTokenizer
-from policies.rt1.training import network_sizes, predict, stage_steps, train
 from tests.rlds_folders import fractal_episode, write_rlds
-from world_models.checkpoint import load_checkpoint
+from v2w_gym.configs.loader import load_config
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
+from v2w_gym.configs.train import AdamConfig, TrainPolicyConfig
+from v2w_gym.policies.instructions import make_table, save_table
+from v2w_gym.policies.rt1 import training
+from v2w_gym.policies.rt1.batches import draw_batch, read_ahead, read_data
+from v2w_gym.policies.rt1.demonstrations import Windows
+from v2w_gym.policies.rt1.loss import token_loss
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.policy import load_rt1
+from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
+from v2w_gym.policies.rt1.training import network_sizes, predict, stage_steps, train
+from v2w_gym.world_models.checkpoint import load_checkpoint
 
 TOKENIZER = ActionTokenizer(STANDIN_SAWYER)
 CONFIGS = Path(training.__file__).parents[2] / "configs"
@@ -171,9 +171,9 @@ def test_a_killed_process_resumes_exactly(train_cfg: TrainPolicyConfig, tmp_path
     settings = tmp_path / "settings.json"
     settings.write_text(json.dumps(asdict(cfg)))
     code = (
-        "import sys; from configs.loader import load_config\n"
-        "from configs.train_policy import TrainPolicyConfig\n"
-        "from policies.rt1.training import train\n"
+        "import sys; from v2w_gym.configs.loader import load_config\n"
+        "from v2w_gym.configs.train import TrainPolicyConfig\n"
+        "from v2w_gym.policies.rt1.training import train\n"
         "train(load_config(TrainPolicyConfig, [sys.argv[1]], []))\n"
     )
     yaml = settings.rename(settings.with_suffix(".yaml"))  # JSON is YAML

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from configs.rt1 import RT1_SIZES
-from policies.rt1.network import RT1Network
-from policies.rt1.variables import ACTION_TOKENS, from_variables, published_order
 from tests.bundles import SMALL, rt1_variables
+from v2w_gym.configs.rt1 import RT1_SIZES
+from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables, published_order
 
 
 @pytest.fixture

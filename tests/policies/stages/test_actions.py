@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from configs.driver import DriverConfig
-from configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, ROBOTS, STANDIN_SAWYER
-from policies.stages.actions import (
+from v2w_gym.configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, ROBOTS, STANDIN_SAWYER
+from v2w_gym.policies.stages.actions import (
     CLIPPED,
     NOT_ONE_HOT,
     Gripper,

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from configs.driver import DriverConfig
-from policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
 
 
 def carry_out(chunks: Sequence[Sequence[float]], steps: int, cfg: DriverConfig) -> list[float]:

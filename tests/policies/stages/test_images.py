@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.driver import DriverConfig
-from policies.stages.images import (
+from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.policies.stages.images import (
     RESIZES,
     bilinear,
     bilinear_trunc,

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.tensorflow.bundle import read_bundle
-from policies.tensorflow.table import read_table
 from tests.bundles import STEP, VALUE, message, number, table, write_bundle
+from v2w_gym.policies.tensorflow.bundle import read_bundle
+from v2w_gym.policies.tensorflow.table import read_table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tensorflow"
 """A SavedModel without its graph: 20 kernels (2, 3) of quarters, then one variable of each type."""

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.tensorflow import client
-from policies.tensorflow.client import RESTARTS, Worker, find_python
+from v2w_gym.policies.tensorflow import client
+from v2w_gym.policies.tensorflow.client import RESTARTS, Worker, find_python
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 START = Callable[..., Worker]
@@ -177,7 +177,8 @@ def test_a_wrapper_script_and_what_it_started_are_stopped(tmp_path: Path) -> Non
 def test_the_worker_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text("[]")
     script = (
-        "import os, sys; from pathlib import Path; from policies.tensorflow.client import Worker;"
+        "import os, sys; from pathlib import Path;"
+        "from v2w_gym.policies.tensorflow.client import Worker;"
         f"worker = Worker(sys.executable, Path({str(tmp_path)!r}), 30, Path({str(FAKE)!r}));"
         "os.kill(os.getpid(), 9)"
     )

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from policies.tensorflow.framing import MAGIC, Message, read, write
+from v2w_gym.policies.tensorflow.framing import MAGIC, Message, read, write
 
 
 def sent(message: Message) -> bytes:

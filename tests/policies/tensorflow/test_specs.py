@@ -2,8 +2,8 @@
 
 import pytest
 
-from policies.tensorflow.specs import action_bounds
 from tests.specs import field, write_specs
+from v2w_gym.policies.tensorflow.specs import action_bounds
 
 
 def test_bounds_of_the_action_fields_are_read(tmp_path):

@@ -5,10 +5,10 @@ import logging
 import numpy as np
 import pytest
 
-from configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from world_models.data import recording
-from world_models.data.clips import load_episode_set
-from world_models.data.episodes import Episode, save_episode
+from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.world_models.data import recording
+from v2w_gym.world_models.data.clips import load_episode_set
+from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 RNG = np.random.default_rng(0)
 

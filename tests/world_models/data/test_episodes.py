@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from world_models.data.episodes import Episode, list_episodes, load_episode, save_episode
+from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode, save_episode
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from world_models.data.protobuf import fields, signed, varint, varints
+from v2w_gym.world_models.data.protobuf import fields, signed, varint, varints
 
 
 def test_a_number_has_seven_bits_a_byte_lowest_first():

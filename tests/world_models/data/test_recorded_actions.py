@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, STANDIN_SAWYER
-from world_models.data.recorded_actions import NOTHING_AMISS, fit_known, fit_recorded, tell
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_known, fit_recorded, tell
 
 
 def resting(robot, steps):

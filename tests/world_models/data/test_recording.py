@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from world_models.data.recording import load_recording
+from v2w_gym.world_models.data.recording import load_recording
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 8, 6, 3), np.uint8)
 ACTIONS = np.random.default_rng(1).normal(size=(5, 13)).astype(np.float32)

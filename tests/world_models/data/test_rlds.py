@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.layouts import FRACTAL13
 from tests.rlds_folders import FRACTAL, encoded, fractal_episode, write_records, write_rlds
-from world_models.data.fractal import EMBEDDING, IMAGE, INSTRUCTION, fractal_actions
-from world_models.data.rlds import RldsEpisode, open_rlds
-from world_models.data.tfrecord import RecordFile
+from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.world_models.data.fractal import EMBEDDING, IMAGE, INSTRUCTION, fractal_actions
+from v2w_gym.world_models.data.rlds import RldsEpisode, open_rlds
+from v2w_gym.world_models.data.tfrecord import RecordFile
 
 VECTOR = np.eye(512, dtype=np.float32)[3]
 EPISODES = [fractal_episode(steps, "pick coke can", VECTOR, steps) for steps in (3, 1, 2, 4)]

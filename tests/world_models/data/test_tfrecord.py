@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.rlds_folders import example, write_records
-from world_models.data.tfrecord import RecordFile, feature_values, masked_crc, read_example
+from v2w_gym.world_models.data.tfrecord import RecordFile, feature_values, masked_crc, read_example
 
 RECORDS = [b"one", b"", b"three" * 100]
 

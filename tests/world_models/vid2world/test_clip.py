@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from configs.model import ClipConfig
-from world_models.vid2world.clip import ClipImageTower, ClipTextTower, empty_prompt
+from v2w_gym.configs.model import ClipConfig
+from v2w_gym.world_models.vid2world.clip import ClipImageTower, ClipTextTower, empty_prompt
 
 CFG = ClipConfig(width=16, layers=2, heads=2, hidden=32)
 VOCABULARY = 50

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from configs.model import KLAutoencoderConfig
-from world_models.vid2world.kl_autoencoder import KLAutoencoder
+from v2w_gym.configs.model import KLAutoencoderConfig
+from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 
 CFG = KLAutoencoderConfig(channels=32, channel_multipliers=(1, 1, 1, 2), blocks=1, scale=0.5)
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from configs.model import PRESETS, GeometryConfig
-from configs.released import RELEASED, SIZES
-from world_models.base import FrameNoise
-from world_models.vid2world.conditioning import Context
-from world_models.vid2world.model import Vid2World, load_vid2world
+from v2w_gym.configs.model import PRESETS, GeometryConfig
+from v2w_gym.configs.published import PUBLISHED, SIZES
+from v2w_gym.world_models.base import FrameNoise
+from v2w_gym.world_models.vid2world.conditioning import Context
+from v2w_gym.world_models.vid2world.model import Vid2World, load_vid2world
 
 
 def step_once(model):
@@ -128,7 +128,7 @@ def test_truncated_weights_are_refused(tiny_model, tmp_path):
 
 
 def test_a_missing_weight_is_named(tiny_model, tmp_path):
-    from world_models.checkpoint import load_checkpoint, save_checkpoint
+    from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 
     path = tmp_path / "model.safetensors"
     tiny_model.save(path, {})
@@ -200,8 +200,8 @@ def test_no_checkpoint_is_said_plainly(tmp_path):
 @pytest.fixture
 def published(make_model):
     """A model put together as the published ones are, small enough to step in no time."""
-    released = RELEASED["google_robot"]
-    tiny = SIZES["tiny"].of(released)
+    published = PUBLISHED["google_robot"]
+    tiny = SIZES["tiny"].of(published)
     return make_model(
         replace(
             tiny,

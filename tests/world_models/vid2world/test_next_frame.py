@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from configs.model import GeometryConfig, SamplerConfig
-from configs.released import RELEASED, SIZES
-from world_models.base import FrameNoise, join_states
-from world_models.replay import RECORD_AFTER
-from world_models.sampler import (
+from v2w_gym.configs.model import GeometryConfig, SamplerConfig
+from v2w_gym.configs.published import PUBLISHED, SIZES
+from v2w_gym.world_models.base import FrameNoise, join_states
+from v2w_gym.world_models.replay import RECORD_AFTER
+from v2w_gym.world_models.sampler import (
     guided_velocity,
     history_level,
     noisy_history,
     sample_next_frame,
 )
-from world_models.vid2world.history import look_back
-from world_models.vid2world.next_frame import draw_after_window, window_network
-from world_models.vid2world.timeline import Memory, Window
+from v2w_gym.world_models.vid2world.history import look_back
+from v2w_gym.world_models.vid2world.next_frame import draw_after_window, window_network
+from v2w_gym.world_models.vid2world.timeline import Memory, Window
 
 GUIDED = SamplerConfig(
     steps=3, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39, eta=1.0
@@ -178,7 +178,7 @@ def test_every_solver_draws_after_a_memory(make, solver):
 
 @pytest.mark.parametrize("history", ["window", "rolling"])
 def test_a_model_that_reads_a_context_remembers_too(make_model, history):
-    tiny = SIZES["tiny"].of(RELEASED["google_robot"])
+    tiny = SIZES["tiny"].of(PUBLISHED["google_robot"])
     geometry = GeometryConfig(resized=(32, 40), canvas=(32, 64))
     unet = replace(tiny.unet, temporal_norm="per_frame")
     cfg = replace(tiny, window=3, geometry=geometry, unet=unet)

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from configs.model import ResamplerConfig
-from world_models.vid2world.resampler import Resampler
+from v2w_gym.configs.model import ResamplerConfig
+from v2w_gym.world_models.vid2world.resampler import Resampler
 
 CFG = ResamplerConfig(channels=16, layers=2, heads=2, head_channels=4, tokens=6, out_channels=8)
 

@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import nn
 
-from configs.model import ResamplerConfig
-from configs.released import RELEASED, SIZES
-from world_models.vid2world.networks import Networks
-from world_models.vid2world.timeline import Memory, Newest, Notes, Recording, Window, prepare
+from v2w_gym.configs.model import ResamplerConfig
+from v2w_gym.configs.published import PUBLISHED, SIZES
+from v2w_gym.world_models.vid2world.networks import Networks
+from v2w_gym.world_models.vid2world.timeline import (
+    Memory,
+    Newest,
+    Notes,
+    Recording,
+    Window,
+    prepare,
+)
 
 B, T, C, H, W = 2, 4, 8, 3, 5
 
@@ -97,7 +104,7 @@ def test_a_memory_lets_go_of_the_oldest_frame():
 @pytest.fixture
 def dealing():
     """Networks in which a full window of three frames is dealt 16 image tokens each."""
-    tiny = SIZES["tiny"].of(RELEASED["google_robot"])
+    tiny = SIZES["tiny"].of(PUBLISHED["google_robot"])
     resampler = ResamplerConfig(
         channels=32, layers=1, heads=1, hidden=64, tokens=48, out_channels=32
     )

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from configs.released import RELEASED
-from world_models.vid2world.conditioning import Conditioning, Context
-from world_models.vid2world.timeline import Newest, Notes, Recording, Window, prepare
-from world_models.vid2world.unet import UNet
+from v2w_gym.configs.published import PUBLISHED
+from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context
+from v2w_gym.world_models.vid2world.timeline import Newest, Notes, Recording, Window, prepare
+from v2w_gym.world_models.vid2world.unet import UNet
 
 LATENT = (4, 40, 64)
 GIGA = 1e9
@@ -23,7 +23,7 @@ def _on_the_meta_device():
 
 @pytest.fixture(scope="module")
 def network(_on_the_meta_device):
-    cfg = replace(RELEASED["google_robot"].unet, temporal_norm="per_frame")
+    cfg = replace(PUBLISHED["google_robot"].unet, temporal_norm="per_frame")
     return UNet(cfg, LATENT[0], 13).eval()
 
 

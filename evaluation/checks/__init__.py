@@ -1,0 +1,1 @@
+"""Checks of the machinery: reference test vectors, speed, fidelity, converted policies."""

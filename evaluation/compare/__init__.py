@@ -1,0 +1,1 @@
+"""Simulated success rates against real ones: rates, statistics, and what they support."""

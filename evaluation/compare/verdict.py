@@ -1,0 +1,322 @@
+"""Say in plain sentences what a comparison supports, and what it does not."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from v2w_gym.evaluation.compare.comparison import (
+    MEAN_OF_TASKS,
+    STANDIN,
+    Agreement,
+    Comparison,
+    Pair,
+    Told,
+)
+from v2w_gym.evaluation.compare.statistics import Estimate, chance_of_perfect_order
+
+FEW_POLICIES = 8
+"""Below this many policies every statistic of a ranking is weak evidence."""
+CONFIDENT = 0.95
+NAMED = 4
+"""How many pairs a sentence names before it counts the rest."""
+DO_NOTHING = "zero"
+"""Name of the policy that does nothing."""
+NO_TRIALS, NO_VERDICT = "no trials", "no verdict"
+"""What stands in the place of a rate that there is not."""
+MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+Kind = Literal["supported", "not supported", "caution"]
+SEPARATION: tuple[tuple[Told, Kind, str, str], ...] = (
+    ("same order", "supported", "can be told apart on both sides, in the same order", ""),
+    (
+        "opposite order",
+        "not supported",
+        "can be told apart on both sides, in opposite orders",
+        " The world model ranks these wrongly.",
+    ),
+    (
+        "only simulated",
+        "not supported",
+        "can be told apart in the world model but not on the {reference}",
+        " Their simulated order is unconfirmed.",
+    ),
+    (
+        "only real",
+        "not supported",
+        "can be told apart on the {reference} but not in the world model",
+        "",
+    ),
+    (
+        "neither",
+        "not supported",
+        "cannot be told apart on either side with this many starts",
+        " That is not evidence that they are equal.",
+    ),
+)
+"""What is said of the pairs of each kind: supported or not, what can be done, what follows."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two of the verdict.
+
+    Attributes:
+        kind: What the numbers support, what they do not, or what to keep in mind.
+        text: The sentences.
+    """
+
+    kind: Kind
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+def percent(rate: float) -> str:
+    """Write a rate in [0, 1] as a percentage."""
+    return DASH if math.isnan(rate) else f"{100 * rate:.0f} %"
+
+
+def points(difference: float) -> str:
+    """Write a difference of two rates as signed percentage points."""
+    if math.isnan(difference):
+        return DASH
+    rounded = round(100 * difference)
+    return f"{rounded:+d}".replace("-", MINUS) if rounded else "0"
+
+
+def decimal(number: float) -> str:
+    """Write a correlation or the like with two digits, three near 1, and 1 only for exactly 1."""
+    if math.isnan(number):
+        return "undefined"
+    if 0.995 <= abs(number) < 1:
+        return f"{math.copysign(min(abs(number), 0.999), number):.3f}".replace("-", MINUS)
+    return f"{number:.2f}".replace("-", MINUS)
+
+
+def with_interval(of: Estimate, write: Callable[[float], str] = decimal) -> str:
+    """Write an estimate as "value [low, high]"."""
+    return f"{write(of.value)} [{write(of.low)}, {write(of.high)}]" if of.defined else "undefined"
+
+
+def headline(comparison: Comparison) -> str:
+    """Return the verdict in one sentence, about the mean of the tasks if there are several."""
+    if not comparison.compared:
+        return (
+            "Simulated success rates only: nothing can be concluded about the "
+            f"{comparison.reference}."
+        )
+    overall = comparison.agreements[-1]
+    r, k = overall.summaries["pearson"], len(overall.policies)
+    where = "" if len(comparison.tasks) == 1 else f" ({overall.task})"
+    if not r.defined or k < 3:
+        return f"With {_count(k, 'policy')}{where} no correlation can be judged."
+    return (
+        f"Over {k} policies{where}, success in the world model and on the {comparison.reference} "
+        f"correlate with r = {with_interval(r)}."
+    )
+
+
+def verdict(comparison: Comparison) -> tuple[Finding, ...]:
+    """Return every finding, the most general first."""
+    return tuple(finding for part in PARTS for finding in part(comparison))
+
+
+def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
+    lacking = [cell for cell in comparison.cells if cell.simulated.n and not cell.real.n]
+    for cell in lacking:
+        rate = cell.simulated
+        low, high = map(percent, rate.interval)
+        yield Finding(
+            "supported",
+            f"{cell.task}: {cell.policy} succeeds from {percent(rate.value)} [{low}, {high}] of "
+            f"{_count(rate.n, 'start')} in this world model, as its judge sees it.",
+        )
+    if lacking:
+        names = ", ".join(dict.fromkeys(cell.policy for cell in lacking))
+        yield Finding(
+            "not supported",
+            f"How often {names} would succeed on the {comparison.reference}: there are no trials "
+            "to compare with, and a world model may flatter or underrate any policy. `v2w trials` "
+            "records some.",
+        )
+
+
+def _reference(comparison: Comparison) -> Iterator[Finding]:
+    if comparison.compared and comparison.reference == STANDIN:
+        yield Finding(
+            "caution",
+            'The reference called "stand-in robot" is a simulated robot. Nothing here was measured '
+            "on a real one, and agreement with the stand-in does not show agreement with one.",
+        )
+
+
+def _few_policies(comparison: Comparison) -> Iterator[Finding]:
+    k = len(comparison.policies)
+    if 0 < k < FEW_POLICIES:
+        orders = f"{round(1 / chance_of_perfect_order(k)):,}"
+        yield Finding(
+            "caution",
+            f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank "
+            f"statistic is weak evidence. A random order of {k} is right once in {orders} times, "
+            f"so no test of the order can give p below 1/{orders}.",
+        )
+
+
+def _per_task(comparison: Comparison) -> Iterator[Finding]:
+    for agreement in comparison.agreements:
+        yield _correlation(agreement)
+        if len(agreement.policies) > 1:
+            yield _best(agreement)
+            yield _bias(agreement)
+        pairs = [pair for pair in comparison.pairs if pair.task == agreement.task]
+        if pairs:
+            yield from _separation(agreement.task, pairs, comparison.reference)
+
+
+def _correlation(agreement: Agreement) -> Finding:
+    k, r, name = len(agreement.policies), agreement.summaries["pearson"], _title(agreement)
+    if k < 3:
+        text = f"{name}: r needs at least three policies, found {k}."
+        return Finding("not supported", text)
+    if not r.defined:
+        side = "simulation" if len(set(agreement.simulated)) == 1 else "reality"
+        text = f"{name}: r is undefined: all policies have the same success rate in {side}."
+        return Finding("not supported", text)
+    text = f"{name}, k = {k} policies: r = {with_interval(r)} from the noise of the attempts"
+    if k > 3:
+        low, high = map(decimal, agreement.pearson_without_one)
+        text += f"; {low} to {high} when any one policy is left out"
+        low, high = map(decimal, agreement.pearson_other_policies)
+        text += f"; [{low}, {high}] as a guess for other policies"
+    if r.low > 0 and agreement.pearson_other_policies[0] > 0:
+        return Finding("supported", f"{text}. Higher simulated rates go with higher real ones.")
+    if r.low > 0:
+        text += ". It holds for these policies and does not carry over to others."
+        return Finding("not supported", text)
+    return Finding("not supported", f"{text}. No relation is established.")
+
+
+def _best(agreement: Agreement) -> Finding:
+    regret, sure = agreement.summaries["regret"], agreement.top1_probability
+    text = (
+        f"{_title(agreement)}: choosing the best policy in the world model "
+        f"({_winners(agreement)}) finds the best one in reality with probability "
+        f"{decimal(sure)} and costs {with_interval(regret, percent)} of real success."
+    )
+    if sure >= CONFIDENT:
+        return Finding("supported", text)
+    return Finding("not supported", f"{text} The best policy cannot be named with confidence.")
+
+
+def _bias(agreement: Agreement) -> Finding:
+    bias, slope = agreement.summaries["mean_bias"], agreement.summaries["slope"]
+    text = (
+        f"{_title(agreement)}: simulated minus real success is {with_interval(bias, points)} "
+        "points on average"
+    )
+    if bias.low > 0 or bias.high < 0:
+        text += (
+            f", so the world model {'flatters' if bias.value > 0 else 'underrates'} these policies"
+        )
+    else:
+        text += ", so no overall bias is shown"
+    if slope.defined and slope.high < 1:
+        text += (
+            f"; a real difference of 10 points shows as {10 * slope.value:.0f} in simulation: "
+            "scores are squeezed together, though noise in the real rates explains part of it"
+        )
+    return Finding("caution", f"{text}. Read simulated rates as a ranking, not as success rates.")
+
+
+def _separation(task: str, pairs: list[Pair], reference: str) -> Iterator[Finding]:
+    for told, kind, where, conclusion in SEPARATION:
+        named = [f"{pair.first} and {pair.second}" for pair in pairs if pair.told == told]
+        if named:
+            rest = f", and {len(named) - NAMED} more" if len(named) > NAMED else ""
+            yield Finding(
+                kind,
+                f"{task}: of {_count(len(pairs), 'pair')} of policies, {len(named)} "
+                f"{where.format(reference=reference)}: {', '.join(named[:NAMED])}{rest}."
+                f"{conclusion}",
+            )
+
+
+def _do_nothing(comparison: Comparison) -> Iterator[Finding]:
+    for cell in (c for c in comparison.cells if c.policy == DO_NOTHING and c.simulated.n):
+        low, high = map(percent, cell.simulated.interval)
+        real = cell.real.value if cell.real.n else 0.0
+        excess = cell.simulated.value > real
+        yield Finding(
+            "caution",
+            f"{cell.task}: the policy that does nothing succeeds in "
+            f"{percent(cell.simulated.value)} [{low}, {high}] of simulated attempts"
+            + (f" and {percent(real)} of real ones. " if cell.real.n else ". ")
+            + ("Read the excess as hallucinated success." if excess else "No excess is seen."),
+        )
+
+
+def _same_start(comparison: Comparison) -> Iterator[Finding]:
+    for task in comparison.tasks:
+        paired = [c.paired for c in comparison.compared if c.task == task and c.paired.n]
+        n = sum(p.n for p in paired)
+        if not n:
+            yield Finding("not supported", f"{task}: no start was attempted on both sides.")
+            continue
+        agreement = sum(p.agreement * p.n for p in paired) / n
+        by_chance = sum(p.agreement_by_chance * p.n for p in paired) / n
+        yield Finding(
+            "caution",
+            f"{task}: from the same start both sides end the same way in {percent(agreement)} of "
+            f"{n} cases; each policy's success rates alone would give {percent(by_chance)}.",
+        )
+
+
+def _left_out(comparison: Comparison) -> Iterator[Finding]:
+    cells = comparison.cells
+    abstained = sum(c.simulated.abstained for c in cells)
+    if abstained:
+        attempts = abstained + sum(c.simulated.attempts for c in cells)
+        worst = max(cells, key=lambda c: c.simulated.abstained)
+        yield Finding(
+            "caution",
+            f"The judge abstained in {abstained} of {attempts} rollouts, most often for "
+            f"{worst.policy} on {worst.task} ({worst.simulated.abstained}). They count neither as "
+            "success nor as failure; that is fair only if abstaining is unrelated to success.",
+        )
+    if any(c.simulated.attempts > c.simulated.n for c in cells):
+        yield Finding(
+            "caution",
+            "Some starts were attempted several times. Intervals and tests count starts.",
+        )
+    yield from (Finding("caution", note) for note in comparison.notes)
+
+
+PARTS = (
+    _reference,
+    _few_policies,
+    _per_task,
+    _only_simulated,
+    _do_nothing,
+    _same_start,
+    _left_out,
+)
+"""What a verdict is made of, in the order of the page."""
+
+
+def _title(agreement: Agreement) -> str:
+    return agreement.task.capitalize() if agreement.task == MEAN_OF_TASKS else agreement.task
+
+
+def _winners(agreement: Agreement) -> str:
+    best = max(agreement.simulated)
+    rates = zip(agreement.policies, agreement.simulated, strict=True)
+    return ", tied with ".join(policy for policy, rate in rates if rate == best)
+
+
+def _count(n: int, noun: str) -> str:
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{n} {noun if n == 1 else plural}"

@@ -1,0 +1,237 @@
+"""The gate: is a world model good enough to rank policies with? Open loop, closed loop, verdict."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from v2w_gym.configs.evaluate import GateConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.evaluation.compare.comparison import Comparison, compare
+from v2w_gym.evaluation.gate.open_loop import OpenLoop, imagine, measure_open_loop
+from v2w_gym.evaluation.judges.checks import check_rollout_judge
+from v2w_gym.evaluation.judges.training import load_judged_episode
+from v2w_gym.evaluation.records.rows import ROWS, load_rows
+from v2w_gym.evaluation.records.strips import save_strips
+from v2w_gym.evaluation.rollout import model_fingerprint
+from v2w_gym.evaluation.success import load_judge
+from v2w_gym.evaluation.trials import check_fingerprints, load_trials
+from v2w_gym.tasks import tasks_of
+from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
+from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
+from v2w_gym.world_models.data.recording import load_recording
+from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.run_folder import check_writable
+
+NULL_POLICY = "zero"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing the gate asks.
+
+    Attributes:
+        task: Name of the task.
+        asked: What is asked, in words.
+        found: What was found, in words.
+        passed: Whether it holds.
+    """
+
+    task: str
+    asked: str
+    found: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """Everything the gate measured.
+
+    Attributes:
+        model: Fingerprint of the world model.
+        judge: Name of the judge.
+        open_loop: One per task.
+        checks: What was asked and found.
+    """
+
+    model: str
+    judge: str
+    open_loop: tuple[OpenLoop, ...]
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+
+def run_gate(cfg: GateConfig) -> GateResult:
+    """Measure a world model on held-out episodes and write `gate.json`, `gate.md` and strips.
+
+    Raises:
+        FileNotFoundError: No checkpoint, judge, held-out episodes or rank run.
+        ValueError: The rank run is of another world model, or an episode of another robot.
+    """
+    model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
+    fingerprint = model_fingerprint(model)
+    closed_loop = _closed_loop_checks(cfg, fingerprint)
+    held_out = _held_out(cfg, model.robot)
+    check_rollout_judge(judge, model, list(held_out))
+    output = Path(cfg.output)
+    check_writable(output)
+    measured = []
+    for task, episodes in held_out.items():
+        imagined = imagine(model, episodes, cfg.batch_size)
+        measured.append(measure_open_loop(episodes, imagined, judge))
+        save_strips(output / f"{task}.png", [e.frames for e in episodes[:6]], list(imagined[:6]))
+    open_loop = [check for result in measured for check in _open_loop_checks(result, cfg)]
+    checks = (*open_loop, *closed_loop)
+    result = GateResult(fingerprint, judge.name, tuple(measured), checks)
+    pages = {
+        "gate.json": json.dumps(asdict(result), indent=2) + "\n",
+        "gate.md": to_markdown(result),
+    }
+    for name, text in pages.items():
+        with replacing(output / name) as partial:
+            partial.write_text(text)
+    return result
+
+
+def to_markdown(result: GateResult) -> str:
+    """Return the result as a page to read and commit."""
+    lines = [
+        f"# Gate: {'passed' if result.passed else 'NOT passed'}",
+        "",
+        "Reality is the stand-in robot, a physics simulation. Intervals are Wilson's, 95 %.",
+        "",
+        f"World model `{result.model[:12]}`, judge `{result.judge}`.",
+        "",
+        "| task | asked | found | |",
+        "|---|---|---|---|",
+        *(
+            f"| {c.task} | {c.asked} | {c.found} | {'pass' if c.passed else '**fail**'} |"
+            for c in result.checks
+        ),
+        "",
+        "| task | episodes | really solved | missed | invented | abstained | agreement on "
+        "real frames | of guessing the majority | opening read, error: imagined / real |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r.task} | {r.n} | {r.solved} | {r.missed} | {r.invented} | {r.abstained} | "
+            f"{r.agreed_on_real / r.n:.2f} | {r.majority:.2f} | "
+            f"{r.opening_error_cm:.1f} / {r.opening_error_on_real_cm:.1f} cm |"
+            for r in result.open_loop
+        ),
+        "",
+        "PSNR in dB of the imagined frame, and of repeating the first frame, after k steps:",
+        "",
+        "| task | " + " | ".join(f"k = {h}" for h in result.open_loop[0].psnr) + " |",
+        "|---" * (1 + len(result.open_loop[0].psnr)) + "|",
+        *(
+            f"| {r.task} | "
+            + " | ".join(f"{r.psnr[h]:.1f} / {r.psnr_copy[h]:.1f}" for h in r.psnr)
+            + " |"
+            for r in result.open_loop
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _held_out(cfg: GateConfig, robot: RobotSpec) -> dict[str, list[Episode]]:
+    """Read the first `limit` episodes of every task that has any; further ones are only looked at.
+
+    Raises:
+        FileNotFoundError: No episodes.
+        ValueError: A damaged episode, one of another robot, length or task, or without what is
+            judged.
+    """
+    by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
+    misfits = NOTHING_AMISS
+    for path in list_episodes(cfg.episodes):
+        task = load_recording(path, count=1).task or load_episode(path).task
+        of_task = lookup(by_task, task, f"the task of {path}")
+        if len(of_task) < cfg.limit:
+            episode = load_judged_episode(path, robot)
+            actions, lacking = fit_recorded(episode.actions, robot, path)
+            misfits += lacking
+            of_task.append(replace(episode, actions=actions))
+            _check_length(path, episode, of_task[0])
+    tell(misfits, ", ".join(cfg.episodes))
+    return {task: episodes for task, episodes in by_task.items() if episodes}
+
+
+def _check_length(path: Path, episode: Episode, first: Episode) -> None:
+    if len(episode.frames) != len(first.frames):
+        raise ValueError(
+            f"expected {len(first.frames)} frames in {path}, as in the first episode of its task, "
+            f"found {len(episode.frames)}"
+        )
+
+
+def _open_loop_checks(result: OpenLoop, cfg: GateConfig) -> Iterator[Check]:
+    low, high = result.interval
+    yield Check(
+        result.task,
+        f"success judged as it really was in at least {cfg.agreement:.2f} of held-out episodes",
+        f"{result.agreement:.2f} [{low:.2f}, {high:.2f}], n = {result.n}",
+        result.agreement >= cfg.agreement,
+    )
+    yield Check(
+        result.task,
+        f"correlation of the drawer's displacement at least {cfg.correlation:.2f}",
+        f"{result.displacement_correlation:.2f}, n = {result.n}",
+        result.displacement_correlation >= cfg.correlation,
+    )
+
+
+def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:
+    if cfg.run is None:
+        return [Check("all", "closed loop", "not measured: set run=", False)]
+    rows = load_rows(Path(cfg.run) / ROWS)
+    others = set(rows["model_fingerprint"]) - {fingerprint}
+    if others:
+        raise ValueError(
+            f"expected a rank run of world model {fingerprint[:12]} in {cfg.run}, found "
+            f"{sorted(others)}; run `v2w rank` with this checkpoint and a new output first"
+        )
+    trials = load_trials(cfg.trials)
+    check_fingerprints(trials, dict(zip(rows["policy"], rows["policy_fingerprint"], strict=True)))
+    comparison = compare(rows, trials)
+    if not comparison.compared:
+        raise ValueError(
+            f"expected trials of a policy in {cfg.run}, found: {' '.join(comparison.notes)} Record "
+            "some with `v2w trials`"
+        )
+    return [
+        check
+        for task in comparison.simulated_tasks
+        for check in (_order_check(comparison, task), _null_check(comparison, task, cfg))
+    ]
+
+
+def _order_check(comparison: Comparison, task: str) -> Check:
+    """Pairs that reality tells apart must come out in the same order."""
+    told = [p for p in comparison.pairs if p.task == task and p.told in REALLY_TOLD]
+    wrong = [f"{p.first} / {p.second}" for p in told if p.gap_simulated * p.gap_real <= 0]
+    found = f"{len(told) - len(wrong)} of {len(told)}"
+    return Check(
+        task,
+        "every pair of policies that the trials tell apart is in the same order",
+        found + (f"; not {', '.join(wrong)}" if wrong else ""),
+        not wrong and bool(told),
+    )
+
+
+def _null_check(comparison: Comparison, task: str, cfg: GateConfig) -> Check:
+    asked = f"the policy that does nothing succeeds in at most {cfg.null_rate:.2f} of rollouts"
+    cell = comparison.cell(task, NULL_POLICY)
+    if cell is None:
+        return Check(task, asked, f"no policy {NULL_POLICY!r} in the run", False)
+    low, high = cell.simulated.interval
+    found = f"{cell.simulated.value:.2f} [{low:.2f}, {high:.2f}], n = {cell.simulated.n}"
+    return Check(task, asked, found, cell.simulated.value <= cfg.null_rate)
+
+
+REALLY_TOLD = ("same order", "opposite order", "only real")

@@ -1,0 +1,1 @@
+"""Imagine one rollout, or every move of a robot, and show it."""

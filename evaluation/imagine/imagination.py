@@ -1,0 +1,243 @@
+"""Imagine what follows a start: one rollout, or every move of the robot; and show it."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from v2w_gym.configs.evaluate import ActionControlConfig, ImagineConfig, RolloutConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.evaluation.imagine.driven import begin, drive
+from v2w_gym.evaluation.imagine.scenes import Script, choose_task, load_context, write_script
+from v2w_gym.evaluation.imagine.stepwise import (
+    Planned,
+    imagine_at_once,
+    imagine_stepwise,
+    load_frames,
+)
+from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pairs
+from v2w_gym.evaluation.records.video import write_video
+from v2w_gym.evaluation.rollout import model_card, model_fingerprint
+from v2w_gym.evaluation.run_folder import open_run_folder
+from v2w_gym.policies.loading import load_drivers
+from v2w_gym.progress import RolloutKey
+from v2w_gym.recordings import read_recording
+from v2w_gym.starts import Context
+from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.data.recorded_actions import tell
+from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.run_folder import hold_folder
+
+MODES = {"autoregressive": False, "clip": True}
+"""Name of a mode -> whether all frames are imagined at once."""
+MAY_DIFFER = ("checkpoint", "start", "actions", "policy", "device")
+"""Settings that say where something is; what is there is compared by its content."""
+
+
+def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[str, Any]:
+    """Imagine one rollout and write `rollout.mp4`, `strip.png`, `actions.npy` and `rollout.json`.
+
+    The exact frames are in `frames`, the newest known one first.
+
+    Args:
+        cfg: What to imagine, and where the results go.
+        model: A world model to use instead of `cfg.checkpoint`.
+
+    Returns:
+        What `rollout.json` holds.
+
+    Raises:
+        BlockingIOError: Another process works in the folder.
+        FileNotFoundError: A checkpoint, start or file of actions that does not exist.
+        OSError: The folder cannot be written.
+        ValueError: A setting that is unknown or out of range, or the folder of another run.
+    """
+    at_once, key = lookup(MODES, cfg.mode, "mode"), _key(cfg)
+    with hold_folder(Path(cfg.output)):
+        return _run_rollout(cfg, model or _load(cfg), key, at_once)
+
+
+def _run_rollout(
+    cfg: RolloutConfig, model: WorldModel, key: RolloutKey, at_once: bool
+) -> Mapping[str, Any]:
+    context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
+    events: Mapping[str, int] = {}
+    if cfg.policy is not None:
+        with load_drivers([cfg.policy], model.robot) as (driver,):
+            course = begin(cfg, driver)
+            folder = _open(cfg, model, context, json.dumps(driver.identity).encode())
+            script, seconds, events = drive(cfg, model, course, folder, context)
+    else:
+        longest = model.window - 1 if at_once else math.inf
+        script = write_script(cfg, model.robot, len(context.frames), longest)
+        tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
+        folder = _open(cfg, model, context, script.actions.tobytes())
+        follow = imagine_at_once if at_once else imagine_stepwise
+        seconds = follow(folder, model, context, Planned(script.actions[None]), key)
+    np.save(folder / "actions.npy", script.actions)
+    frames = load_frames(folder, 1, len(script.actions))[0]
+    write_video(folder / "rollout.mp4", frames, model.robot.control_hz)
+    title = f"{_title(cfg, model)}: {script.title}{', the whole clip at once' if at_once else ''}"
+    strip = draw_rollout(frames, script, model.robot.control_hz, title)
+    Image.fromarray(strip).save(folder / "strip.png")
+    found = {
+        "moves": list(script.moves),
+        "steps": len(script.actions),
+        "seconds_per_frame": seconds,
+        "events": events,
+        "recorded_actions": vars(script.misfits),
+    }
+    return _save_found(folder / "rollout.json", found, cfg, model)
+
+
+def run_action_control(
+    cfg: ActionControlConfig, model: WorldModel | None = None
+) -> Mapping[str, Any]:
+    """Hold each move of the robot from one start with one noise, and measure what differs.
+
+    Writes `action_control.png` and `.mp4`, a labelled row and a labelled film for each move, and
+    `action_control.json`.
+
+    Args:
+        cfg: What to imagine, and where the results go.
+        model: A world model to use instead of `cfg.checkpoint`.
+
+    Returns:
+        What `action_control.json` holds; for `difference` see `pixel_differences`.
+
+    Raises:
+        BlockingIOError: Another process works in the folder.
+        FileNotFoundError: A checkpoint or start that does not exist.
+        OSError: The folder cannot be written.
+        ValueError: A setting that is unknown or out of range, or the folder of another run.
+    """
+    key = _key(cfg)
+    with hold_folder(Path(cfg.output)):
+        return _run_action_control(cfg, model or _load(cfg), key)
+
+
+def _run_action_control(
+    cfg: ActionControlConfig, model: WorldModel, key: RolloutKey
+) -> Mapping[str, Any]:
+    context = load_context(cfg, model.robot, model.context_frames)
+    labels, rate = list(model.robot.moves), model.robot.control_hz
+    actions = np.repeat(np.stack(list(model.robot.moves.values()))[:, None], cfg.steps, axis=1)
+    folder = _open(cfg, model, context, actions.tobytes())
+    seconds = imagine_stepwise(folder, model, context, Planned(actions), key)
+    videos = load_frames(folder, len(labels), cfg.steps)
+    write_video(folder / "action_control.mp4", draw_pairs(videos, labels), rate)
+    difference = pixel_differences(videos, labels)
+    columns = choose_columns(cfg.steps + 1)
+    captions = [_clock(column, rate) for column in columns]
+    title = f"{_title(cfg, model)}: in each row one move is held, all with the same noise"
+    rows = list(videos[:, columns])
+    picture = draw_grid(rows, labels, captions, f"{title}\n{headline(difference)}")
+    Image.fromarray(picture).save(folder / "action_control.png")
+    found = {"difference": difference, "seconds_per_frame": seconds}
+    return _save_found(folder / "action_control.json", found, cfg, model)
+
+
+def pixel_differences(
+    videos: NDArray[np.uint8], labels: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Return how far B videos (B, T, H, W, 3) of one start differ, every two of them.
+
+    Returns:
+        By two labels, the mean absolute difference of pixels in grey levels (0 to 255). The first
+        frame, which all share, does not count.
+    """
+    imagined = dict(zip(labels, videos[:, 1:].astype(np.int16), strict=True))
+    return {
+        a: {b: round(float(np.abs(imagined[a] - imagined[b]).mean()), 3) for b in labels}
+        for a in labels
+    }
+
+
+def headline(difference: Mapping[str, Mapping[str, float]]) -> str:
+    """Say how far the moves lead apart, as measured by `pixel_differences`."""
+    apart = {f"{a} and {b}": difference[a][b] for a, b in combinations(difference, 2)}
+    nearest = min(apart, key=apart.__getitem__)
+    return (
+        f"Moves differ by {sum(apart.values()) / len(apart):.1f} of 255 grey levels on average, "
+        f"{nearest} by only {apart[nearest]:.1f}; 0.0 would mean that actions are ignored."
+    )
+
+
+def draw_rollout(
+    frames: NDArray[np.uint8], script: Script, rate: float, title: str
+) -> NDArray[np.uint8]:
+    """Draw the frames (N + 1, H, W, 3) of a rollout, below those recorded if there are any."""
+    columns = choose_columns(len(frames))
+    told = ("start", *script.moves)  # what led to each frame
+    captions = [f"{_clock(column, rate)}\n{told[column]}" for column in columns]
+    rows = {"imagined": frames[columns]}
+    if script.recorded is not None:
+        rows = {"recorded": script.recorded[columns], **rows}
+    return draw_grid(list(rows.values()), list(rows), captions, title)
+
+
+def _load(cfg: ImagineConfig) -> WorldModel:
+    if isinstance(cfg.start, str):
+        read_recording(cfg.start, count=1)  # a wrong path is noticed before gigabytes are loaded
+    return load_world_model(
+        cfg.checkpoint,
+        preset=cfg.preset,
+        sampler=cfg.sampler,
+        window=cfg.window,
+        context_frames=cfg.context_frames,
+        device=cfg.device,
+    )
+
+
+def _key(cfg: ImagineConfig) -> RolloutKey:
+    return RolloutKey(cfg.seed, cfg.episode)
+
+
+def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) -> Path:
+    """Open the folder, which belongs to these settings, this model, and what the files now hold.
+
+    The files may lie elsewhere when the run goes on.
+    """
+    inputs = hashlib.sha256()
+    for part in (context.frames.tobytes(), context.actions.tobytes(), acts):
+        inputs.update(part)
+    settings = asdict(cfg)
+    del settings["output"]
+    identity = {**settings, "model": model_fingerprint(model), "inputs": inputs.hexdigest()}
+    return open_run_folder(Path(cfg.output), identity, MAY_DIFFER)
+
+
+def _clock(step: int, rate: float) -> str:
+    return f"{step / rate:.1f} s"
+
+
+def _title(cfg: ImagineConfig, model: WorldModel) -> str:
+    imagined_by = Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model"
+    if isinstance(cfg.start, str):
+        return f"Imagined by {imagined_by} from {Path(cfg.start).name}"
+    task = choose_task(cfg, model.robot).name
+    return f"Imagined by {imagined_by} from start {cfg.start} of {task}"
+
+
+def _save_found(
+    path: Path, found: Mapping[str, Any], cfg: ImagineConfig, model: WorldModel
+) -> dict[str, Any]:
+    """Write what was found and where it comes from; the file appears whole or not at all."""
+    results = {
+        **found,
+        "settings": asdict(cfg),
+        "model_fingerprint": model_fingerprint(model),
+        "model_card": dict(model_card(model)),
+    }
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(results, indent=2) + "\n")
+    return results

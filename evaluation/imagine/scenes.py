@@ -1,0 +1,187 @@
+"""What a rollout begins with, what is done in it, and what was recorded of the same actions."""
+
+from dataclasses import dataclass, replace
+from math import inf
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2w_gym.configs.evaluate import ImagineConfig, RolloutConfig
+from v2w_gym.configs.names import hint, lookup
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.recordings import Recording, read_recording
+from v2w_gym.starts import Context, begin_with, load_start
+from v2w_gym.tasks import Task, find_task, tasks_of
+from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
+from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded
+from v2w_gym.world_models.frames import fit
+
+WITHOUT_FILE = ["held", "idle", "recorded"]
+WITHOUT_ACTIONS = (
+    "expected a recording that holds actions, found {}; choose actions=held, actions=idle or a "
+    "file of actions"
+)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is done in a rollout of N steps.
+
+    Attributes:
+        title: What that is, in a few words.
+        actions: (N, A).
+        moves: What each action is called; empty for one without a name.
+        recorded: (N + 1, H, W, 3) uint8, what the camera saw when these actions were taken, from
+            the newest known frame on; None where nobody took them.
+        misfits: What the actions lacked before they were fitted to the robot.
+    """
+
+    title: str
+    actions: NDArray[np.float32]
+    moves: tuple[str, ...]
+    recorded: NDArray[np.uint8] | None = None
+    misfits: Misfits = NOTHING_AMISS
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Actions (N, A) that were read from a file, and the frames (N + 1, H, W, 3) around them."""
+
+    title: str
+    origin: str | Path
+    actions: NDArray[np.float32]
+    frames: NDArray[np.uint8] | None = None
+
+
+def choose_task(cfg: ImagineConfig, robot: RobotSpec) -> Task:
+    """Return the task that is named, or the first one that the robot can attempt.
+
+    Raises:
+        ValueError: Unknown task, or a task of other robots.
+    """
+    return find_task(cfg.task or next(iter(tasks_of(robot.name))), robot.name)
+
+
+def load_context(cfg: ImagineConfig, robot: RobotSpec, frames: int) -> Context:
+    """Return what `cfg.start` shows first: `frames` frames, or as many as a recording has.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: No such start, or frames of another size that are not to be fitted.
+    """
+    task = choose_task(cfg, robot).name
+    if not (cfg.fit and isinstance(cfg.start, str)):
+        return load_start(cfg.start, task, robot, frames)
+    seen = read_recording(cfg.start, count=frames)
+    fitted = replace(seen, frames=fit(seen.frames, robot.frame_size), robot=robot.name)
+    return begin_with(fitted, robot, frames, cfg.start)
+
+
+def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float) -> Script:
+    """Choose the actions of a rollout.
+
+    Args:
+        cfg: Settings.
+        robot: Whose actions they are.
+        known: How many frames of the start are known.
+        longest: Most steps there can be, or infinity.
+
+    Raises:
+        FileNotFoundError: No such file of actions.
+        ValueError: Actions that are unknown, too few, or none that the robot can execute.
+    """
+    given = _read_given(cfg, robot, known, longest)
+    steps = _count_steps(cfg, choose_task(cfg, robot).horizon, given, longest)
+    if cfg.actions == "held":
+        moves = draw_moves(cfg, robot, steps)
+        actions = np.stack([robot.moves[move] for move in moves])
+        return Script(f"random moves, each held for {cfg.hold} frames", actions, moves)
+    unnamed = ("",) * steps
+    if given is None:
+        return Script("doing nothing", np.tile(robot.make_action(), (steps, 1)), unnamed)
+    actions, misfits = fit_recorded(given.actions[:steps], robot, given.origin)
+    recorded = None if given.frames is None else given.frames[: steps + 1]
+    return Script(given.title, actions, unnamed, recorded, misfits)
+
+
+def draw_moves(cfg: RolloutConfig, robot: RobotSpec, steps: int) -> tuple[str, ...]:
+    """Draw one of the robot's moves for every `cfg.hold` steps; a longer rollout begins the same.
+
+    Raises:
+        ValueError: Unknown move, or none at all.
+    """
+    names = list(robot.moves) if cfg.moves is None else cfg.moves
+    if not names:
+        raise ValueError("expected at least one move to draw from, found none in moves")
+    for name in names:
+        lookup(robot.moves, name, f"move of robot {robot.name!r}")
+    rng = np.random.default_rng([cfg.seed, cfg.episode])
+    drawn = rng.integers(len(names), size=-(-steps // cfg.hold))
+    return tuple(names[drawn[step // cfg.hold]] for step in range(steps))
+
+
+def _count_steps(cfg: RolloutConfig, horizon: int, given: _Given | None, longest: float) -> int:
+    available = horizon if given is None else len(given.actions)
+    most = longest if given is None else min(longest, available)
+    steps = int(min(available, longest)) if cfg.steps is None else cfg.steps
+    if not 1 <= steps <= most:
+        of = "" if given is None or cfg.actions != "recorded" else f" of {given.origin}"
+        raise ValueError(
+            f"expected steps from 1 to {most} for mode={cfg.mode} and actions={cfg.actions}{of}, "
+            f"found {steps}"
+        )
+    return steps
+
+
+def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float) -> _Given | None:
+    """Read the actions that are on disk; None where they do not come from there."""
+    if cfg.actions in ("held", "idle"):
+        return None
+    steps = longest if cfg.steps is None else max(cfg.steps, 0)
+    if cfg.actions == "recorded":
+        return _read_start(cfg, robot, known, steps)
+    path = Path(cfg.actions)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected actions to be one of {WITHOUT_FILE} or a file, found {cfg.actions!r}"
+            f"{hint(cfg.actions, WITHOUT_FILE)}"
+        )
+    title = f"the actions in {path.name}"
+    if path.suffix == ".npy":
+        return _Given(title, path, _load_actions(path))
+    recording = read_recording(path, count=_frames(1, steps))
+    if recording.robot not in (None, robot.name):
+        raise ValueError(f"expected robot {robot.name!r} in {path}, found {recording.robot!r}")
+    return _Given(title, path, _actions(recording, cfg.actions))
+
+
+def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) -> _Given:
+    """Read what the start's recording goes on with, from the newest known frame."""
+    if not isinstance(cfg.start, str):
+        raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
+    recording = read_recording(cfg.start, count=_frames(known, steps))
+    actions = _actions(recording, cfg.start)[known - 1 :]
+    frames = recording.frames[known - 1 :]
+    if cfg.fit:
+        frames = fit(frames, robot.frame_size)
+    return _Given("the actions that were recorded", cfg.start, actions, frames)
+
+
+def _frames(known: int, steps: float) -> int | None:
+    """Return how many frames of a recording hold `steps` actions after `known` frames."""
+    return None if steps == inf else known + int(steps)
+
+
+def _load_actions(path: Path) -> NDArray[np.float32]:
+    with reading(path, f"actions (N, A) in {path}"):
+        given = read_array(path)
+    if given.ndim != 2 or given.dtype.kind not in "fiu":
+        raise ValueError(f"expected numbers (N, A) in {path}, found {given.dtype} {given.shape}")
+    return as_numbers("actions", given, 2)
+
+
+def _actions(recording: Recording, source: str) -> NDArray[np.float32]:
+    if recording.actions is None:
+        raise ValueError(WITHOUT_ACTIONS.format(repr(source)))
+    return recording.actions

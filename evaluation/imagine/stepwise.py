@@ -1,0 +1,214 @@
+"""Imagine futures of one start in a folder, frame by frame; an interruption loses nothing."""
+
+import pickle
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from v2w_gym.pictures import read_picture
+from v2w_gym.progress import RolloutKey
+from v2w_gym.starts import Context
+from v2w_gym.world_models.base import FrameNoise, RolloutState, WorldModel
+from v2w_gym.world_models.checkpoint import replacing, save_state
+from v2w_gym.world_models.data.arrays import reading
+
+STATE = "state.pt"
+DAMAGED = (
+    *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
+    pickle.UnpicklingError,
+)
+"""What reading something else than a state raises."""
+
+
+class Course(Protocol):
+    """What is done, step by step, in B futures of one start.
+
+    Attributes:
+        futures: How many futures (B).
+        steps: Most actions in each.
+        over: Whether the last action ended them all.
+    """
+
+    futures: int
+    steps: int
+    over: bool
+
+    def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the actions (B, A) that follow the newest frames (B, H, W, 3).
+
+        When a run goes on after an interruption, it is asked again for the steps that are done.
+        """
+        ...
+
+
+class Planned:
+    """Actions (B, N, A) that are known beforehand; see `Course`."""
+
+    over = False
+
+    def __init__(self, actions: NDArray[np.float32]) -> None:
+        """Take one row of actions per future."""
+        self.actions = actions
+        self.futures, self.steps = actions.shape[:2]
+
+    def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Course.choose`."""
+        return self.actions[:, step]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        state: What the world model remembers.
+        actions: (N, B, A), what led to each of the N frames imagined so far.
+        seconds: Time spent on them.
+    """
+
+    state: RolloutState
+    actions: Tensor
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Frames imagined so far (N)."""
+        return len(self.actions)
+
+
+def imagine_stepwise(
+    folder: Path, model: WorldModel, context: Context, course: Course, key: RolloutKey
+) -> float:
+    """Follow a course from one start, all B futures with the same noise.
+
+    Each frame is kept in `folder`, where the same call goes on.
+
+    Returns:
+        Seconds per frame, of which all B make one.
+
+    Raises:
+        ValueError: Frames or actions that are not the robot's, a damaged state, or other actions
+            than before an interruption.
+    """
+    futures, newest = course.futures, len(context.frames) - 1
+    state = model.start(
+        np.stack([context.frames] * futures),
+        np.stack([context.actions] * futures),
+        _noise(key, futures, newest),
+    )
+    none = torch.zeros(0, futures, model.robot.action_size)
+    progress = _load_progress(folder, Progress(state, none))
+    frames = np.stack([context.frames[-1]] * futures)
+    if progress.steps == 0:
+        save_frame(folder, 0, frames)
+    with tqdm(total=course.steps, initial=progress.steps, unit="frame") as bar:
+        for step in range(course.steps):
+            if course.over:
+                break
+            began = time.perf_counter()
+            actions = course.choose(step, frames)
+            if step < progress.steps:
+                _check_repeated(actions, progress.actions[step], step)
+                frames = load_frame(folder, futures, step + 1)
+                continue
+            state = model.step(progress.state, actions, _noise(key, futures, newest + step + 1))
+            frames = model.render(state)
+            save_frame(folder, step + 1, frames)
+            seconds = progress.seconds + time.perf_counter() - began
+            done = torch.cat([progress.actions, torch.tensor(actions)[None]])
+            progress = Progress(state, done, seconds)
+            _save_progress(folder, progress)
+            bar.update()
+    return progress.seconds / progress.steps
+
+
+def imagine_at_once(
+    folder: Path, model: WorldModel, context: Context, planned: Planned, key: RolloutKey
+) -> float:
+    """Take planned actions from the newest frame of a start, as whole clips.
+
+    Returns:
+        Seconds per frame, of which all B make one.
+
+    Raises:
+        ValueError: Frames or actions that are not the robot's, or more than the window holds.
+    """
+    futures, steps = planned.futures, planned.steps
+    noise = _noise(key, futures, len(context.frames) - 1 + steps)
+    began = time.perf_counter()
+    clips = model.imagine_clip(np.stack([context.frames[-1]] * futures), planned.actions, noise)
+    seconds = time.perf_counter() - began
+    for step in range(steps + 1):
+        save_frame(folder, step, clips[:, step])
+    return seconds / steps
+
+
+def save_frame(folder: Path, step: int, frames: NDArray[np.uint8]) -> None:
+    """Keep frames (B, H, W, 3) below each other as one picture; it appears whole or not at all."""
+    path = _frame_path(folder, step)
+    path.parent.mkdir(exist_ok=True)
+    with replacing(path) as partial:
+        Image.fromarray(np.concatenate(list(frames))).save(partial, "PNG")
+
+
+def load_frames(folder: Path, futures: int, steps: int) -> NDArray[np.uint8]:
+    """Return frames (B, N + 1, H, W, 3): the newest known one, then those imagined in N steps."""
+    return np.stack([load_frame(folder, futures, step) for step in range(steps + 1)], axis=1)
+
+
+def load_frame(folder: Path, futures: int, step: int) -> NDArray[np.uint8]:
+    """Return the frames (B, H, W, 3) after `step` steps.
+
+    Raises:
+        ValueError: A damaged picture, or one of another number of futures.
+    """
+    path = _frame_path(folder, step)
+    with reading(path, f"frames at {path}", "begin the run again with output=..."):
+        return np.stack(np.split(read_picture(path), futures))
+
+
+def _frame_path(folder: Path, step: int) -> Path:
+    return folder / "frames" / f"{step:05d}.png"
+
+
+def _noise(key: RolloutKey, futures: int, frame: int) -> FrameNoise:
+    """Return the noise of one frame, the same for all futures."""
+    return FrameNoise((key.seed,) * futures, (key.episode,) * futures, (frame,) * futures)
+
+
+def _check_repeated(actions: NDArray[np.float32], done: Tensor, step: int) -> None:
+    if not np.array_equal(actions, done.numpy()):
+        raise ValueError(
+            f"expected the actions that were taken in step {step} before the interruption, found "
+            "others: what chooses them does not choose the same again; begin the run again with "
+            "output=..."
+        )
+
+
+def _save_progress(folder: Path, progress: Progress) -> None:
+    save_state(folder / STATE, {**vars(progress), "state": progress.state.tensors()})
+
+
+def _load_progress(folder: Path, fresh: Progress) -> Progress:
+    """Return how far the folder is; `fresh` if nothing is done, and each tensor where it has it."""
+    if not (folder / STATE).exists():
+        return fresh
+    try:
+        saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        seconds, actions = saved["seconds"], saved["actions"]
+        pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
+        state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
+    except DAMAGED as error:
+        raise ValueError(
+            f"expected the state of a rollout at {folder / STATE}, found a damaged file "
+            f"({type(error).__name__}); delete it to start over"
+        ) from error
+    return Progress(state, actions, seconds)

@@ -1,0 +1,1 @@
+"""Judges of whole rollouts: how they are checked, trained and measured."""

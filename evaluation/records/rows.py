@@ -1,0 +1,197 @@
+"""What is kept of a rollout: one row and one video, safe against an interruption at any moment."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from v2w_gym.evaluation.records.video import read_video, write_video
+from v2w_gym.evaluation.run_folder import open_run_folder
+
+log = logging.getLogger(__name__)
+
+ROWS = "rollouts.jsonl"
+NO_TEXT = "\0\r "
+"""What a line may consist of that holds nothing; a power cut leaves zeros."""
+LONGEST = 100
+"""Characters of a policy's name in its folder's; disks take 255."""
+Key: TypeAlias = tuple[str, str, int, int]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished rollout.
+
+    Attributes:
+        policy: The policy's label.
+        task: Name of the task.
+        start: Index into `v2w_gym.starts.bundled_starts(task)`.
+        start_seed: Seed of that start on the stand-in robot.
+        seed: Seed of the rollout's noise.
+        success: The judge's verdict; None where it abstained.
+        steps: Actions taken.
+        score: The judge's confidence in success, in [0, 1].
+        judge: Name of the judge.
+        policy_fingerprint: Of its weights and driver settings; see `Driver.fingerprint`.
+        model_fingerprint: sha256 of the world model's card, which covers weights and settings.
+        video: The rollout's video, relative to the run folder.
+        events: How often what went wrong while the policy acted and was coped with.
+    """
+
+    policy: str
+    task: str
+    start: int
+    start_seed: int
+    seed: int
+    success: bool | None
+    steps: int
+    score: float
+    judge: str
+    policy_fingerprint: str
+    model_fingerprint: str
+    video: str
+    events: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """Which rollout of a run this is."""
+        return self.policy, self.task, self.start, self.seed
+
+
+class RunFolder:
+    """A folder that fills up with rollouts and that the same command continues.
+
+    A row is appended once its video is on disk, so an interruption loses no finished rollout. A
+    row that is torn, or whose video is damaged, counts as not done; its successor replaces it.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        """Create the folder, or reopen it and find out what is done.
+
+        Args:
+            path: The folder.
+            identity: JSON values that decide what the rows mean: settings and fingerprints.
+
+        Raises:
+            OSError: The folder cannot be written.
+            ValueError: The folder holds the rows of a run with another identity.
+        """
+        self.path = open_run_folder(path, identity)
+        cut_torn_line(path / ROWS)
+        self.done = {row.key for row in read_rows(path / ROWS) if self._has_video(row)}
+
+    def save(self, row: Row, frames: NDArray[np.uint8], fps: float) -> None:
+        """Keep one rollout: first the video, then the row.
+
+        Raises:
+            OSError: The disk is full, or the folder is gone.
+        """
+        video = self.path / row.video
+        try:
+            video.parent.mkdir(parents=True, exist_ok=True)
+            write_video(video, frames, fps)
+            append_line(self.path / ROWS, json.dumps(asdict(row)))
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}; finished rollouts are kept, so make room and run the same "
+                "command again",
+                str(self.path),
+            ) from error
+        self.done.add(row.key)
+
+    def _has_video(self, row: Row) -> bool:
+        try:
+            found = len(read_video(self.path / row.video))
+        except (FileNotFoundError, ValueError) as error:
+            log.warning("rollout %s will be done again: %s", row.key, error)
+            return False
+        if found != row.steps + 1:
+            log.warning(
+                "rollout %s will be done again: expected %d frames in %s, found %d",
+                *(row.key, row.steps + 1, row.video, found),
+            )
+        return found == row.steps + 1
+
+
+def video_name(policy: str, task: str, start: int, seed: int) -> str:
+    """Return where a rollout's video lies in its run folder; no two policies share a place."""
+    return f"videos/{_folder_name(policy)}/{task}_{start:04d}_{seed:04d}.mp4"
+
+
+def _folder_name(policy: str) -> str:
+    """Return a policy's name where any disk takes it, else what is left of it and a digest."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", policy)[:LONGEST]
+    if plain == policy and plain.strip("."):
+        return plain
+    return f"{plain.strip('.')}-{hashlib.sha256(policy.encode()).hexdigest()[:8]}"
+
+
+def load_rows(path: Path) -> pd.DataFrame:
+    """Read the rows of a run as a table, sorted by policy, task, start and seed.
+
+    `success` is True, False, or None where the judge abstained.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A damaged line that is not the last one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"expected rollouts at {path}, found none; run `v2w rank` first")
+    rows = sorted(read_rows(path), key=lambda row: row.key)
+    table = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Row)])
+    return table.astype({"success": object})
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read every whole row; where a rollout was done again, the later row counts.
+
+    Raises:
+        ValueError: A damaged line that is not the last one.
+    """
+    rows: dict[Key, Row] = {}
+    for number, line in enumerate(whole_lines(path), start=1):
+        if not line.strip(NO_TEXT):
+            continue
+        try:
+            row = Row(**json.loads(line))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(
+                f"expected one rollout per line in {path}, found {error} in line {number}; delete "
+                "that line and run the same command again"
+            ) from error
+        rows[row.key] = row
+    return list(rows.values())
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file and wait until it is on disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines that were written to their end; none if there is no file."""
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what follows the last line end, so that the next line starts on its own."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        log.warning("%s ends in a torn line; what it stood for will be done again", path)
+        os.truncate(path, whole)

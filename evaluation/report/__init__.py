@@ -1,0 +1,1 @@
+"""The page, plots and table that show a comparison."""

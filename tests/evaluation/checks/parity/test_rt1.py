@@ -1,0 +1,116 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from v2w_gym.evaluation.checks.parity.golden import load_case
+from v2w_gym.evaluation.checks.parity.rt1 import actions, load_network, stepped, trained
+from v2w_gym.evaluation.checks.parity.rt1_weights import generate
+
+
+def test_weights_are_numbers_of_their_place_in_the_list():
+    named = {
+        "global_step:0": (),
+        "a/bn/moving_mean:0": (2,),
+        "a/bn/moving_variance:0": (2,),
+        "a/bn/gamma:0": (2,),
+        "a/bn/beta:0": (2,),
+        "normalization/mean:0": (3,),
+        "normalization/count:0": (),
+        "a/film_conditioning/dense/kernel:0": (4, 2),
+        "a/conv/kernel:0": (3, 3, 5, 2),
+        "a/dwconv/depthwise_kernel:0": (3, 3, 5, 1),
+        "a/attention/key/kernel:0": (512, 2, 4),
+        "a/attention/attention_output/kernel:0": (2, 4, 512),
+        "a/dense/kernel:0": (8, 2),
+        "a/dense_9/kernel:0": (114, 512),
+    }
+    info = {"seed_base": 50, "names": list(named), "shapes": [list(s) for s in named.values()]}
+    found = [value for _, value in generate(info)]
+
+    def drawn(number: int) -> np.ndarray:
+        return np.random.default_rng(50 + number).standard_normal(list(named.values())[number])
+
+    expected = [
+        0.05 * drawn(1),
+        1 + 0.2 * abs(drawn(2)),
+        1 + 0.1 * drawn(3),
+        0.05 * drawn(4),
+        [0.485, 0.456, 0.406],
+        0,
+        0.3 * drawn(7),
+        drawn(8) * (2 / 45) ** 0.5,
+        drawn(9) * (2 / 9) ** 0.5,
+        drawn(10) * (1 / 512) ** 0.5,
+        drawn(11) * (1 / 8) ** 0.5,
+        drawn(12) * (1 / 8) ** 0.5,
+        0.3 * drawn(13),
+    ]
+    assert len(found) == len(expected)
+    for value, wanted in zip(found, expected, strict=True):
+        assert value.dtype == np.float32 and np.allclose(value, wanted, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def golden_case():
+    if "V2W_PARITY_DIR" not in os.environ:
+        pytest.skip("the golden cases need V2W_PARITY_DIR")
+    return load_case(Path(os.environ["V2W_PARITY_DIR"]) / "rt1" / "rt1.json")
+
+
+@pytest.fixture(scope="module")
+def network(golden_case):
+    return load_network(golden_case)
+
+
+@pytest.fixture
+def short(golden_case):
+    """The case's first two frames."""
+    kept = {
+        name: value if name == "in/embedding" else value[:2]
+        for name, value in golden_case.tensors.items()
+        if "train" not in name
+    }
+    return replace(golden_case, tensors=kept)
+
+
+def test_the_first_frames_of_the_published_network(short, network):
+    found = {c.name: c.used for c in [*stepped(short, network), *actions(short)]}
+    assert set(found) == {
+        "logits",
+        "image_tokens",
+        "tokens",
+        *(name for name in found if name.startswith("action/")),
+    }
+    assert len(found) == 3 + 6 and max(found.values()) < 1
+
+
+@pytest.mark.parametrize(
+    ("tensor", "change", "worst"),
+    [
+        ("out/logits", lambda x: x + 2e-4, "logits"),
+        ("out/tokens", lambda x: x + 1, "tokens"),
+        ("in/images", lambda x: x.roll(1, dims=3), "logits"),
+        ("in/embedding", lambda x: x * 1.01, "logits"),
+    ],
+)
+def test_what_differs_fails(short, network, tensor, change, worst):
+    damaged = {**short.tensors, tensor: change(short.tensors[tensor])}
+    found = {c.name: c.used for c in stepped(replace(short, tensors=damaged), network)}
+    assert found[worst] > 1
+
+
+def test_another_order_of_frames_fails(short, network):
+    """The memory counts: the second frame alone does not give what it gives after the first."""
+    swapped = {
+        name: value.flip(0) if value.ndim > 1 else value for name, value in short.tensors.items()
+    }
+    found = {c.name: c.used for c in stepped(replace(short, tensors=swapped), network)}
+    assert found["image_tokens"] < 1 < found["logits"]
+
+
+def test_labels_and_loss_of_training(golden_case, network):
+    assert [c.name for c in trained(golden_case, network)] == ["train_labels", "train_loss"]
+    assert all(c.used < 1 for c in trained(golden_case, network))

@@ -1,0 +1,185 @@
+"""From a checkpoint in the published format to one of ours, and random ones in that format."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from v2w_gym.configs.model import PRESETS
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.published import PUBLISHED, SIZES, ConvertConfig, RandomCheckpointConfig
+from v2w_gym.world_models.checkpoint import check_free, read_card, replacing, sha256_of
+from v2w_gym.world_models.diffusion import published_buffers
+from v2w_gym.world_models.run_folder import check_writable
+from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding
+from v2w_gym.world_models.vid2world.model import Vid2World
+from v2w_gym.world_models.vid2world.published.layout import base_of, published_shapes, sources
+from v2w_gym.world_models.vid2world.published.load import Published, load_published, read_published
+from v2w_gym.world_models.vid2world.published.quirks import causal_output
+from v2w_gym.world_models.vid2world.published.transfer import MODES, causal_weights
+from v2w_gym.world_models.vid2world.published.weight_names import Shape
+from v2w_gym.world_models.weight_files import files_of
+
+PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
+    """Write the published checkpoint at `checkpoint` as one of ours, without its dead weights.
+
+    Weights stay in the file until they are written, so memory stays below the file's size.
+
+    Returns:
+        What was written; the card beside it says where it comes from.
+
+    Raises:
+        FileNotFoundError: No such checkpoint.
+        ValueError: Damaged, not of the robot asked for, a base without `transfer`, or a setting
+            that is not among its choices.
+        OSError: The disk is full.
+    """
+    output = Path(cfg.output)
+    _check_paths(output, checkpoint)
+    precision = lookup(PRECISIONS, cfg.precision, "precision")
+    sampler = lookup(PRESETS, cfg.preset, "preset")
+    check_writable(output.parent)
+    published = read_published(checkpoint, cfg.averaged)
+    if published.causal == (cfg.transfer is not None):
+        found = "is causal already" if published.causal else "is not causal"
+        raise ValueError(
+            f"expected transfer={'|'.join(MODES)} and robot= for a base checkpoint and for no "
+            f"other, found transfer={cfg.transfer}: {checkpoint} {found}"
+        )
+    model = load_published(published, cfg.robot)
+    provenance = _provenance(published, model)
+    if cfg.transfer is not None:
+        model = causalize(model, cfg)
+        provenance["transfer"] = {"mode": cfg.transfer, "order": cfg.order, "seed": cfg.seed}
+    model = model.with_sampler(sampler)
+    model.unet.to(precision)
+    if model.context is not None:
+        model.context.to(precision)
+    model.save(output, provenance)
+    return output
+
+
+def _check_paths(output: Path, checkpoint: Path) -> None:
+    """Check that nothing is lost at `output` but an earlier conversion."""
+    if read_card(checkpoint) is not None:
+        raise ValueError(
+            f"expected a checkpoint in the published format, found a converted one: {checkpoint}"
+        )
+    check_free(output)
+    if output.resolve() == checkpoint.resolve():
+        raise ValueError(f"expected output to be another file than the checkpoint, found {output}")
+
+
+def causalize(base: Vid2World, cfg: ConvertConfig) -> Vid2World:
+    """Return a causal, action-conditioned model that keeps what a base model knows.
+
+    The action layers are new, drawn from `cfg.seed`.
+    Source: Vid2World sections 4.1 and 4.2.
+
+    Raises:
+        ValueError: Unknown mode, or an order that does not fit the kernels.
+    """
+    unet = replace(
+        base.cfg.unet,
+        causal=True,
+        action_embedding=PUBLISHED[base.cfg.robot].unet.action_embedding,
+        output_conv="height_causal" if cfg.height_causal else "plain",
+    )
+    with torch.device("meta"):
+        model = Vid2World(replace(base.cfg, unet=unet))
+    old = base.unet.state_dict()
+    network = causal_weights(old, str(cfg.transfer), cfg.order)
+    if cfg.height_causal:
+        network |= causal_output(old, str(cfg.transfer), cfg.order)
+    weights = {**base.state_dict(), **{f"unet.{name}": value for name, value in network.items()}}
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.unet.action_embedding = _new_action_layers(model, cfg.seed)
+    return model.eval().requires_grad_(False)
+
+
+def write_random(cfg: RandomCheckpointConfig) -> Path:
+    """Write a checkpoint in the published format, complete to the last dead weight.
+
+    All are random and no layer is left at zero: matrices keep the spread of what passes through
+    them, biases are small and norms near one.
+
+    Raises:
+        ValueError: Unknown robot or size, or a file that ends otherwise.
+        OSError: The disk is full.
+    """
+    output = Path(cfg.output)
+    write = lookup(WRITERS, output.suffix, "the ending of output")
+    size = lookup(SIZES, cfg.size, "size")
+    check_writable(output.parent)
+    model = size.of(lookup(PUBLISHED, cfg.robot, "robot"))
+    if cfg.base:
+        model = replace(model, unet=base_of(model.unet))
+    buffers = published_buffers(model.diffusion, zero_terminal_snr=not cfg.base)
+    generator = torch.Generator().manual_seed(cfg.seed)
+    weights = {
+        name: buffers[name] if name in buffers else _random(name, shape, generator)
+        for name, shape in published_shapes(model, size.text).items()
+    }
+    with replacing(output) as partial:
+        try:
+            write(weights, partial)
+        except (RuntimeError, SafetensorError) as error:
+            raise OSError(
+                f"expected to write {output}, found {error}; is the disk full?"
+            ) from error
+    return output
+
+
+def _new_action_layers(model: Vid2World, seed: int) -> ActionEmbedding:
+    unet = model.cfg.unet
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        size = model.robot.action_size
+        return ActionEmbedding(unet.action_embedding, size, unet.channels, 4 * unet.channels)
+
+
+def _write_pickled(weights: Mapping[str, Tensor], path: Path) -> None:
+    torch.save({"state_dict": dict(weights), "global_step": 0}, path)
+
+
+def _write_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
+    save_file(dict(weights), path)
+
+
+WRITERS = {".ckpt": _write_pickled, ".safetensors": _write_safetensors}
+"""Ending of a file in the published format -> what writes it."""
+
+
+def _random(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
+    values = torch.randn(shape, generator=generator)
+    if values.ndim < 2:
+        return 0.1 * values if name.endswith("bias") else 1 + 0.15 * values
+    return values / values[0].numel() ** 0.5
+
+
+def _provenance(published: Published, model: Vid2World) -> dict[str, Any]:
+    """Say where the weights come from, and what became of each of them."""
+    read = {source.name for source in sources(model).values()}
+    return {
+        "source": published.path.name,
+        "source_sha256": _sha256_of(published.path),
+        "weights": published.chosen,
+        "other_weights": list(published.others),
+        "source_weights": len(published.weights),
+        "kept_weights": len(read),
+        "dropped": "text tower (its empty prompt is kept), dead weights, schedule tables",
+    }
+
+
+def _sha256_of(path: Path) -> str | dict[str, str]:
+    """Return the sha256 of a file; of one in parts, that of each part by name."""
+    files = files_of(path)
+    return sha256_of(path) if files == [path] else {file.name: sha256_of(file) for file in files}

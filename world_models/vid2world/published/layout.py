@@ -1,0 +1,91 @@
+"""Every name in a published checkpoint with its shape, and which of our weights it is."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from v2w_gym.configs.model import UNetConfig, WorldModelConfig
+from v2w_gym.configs.published import TextConfig
+from v2w_gym.world_models.diffusion import published_buffers
+from v2w_gym.world_models.vid2world.clip import ClipTextTower
+from v2w_gym.world_models.vid2world.model import Vid2World
+from v2w_gym.world_models.vid2world.published.weight_names import (
+    Shape,
+    Source,
+    dead_shapes,
+    tower_source,
+    unet_sources,
+)
+
+NETWORK = "model.diffusion_model."
+PROMPT = "context.text"
+"""The one tensor of ours that no checkpoint holds: it is computed with the text tower."""
+
+
+def base_of(cfg: UNetConfig) -> UNetConfig:
+    """Return the network that Vid2World starts from: not causal, and without actions."""
+    return replace(cfg, causal=False, action_embedding="none", output_conv="plain")
+
+
+def sources(model: Vid2World) -> dict[str, Source]:
+    """Return where each weight of a model lies in its published checkpoint.
+
+    Raises:
+        ValueError: The model is not of a published kind.
+    """
+    if model.cfg.kl_autoencoder is None or model.cfg.context is None:
+        raise ValueError(
+            "expected a model of the published kind, found one with its own autoencoder"
+        )
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    network = {n.removeprefix("unet."): s for n, s in shapes.items() if n.startswith("unet.")}
+    found = {
+        f"unet.{name}": replace(source, name=NETWORK + source.name)
+        for name, source in unet_sources(network, causal=model.cfg.unet.causal).items()
+    }
+    sizes = len(model.cfg.kl_autoencoder.channel_multipliers)
+    for name, shape in shapes.items():
+        if name not in found and name != PROMPT:
+            found[name] = tower_source(name.removeprefix("context."), shape, sizes)
+    return found
+
+
+def text_sources(tower: ClipTextTower) -> dict[str, Source]:
+    """Return where each weight of a text tower lies in a published checkpoint."""
+    return {
+        name: tower_source(f"text_tower.{name}", tuple(value.shape), 0)
+        for name, value in tower.state_dict().items()
+    }
+
+
+def published_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape]:
+    """Return every name in the published checkpoint of a model, with its shape.
+
+    Raises:
+        ValueError: The model is not of a published kind.
+    """
+    if cfg.context is None:
+        raise ValueError("expected a model of the published kind, found one without context")
+    with torch.device("meta"):
+        model, tower = Vid2World(cfg), ClipTextTower(text.clip, text.vocabulary)
+    read = [*sources(model).values(), *text_sources(tower).values()]
+    buffers = published_buffers(cfg.diffusion, zero_terminal_snr=True)
+    return (
+        {name: tuple(value.shape) for name, value in buffers.items()}
+        | {source.name: source.shape for source in read}
+        | dead_shapes(cfg.context.clip, text.clip, text.vocabulary, text.joint)
+    )
+
+
+def fill(
+    module: nn.Module, wanted: Mapping[str, Source], weights: Mapping[str, torch.Tensor]
+) -> None:
+    """Give a module its weights out of published ones, whose memory it then shares."""
+    shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    translated = {
+        name: source.take(weights[source.name].float(), shapes[name])
+        for name, source in wanted.items()
+    }
+    module.load_state_dict(translated, strict=False, assign=True)
