@@ -53,7 +53,7 @@ class RemoteConfig(Settings):
     """How a policy server is asked. What is null is taken from what the server announces.
 
     Attributes:
-        layout: What its actions are; a key of `v2w_gym.configs.layouts.LAYOUTS`.
+        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         chunk: Actions in one answer.
         image_size: Height and width of the frames it is sent; null in both places for any size.
         control_hz: Actions per second it was made for; null in both places for any rate.
@@ -93,9 +93,9 @@ class LeRobotConfig(Settings):
     """What its actions mean, and how it is asked.
 
     Attributes:
-        layout: What its actions are; a key of `v2w_gym.configs.layouts.LAYOUTS`.
+        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for what
-            the layout says. See `v2w_gym.configs.layouts.POSITIONS`.
+            the layout says. See `v2w_gym.configs.action_layouts.POSITIONS`.
         rotation: rpy, axis_angle or none; empty for what the layout says.
         control_hz: Actions per second it was trained with; None for any rate.
         image_key: Which of its inputs the camera's frame is.

@@ -15,6 +15,7 @@ from v2w_gym.configs.model import (
     UNetConfig,
     WorldModelConfig,
 )
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT
 from v2w_gym.configs.rules import PathText, Range, Seed, Size
 from v2w_gym.configs.values import Settings
 
@@ -22,14 +23,7 @@ _RT1 = WorldModelConfig(
     robot="google_robot",
     window=16,
     context_frames=1,
-    raw_fields=(
-        "base_displacement_vector",
-        "base_displacement_vertical_rotation",
-        "gripper_closedness_action",
-        "rotation_delta",
-        "terminate_episode",
-        "world_vector",
-    ),
+    raw_fields=tuple(GOOGLE_ROBOT.slices),
     first_action="zeros",
     condition_frame="oldest",
     kl_autoencoder=KLAutoencoderConfig(),
@@ -61,7 +55,7 @@ PUBLISHED: Mapping[str, WorldModelConfig] = {
             _RT1,
             robot="csgo_player",
             context_frames=4,
-            raw_fields=("keys", "left_click", "right_click", "mouse_x", "mouse_y"),
+            raw_fields=tuple(CSGO_PLAYER.slices),
             geometry=GeometryConfig(resized=(275, 512)),
             unet=replace(_RT1.unet, action_embedding="table"),
         ),

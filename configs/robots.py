@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.names import lookup
-
-Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
-"""What a field may be set to: its numbers, one number for all of them, or the label of one."""
+from v2w_gym.configs.action_layouts import (
+    GRIPPER,
+    HAND,
+    ROTATION,
+    ActionField,
+    ActionLayout,
+    Value,
+)
 
 PI = float(np.pi)
 ROUNDING = 1e-6
@@ -20,56 +23,6 @@ TERMINATE = "terminate_episode"
 """The field by which a policy ends the episode: one-hot, its first value says so."""
 ONE_HOT_ROUNDING = 1e-3
 """How far the values of a one-hot field may be from 0 and 1: what normalisation rounds away."""
-
-
-@dataclass(frozen=True)
-class ActionField:
-    """One named group of action values.
-
-    Attributes:
-        name: The field's name in the robot's own data format.
-        size: How many values it has.
-        unit: Physical unit of one value, per control step.
-        low: Smallest value the robot executes.
-        high: Largest value the robot executes; equal to `low` for a field this robot cannot move.
-        labels: A name for each value; empty for values that are only numbered.
-        idle: Which value is 1 while the field does nothing; None where they are all 0.
-    """
-
-    name: str
-    size: int
-    unit: str
-    low: float
-    high: float
-    labels: tuple[str, ...] = ()
-    idle: int | None = None
-
-    @property
-    def is_one_hot(self) -> bool:
-        """Whether the field says one of `size` things, by a 1 among zeros."""
-        return self.idle is not None
-
-    @cached_property
-    def resting(self) -> NDArray[np.float32]:
-        """The values (size,) that do nothing."""
-        return self._one(self.idle) if self.idle is not None else np.zeros(self.size, np.float32)
-
-    def to_values(self, value: Value) -> NDArray[np.float32]:
-        """Return the values (size,) that `value` stands for; a label stands for a 1 at its place.
-
-        Raises:
-            ValueError: Not one of the labels, or another number of values than `size`.
-        """
-        if isinstance(value, str):
-            places = {label: i for i, label in enumerate(self.labels)}
-            return self._one(lookup(places, value, self.name))
-        given = np.asarray(value, np.float32)
-        if given.shape not in ((), (1,), (self.size,)):
-            raise ValueError(f"expected {self.size} values of {self.name}, found {given.shape}")
-        return np.broadcast_to(given, self.size)
-
-    def _one(self, place: int) -> NDArray[np.float32]:
-        return np.eye(self.size, dtype=np.float32)[place]
 
 
 @dataclass(frozen=True)
@@ -96,9 +49,13 @@ class FittedActions:
 class RobotSpec:
     """A robot as a policy and a world model see it.
 
+    A gripper in `gripper_closedness_action` takes changes of its closedness, a rotation in
+    `rotation_delta` is roll, pitch, yaw; what policies give is brought to these two.
+
     Attributes:
         name: Key in `ROBOTS`.
-        layout: Name of its actions' order in `v2w_gym.configs.layouts.LAYOUTS`.
+        domain: Whose world models show it: `Vid2World-<domain>-v0` is the id of its environment.
+        data_format: What its data format is called; policies name their `layout` after it.
         fields: The action's fields, in the order in which they are concatenated.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
@@ -106,16 +63,28 @@ class RobotSpec:
     """
 
     name: str
-    layout: str
+    domain: str
+    data_format: str
     fields: tuple[ActionField, ...]
     control_hz: float
     frame_size: tuple[int, int]
     moves_by_field: Mapping[str, Mapping[str, Value]] = field(default_factory=dict, hash=False)
 
     @cached_property
+    def action_layout(self) -> ActionLayout:
+        """The order of its actions, as a policy must know it."""
+        names = {f.name for f in self.fields}
+        return ActionLayout(
+            self.data_format,
+            tuple((f.name, f.size) for f in self.fields),
+            gripper="relative" if GRIPPER in names else "none",
+            rotation="rpy" if ROTATION in names else "none",
+        )
+
+    @property
     def action_size(self) -> int:
         """Number of values in one action (A)."""
-        return sum(f.size for f in self.fields)
+        return self.action_layout.size
 
     @cached_property
     def low(self) -> NDArray[np.float32]:
@@ -132,13 +101,10 @@ class RobotSpec:
         """One name per action value, such as `world_vector[0]` or `keys[w]`."""
         return tuple(f"{f.name}[{i}]" for f in self.fields for i in f.labels or range(f.size))
 
-    @cached_property
+    @property
     def slices(self) -> Mapping[str, slice]:
         """Where each field lies in the action."""
-        ends = np.cumsum([f.size for f in self.fields])
-        return {
-            f.name: slice(int(e) - f.size, int(e)) for f, e in zip(self.fields, ends, strict=True)
-        }
+        return self.action_layout.slices
 
     @cached_property
     def moves(self) -> Mapping[str, NDArray[np.float32]]:
@@ -256,18 +222,19 @@ def _steps(name: str, size: float) -> Mapping[str, Mapping[str, Value]]:
 
 GOOGLE_ROBOT = RobotSpec(
     name="google_robot",
-    layout="fractal13",
+    domain="RT1",
+    data_format="fractal13",
     fields=(
         ActionField("base_displacement_vector", 2, "m", -1, 1),
         ActionField("base_displacement_vertical_rotation", 1, "rad", -PI, PI),
-        ActionField("gripper_closedness_action", 1, "change of closedness", -1, 1),
-        ActionField("rotation_delta", 3, "rad", -PI / 2, PI / 2),
+        ActionField(GRIPPER, 1, "change of closedness", -1, 1),
+        ActionField(ROTATION, 3, "rad", -PI / 2, PI / 2),
         ActionField(TERMINATE, 3, "one-hot: end, arm, base", 0, 1, idle=1),
-        ActionField("world_vector", 3, "m", -1, 1),
+        ActionField(HAND, 3, "m", -1, 1),
     ),
     control_hz=3,
     frame_size=(256, 320),
-    moves_by_field=_steps("world_vector", 0.1),
+    moves_by_field=_steps(HAND, 0.1),
 )
 """The RT-1 robot: the 13 values of fractal20220817_data in alphabetical order of their names."""
 
@@ -283,19 +250,20 @@ def _narrowed(
 
 STANDIN_SAWYER = RobotSpec(
     name="standin_sawyer",
-    layout="fractal13",
+    domain="RT1",
+    data_format="fractal13",
     fields=_narrowed(
         GOOGLE_ROBOT,
         {
             "base_displacement_vector": (0, 0),
             "base_displacement_vertical_rotation": (0, 0),
-            "rotation_delta": (0, 0),
-            "world_vector": (-0.05, 0.05),
+            ROTATION: (0, 0),
+            HAND: (-0.05, 0.05),
         },
     ),
     control_hz=3,
     frame_size=(64, 64),
-    moves_by_field=_steps("world_vector", 0.05),
+    moves_by_field=_steps(HAND, 0.05),
 )
 """The stand-in: Meta-World's simulated Sawyer arm behind the same 13 names. No base, no wrist."""
 
@@ -312,7 +280,8 @@ def _mouse(name: str, speeds: str) -> ActionField:
 
 CSGO_PLAYER = RobotSpec(
     name="csgo_player",
-    layout="csgo51",
+    domain="CSGO",
+    data_format="csgo51",
     fields=(
         ActionField("keys", len(KEYS), "held or not", 0, 1, KEYS),
         ActionField("left_click", 1, "held or not", 0, 1),
@@ -337,7 +306,8 @@ Source: Diffusion for World Modeling (DIAMOND), arXiv 2405.12399, and its data s
 
 RECON_JACKAL = RobotSpec(
     name="recon_jackal",
-    layout="recon3",
+    domain="RECON",
+    data_format="recon3",
     fields=(
         ActionField("displacement_x", 1, "m, forward", -0.625, 1.25),
         ActionField("displacement_y", 1, "m, to the left", -1, 1),
@@ -361,5 +331,24 @@ and -4 to 4 units of 0.25 m.
 """
 
 ROBOTS: Mapping[str, RobotSpec] = {
-    spec.name: spec for spec in (GOOGLE_ROBOT, STANDIN_SAWYER, CSGO_PLAYER, RECON_JACKAL)
+    spec.name: spec for spec in (STANDIN_SAWYER, GOOGLE_ROBOT, CSGO_PLAYER, RECON_JACKAL)
 }
+"""The first robot of a domain is the one that the domain's environment is made for by default."""
+
+FRACTAL13 = GOOGLE_ROBOT.action_layout
+OXE7 = FRACTAL13.pick("oxe7", HAND, ROTATION, GRIPPER, gripper="absolute")
+"""The seven values that Octo, OpenVLA and their like give: hand, rotation, gripper (1 open)."""
+WME10 = FRACTAL13.pick(
+    "wme10",
+    *(HAND, ROTATION, GRIPPER),
+    *("base_displacement_vector", "base_displacement_vertical_rotation"),
+)
+"""The ten values of world-model-eval's recordings."""
+DROID8 = ActionLayout("droid8", (("joint_velocity", 7), (GRIPPER, 1)), gripper="closedness")
+"""The eight values of openpi's DROID policies, for robots that are driven by their joints."""
+
+ACTION_LAYOUTS: Mapping[str, ActionLayout] = {
+    **{robot.data_format: robot.action_layout for robot in ROBOTS.values()},
+    **{layout.name: layout for layout in (WME10, OXE7, DROID8)},
+}
+"""The orders in which policies give actions: every robot's own, and those of other data formats."""

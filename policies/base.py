@@ -17,14 +17,14 @@ class PolicyMeta(Settings):
 
     Attributes:
         name: Label in tables and plots.
-        layout: What its actions are; a key of `v2w_gym.configs.layouts.LAYOUTS`.
+        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         image_size: Height and width of the frames it takes; None where any will do.
         control_hz: Actions per second it was made for; None where any will do.
         history: Frames it remembers, the present one included.
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
-        gripper: One of `v2w_gym.configs.layouts.KINDS`, such as "relative" or "absolute"; empty for
-            what the layout says.
+        gripper: One of `v2w_gym.configs.action_layouts.KINDS`, such as "relative" or "absolute";
+            empty for what the layout says.
         rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
             neither.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.policies.base import Policy
 
 STEPS, SLOTS = 9, 3
@@ -52,7 +52,7 @@ class PolicyConformance:
     ) -> None:
         """(B, chunk, D) float32, finite, of a layout that is known."""
         actions = roll(policy, frames, told)
-        size = LAYOUTS[policy.meta.layout].size
+        size = ACTION_LAYOUTS[policy.meta.layout].size
         assert actions.shape == (STEPS, frames.shape[1], policy.meta.chunk, size)
         assert actions.dtype == np.float32
         assert np.isfinite(actions).all()

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import LAYOUTS, ActionLayout
+from v2w_gym.configs.action_layouts import ActionLayout
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.robots import ACTION_LAYOUTS, RobotSpec
 from v2w_gym.configs.text import brief
 from v2w_gym.policies.base import ActionBatch, Policy, PolicyMeta
 from v2w_gym.policies.checks import check_slots, renew
@@ -300,7 +300,7 @@ def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:
 
 def _layout(meta: PolicyMeta) -> ActionLayout:
     """Return the layout of a policy's actions, with what the policy says of two of its fields."""
-    layout = lookup(LAYOUTS, meta.layout, "layout")
+    layout = lookup(ACTION_LAYOUTS, meta.layout, "layout")
     return replace(
         layout,
         gripper=meta.gripper or layout.gripper,

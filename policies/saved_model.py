@@ -8,8 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import FRACTAL13
-from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.robots import FRACTAL13, RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
 from v2w_gym.policies.instructions import InstructionTable
@@ -182,10 +181,10 @@ def _check_model(inputs: Kinds, outputs: Kinds) -> None:
 
 
 def _check_fit(inputs: Kinds, robot: RobotSpec, table: InstructionTable) -> None:
-    if robot.layout != FRACTAL13.name:
+    if robot.action_layout.name != FRACTAL13.name:
         raise ValueError(
             f"expected a robot with actions {FRACTAL13.name!r}, found {robot.name!r} with "
-            f"{robot.layout!r}"
+            f"{robot.action_layout.name!r}"
         )
     size = inputs[INSTRUCTION][1][1]
     if table.vectors.shape[1] != size:

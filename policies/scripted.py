@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
@@ -19,7 +20,7 @@ Action: TypeAlias = NDArray[np.float32]
 Choose: TypeAlias = Callable[[int, int], Action]
 """Seed of a slot and number of actions made in it so far -> the next action (A,)."""
 
-RANDOM_FIELDS = ("world_vector", "gripper_closedness_action")
+RANDOM_FIELDS = (HAND, GRIPPER)
 RANDOM_KEY = 0x72616E64
 """Keeps these numbers apart from others that are drawn from the same seeds."""
 
@@ -29,7 +30,7 @@ class ScriptedPolicy:
 
     def __init__(self, name: str, robot: RobotSpec, choose: Choose) -> None:
         """Make a policy that answers `choose(seed, step)`."""
-        self.meta = PolicyMeta(name, robot.layout)
+        self.meta = PolicyMeta(name, robot.action_layout.name)
         self._robot = robot
         self._choose = choose
         self._seeds: list[int] = []

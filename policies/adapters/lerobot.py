@@ -29,9 +29,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import KINDS, LAYOUTS
+from v2w_gym.configs.action_layouts import KINDS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import LeRobotConfig
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
@@ -162,7 +163,7 @@ class LeRobotPolicy:
             ValueError: Also actions of another shape than layout and chunk say.
         """
         check_frames(self.meta, len(self._told), frames, active)
-        size = LAYOUTS[self.meta.layout].size
+        size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
         for slot in np.flatnonzero(active):
             found = self._act_in(int(slot), frames[slot])
@@ -205,7 +206,7 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE)
         ValueError: As `lerobot_maker`.
     """
     theirs = policy.config
-    lookup(LAYOUTS, cfg.layout, "layout")
+    lookup(ACTION_LAYOUTS, cfg.layout, "layout")
     for name, kinds in KINDS.items():
         lookup(dict.fromkeys(("", *kinds)), getattr(cfg, name), name)
     check_inputs(policy.name, theirs, cfg, constants)

@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.action_layouts import GRIPPER
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
 
 THEIR_NAMES: Mapping[str, Mapping[str, str]] = {
-    "oxe7": {"gripper_closedness_action": "open_gripper"},
+    "oxe7": {GRIPPER: "open_gripper"},
     "fractal13": {},
 }
 """The layouts that SimplerEnv's policies give, and how they call a field that has another name."""
@@ -84,7 +85,7 @@ class SimplerPolicy:
             ValueError: Also an action that lacks a field of the layout.
         """
         check_frames(self.meta, len(self._own), frames, active)
-        actions = np.zeros((len(frames), 1, LAYOUTS[self.meta.layout].size), np.float32)
+        actions = np.zeros((len(frames), 1, ACTION_LAYOUTS[self.meta.layout].size), np.float32)
         for slot in np.flatnonzero(active):
             raw, _ = self._own[slot].step(frames[slot].copy(), self._told[slot])
             actions[slot, 0] = to_action(raw, self.meta.layout)
@@ -101,7 +102,7 @@ def to_action(raw: Mapping[str, Any], layout: str) -> NDArray[np.float32]:
         ValueError: A field that is missing or has another number of values.
     """
     parts = []
-    for name, size in LAYOUTS[layout].fields:
+    for name, size in ACTION_LAYOUTS[layout].fields:
         theirs = THEIR_NAMES[layout].get(name, name)
         try:
             values = np.ravel(np.asarray(raw.get(theirs, ()), np.float32))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import HAND
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
@@ -39,7 +40,7 @@ class PlannerPolicy:
         """Wrap a trained network."""
         self.meta = PolicyMeta(
             name,
-            robot.layout,
+            robot.action_layout.name,
             robot.frame_size,
             robot.control_hz,
             history=1,
@@ -80,7 +81,7 @@ def towards(
     target: NDArray[np.float64], hand: NDArray[np.float64], robot: RobotSpec
 ) -> NDArray[np.float32]:
     """Return the action (A,) that moves the hand (3,) to the target (3,), or as far as it can."""
-    motion = robot.slices["world_vector"]
+    motion = robot.slices[HAND]
     way = np.clip(target - hand, robot.low[motion], robot.high[motion])
     return robot.make_action(world_vector=way.astype(np.float32))
 

@@ -7,9 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from v2w_gym.configs.layouts import KINDS, LAYOUTS
+from v2w_gym.configs.action_layouts import KINDS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.configs.text import brief, printable
 from v2w_gym.policies.base import PolicyMeta
 from v2w_gym.policies.remote.wire import pack
@@ -44,7 +45,7 @@ def to_meta(url: str, metadata: Message, cfg: RemoteConfig) -> PolicyMeta:
                 f"expected {name} of the policy at {url} to be at most {most:g} {unit}, found "
                 f"{brief(value)}"
             )
-    lookup(LAYOUTS, said["layout"], "layout")
+    lookup(ACTION_LAYOUTS, said["layout"], "layout")
     if "image_size" in said:
         said["image_size"] = tuple(said["image_size"])
     name = printable(said.pop("name", "")).strip() or url

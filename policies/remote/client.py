@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import LAYOUTS
 from v2w_gym.configs.policies import RemoteConfig
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.configs.text import brief, printable
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
@@ -150,7 +150,7 @@ class RemotePolicy:
             for slot in np.flatnonzero(active)
         }
         answers, events = self._exchange(requests)
-        size = LAYOUTS[self.meta.layout].size
+        size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
         for slot, answer in answers.items():
             actions[slot] = check_actions(answer.get("actions"), actions.shape[1:], self._url)
@@ -248,7 +248,7 @@ def check_actions(found: object, expected: tuple[int, ...], url: str) -> NDArray
     """
     if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != expected:
         shown = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else brief(found)
-        sizes = {name: layout.size for name, layout in LAYOUTS.items()}
+        sizes = {name: layout.size for name, layout in ACTION_LAYOUTS.items()}
         raise ValueError(
             f"expected float actions of shape {expected} from the policy server at {url}, found "
             f"{shown}; correct `chunk` and `layout` in the policy file or in the server (values of "

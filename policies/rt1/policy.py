@@ -71,7 +71,7 @@ class RT1Policy:
             )
         self.meta = PolicyMeta(
             name,
-            robot.layout,
+            robot.action_layout.name,
             cfg.image_size,
             robot.control_hz,
             history=cfg.history,

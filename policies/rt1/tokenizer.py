@@ -3,13 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import GRIPPER, HAND, ROTATION
 from v2w_gym.configs.robots import TERMINATE, RobotSpec
 
 TOKEN_ORDER = (
     TERMINATE,
-    "world_vector",
-    "rotation_delta",
-    "gripper_closedness_action",
+    HAND,
+    ROTATION,
+    GRIPPER,
     "base_displacement_vertical_rotation",
     "base_displacement_vector",
 )

@@ -6,14 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from v2w_gym.configs.layouts import KINDS, LAYOUTS, POSITIONS, ActionLayout
+from v2w_gym.configs.action_layouts import GRIPPER, HAND, KINDS, POSITIONS, ROTATION, ActionLayout
 from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.robots import ACTION_LAYOUTS, RobotSpec
 
 Action = NDArray[np.float32]
 
-HAND, ROTATION = "world_vector", "rotation_delta"
-GRIPPER = "gripper_closedness_action"
 CLIPPED = "clipped to the robot's bounds"
 NOT_ONE_HOT = "not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
@@ -53,11 +51,11 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
             of an unknown kind, or of any kind where the layout has none.
     """
     if not _fits(layout, robot):
-        known = [name for name, other in LAYOUTS.items() if _fits(other, robot)]
+        known = [name for name, other in ACTION_LAYOUTS.items() if _fits(other, robot)]
         raise ValueError(
             f"expected a policy whose layout is one of {known} for robot {robot.name!r}, found "
             f"{layout.name!r}; its {_missing(layout, robot)} have no counterpart in "
-            f"{robot.layout!r}"
+            f"{robot.action_layout.name!r}"
         )
     for name, kinds in KINDS.items():
         kind = getattr(layout, name)
@@ -95,7 +93,7 @@ def to_robot_layout(
     moved = np.broadcast_to(robot.make_action(), (*actions.shape[:-1], robot.action_size)).copy()
     for name, place in layout.slices.items():
         moved[..., robot.slices[name]] = actions[..., place]
-    if layout.rotation == "axis_angle" and LAYOUTS[robot.layout].rotation == "rpy":
+    if layout.rotation == "axis_angle" and robot.action_layout.rotation == "rpy":
         place = robot.slices[ROTATION]
         turns = Rotation.from_rotvec(moved[..., place].reshape(-1, 3).astype(np.float64))
         moved[..., place] = turns.as_euler("xyz").reshape(moved[..., place].shape)

@@ -64,7 +64,7 @@ class Looking:
     """A policy whose actions depend on its seed, its step and what it sees."""
 
     def __init__(self, name="looking", interrupt_after=None, max_batch=None):
-        self.meta = PolicyMeta(name, STANDIN_SAWYER.layout, max_batch=max_batch)
+        self.meta = PolicyMeta(name, STANDIN_SAWYER.action_layout.name, max_batch=max_batch)
         self.acts_left = interrupt_after
         self.most_slots = 0
 

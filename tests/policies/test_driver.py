@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym.configs.layouts import LAYOUTS
 from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.configs.robots import GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER, RobotSpec
+from v2w_gym.configs.robots import (
+    ACTION_LAYOUTS,
+    GOOGLE_ROBOT,
+    RECON_JACKAL,
+    STANDIN_SAWYER,
+    RobotSpec,
+)
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.checks import check_frames, check_reset, renew
 from v2w_gym.policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
@@ -38,7 +43,7 @@ class Chunks:
         check_frames(self.meta, len(self.seeds), frames, active)
         self.asked.append(active.copy())
         self.shown.append(frames.copy())
-        size = LAYOUTS[self.meta.layout].size
+        size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.full((len(active), self.meta.chunk, size), np.nan, np.float32)
         for slot in np.flatnonzero(active):
             actions[slot] = self.answer(slot, int(frames[slot].sum()), size)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import HAND
 from v2w_gym.configs.names import lookup
 from v2w_gym.standin.env import StandinEnv, make_expert
 from v2w_gym.tasks import TASKS
@@ -29,7 +30,7 @@ def expert_action(env: StandinEnv, expert: Any, task: str, misaim: float | Actio
     observation = env.simulator_observation.copy()
     observation[HANDLE] += misaim
     raw = np.asarray(expert.get_action(observation), np.float32)
-    reach = env.robot.high[env.robot.slices["world_vector"]]
+    reach = env.robot.high[env.robot.slices[HAND]]
     motion = np.clip(raw[:3] * EXPERT_GAIN[task], -1, 1) * reach
     gripper = np.clip(np.clip(raw[3], -1, 1) - env.state.gripper, -1, 1)
     return env.robot.make_action(world_vector=motion, gripper_closedness_action=float(gripper))
@@ -164,7 +165,7 @@ def _noise(rng: np.random.Generator, scale: float) -> Callable[[], NDArray[np.fl
 
 def _displaced(env: StandinEnv, action: Action, offset: NDArray[np.float64]) -> Action:
     """Add `offset`, in units of the largest displacement, to the action's motion."""
-    motion = env.robot.slices["world_vector"]
+    motion = env.robot.slices[HAND]
     moved = action.copy()
     moved[motion] = np.clip(
         action[motion] + offset * env.robot.high[motion],

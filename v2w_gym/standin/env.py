@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.actions import ActionRule
+from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.judges.loading import DEFAULT, find_judge
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
@@ -218,8 +219,8 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     def _hold(self, action: NDArray[np.float32]) -> None:
         """Execute an action (13,) within the bounds, and photograph what it leads to."""
-        displacement = action[self.robot.slices["world_vector"]]
-        change = float(action[self.robot.slices["gripper_closedness_action"]][0])
+        displacement = action[self.robot.slices[HAND]]
+        change = float(action[self.robot.slices[GRIPPER]][0])
         self._sawyer.hold(displacement, change)
         self._taken.append(action)
         self._frames.append(self._sawyer.photograph())

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.configs.robots import FRACTAL13
 from v2w_gym.world_models.data.rlds import RldsEpisode
 
 IMAGE = "observation/image"

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.servers import serving
-from v2w_gym.configs.layouts import LAYOUTS
+from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.policies.adapters.simpler import SimplerPolicy, to_action
 from v2w_gym.policies.base import Policy, PolicyMeta
 from v2w_gym.policies.conformance import PolicyConformance, roll
@@ -125,4 +125,4 @@ def test_what_such_a_policy_does_not_give_is_refused() -> None:
         SimplerPolicy(LikeOcto, PolicyMeta("x", "recon3"))
     with pytest.raises(ValueError, match="expected chunk=1"):
         SimplerPolicy(LikeOcto, PolicyMeta("x", "oxe7", chunk=4))
-    assert LAYOUTS["oxe7"].gripper == "absolute"  # 1 open, as "open_gripper" is
+    assert ACTION_LAYOUTS["oxe7"].gripper == "absolute"  # 1 open, as "open_gripper" is

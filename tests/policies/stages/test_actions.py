@@ -5,9 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from v2w_gym.configs.layouts import CSGO51, FRACTAL13, LAYOUTS, OXE7, RECON3, WME10
 from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, ROBOTS, STANDIN_SAWYER
+from v2w_gym.configs.robots import (
+    ACTION_LAYOUTS,
+    CSGO_PLAYER,
+    FRACTAL13,
+    GOOGLE_ROBOT,
+    OXE7,
+    RECON_JACKAL,
+    ROBOTS,
+    STANDIN_SAWYER,
+    WME10,
+)
 from v2w_gym.policies.stages.actions import (
     CLIPPED,
     NOT_ONE_HOT,
@@ -43,9 +52,9 @@ def test_oxe7_by_hand() -> None:
 
 @pytest.mark.parametrize("robot", ROBOTS.values(), ids=lambda robot: robot.name)
 def test_the_robots_own_layout_is_left_alone(robot) -> None:
-    """The order in `LAYOUTS` is that of the robot's fields."""
+    """A policy in the robot's own layout gives the robot's own actions."""
     chunks = np.random.default_rng(0).normal(size=(2, 4, robot.action_size)).astype(np.float32)
-    assert (to_robot_layout(chunks, LAYOUTS[robot.layout], robot) == chunks).all()
+    assert (to_robot_layout(chunks, robot.action_layout, robot) == chunks).all()
 
 
 def turn(axis: int, angle: float) -> np.ndarray:
@@ -87,16 +96,16 @@ def test_a_turn_about_one_axis_stays_as_it_is() -> None:
 def test_a_layout_without_counterpart_is_refused() -> None:
     for layout in (FRACTAL13, WME10, OXE7):
         check_layout(layout, STANDIN_SAWYER)
-    check_layout(CSGO51, CSGO_PLAYER)
+    check_layout(CSGO_PLAYER.action_layout, CSGO_PLAYER)
     message = r"one of \['fractal13', 'wme10', 'oxe7'\] for robot 'google_robot', found 'recon3'"
     with pytest.raises(ValueError, match=message):
-        check_layout(RECON3, GOOGLE_ROBOT)
+        check_layout(RECON_JACKAL.action_layout, GOOGLE_ROBOT)
     with pytest.raises(ValueError, match=r"one of \['csgo51'\]"):
         check_layout(OXE7, CSGO_PLAYER)
     with pytest.raises(ValueError, match="expected a gripper .* found 'binary'"):
         check_layout(replace(OXE7, gripper="binary"), GOOGLE_ROBOT)
     with pytest.raises(ValueError, match="expected no gripper for layout 'recon3', .*leave it out"):
-        check_layout(replace(LAYOUTS["recon3"], gripper="absolute"), RECON_JACKAL)
+        check_layout(replace(ACTION_LAYOUTS["recon3"], gripper="absolute"), RECON_JACKAL)
     with pytest.raises(ValueError, match="expected a rotation .* found 'quaternion'"):
         check_layout(replace(OXE7, rotation="quaternion"), GOOGLE_ROBOT)
 

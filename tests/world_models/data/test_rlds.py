@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.rlds_folders import FRACTAL, encoded, fractal_episode, write_records, write_rlds
-from v2w_gym.configs.layouts import FRACTAL13
+from v2w_gym.configs.robots import FRACTAL13
 from v2w_gym.world_models.data.fractal import EMBEDDING, IMAGE, INSTRUCTION, fractal_actions
 from v2w_gym.world_models.data.rlds import RldsEpisode, open_rlds
 from v2w_gym.world_models.data.tfrecord import RecordFile

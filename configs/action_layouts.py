@@ -1,0 +1,145 @@
+"""What the numbers of an action are: named fields in an order, and what two of them may mean."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from v2w_gym.configs.names import lookup
+
+Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
+"""What a field may be set to: its numbers, one number for all of them, or the label of one."""
+
+HAND, ROTATION, GRIPPER = "world_vector", "rotation_delta", "gripper_closedness_action"
+"""The fields of an arm that policies of other data formats give too."""
+
+
+@dataclass(frozen=True)
+class ActionField:
+    """One named group of action values.
+
+    Attributes:
+        name: The field's name in the robot's own data format.
+        size: How many values it has.
+        unit: Physical unit of one value, per control step.
+        low: Smallest value the robot executes.
+        high: Largest value the robot executes; equal to `low` for a field this robot cannot move.
+        labels: A name for each value; empty for values that are only numbered.
+        idle: Which value is 1 while the field does nothing; None where they are all 0.
+    """
+
+    name: str
+    size: int
+    unit: str
+    low: float
+    high: float
+    labels: tuple[str, ...] = ()
+    idle: int | None = None
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether the field says one of `size` things, by a 1 among zeros."""
+        return self.idle is not None
+
+    @cached_property
+    def resting(self) -> NDArray[np.float32]:
+        """The values (size,) that do nothing."""
+        return self._one(self.idle) if self.idle is not None else np.zeros(self.size, np.float32)
+
+    def to_values(self, value: Value) -> NDArray[np.float32]:
+        """Return the values (size,) that `value` stands for; a label stands for a 1 at its place.
+
+        Raises:
+            ValueError: Not one of the labels, or another number of values than `size`.
+        """
+        if isinstance(value, str):
+            places = {label: i for i, label in enumerate(self.labels)}
+            return self._one(lookup(places, value, self.name))
+        given = np.asarray(value, np.float32)
+        if given.shape not in ((), (1,), (self.size,)):
+            raise ValueError(f"expected {self.size} values of {self.name}, found {given.shape}")
+        return np.broadcast_to(given, self.size)
+
+    def _one(self, place: int) -> NDArray[np.float32]:
+        return np.eye(self.size, dtype=np.float32)[place]
+
+
+@dataclass(frozen=True)
+class GripperRange:
+    """Two values of a gripper's position: a policy gives them, or something in between.
+
+    Attributes:
+        opened: The value of a gripper that is open.
+        closed: The value of one that is closed.
+    """
+
+    opened: float
+    closed: float
+
+
+POSITIONS: Mapping[str, GripperRange] = {
+    "absolute": GripperRange(opened=1, closed=0),
+    "closedness": GripperRange(opened=0, closed=1),
+    "signed": GripperRange(opened=1, closed=-1),
+    "signed_closedness": GripperRange(opened=-1, closed=1),
+}
+"""What a gripper's position may be: absolute in Octo, OpenVLA and Bridge; closedness in DROID and
+AgiBot; signed_closedness in LIBERO, robosuite and RoboCasa; signed is its mirror image."""
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "gripper": ("relative", *POSITIONS, "none"),
+    "rotation": ("rpy", "axis_angle", "none"),
+}
+"""What the values of two fields may mean; see `ActionLayout`."""
+
+
+@dataclass(frozen=True)
+class ActionLayout:
+    """The order of an action's values, and what two of its fields mean.
+
+    Attributes:
+        name: Key in `v2w_gym.configs.robots.ACTION_LAYOUTS`.
+        fields: Name and number of values of each field, in order.
+        gripper: Whether the gripper's value is a change of closedness ("relative": + closes, -
+            opens, 0 holds), a position (one of `POSITIONS`; "absolute" is 1 open, 0 closed), or
+            not there ("none").
+        rotation: Whether a rotation is roll, pitch, yaw ("rpy"), an axis times an angle
+            ("axis_angle"), or not there ("none").
+    """
+
+    name: str
+    fields: tuple[tuple[str, int], ...]
+    gripper: str = "none"
+    rotation: str = "none"
+
+    @cached_property
+    def size(self) -> int:
+        """Number of values (D)."""
+        return sum(size for _, size in self.fields)
+
+    @cached_property
+    def slices(self) -> Mapping[str, slice]:
+        """Where each field lies in the action."""
+        found, end = {}, 0
+        for name, size in self.fields:
+            found[name] = slice(end, end + size)
+            end += size
+        return found
+
+    def pick(self, name: str, *fields: str, gripper: str = "") -> "ActionLayout":
+        """Return a layout of some of these fields in another order.
+
+        Args:
+            name: What it is called.
+            fields: Names of its fields, in its order.
+            gripper: What its gripper's value is, if it is another kind.
+        """
+        sizes = dict(self.fields)
+        return ActionLayout(
+            name,
+            tuple((field, sizes[field]) for field in fields),
+            gripper=(gripper or self.gripper) if GRIPPER in fields else "none",
+            rotation=self.rotation if ROTATION in fields else "none",
+        )
