@@ -16,11 +16,12 @@ from v2w_gym.configs.rules import (
     distinct,
     some,
 )
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.values import Settings
 
 
 def _tasks() -> list[str]:
-    return ["close_drawer", "open_drawer"]
+    return list(tasks_of("standin_sawyer"))
 
 
 def _policies() -> list[str]:
@@ -39,7 +40,7 @@ class RankConfig(Settings):
         sampler: Single sampler settings that differ, such as sampler.steps=10.
         judge: Success judge (.safetensors); None is the bundled one.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
-        tasks: Which tasks; see `v2w_gym.tasks`.
+        tasks: Which tasks; see `v2w_gym.configs.tasks`.
         starts: Bundled starts per task.
         seeds: Rollouts per start, each with noise of its own.
         batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
@@ -66,7 +67,7 @@ class TrialsConfig(Settings):
     Attributes:
         output: Table (.csv); the same command resumes it.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
-        tasks: Which tasks; see `v2w_gym.tasks`.
+        tasks: Which tasks; see `v2w_gym.configs.tasks`.
         starts: Bundled starts per task; one trial each.
     """
 

@@ -15,7 +15,7 @@ from v2w_gym.configs.model import (
     UNetConfig,
     WorldModelConfig,
 )
-from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, ROBOTS
 from v2w_gym.configs.rules import PathText, Range, Seed, Size
 from v2w_gym.configs.values import Settings
 
@@ -69,7 +69,9 @@ PUBLISHED: Mapping[str, WorldModelConfig] = {
         ),
     )
 }
-"""Robot -> its published model at full size (`thuml/Vid2World-RT1`, `-CSGO`, `-RECON`)."""
+"""Robot -> its published model at full size."""
+HUB_IDS = {robot: f"thuml/Vid2World-{ROBOTS[robot].domain}" for robot in PUBLISHED}
+"""Robot -> where the authors of Vid2World publish it."""
 
 
 @dataclass(frozen=True)

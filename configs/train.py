@@ -22,6 +22,7 @@ from v2w_gym.configs.rules import (
     distinct,
     some,
 )
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.values import Settings
 
 
@@ -273,7 +274,7 @@ class CollectConfig(Settings):
 
     output: PathText = "data/standin/train"
     tasks: Annotated[list[str], some] = field(
-        default_factory=lambda: ["close_drawer", "open_drawer"]
+        default_factory=lambda: list(tasks_of("standin_sawyer"))
     )
     episodes: Amount = 2400
     first_seed: Seed = 0

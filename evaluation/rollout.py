@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.names import hint
+from v2w_gym.configs.tasks import TASKS
 from v2w_gym.evaluation.closed_loop import Finished, policy_seed, run_attempts
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.compare.rates import check_tables
@@ -29,7 +30,6 @@ from v2w_gym.evaluation.trials import check_distinct, check_fingerprints, choose
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.loading import load_drivers
-from v2w_gym.tasks import TASKS
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.loading import load_world_model

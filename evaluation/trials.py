@@ -18,6 +18,7 @@ from tqdm import tqdm
 from v2w_gym.configs.evaluate import TrialsConfig
 from v2w_gym.configs.names import check_name
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.tasks import TASKS
 from v2w_gym.configs.text import printable, to_path
 from v2w_gym.evaluation.closed_loop import policy_seed, run_attempts
 from v2w_gym.evaluation.records.rows import append_line, cut_torn_line, video_name
@@ -26,7 +27,6 @@ from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.loading import load_drivers
 from v2w_gym.standin.env import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
-from v2w_gym.tasks import TASKS
 from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
 from v2w_gym.world_models.run_folder import hold

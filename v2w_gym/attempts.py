@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import FittedActions
+from v2w_gym.configs.tasks import Task, find_task
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask
 from v2w_gym.starts import Context, draw_start, load_start
-from v2w_gym.tasks import Task, find_task
 from v2w_gym.world_models.base import (
     FrameNoise,
     RolloutState,

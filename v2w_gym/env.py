@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.making import ModelChoice, make_setting
 from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
@@ -22,7 +23,6 @@ from v2w_gym.spaces import (
     observation_space,
 )
 from v2w_gym.starts import load_start
-from v2w_gym.tasks import TASKS, find_task
 from v2w_gym.world_models.base import WorldModel
 
 
@@ -83,7 +83,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             context_frames: Recorded frames it begins with; None for its own.
             device: Where it runs, such as "cuda"; None is the CPU.
             robots: Names of the robots the environment is for; None for any.
-            task: Name of the task; see `v2w_gym.tasks`.
+            task: Name of the task; see `v2w_gym.configs.tasks`.
             start: Index of a bundled start or path of a picture, video or episode, see
                 `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
             judge: Decides on success: "default" is the bundled judge for the stand-in robot and

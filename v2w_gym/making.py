@@ -9,21 +9,15 @@ from typing import Any
 
 from v2w_gym.attempts import Setting
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.published import HUB_IDS
 from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.judges.loading import check_judge, find_judge
 from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
 from v2w_gym.registration import DOMAINS
 from v2w_gym.starts import BUNDLED_ROBOT, load_start
-from v2w_gym.tasks import TASKS, find_task
 from v2w_gym.world_models.base import WorldModel
-
-PUBLISHED = {
-    "google_robot": "thuml/Vid2World-RT1",
-    "csgo_player": "thuml/Vid2World-CSGO",
-    "recon_jackal": "thuml/Vid2World-RECON",
-}
-"""Where the authors of Vid2World publish a world model of each robot."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +90,7 @@ def load_model(choice: ModelChoice) -> WorldModel:
             robot = choice.robots[0]
             raise ValueError(
                 f"expected checkpoint= to name a world model of {robot}, found None, and none is "
-                f"bundled; pass checkpoint={PUBLISHED[robot]!r}, or make one with random weights: "
-                f"v2w random-checkpoint OUT robot={robot}"
+                f"bundled; {_other_ways(robot)}"
             )
         _say_bundled()
     return load_world_model(
@@ -107,6 +100,16 @@ def load_model(choice: ModelChoice) -> WorldModel:
         window=choice.window,
         context_frames=choice.context_frames,
         device=choice.device or "cpu",
+    )
+
+
+def _other_ways(robot: str) -> str:
+    """Say how somebody gets a world model of a robot of which none is bundled."""
+    if robot not in HUB_IDS:
+        return f"train one on its episodes: v2w train model.robot={robot}"
+    return (
+        f"pass checkpoint={HUB_IDS[robot]!r}, or make one with random weights: "
+        f"v2w random-checkpoint OUT robot={robot}"
     )
 
 
@@ -123,6 +126,6 @@ def _check_alone(model: WorldModel, choice: ModelChoice) -> WorldModel:
 def _say_bundled() -> None:
     warnings.warn(
         "using the small bundled world model of the stand-in robot; pass checkpoint= to use "
-        f"another, such as checkpoint={PUBLISHED['google_robot']!r} with a picture as start=",
+        f"another, such as checkpoint={HUB_IDS['google_robot']!r} with a picture as start=",
         stacklevel=2,
     )

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.tasks import Task
 from v2w_gym.configs.values import is_whole_number
-from v2w_gym.tasks import Task
 
 SOLVED_FRAMES = 2
 """Consecutive frames in which the task must be solved for the attempt to be a success."""

@@ -2,12 +2,12 @@
 
 import gymnasium as gym
 
-from v2w_gym.tasks import tasks_of
+from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.configs.tasks import tasks_of
 
 DOMAINS = {
-    "Vid2World-RT1-v0": ["standin_sawyer", "google_robot"],
-    "Vid2World-CSGO-v0": ["csgo_player"],
-    "Vid2World-RECON-v0": ["recon_jackal"],
+    f"Vid2World-{domain}-v0": [robot.name for robot in ROBOTS.values() if robot.domain == domain]
+    for domain in dict.fromkeys(robot.domain for robot in ROBOTS.values())
 }
 """Environment id -> the robots it is for, which share their tasks."""
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.configs.text import to_path
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.recordings import Recording, read_recording
-from v2w_gym.tasks import TASKS, find_task, tasks_of
+from v2w_gym.standin.drawer import begins_as
 from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.recorded_actions import fit_known, tell
 from v2w_gym.world_models.frames import check_context
@@ -50,11 +51,13 @@ class Context:
 def bundled_starts(task: str) -> list[Start]:
     """Return the starts that come with the package for one task, in a fixed order.
 
+    Tasks that begin with the same scene share them.
+
     Raises:
         ValueError: Unknown task.
     """
     lookup(TASKS, task, "task")
-    return [start for start in _bundled() if start.task == task]
+    return [start for start in _bundled() if start.task == begins_as(task)]
 
 
 def bundled_start(index: int, task: str) -> Start:
@@ -169,7 +172,7 @@ def record_starts(path: Path, count: int) -> None:
     from v2w_gym.standin.env import StandinEnv
 
     starts: list[Start] = []
-    for task in tasks_of(BUNDLED_ROBOT):
+    for task in dict.fromkeys(begins_as(task) for task in tasks_of(BUNDLED_ROBOT)):
         env = StandinEnv(task)
         for seed in range(FIRST_SEED, FIRST_SEED + count):
             starts.append(Start(task, seed, env.reset(seed=seed)[0]))

@@ -8,6 +8,7 @@ from pathlib import Path
 from v2w_gym.configs.evaluate import GateConfig
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.gate.open_loop import OpenLoop, imagine, measure_open_loop
 from v2w_gym.evaluation.judges.checks import check_rollout_judge
@@ -17,7 +18,6 @@ from v2w_gym.evaluation.records.strips import save_strips
 from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import check_fingerprints, load_trials
-from v2w_gym.tasks import tasks_of
 from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell

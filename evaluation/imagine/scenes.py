@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from v2w_gym.configs.evaluate import ImagineConfig, RolloutConfig
 from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.starts import Context, begin_with, load_start
-from v2w_gym.tasks import Task, find_task, tasks_of
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded
 from v2w_gym.world_models.frames import fit

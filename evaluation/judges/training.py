@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS, RobotSpec
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.train import JudgeTrainConfig
 from v2w_gym.evaluation.compare.statistics import wilson
 from v2w_gym.evaluation.success import (
@@ -25,7 +26,6 @@ from v2w_gym.evaluation.success import (
     judge_openings,
     load_judge,
 )
-from v2w_gym.tasks import tasks_of
 from v2w_gym.world_models.checkpoint import check_free, save_checkpoint
 from v2w_gym.world_models.data.episodes import (
     Episode,

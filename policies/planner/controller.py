@@ -11,6 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.tasks import TASKS
+
 Vector: TypeAlias = NDArray[np.float64]
 
 HANDLE_CLOSED_Y = 0.73
@@ -86,8 +88,8 @@ def close_drawer(scene: Scene) -> Vector:
 
 
 PLANS: Mapping[str, Plan] = {
-    "close the drawer": close_drawer,
-    "open the drawer": open_drawer,
+    TASKS["close_drawer"].instruction: close_drawer,
+    TASKS["open_drawer"].instruction: open_drawer,
 }
 """What to do for each instruction, written as `v2w_gym.policies.instructions.normalise` writes
 it."""

@@ -9,13 +9,13 @@ import pytest
 from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.gate.open_loop import GATE
 from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import load_trials
 from v2w_gym.policies.loading import make_driver
 from v2w_gym.starts import bundled_starts
-from v2w_gym.tasks import tasks_of
 from v2w_gym.world_models.loading import load_world_model
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 import pytest
 
+from v2w_gym.configs.tasks import TASKS
 from v2w_gym.progress import Progress, RolloutKey, ask, next_key
-from v2w_gym.tasks import TASKS
 
 CALM = {"stopped": False, "clipped": False, "not_one_hot": False}
 

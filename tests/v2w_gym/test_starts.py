@@ -8,6 +8,7 @@ from PIL import Image
 
 from v2w_gym import starts
 from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.starts import (
     BUNDLED,
     BUNDLED_ROBOT,
@@ -20,7 +21,6 @@ from v2w_gym.starts import (
     record_starts,
     save_starts,
 )
-from v2w_gym.tasks import tasks_of
 
 FRAME = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.action_layouts import HAND
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.tasks import TASKS
+from v2w_gym.standin.drawer import drawer_task
 from v2w_gym.standin.env import StandinEnv, make_expert
-from v2w_gym.tasks import TASKS
 
 Action: TypeAlias = NDArray[np.float32]
 Behaviour: TypeAlias = Callable[[StandinEnv, np.random.Generator], Callable[[], Action]]
 
-EXPERT_GAIN = {"close_drawer": 1.0, "open_drawer": 2.5}
-"""Meta-World's opening expert approaches slowly; its motion is scaled up to fit the horizon."""
 NOISE = 0.45
 """Standard deviation of expert noise, as a fraction of the largest displacement."""
 HANDLE = slice(4, 7)
@@ -31,7 +30,7 @@ def expert_action(env: StandinEnv, expert: Any, task: str, misaim: float | Actio
     observation[HANDLE] += misaim
     raw = np.asarray(expert.get_action(observation), np.float32)
     reach = env.robot.high[env.robot.slices[HAND]]
-    motion = np.clip(raw[:3] * EXPERT_GAIN[task], -1, 1) * reach
+    motion = np.clip(raw[:3] * drawer_task(task).expert_gain, -1, 1) * reach
     gripper = np.clip(np.clip(raw[3], -1, 1) - env.state.gripper, -1, 1)
     return env.robot.make_action(world_vector=motion, gripper_closedness_action=float(gripper))
 
@@ -64,7 +63,7 @@ def missing_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Ac
 
 def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Change one's mind between the task and the other one, every five steps on average."""
-    experts = [_expert_of(env, env.task), _expert_of(env, _other(env.task))]
+    experts = [_expert_of(env, env.task), _expert_of(env, drawer_task(env.task).opposite)]
     noise = _noise(rng, 0.2)
 
     def act() -> Action:
@@ -77,13 +76,13 @@ def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], 
 
 def other_task(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Do the other task's motion, with a little noise."""
-    act, noise = _expert_of(env, _other(env.task)), _noise(rng, 0.2)
+    act, noise = _expert_of(env, drawer_task(env.task).opposite), _noise(rng, 0.2)
     return lambda: _displaced(env, act(), noise())
 
 
 def there_and_back(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
     """Solve the task, then undo it."""
-    there, back = _expert_of(env, env.task), _expert_of(env, _other(env.task))
+    there, back = _expert_of(env, env.task), _expert_of(env, drawer_task(env.task).opposite)
     solved = False
 
     def act() -> Action:
@@ -145,10 +144,6 @@ def make_behaviour(name: str, env: StandinEnv, rng: np.random.Generator) -> Call
 def _expert_of(env: StandinEnv, task: str, misaim: float | Action = 0.0) -> Callable[[], Action]:
     policy = make_expert(task)
     return lambda: expert_action(env, policy, task, misaim)
-
-
-def _other(task: str) -> str:
-    return {"close_drawer": "open_drawer", "open_drawer": "close_drawer"}[task]
 
 
 def _noise(rng: np.random.Generator, scale: float) -> Callable[[], NDArray[np.float64]]:

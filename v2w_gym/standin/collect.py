@@ -9,10 +9,10 @@ import numpy as np
 from tqdm import tqdm
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.train import CollectConfig
 from v2w_gym.standin.behaviours import expert_action, make_behaviour
 from v2w_gym.standin.env import StandinEnv, make_expert
-from v2w_gym.tasks import TASKS, find_task
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 

@@ -1,7 +1,9 @@
-"""When the stand-in's drawer counts as closed or as open: the one place that says so."""
+"""The stand-in's tasks: what the simulator shows, and which openings of the drawer solve them."""
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +12,53 @@ from v2w_gym.configs.names import lookup
 
 Opening = TypeVar("Opening", float, NDArray[np.float64])
 
-CLOSED_BELOW = 0.03
-"""A drawer open by at most this much, in metres, counts as closed."""
-OPEN_ABOVE = 0.12
-"""A drawer open by at least this much, in metres, counts as open (its rail ends at 0.16)."""
+
+@dataclass(frozen=True)
+class DrawerTask:
+    """A task as the simulated drawer knows it.
+
+    Attributes:
+        simulator: Meta-World's environment; it decides whether the drawer begins open or closed,
+            and its expert solves the task.
+        solved: Smallest and largest opening, in metres, that count as solved.
+        opposite: Task that undoes it.
+        expert_gain: What the expert's motion is multiplied by, so that it fits the horizon.
+    """
+
+    simulator: str
+    solved: tuple[float, float]
+    opposite: str
+    expert_gain: float = 1.0
 
 
-def margin(opening: Opening, task: str) -> Opening:
-    """Return by how many metres openings are on the solved side of the task's threshold.
+DRAWER_TASKS: Mapping[str, DrawerTask] = {
+    "close_drawer": DrawerTask("drawer-close-v3", (-inf, 0.03), opposite="open_drawer"),
+    "open_drawer": DrawerTask("drawer-open-v3", (0.12, inf), "close_drawer", expert_gain=2.5),
+}
+"""By name, as in `v2w_gym.configs.tasks.TASKS`. The drawer's rail ends at 0.16 m."""
+
+
+def drawer_task(name: str) -> DrawerTask:
+    """Return a task of the drawer.
 
     Raises:
         ValueError: Not a task of the drawer.
     """
-    margins: Mapping[str, Callable[[], Opening]] = {
-        "close_drawer": lambda: CLOSED_BELOW - opening,
-        "open_drawer": lambda: opening - OPEN_ABOVE,
-    }
-    return lookup(margins, task, "task")()
+    return lookup(DRAWER_TASKS, name, "task")
+
+
+def margin(opening: Opening, task: str) -> Opening:
+    """Return by how many metres openings are on the solved side of the task's nearest threshold.
+
+    Raises:
+        ValueError: Not a task of the drawer.
+    """
+    least, most = drawer_task(task).solved
+    return cast(Opening, np.minimum(opening - least, most - opening))
+
+
+def begins_as(task: str) -> str:
+    """Return the first task that begins with the same scene, of which starts are bundled."""
+    simulator = DRAWER_TASKS[task].simulator if task in DRAWER_TASKS else None
+    alike = (name for name, other in DRAWER_TASKS.items() if other.simulator == simulator)
+    return next(alike, task)

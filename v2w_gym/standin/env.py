@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from v2w_gym.actions import ActionRule
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.judges.loading import DEFAULT, find_judge
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
 from v2w_gym.spaces import (
@@ -22,9 +23,8 @@ from v2w_gym.spaces import (
     observation,
     observation_space,
 )
-from v2w_gym.standin.drawer import margin
-from v2w_gym.standin.robot import METAWORLD_NAMES, Sawyer, StandinState, load_mujoco
-from v2w_gym.tasks import TASKS, find_task
+from v2w_gym.standin.drawer import drawer_task, margin
+from v2w_gym.standin.robot import Sawyer, StandinState, load_mujoco
 
 
 class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
@@ -59,7 +59,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         """Load the simulator.
 
         Args:
-            task: Name of the task; see `v2w_gym.tasks`.
+            task: Name of the task; see `v2w_gym.configs.tasks`.
             start: Index of a bundled start; None draws a start of its own at each reset.
             judge: "default" reads the simulator's state; others are asked as in `Vid2WorldEnv`.
             strict_actions: Refuse actions outside the bounds instead of clipping them.
@@ -266,7 +266,7 @@ def make_expert(task: str) -> Any:
     from metaworld.policies import ENV_POLICY_MAP
 
     experts: Mapping[str, Any] = ENV_POLICY_MAP
-    return experts[METAWORLD_NAMES[task]]()
+    return experts[drawer_task(task).simulator]()
 
 
 def _seed_of(start: int | None, task: str) -> int | None:

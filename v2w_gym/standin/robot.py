@@ -13,6 +13,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.standin.drawer import drawer_task
+
 HELD_STEPS = 5
 """Simulator steps (12.5 ms each) for which one action is held; see `Sawyer.hold`."""
 REACH = 0.01
@@ -26,7 +28,6 @@ HAND_START = np.array([[-0.10, 0.44, 0.10], [0.10, 0.52, 0.24]])
 DRAWER_START = np.array([-0.10, 0.10])
 """Range of the cabinet's sideways position, metres: Meta-World's own."""
 CAMERA = {"lookat": (0.0, 0.67, 0.11), "distance": 0.88, "azimuth": 170.0, "elevation": -40.0}
-METAWORLD_NAMES = {"close_drawer": "drawer-close-v3", "open_drawer": "drawer-open-v3"}
 DRAWER_JOINT = "goal_slidey"
 
 
@@ -47,7 +48,7 @@ class Sawyer:
         """Load the simulator.
 
         Args:
-            task: Key in `METAWORLD_NAMES`; it decides whether the drawer begins open or closed.
+            task: Key in `DRAWER_TASKS`; it decides whether the drawer begins open or closed.
             frame_size: Height and width of the camera's frames, in pixels.
 
         Raises:
@@ -57,7 +58,7 @@ class Sawyer:
         self._frame_size = frame_size
         self._renderer: Any = None
         self._gripper = -1.0
-        self.simulator = _make_simulator(METAWORLD_NAMES[task])
+        self.simulator = _make_simulator(drawer_task(task).simulator)
 
     def begin(self, rng: np.random.Generator) -> None:
         """Put hand and cabinet where `rng` says."""

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.checks.bench.naive import naive_step
-from v2w_gym.tasks import tasks_of
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import FrameNoise, RolloutState
 from v2w_gym.world_models.vid2world.model import Vid2World

@@ -130,6 +130,6 @@ def test_bins_must_hold_the_terminate_token():
 
 
 def test_a_robot_without_the_rt1_fields_is_refused():
-    robot = RobotSpec("cart", "cart2", GOOGLE_ROBOT.fields[:2], 3, (64, 64))
+    robot = RobotSpec("cart", "CART", "cart2", GOOGLE_ROBOT.fields[:2], 3, (64, 64))
     with pytest.raises(ValueError, match="expected a robot with the RT-1 fields"):
         ActionTokenizer(robot)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from v2w_gym.standin.drawer import CLOSED_BELOW, OPEN_ABOVE
+from v2w_gym.standin.drawer import DRAWER_TASKS
 from v2w_gym.standin.env import StandinEnv
 
 pytestmark = [
@@ -79,9 +79,10 @@ def test_gripper_commands_add_up_and_saturate(env, move):
 
 def test_solved_reads_the_drawer(env):
     env.reset(seed=0)
-    assert env.state.opening > OPEN_ABOVE
+    assert env.state.opening > DRAWER_TASKS["open_drawer"].solved[0]
     joint = env._sawyer.simulator.data.joint("goal_slidey")
-    for opening, closed in ((CLOSED_BELOW - 0.001, True), (CLOSED_BELOW + 0.001, False)):
+    closed_below = DRAWER_TASKS["close_drawer"].solved[1]
+    for opening, closed in ((closed_below - 0.001, True), (closed_below + 0.001, False)):
         joint.qpos[0] = -opening
         assert bool(env.solved) is closed
 

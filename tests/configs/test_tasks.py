@@ -4,13 +4,26 @@ import gymnasium as gym
 import pytest
 
 from v2w_gym.configs.robots import ROBOTS
+from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.registration import DOMAINS
-from v2w_gym.tasks import TASKS, find_task, tasks_of
+from v2w_gym.standin.drawer import DRAWER_TASKS, margin
 
 
 def test_every_robot_has_tasks_and_every_task_known_robots():
     assert all(tasks_of(robot) for robot in ROBOTS)
     assert {robot for task in TASKS.values() for robot in task.robots} == set(ROBOTS)
+
+
+def test_the_simulator_knows_every_task_of_the_stand_in():
+    assert set(DRAWER_TASKS) == set(tasks_of("standin_sawyer"))
+    assert {task.opposite for task in DRAWER_TASKS.values()} <= set(DRAWER_TASKS)
+
+
+def test_openings_are_measured_from_the_nearest_threshold():
+    assert [round(margin(opening, "close_drawer"), 3) for opening in (0.0, 0.04)] == [0.03, -0.01]
+    assert [round(margin(opening, "open_drawer"), 3) for opening in (0.1, 0.15)] == [-0.02, 0.03]
+    with pytest.raises(ValueError, match="did you mean 'open_drawer'"):
+        margin(0.1, "open_drawr")
 
 
 def test_the_robots_of_an_environment_share_their_tasks():
