@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from v2w_gym.world_models.run_folder import check_identity, check_writable, note_identity
+from v2w_gym.world_models.files import check_writable
+from v2w_gym.world_models.run_folder import check_identity, note_identity
 
 IDENTITY = "run.json"
 

@@ -21,14 +21,14 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import TASKS
 from v2w_gym.configs.text import printable, to_path
 from v2w_gym.evaluation.closed_loop import policy_seed, run_attempts
-from v2w_gym.evaluation.records.rows import append_line, cut_torn_line, video_name
+from v2w_gym.evaluation.records.rows import video_name
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.loading import load_drivers
 from v2w_gym.standin.env import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
+from v2w_gym.world_models.files import append_line, cut_torn_line, write_text
 from v2w_gym.world_models.run_folder import hold
 
 log = logging.getLogger(__name__)
@@ -218,8 +218,7 @@ def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tu
     """Return which trials the table holds already; begin the table if there is none."""
     if not table.exists() or not table.stat().st_size:  # as a power cut leaves it
         table.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(table) as partial:
-            partial.write_text(f"# command: {printable(_command(cfg))}\n{_csv(COLUMNS)}\n")
+        write_text(table, f"# command: {printable(_command(cfg))}\n{_csv(COLUMNS)}\n")
     table.open("a").close()  # a table that cannot be written is found out before the first trial
     cut_torn_line(table)
     trials = load_trials(table)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from v2w_gym.policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.arrays import DAMAGED
 from v2w_gym.world_models.data.rlds import RldsDataset, RldsEpisode
+from v2w_gym.world_models.files import replacing
 
 log = logging.getLogger(__name__)
 

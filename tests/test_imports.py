@@ -17,6 +17,7 @@ WORLD_MODEL_TOOLS = (
     "world_models.checkpoint",
     "world_models.device",
     "world_models.downloads",
+    "world_models.files",
     "world_models.weight_files",
     "world_models.optimiser",
     "world_models.run_folder",

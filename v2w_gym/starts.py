@@ -16,8 +16,8 @@ from v2w_gym.configs.text import to_path
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.standin.drawer import begins_as
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.recorded_actions import fit_known, tell
+from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"

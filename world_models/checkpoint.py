@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from v2w_gym.configs.loader import from_mapping
 from v2w_gym.world_models.downloads import check_download, published_digest
-from v2w_gym.world_models.downloads import check_not_lfs_pointer as check_not_lfs_pointer
-from v2w_gym.world_models.downloads import sha256_of as sha256_of
+from v2w_gym.world_models.files import replacing, sha256_of, write_text
 from v2w_gym.world_models.weight_files import one_line, read_json, read_safetensors
-from v2w_gym.world_models.writing import replacing as replacing
 
 Config = TypeVar("Config")
 Network = TypeVar("Network", bound=nn.Module)
@@ -41,8 +39,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
             raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
         partial.chmod(0o644)  # safetensors keeps its files to their owner
         card = {**card, "sha256": sha256_of(partial)}
-    with replacing(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(card, indent=2) + "\n")
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def check_free(path: Path) -> None:

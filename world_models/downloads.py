@@ -5,11 +5,12 @@ import re
 import zipfile
 from pathlib import Path
 
+from v2w_gym.world_models.files import BLOCK, digest_of, sha256_of
+
 LFS_POINTER = b"version https://git-lfs"
 """How the text begins that git keeps in place of a large file."""
 DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
 """A sha256, or the sha1 that git gives a small file."""
-BLOCK = 1 << 20
 
 
 def check_not_lfs_pointer(path: Path) -> None:
@@ -114,19 +115,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
                 pass
 
 
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    return _digest_of(path, hashlib.sha256())
-
-
 def git_sha1_of(path: Path) -> str:
     """Return the sha1 under which git stores a file, in hexadecimal."""
     start = f"blob {path.stat().st_size}\0".encode()
-    return _digest_of(path, hashlib.sha1(start, usedforsecurity=False))
-
-
-def _digest_of(path: Path, digest: "hashlib._Hash") -> str:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return digest_of(path, hashlib.sha1(start, usedforsecurity=False))

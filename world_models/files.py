@@ -1,19 +1,26 @@
-"""Files that appear whole or not at all, and what a killed process leaves of them."""
+"""Files that appear whole or not at all, lines that are kept, and what killed processes leave."""
 
+import hashlib
+import logging
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
 STARTED = time.time()
 PARTIAL = re.compile(r"\.(?P<pid>\d+)(@(?P<host>[A-Za-z0-9._-]*))?\.partial$")
 DAY = 24 * 3600.0
 """Seconds after which an unfinished file of another host counts as left over."""
+BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 
 @contextmanager
@@ -31,6 +38,66 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; see `replacing`."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a file and wait until it is on disk."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[str]:
+    """Return the lines that were written to their end; none if there is no file."""
+    if not path.exists():
+        return []
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+
+
+def cut_torn_line(path: Path) -> None:
+    """Remove what follows the last line end, so that the next line starts on its own."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        log.warning("%s ends in a torn line; what it stood for will be done again", path)
+        os.truncate(path, whole)
+
+
+def check_writable(folder: Path, setting: str = "output") -> None:
+    """Make a folder, and check that files can be written there.
+
+    Raises:
+        OSError: They cannot; the message names `setting`, which chooses another folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
+            f"choose another one with {setting}=..."
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal."""
+    return digest_of(path, hashlib.sha256())
+
+
+def digest_of(path: Path, digest: "hashlib._Hash") -> str:
+    """Return the hexadecimal digest of a file, added to what `digest` has taken before."""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_partials(paths: Iterable[Path]) -> None:

@@ -7,7 +7,6 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from v2w_gym.configs.text import printable
-from v2w_gym.world_models.writing import HOST, remove_partials, replacing
+from v2w_gym.world_models.files import HOST, check_writable, remove_partials, write_text
 
 log = logging.getLogger(__name__)
 
@@ -80,23 +79,6 @@ def hold(lock: Path) -> Iterator[None]:
                 lock.parent.rmdir()
 
 
-def check_writable(folder: Path, setting: str = "output") -> None:
-    """Make a folder, and check that files can be written there.
-
-    Raises:
-        OSError: They cannot.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise type(error)(
-            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
-            f"choose another one with {setting}=..."
-        ) from error
-
-
 def check_identity(file: Path, identity: Mapping[str, Any], may_differ: Collection[str]) -> None:
     """Check that what was done in a folder was done with the same settings.
 
@@ -130,8 +112,7 @@ def note_identity(file: Path, identity: Mapping[str, Any]) -> None:
     """Write the settings of a run, for `check_identity` and for people."""
     if read_identity(file) == json.loads(json.dumps(identity)):
         return
-    with replacing(file) as partial:
-        partial.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(identity, indent=2) + "\n")
 
 
 def read_identity(file: Path) -> dict[str, Any] | None:

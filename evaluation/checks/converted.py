@@ -21,7 +21,7 @@ from v2w_gym.policies.rt1.policy import RT1Policy, load_rt1
 from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 from v2w_gym.policies.saved_model import load_saved_model
 from v2w_gym.policies.stages.images import check_bars, fit_frames
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import write_text
 
 LEAST_STEPS = 8
 """More than the six frames that RT-1 remembers, so that its memory has to move on."""
@@ -214,5 +214,4 @@ def _act(policy: Policy, frames: NDArray[np.uint8], instruction: str) -> NDArray
 
 def _write(path: Path, result: Agreement, provenance: Mapping[str, Any]) -> None:
     found = {"verdict": result.verdict, **asdict(result), "total": asdict(result.total)}
-    with replacing(path) as partial:
-        partial.write_text(json.dumps({**found, **provenance}, indent=2) + "\n")
+    write_text(path, json.dumps({**found, **provenance}, indent=2) + "\n")

@@ -18,12 +18,11 @@ from v2w_gym.evaluation.records.strips import save_strips
 from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import check_fingerprints, load_trials
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
 from v2w_gym.world_models.data.recording import load_recording
+from v2w_gym.world_models.files import check_writable, write_text
 from v2w_gym.world_models.loading import load_world_model
-from v2w_gym.world_models.run_folder import check_writable
 
 NULL_POLICY = "zero"
 
@@ -94,8 +93,7 @@ def run_gate(cfg: GateConfig) -> GateResult:
         "gate.md": to_markdown(result),
     }
     for name, text in pages.items():
-        with replacing(output / name) as partial:
-            partial.write_text(text)
+        write_text(output / name, text)
     return result
 
 

@@ -32,8 +32,8 @@ from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import WorldModel
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.recorded_actions import tell
+from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.run_folder import hold_folder
 
@@ -238,6 +238,5 @@ def _save_found(
         "model_fingerprint": model_fingerprint(model),
         "model_card": dict(model_card(model)),
     }
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(results, indent=2) + "\n")
+    write_text(path, json.dumps(results, indent=2) + "\n")
     return results

@@ -17,8 +17,9 @@ from v2w_gym.pictures import read_picture
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import FrameNoise, RolloutState, WorldModel
-from v2w_gym.world_models.checkpoint import replacing, save_state
+from v2w_gym.world_models.checkpoint import save_state
 from v2w_gym.world_models.data.arrays import reading
+from v2w_gym.world_models.files import replacing
 
 STATE = "state.pt"
 DAMAGED = (

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.evaluation.records.video import read_video, write_video
 from v2w_gym.evaluation.run_folder import open_run_folder
+from v2w_gym.world_models.files import append_line, cut_torn_line, whole_lines
 
 log = logging.getLogger(__name__)
 
@@ -171,27 +171,3 @@ def read_rows(path: Path) -> list[Row]:
             ) from error
         rows[row.key] = row
     return list(rows.values())
-
-
-def append_line(path: Path, line: str) -> None:
-    """Add one line to a file and wait until it is on disk."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def whole_lines(path: Path) -> list[str]:
-    """Return the lines that were written to their end; none if there is no file."""
-    if not path.exists():
-        return []
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-
-
-def cut_torn_line(path: Path) -> None:
-    """Remove what follows the last line end, so that the next line starts on its own."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        log.warning("%s ends in a torn line; what it stood for will be done again", path)
-        os.truncate(path, whole)

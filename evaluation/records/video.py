@@ -7,14 +7,13 @@ a grey level on average.
 """
 
 import io
-import os
 from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import replacing
 
 FORMAT = "v2w-video-1"
 QUALITY = 4
@@ -42,10 +41,8 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
         raise ValueError(
             f"expected uint8 frames (T, H, W, 3), T > 0, found {frames.dtype} {frames.shape}"
         )
-    with replacing(path) as partial, partial.open("wb") as file:
-        file.write(_encode(frames, fps))
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as partial:
+        partial.write_bytes(_encode(frames, fps))
 
 
 def read_video(path: Path) -> NDArray[np.uint8]:

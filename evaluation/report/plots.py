@@ -14,7 +14,7 @@ from v2w_gym.evaluation.compare.comparison import Agreement, Comparison
 from v2w_gym.evaluation.compare.rates import Cell, Rate
 from v2w_gym.evaluation.compare.statistics import CONFIDENCE
 from v2w_gym.evaluation.compare.verdict import NO_TRIALS, NO_VERDICT, percent, with_interval
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import replacing
 
 REAL, SIMULATED, INK, FAINT = "#0072B2", "#E69F00", "#1F2933", "#C9D1D9"
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")

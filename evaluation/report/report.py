@@ -26,7 +26,7 @@ from v2w_gym.evaluation.compare.verdict import (
 )
 from v2w_gym.evaluation.report.gallery import make_gallery
 from v2w_gym.evaluation.report.plots import plot_scatter, plot_success_rates, save_figure
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIGURES = {"success_rates": plot_success_rates, "scatter": plot_scatter}
@@ -125,8 +125,7 @@ def write_report(
         no_verdict=NO_VERDICT,
     )
     path = run_folder / "report.html"
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -17,7 +17,8 @@ from v2w_gym.policies.rt1.policy import save_rt1
 from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables
 from v2w_gym.policies.tensorflow.bundle import Bundle, read_bundle
 from v2w_gym.policies.tensorflow.specs import SPECS, action_bounds
-from v2w_gym.world_models.checkpoint import check_finite, check_free, sha256_of
+from v2w_gym.world_models.checkpoint import check_finite, check_free
+from v2w_gym.world_models.files import sha256_of
 
 VARIABLE = re.compile(r"model_variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.optimiser import describe_changes
 from v2w_gym.world_models.run_folder import check_identity, note_identity
 from v2w_gym.world_models.training_state import reading_training_state, save_training_state

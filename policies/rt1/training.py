@@ -31,7 +31,8 @@ from v2w_gym.policies.rt1.policy import save_rt1
 from v2w_gym.policies.rt1.run import TrainingRun
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.device import in_precision, usable_device
-from v2w_gym.world_models.run_folder import check_writable, hold_folder, identify_files
+from v2w_gym.world_models.files import check_writable
+from v2w_gym.world_models.run_folder import hold_folder, identify_files
 from v2w_gym.world_models.training_state import check_not_diverged
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from v2w_gym.world_models.checkpoint import (
     make_network,
     read_card,
     save_checkpoint,
-    sha256_of,
 )
+from v2w_gym.world_models.files import sha256_of
 
 WEIGHTS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(2)}
 BAD = [float("nan"), float("inf"), -float("inf")]

@@ -13,8 +13,8 @@ from v2w_gym.world_models.downloads import (
     check_not_lfs_pointer,
     git_sha1_of,
     published_digest,
-    sha256_of,
 )
+from v2w_gym.world_models.files import sha256_of
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 10445012345\n"
 

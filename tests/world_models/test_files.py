@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from v2w_gym.world_models import writing
-from v2w_gym.world_models.writing import HOST, remove_partials, replacing
+from v2w_gym.world_models import files
+from v2w_gym.world_models.files import HOST, remove_partials, replacing
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path, d
         leave(tmp_path, f"a.npz.{dead}@{HOST}.partial"),
         leave(tmp_path, f"a.{dead}.partial"),
         leave(tmp_path, f"a.{os.getpid()}@{HOST}.partial", age=1e6),  # of an earlier container
-        leave(tmp_path, f"b.{dead}@elsewhere.partial", age=2 * writing.DAY),
+        leave(tmp_path, f"b.{dead}@elsewhere.partial", age=2 * files.DAY),
         leave(tmp_path, f"a.{10**30}.partial"),
     ]
     stays = [

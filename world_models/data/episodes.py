@@ -23,7 +23,7 @@ from v2w_gym.world_models.data.recording import (
     is_recording,
     read_meta,
 )
-from v2w_gym.world_models.writing import replacing
+from v2w_gym.world_models.files import replacing
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from v2w_gym.evaluation.checks.bench.measure import (
 from v2w_gym.evaluation.checks.bench.models import in_precision, make_model, with_semantics
 from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject, to_json
 from v2w_gym.world_models import replay
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.convert import PRECISIONS
 
@@ -58,8 +58,7 @@ def run_bench(cfg: BenchConfig) -> Report:
     with _recording_at_once():
         report = _measure(cfg, model, precision)
     if output is not None:
-        with replacing(output) as partial:
-            partial.write_text(to_json(report) + "\n", encoding="utf-8")
+        write_text(output, to_json(report) + "\n")
     return report
 
 

@@ -18,11 +18,11 @@ from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.timing import seconds
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
 from v2w_gym.world_models.base import FrameNoise
-from v2w_gym.world_models.checkpoint import replacing
 from v2w_gym.world_models.data.arrays import DAMAGED
 from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell
 from v2w_gym.world_models.data.recording import load_recording
+from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 PROCESS = str(time.time_ns())

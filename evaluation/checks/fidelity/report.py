@@ -21,7 +21,7 @@ from v2w_gym.evaluation.compare.statistics import Estimate
 from v2w_gym.evaluation.compare.verdict import points, with_interval
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid
 from v2w_gym.evaluation.report.plots import FAINT, INK, MARKERS, POINTS, STYLE, save_figure
-from v2w_gym.world_models.checkpoint import replacing
+from v2w_gym.world_models.files import replacing, write_text
 
 FLOOR_ROW = 1
 """Where in `Fidelity.measured` the baseline with another seed is."""
@@ -39,8 +39,7 @@ def write_report(folder: Path, found: Fidelity, frames: Mapping[str, NDArray[np.
         ("fidelity.json", json.dumps(asdict(found), indent=2) + "\n"),
         ("fidelity.md", to_markdown(found)),
     ):
-        with replacing(folder / name) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     save_figure(folder / "fidelity.png", plot_fidelity(found))
     columns = choose_columns(found.steps + 1)
     rows = [video[columns] for video in frames.values()]

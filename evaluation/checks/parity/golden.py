@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from v2w_gym.world_models.checkpoint import sha256_of
+from v2w_gym.world_models.files import sha256_of
 
 
 @dataclass(frozen=True)

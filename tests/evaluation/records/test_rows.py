@@ -113,7 +113,7 @@ def test_a_full_disk_says_so_and_loses_nothing_finished(run, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr("v2w_gym.evaluation.records.rows.os.fsync", full)
+        patch.setattr("v2w_gym.world_models.files.os.fsync", full)
         with pytest.raises(OSError, match=r"No space left on device; finished rollouts are kept"):
             run.save(make_row(2), FRAMES, fps=3)
     assert {row.start for row in read_rows(run.path / ROWS)} >= {0, 1}

@@ -13,9 +13,9 @@ from torch import Tensor
 from v2w_gym.configs.model import PRESETS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import PUBLISHED, SIZES, ConvertConfig, RandomCheckpointConfig
-from v2w_gym.world_models.checkpoint import check_free, read_card, replacing, sha256_of
+from v2w_gym.world_models.checkpoint import check_free, read_card
 from v2w_gym.world_models.diffusion import published_buffers
-from v2w_gym.world_models.run_folder import check_writable
+from v2w_gym.world_models.files import check_writable, replacing, sha256_of
 from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.layout import base_of, published_shapes, sources

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from v2w_gym.evaluation.checks.parity.cases import CASES
 from v2w_gym.evaluation.checks.parity.run import run_case, run_parity
-from v2w_gym.world_models.checkpoint import sha256_of
+from v2w_gym.world_models.files import sha256_of
 
 
 @pytest.mark.parametrize("case", ["schedule", "resampler", "unet_csgo"])
