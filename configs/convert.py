@@ -35,7 +35,7 @@ class VerifyPolicyConfig(Settings):
         frames: What both see: a recorded episode or any .npz with `frames` or `image`
             (T, H, W, 3), or a folder of images in the order of their names. Real frames of the
             robot: with noise a wrong conversion can pass.
-        crop: What is cut off the frames first; see `DriverConfig.crop`.
+        crop: What is cut off the frames first; see `ProcessingConfig.crop`.
         instruction: What both are told; null for the first one they know.
         instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it; null
             for the one in the checkpoint.

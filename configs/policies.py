@@ -1,4 +1,4 @@
-"""How policies are reached, served and fitted to a robot; what their YAML files say."""
+"""How policies are reached, served and put on a robot; what their YAML files say."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -8,8 +8,8 @@ from v2w_gym.configs.values import Settings
 
 
 @dataclass(frozen=True)
-class DriverConfig(Settings):
-    """How frames are fitted to a policy and its actions to a robot.
+class ProcessingConfig(Settings):
+    """How frames are preprocessed for a policy, and its actions postprocessed for a robot.
 
     Attributes:
         crop: What is cut off a frame first: none; bars, which are the black columns that
@@ -22,7 +22,7 @@ class DriverConfig(Settings):
         stretch: Whether a frame of another aspect ratio may be stretched to the policy's size;
             refused unless asked for.
         any_rate: Whether a policy made for another number of actions per second than the robot's
-            may drive it; refused unless asked for, as its steps then mean other speeds.
+            may act on it; refused unless asked for, as its steps then mean other speeds.
         scale: What the hand's displacement is multiplied by.
         sticky: Steps for which a change of an absolute gripper is sent on; SimplerEnv takes 15.
         gripper_deadband: A relative gripper value smaller than this is 0; SimplerEnv takes 0.01 for
@@ -104,7 +104,7 @@ class LeRobotConfig(Settings):
         zero_state: Give zeros where it wants the robot's joints, which no frame tells; only for a
             policy that was trained to do without.
         inputs: Constants for its other inputs, such as a second camera, by name; as in
-            `v2w_gym.policies.stages.constants`.
+            `v2w_gym.policies.processing.constants`.
         chunk: Actions of a whole chunk; None for what its own config says.
     """
 
@@ -135,7 +135,7 @@ class PolicyConfig(Settings):
         inputs: What a policy in a server needs besides a frame and an instruction, as constants:
             name -> numbers, {zeros: [sizes]}, {image: [height, width]} or {image: file}.
         remote: See `RemoteConfig`.
-        driver: See `DriverConfig`.
+        driver: Pre- and postprocessing, see `ProcessingConfig`.
     """
 
     source: PathText
@@ -145,7 +145,7 @@ class PolicyConfig(Settings):
     device: str = "cpu"
     inputs: dict[str, Any] = field(default_factory=dict)
     remote: RemoteConfig = field(default_factory=RemoteConfig)
-    driver: DriverConfig = field(default_factory=DriverConfig)
+    driver: ProcessingConfig = field(default_factory=ProcessingConfig)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ ROUNDING = 1e-6
 """How far an action may miss a bound through arithmetic alone."""
 TERMINATE = "terminate_episode"
 """The field by which a policy ends the episode: one-hot, its first value says so."""
+ENDINGS = {"stop": False, "ignore": True}
+"""What a policy's wish to end the episode does -> whether it is passed over."""
 ONE_HOT_ROUNDING = 1e-3
 """How far the values of a one-hot field may be from 0 and 1: what normalisation rounds away."""
 

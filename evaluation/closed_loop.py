@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
-from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.robot_policy import RobotPolicy
 
 SOLVED = "solved before the first action"
 """Event of an attempt that cannot become a success of its policy."""
@@ -40,7 +40,7 @@ class Finished:
 
 def run_attempts(
     envs: VectorEnv[Any, Any, Any],
-    driver: Driver,
+    driver: RobotPolicy,
     *,
     env_seeds: Sequence[int],
     policy_seeds: Sequence[int],

@@ -28,8 +28,8 @@ from v2w_gym.evaluation.report.report import write_report
 from v2w_gym.evaluation.success import RolloutJudge, load_judge
 from v2w_gym.evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
 from v2w_gym.policies.base import Policy
-from v2w_gym.policies.driver import Driver
-from v2w_gym.policies.loading import load_drivers
+from v2w_gym.policies.loading import make_policies
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.loading import load_world_model
@@ -37,7 +37,7 @@ from v2w_gym.world_models.run_folder import hold_folder
 
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
 """What the gate's open loop says of the world model's pixels alone."""
-Batch: TypeAlias = tuple[Driver, str, list[tuple[int, int]]]
+Batch: TypeAlias = tuple[RobotPolicy, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
 
 
@@ -45,7 +45,7 @@ def rank(
     cfg: RankConfig,
     *,
     model: WorldModel | None = None,
-    policies: Sequence[Policy | Driver] | None = None,
+    policies: Sequence[Policy | RobotPolicy] | None = None,
     judge: RolloutJudge | None = None,
 ) -> Comparison:
     """Run what is not done yet, compare it with trials on the robot, and write the report.
@@ -56,8 +56,8 @@ def rank(
     Args:
         cfg: What to run, and where the results go.
         model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
-        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `Driver` with
-            settings of its own.
+        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `RobotPolicy`
+            with settings of its own.
         judge: A judge to use instead of `cfg.judge`.
 
     Raises:
@@ -70,7 +70,7 @@ def rank(
     model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
     judge = judge or load_judge(cfg.judge)
     trials = load_trials(cfg.trials)
-    with load_drivers(cfg.policies if policies is None else policies, model.robot) as drivers:
+    with make_policies(cfg.policies if policies is None else policies, model.robot) as drivers:
         check_rollouts(cfg, model, drivers, judge)
         real = _relevant(trials, cfg, drivers)
         rows = _roll(cfg, model, drivers, judge)
@@ -95,7 +95,7 @@ def rank(
 
 
 def run_rollouts(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
 ) -> pd.DataFrame:
     """Run every policy on every task from every start with every seed; keep what is done already.
 
@@ -115,7 +115,7 @@ def run_rollouts(
 
 
 def check_rollouts(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
 ) -> None:
     """Check before the first rollout whatever can be; nothing is written.
 
@@ -130,7 +130,7 @@ def check_rollouts(
 
 
 def run_identity(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
 ) -> dict[str, Any]:
     """Return what must not change when a run is resumed."""
     return {
@@ -166,7 +166,7 @@ def model_fingerprint(model: WorldModel) -> str:
 
 
 def _roll(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[Driver], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
 ) -> pd.DataFrame:
     """Do what `run_rollouts` does once its arguments are checked."""
     with hold_folder(Path(cfg.output)) as path:
@@ -178,7 +178,7 @@ def _fill(
     folder: RunFolder,
     cfg: RankConfig,
     model: WorldModel,
-    drivers: Sequence[Driver],
+    drivers: Sequence[RobotPolicy],
     judge: RolloutJudge,
 ) -> pd.DataFrame:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
@@ -234,7 +234,9 @@ def _event_notes(rows: pd.DataFrame) -> Iterator[str]:
             yield f"{policy}: {event}, {count} times in {touched} of {len(events)} rollouts."
 
 
-def _batches(cfg: RankConfig, drivers: Sequence[Driver], done: Container[Key]) -> Iterator[Batch]:
+def _batches(
+    cfg: RankConfig, drivers: Sequence[RobotPolicy], done: Container[Key]
+) -> Iterator[Batch]:
     """Yield what is not done, as many rollouts of one policy and task at a time as may be."""
     for driver, task in product(drivers, cfg.tasks):
         left = [
@@ -267,7 +269,9 @@ def _imagine(
     )
 
 
-def _relevant(trials: pd.DataFrame, cfg: RankConfig, drivers: Sequence[Driver]) -> pd.DataFrame:
+def _relevant(
+    trials: pd.DataFrame, cfg: RankConfig, drivers: Sequence[RobotPolicy]
+) -> pd.DataFrame:
     """Return the trials of these policies on these tasks, once it is sure that they will fit."""
     names = [driver.meta.name for driver in drivers]
     planned = pd.DataFrame(

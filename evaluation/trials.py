@@ -23,8 +23,8 @@ from v2w_gym.configs.text import printable, to_path
 from v2w_gym.evaluation.closed_loop import policy_seed, run_attempts
 from v2w_gym.evaluation.records.rows import video_name
 from v2w_gym.policies.base import Policy
-from v2w_gym.policies.driver import Driver
-from v2w_gym.policies.loading import load_drivers
+from v2w_gym.policies.loading import make_policies
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.standin.env import StandinEnv
 from v2w_gym.starts import Start, bundled_starts
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
@@ -45,13 +45,15 @@ TRIALS = 0x747269616C
 """Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
 
 
-def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None = None) -> Path:
+def run_trials(
+    cfg: TrialsConfig, *, policies: Sequence[Policy | RobotPolicy] | None = None
+) -> Path:
     """Try every policy on every task from every start, once; keep the trials that are done.
 
     Args:
         cfg: What to try, and where the table goes.
-        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `Driver` with
-            settings of its own.
+        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `RobotPolicy`
+            with settings of its own.
 
     Returns:
         The table's path.
@@ -62,7 +64,7 @@ def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None 
         OSError: The table cannot be written.
         ValueError: A setting out of range, or a table of policies with other weights.
     """
-    with load_drivers(cfg.policies if policies is None else policies, STANDIN_SAWYER) as drivers:
+    with make_policies(cfg.policies if policies is None else policies, STANDIN_SAWYER) as drivers:
         check_distinct(drivers)
         if policies is not None:
             cfg = replace(cfg, policies=[driver.meta.name for driver in drivers])
@@ -71,7 +73,7 @@ def run_trials(cfg: TrialsConfig, *, policies: Sequence[Policy | Driver] | None 
             return _try(cfg, drivers)
 
 
-def _try(cfg: TrialsConfig, drivers: Sequence[Driver]) -> Path:
+def _try(cfg: TrialsConfig, drivers: Sequence[RobotPolicy]) -> Path:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
     robots = {task: _robot(task) for task in cfg.tasks}
     table = Path(cfg.output)
@@ -156,7 +158,7 @@ def check_fingerprints(trials: pd.DataFrame, expected: Mapping[str, str]) -> Non
 
     Args:
         trials: What `load_trials` returned.
-        expected: Fingerprint by policy; see `Driver.fingerprint`.
+        expected: Fingerprint by policy; see `RobotPolicy.fingerprint`.
 
     Raises:
         ValueError: A policy was tried with others.
@@ -186,7 +188,7 @@ def choose_starts(task: str, count: int) -> list[Start]:
     return starts[:count]
 
 
-def check_distinct(drivers: Sequence[Driver]) -> None:
+def check_distinct(drivers: Sequence[RobotPolicy]) -> None:
     """Check that there are policies and that their names differ, also as names of folders.
 
     Raises:
@@ -214,7 +216,9 @@ def _robot(task: str) -> VectorEnv[Any, Any, Any]:
     )
 
 
-def _reopen(table: Path, cfg: TrialsConfig, drivers: Sequence[Driver]) -> set[tuple[str, str, int]]:
+def _reopen(
+    table: Path, cfg: TrialsConfig, drivers: Sequence[RobotPolicy]
+) -> set[tuple[str, str, int]]:
     """Return which trials the table holds already; begin the table if there is none."""
     if not table.exists() or not table.stat().st_size:  # as a power cut leaves it
         table.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from v2w_gym.configs.rules import BatchSize, Pixels, Range, Rate
 from v2w_gym.configs.values import Settings
 
+Held = TypeVar("Held")
+
 
 @dataclass(frozen=True)
 class PolicyMeta(Settings):
-    """What must be known of a policy before it drives a robot; checked when it is made.
+    """What must be known of a policy before it acts on a robot; checked when it is made.
 
     Attributes:
         name: Label in tables and plots.
@@ -30,7 +32,8 @@ class PolicyMeta(Settings):
             neither.
         execution_horizon: Actions of a chunk that its makers carry out before it is asked again; 0
             for all of them.
-        ensemble: How its makers average chunks, as in `DriverConfig.ensemble`; None if they do not.
+        ensemble: How its makers average chunks, as in `ProcessingConfig.ensemble`; None if they do
+            not.
     """
 
     name: str
@@ -55,7 +58,7 @@ class ActionBatch:
         actions: (B, chunk, D) float32, in the order of the policy's layout; rows of slots that are
             not active do not count.
         events: (slot, what happened) for whatever went wrong and was coped with, such as
-            ("terminate token out of range"); the driver counts them.
+            ("terminate token out of range"); `RobotPolicy` counts them.
     """
 
     actions: NDArray[np.float32]
@@ -66,8 +69,8 @@ class Policy(Protocol):
     """Acts in B slots; what it remembers of a slot lives in the policy.
 
     What it does in a slot depends on that slot's instruction, seed and frames alone, whoever else
-    is in the batch. It gives what its makers made it give: `v2w_gym.policies.driver.Driver` fits
-    frames and actions to a robot. `v2w_gym.policies.conformance` is a test of all this to inherit.
+    is in the batch. It gives what its makers made it give. A `RobotPolicy` prepares frames for it
+    and turns its actions into a robot's. `v2w_gym.policies.conformance` is a test to inherit.
     """
 
     meta: PolicyMeta
@@ -109,3 +112,93 @@ class Policy(Protocol):
     def close(self) -> None:
         """Free what the policy holds elsewhere: a process, a connection. Safe to call twice."""
         ...
+
+
+def renew(held: Sequence[Held], new: Sequence[Held], slots: Sequence[int] | None) -> list[Held]:
+    """Return what a policy holds of each slot after a reset: `new`, or `new` in `slots` alone."""
+    if slots is None:
+        return list(new)
+    renewed = list(held)
+    for slot in slots:
+        renewed[slot] = new[slot]
+    return renewed
+
+
+def check_slots(slots: Sequence[int] | None, instructions: Sequence[str], held: int) -> list[int]:
+    """Return the slots that a reset begins: `slots`, or one per instruction for None.
+
+    Raises:
+        ValueError: Slots that are not among the `held` ones of the last reset, or a batch of
+            another size.
+    """
+    if slots is None:
+        return list(range(len(instructions)))
+    if len(instructions) != held:
+        raise ValueError(
+            f"expected instructions for all {held} slots of the last reset when some begin anew, "
+            f"found {len(instructions)}; leave slots out to begin another batch"
+        )
+    numbers = np.asarray(slots)
+    whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not numbers.size)
+    if not whole or not ((numbers >= 0) & (numbers < held)).all():
+        raise ValueError(
+            f"expected slots as numbers from 0 to {held - 1}, found {slots}; of a mask, take "
+            "np.flatnonzero(mask)"
+        )
+    return [int(slot) for slot in numbers]
+
+
+def check_reset(
+    meta: PolicyMeta,
+    instructions: Sequence[str],
+    seeds: Sequence[int],
+    slots: Sequence[int] | None = None,
+    held: int = 0,
+) -> list[int]:
+    """Return the slots that begin anew, if what `Policy.reset` is given fits.
+
+    Args:
+        meta: Of the policy.
+        instructions: One per slot.
+        seeds: One per slot.
+        slots: Those that begin anew; None for all.
+        held: Slots of the last reset.
+
+    Raises:
+        ValueError: Lengths that differ, more slots than the policy can act in, or slots that the
+            last reset did not prepare.
+    """
+    if len(instructions) != len(seeds):
+        raise ValueError(
+            f"expected one seed per instruction, found {len(instructions)} instructions and "
+            f"{len(seeds)} seeds"
+        )
+    if meta.max_batch is not None and len(instructions) > meta.max_batch:
+        raise ValueError(
+            f"expected at most {meta.max_batch} slots for policy {meta.name!r}, found "
+            f"{len(instructions)}; run fewer rollouts together (batch_size={meta.max_batch})"
+        )
+    return check_slots(slots, instructions, held)
+
+
+def check_frames(
+    meta: PolicyMeta, slots: int, frames: NDArray[np.uint8], active: NDArray[np.bool_]
+) -> None:
+    """Check what `Policy.act` is given against the slots of the last reset.
+
+    Raises:
+        ValueError: Frames of another type, size or number, or a mask of another type or length.
+    """
+    height, width = meta.image_size or frames.shape[1:3]
+    expected = (slots, height, width, 3)
+    if frames.dtype != np.uint8 or frames.shape != expected:
+        raise ValueError(
+            f"expected uint8 frames of shape {expected} for policy {meta.name!r} in {slots} slots, "
+            f"found {frames.dtype} {frames.shape}; call it through a "
+            "`v2w_gym.policies.robot_policy.RobotPolicy`, which resizes, and reset() with one "
+            "instruction per slot"
+        )
+    if active.dtype != np.bool_ or active.shape != (slots,):
+        raise ValueError(
+            f"expected a bool mask of shape {(slots,)}, found {active.dtype} {active.shape}"
+        )

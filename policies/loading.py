@@ -1,4 +1,4 @@
-"""From a word on the command line to a policy that drives a robot."""
+"""From a word on the command line to a policy on a robot."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import PolicyConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import Policy
-from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.instructions import InstructionTable, load_table
 from v2w_gym.policies.planner.policy import KIND as PLANNER
 from v2w_gym.policies.planner.policy import load_planner
+from v2w_gym.policies.processing.constants import load_constants
 from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.rt1.policy import KIND as RT1
 from v2w_gym.policies.rt1.policy import load_rt1
 from v2w_gym.policies.saved_model import load_saved_model
 from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
-from v2w_gym.policies.stages.constants import load_constants
 from v2w_gym.world_models.checkpoint import read_card
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -34,31 +34,31 @@ USED: Mapping[str, tuple[str, ...]] = {RT1: ("instructions", "device"), PLANNER:
 
 
 @contextmanager
-def load_drivers(
-    policies: Sequence[str | Policy | Driver], robot: RobotSpec
-) -> Iterator[list[Driver]]:
-    """Yield a driver for each policy; those that are made here from a word are closed afterwards.
+def make_policies(
+    policies: Sequence[str | Policy | RobotPolicy], robot: RobotSpec
+) -> Iterator[list[RobotPolicy]]:
+    """Yield every policy on a robot; those that are made here from a word are closed afterwards.
 
     Raises:
-        As `make_driver`.
+        As `make_policy`.
     """
     with ExitStack() as stack:
         yield [
-            stack.enter_context(closing(make_driver(policy, robot)))
+            stack.enter_context(closing(make_policy(policy, robot)))
             if isinstance(policy, str)
             else policy
-            if isinstance(policy, Driver)
-            else Driver(policy, robot)
+            if isinstance(policy, RobotPolicy)
+            else RobotPolicy(policy, robot)
             for policy in policies
         ]
 
 
-def make_driver(word: str, robot: RobotSpec) -> Driver:
-    """Return a policy, fitted to a robot.
+def make_policy(word: str, robot: RobotSpec) -> RobotPolicy:
+    """Return a policy on a robot, with its pre- and postprocessing.
 
     Args:
         word: What `PolicyConfig.source` may be, or the path of a YAML file with a `PolicyConfig`.
-        robot: What it drives.
+        robot: Whose frames it is shown, and whose actions it gives.
 
     Raises:
         ConnectionError: A policy server that does not answer.
@@ -67,16 +67,16 @@ def make_driver(word: str, robot: RobotSpec) -> Driver:
         ValueError: Unknown name or setting, a damaged file, or a policy that does not fit.
     """
     cfg = policy_config(word)
-    policy = make_policy(cfg, robot)
+    policy = load_policy(cfg, robot)
     try:
-        return Driver(policy, robot, cfg.driver)
+        return RobotPolicy(policy, robot, cfg.driver)
     except ValueError:
         policy.close()
         raise
 
 
 def policy_config(word: str) -> PolicyConfig:
-    """Return what a word on the command line says of a policy; see `make_driver`.
+    """Return what a word on the command line says of a policy; see `make_policy`.
 
     Raises:
         FileNotFoundError: No such YAML file.
@@ -86,8 +86,8 @@ def policy_config(word: str) -> PolicyConfig:
     return load_config(PolicyConfig, [word], []) if is_file else PolicyConfig(word)
 
 
-def make_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    """Return the policy at `cfg.source` as it is, without what fits it to the robot.
+def load_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    """Return the policy at `cfg.source` as it is, without pre- and postprocessing.
 
     Raises:
         ConnectionError: A policy server that does not answer.

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import FRACTAL13, RobotSpec
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.policies.instructions import InstructionTable
 from v2w_gym.policies.tensorflow.bundle import downloaded, read_bundle
 from v2w_gym.policies.tensorflow.client import Worker, find_python

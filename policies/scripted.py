@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.world_models.data.recorded_actions import tell
 from v2w_gym.world_models.data.recording import load_robot_recording
 from v2w_gym.world_models.files import sha256_of

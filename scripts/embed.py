@@ -14,7 +14,7 @@ ARGUMENTS = ("source", "output")
 
 def main(cfg: EmbedConfig) -> None:
     """Write the table, and say what is in it."""
-    from v2w_gym.policies.encoders import extend, make_encoder
+    from v2w_gym.policies.embeddings import extend, make_encoder
     from v2w_gym.policies.instructions import save_table
 
     _check(cfg)
@@ -57,7 +57,7 @@ def _read(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
 
 
 def _harvest(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
-    from v2w_gym.policies.harvest import Harvest, harvest
+    from v2w_gym.policies.embeddings import Harvest, harvest
     from v2w_gym.world_models.data.rlds import open_rlds
 
     dataset = open_rlds(cfg.source, cfg.split)

@@ -10,13 +10,13 @@ def main(cfg: ServePolicyConfig) -> None:
     """Serve, and say where."""
     from v2w_gym.configs.names import lookup
     from v2w_gym.configs.robots import ROBOTS
-    from v2w_gym.policies.loading import make_policy, policy_config
+    from v2w_gym.policies.loading import load_policy, policy_config
     from v2w_gym.policies.remote.server import PolicyServer
 
     robot = lookup(ROBOTS, cfg.robot, "robot")
     policy = policy_config(cfg.policy)
     server = PolicyServer(
-        lambda: make_policy(policy, robot),
+        lambda: load_policy(policy, robot),
         host=cfg.host,
         port=cfg.port,
         connections=cfg.connections,

@@ -7,10 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import FittedActions, RobotSpec
-
-ENDINGS = {"stop": False, "ignore": True}
-"""Whether a policy's wish to end the attempt is passed over."""
+from v2w_gym.configs.robots import ENDINGS, FittedActions, RobotSpec
 
 
 class ActionRule:

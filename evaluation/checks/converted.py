@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.convert import VerifyPolicyConfig
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import ROBOTS, TERMINATE
 from v2w_gym.evaluation.records.shown_frames import find_weakness, load_frames
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.instructions import load_table
+from v2w_gym.policies.processing.images import check_bars, fit_frames
 from v2w_gym.policies.rt1.policy import RT1Policy, load_rt1
 from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 from v2w_gym.policies.saved_model import load_saved_model
-from v2w_gym.policies.stages.images import check_bars, fit_frames
 from v2w_gym.world_models.files import write_text
 
 LEAST_STEPS = 8
@@ -113,7 +113,7 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
     table = load_table(Path(cfg.instructions)) if cfg.instructions else None
     converted = load_rt1(Path(cfg.converted), robot, table=table)
     frames = load_frames(Path(cfg.frames), cfg.steps)
-    driven = DriverConfig(crop=cfg.crop)
+    driven = ProcessingConfig(crop=cfg.crop)
     check_bars(frames, driven)
     shown = fit_frames(frames, converted.meta.image_size, driven)
     told = cfg.instruction or next(iter(converted.table.texts), "")

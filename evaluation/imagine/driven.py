@@ -10,7 +10,7 @@ from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.evaluation.closed_loop import policy_seed
 from v2w_gym.evaluation.imagine.scenes import Script, choose_task
 from v2w_gym.evaluation.imagine.stepwise import imagine_stepwise
-from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import WorldModel
@@ -24,7 +24,7 @@ class Driven:
 
     futures = 1
 
-    def __init__(self, driver: Driver, told: str, steps: int) -> None:
+    def __init__(self, driver: RobotPolicy, told: str, steps: int) -> None:
         """Take a driver that has just been reset."""
         self.steps = steps
         self.over = False
@@ -39,7 +39,7 @@ class Driven:
         return actions
 
 
-def begin(cfg: RolloutConfig, driver: Driver) -> Driven:
+def begin(cfg: RolloutConfig, driver: RobotPolicy) -> Driven:
     """Tell a policy what to do; nothing is written yet.
 
     Raises:

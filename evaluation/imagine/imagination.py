@@ -27,7 +27,7 @@ from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pa
 from v2w_gym.evaluation.records.video import write_video
 from v2w_gym.evaluation.rollout import model_card, model_fingerprint
 from v2w_gym.evaluation.run_folder import open_run_folder
-from v2w_gym.policies.loading import load_drivers
+from v2w_gym.policies.loading import make_policies
 from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
@@ -72,7 +72,7 @@ def _run_rollout(
     context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
     events: Mapping[str, int] = {}
     if cfg.policy is not None:
-        with load_drivers([cfg.policy], model.robot) as (driver,):
+        with make_policies([cfg.policy], model.robot) as (driver,):
             course = begin(cfg, driver)
             folder = _open(cfg, model, context, json.dumps(driver.identity).encode())
             script, seconds, events = drive(cfg, model, course, folder, context)

@@ -41,7 +41,7 @@ class Row:
         steps: Actions taken.
         score: The judge's confidence in success, in [0, 1].
         judge: Name of the judge.
-        policy_fingerprint: Of its weights and driver settings; see `Driver.fingerprint`.
+        policy_fingerprint: Of its weights and driver settings; see `RobotPolicy.fingerprint`.
         model_fingerprint: sha256 of the world model's card, which covers weights and settings.
         video: The rollout's video, relative to the run folder.
         events: How often what went wrong while the policy acted and was coped with.

@@ -34,9 +34,8 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import LeRobotConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.policies.adapters.lerobot_inputs import TASK, check_inputs, constant_inputs, to_tensor
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
-from v2w_gym.policies.stages.constants import Constants, add_constants
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
+from v2w_gym.policies.processing.constants import Constants, add_constants
 
 log = logging.getLogger(__name__)
 

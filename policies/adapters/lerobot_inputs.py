@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from v2w_gym.configs.policies import LeRobotConfig
-from v2w_gym.policies.stages.constants import Constants, load_constants
+from v2w_gym.policies.processing.constants import Constants, load_constants
 
 STATE, SCENE, TASK = "observation.state", "observation.environment_state", "task"
 EMPTY = ".empty_camera_"

@@ -1,8 +1,8 @@
 """Policies with the interface of SimplerEnv's: Octo, OpenVLA, RT-1 and what was written like them.
 
 Their `step` gives two dicts: the policy's own action, and one made for SimplerEnv's simulator. The
-first is taken. What SimplerEnv does to get the second, `v2w_gym.policies.driver.Driver` does by its
-settings, such as sticky=15 for the gripper.
+first is taken. What SimplerEnv does to get the second, `v2w_gym.policies.robot_policy.RobotPolicy`
+does by its settings, such as sticky=15 for the gripper.
 Source: SimplerEnv, `simpler_env.policies`.
 """
 
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import GRIPPER
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ACTION_LAYOUTS
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 
 THEIR_NAMES: Mapping[str, Mapping[str, str]] = {
     "oxe7": {GRIPPER: "open_gripper"},

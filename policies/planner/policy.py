@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import HAND
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.policies.cards import as_on_card, check_card
-from v2w_gym.policies.checks import check_frames, check_reset, renew
 from v2w_gym.policies.instructions import normalise
 from v2w_gym.policies.planner.controller import PLANS, Plan, Scene
 from v2w_gym.policies.planner.perception import PerceptionNetwork, check_channels, to_pixels

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from v2w_gym.configs.policies import RemoteConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS
 from v2w_gym.configs.text import brief, printable
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
+from v2w_gym.policies.processing.constants import Constants, add_constants
 from v2w_gym.policies.remote.announced import Message, fingerprint, is_announced, to_meta
 from v2w_gym.policies.remote.channel import Channel, ServerError
 from v2w_gym.policies.remote.wire import RESET_KEY
-from v2w_gym.policies.stages.constants import Constants, add_constants
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ def connect(
         url: Where the server is.
         cfg: What it does not say of itself, and how it is asked.
         constants: What every request holds besides the frame and the instruction; see
-            `v2w_gym.policies.stages.constants`.
+            `v2w_gym.policies.processing.constants`.
 
     Raises:
         ConnectionError: No server there, or one that takes no more connections.

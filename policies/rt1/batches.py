@@ -12,7 +12,7 @@ import torch
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.rt1 import RT1Config
 from v2w_gym.configs.train import TrainPolicyConfig
-from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.embeddings import Harvest
 from v2w_gym.policies.instructions import InstructionTable, load_table
 from v2w_gym.policies.rt1.augmentation import pad_crop, shift
 from v2w_gym.policies.rt1.demonstrations import (

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import to_path
-from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.embeddings import Harvest
 from v2w_gym.policies.instructions import InstructionTable, make_table, normalise
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode

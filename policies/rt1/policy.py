@@ -13,9 +13,8 @@ from torch import Tensor
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.rt1 import RT1Config
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.policies.cards import as_on_card, check_card
-from v2w_gym.policies.checks import check_frames, check_reset, renew
 from v2w_gym.policies.instructions import InstructionTable
 from v2w_gym.policies.rt1.memory import TokenMemory
 from v2w_gym.policies.rt1.network import RT1Network, check_sizes

@@ -14,7 +14,7 @@ from v2w_gym.evaluation.gate.open_loop import GATE
 from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import load_trials
-from v2w_gym.policies.loading import make_driver
+from v2w_gym.policies.loading import make_policy
 from v2w_gym.starts import bundled_starts
 from v2w_gym.world_models.loading import load_world_model
 
@@ -39,7 +39,7 @@ def test_every_policy_of_the_study_was_tried_with_its_bundled_weights(study):
     for name in study.policies:
         mine = trials[trials["policy"] == name]
         assert set(mine["policy_fingerprint"]) == {
-            make_driver(name, STANDIN_SAWYER).meta.fingerprint
+            make_policy(name, STANDIN_SAWYER).meta.fingerprint
         }
         assert mine.groupby("task").size().to_dict() == dict.fromkeys(TASKS, 60)
 

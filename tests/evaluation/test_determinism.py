@@ -12,7 +12,7 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
 from v2w_gym.evaluation.rollout import run_rollouts
 from v2w_gym.evaluation.success import load_judge
-from v2w_gym.policies.loading import load_drivers
+from v2w_gym.policies.loading import make_policies
 from v2w_gym.world_models.loading import load_world_model
 
 COUNTED = ["policy", "task", "start", "seed", "success", "steps", "events"]
@@ -37,7 +37,7 @@ def roll(folder, batch_size, policies=FEW, starts=4, task="close_drawer"):
     torch.set_num_threads(1)
     cfg = RankConfig(output=str(folder), tasks=[task], starts=starts, batch_size=batch_size)
     judge = Keeping()
-    with load_drivers(policies, STANDIN_SAWYER) as drivers:
+    with make_policies(policies, STANDIN_SAWYER) as drivers:
         rows = run_rollouts(cfg, load_world_model(), drivers, judge)
     keys = [row.key for row in read_rows(folder / ROWS)]
     return rows, dict(zip(keys, judge.videos[-len(keys) :], strict=True))

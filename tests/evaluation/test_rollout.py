@@ -12,7 +12,7 @@ import torch
 
 from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.gate import open_loop
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
@@ -20,7 +20,7 @@ from v2w_gym.evaluation.records.video import read_video
 from v2w_gym.evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
 from v2w_gym.evaluation.success import Verdicts, judge_openings
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.scripted import random_policy
 from v2w_gym.scripts import rank as command
 from v2w_gym.starts import bundled_starts
@@ -115,7 +115,7 @@ def run(folder, policies=None, **changes):
 
 
 def drive(policies):
-    return [Driver(policy, STANDIN_SAWYER) for policy in policies]
+    return [RobotPolicy(policy, STANDIN_SAWYER) for policy in policies]
 
 
 def fingerprints(folder):
@@ -238,7 +238,7 @@ def test_a_policy_that_acts_otherwise_gets_a_folder_of_its_own(tmp_path):
     pd.testing.assert_frame_equal(run(tmp_path, [several]), done)
     absolute = random_policy(STANDIN_SAWYER)
     absolute.meta = dataclasses.replace(policy.meta, gripper="absolute")
-    slower = Driver(policy, STANDIN_SAWYER, DriverConfig(scale=0.5))
+    slower = RobotPolicy(policy, STANDIN_SAWYER, ProcessingConfig(scale=0.5))
     for drivers in (drive([absolute]), [slower]):
         with pytest.raises(ValueError, match="holds another run: expected policies"):
             run_rollouts(config(tmp_path), MODEL, drivers, Brightness())
@@ -422,7 +422,7 @@ def test_a_folder_that_cannot_be_written_is_found_out_before_a_policy_acts(tmp_p
 
 def test_rank_refuses_trials_with_other_driver_settings(tmp_path):
     cfg = config(tmp_path / "run", trials=trials(tmp_path))
-    slower = Driver(Looking("a"), STANDIN_SAWYER, DriverConfig(scale=0.5))
+    slower = RobotPolicy(Looking("a"), STANDIN_SAWYER, ProcessingConfig(scale=0.5))
     with pytest.raises(ValueError, match="expected trials of a with weights and driver settings"):
         rank(cfg, model=MODEL, policies=[slower], judge=Brightness())
     assert not (tmp_path / "run").exists()

@@ -12,7 +12,7 @@ from v2w_gym.configs.evaluate import TrialsConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation import trials
 from v2w_gym.evaluation.trials import check_distinct, load_trials, run_trials
-from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.scripted import zero_policy
 from v2w_gym.progress import Progress
 from v2w_gym.spaces import action_space, frame_space
@@ -133,7 +133,7 @@ def test_a_name_that_no_table_can_show_is_refused(name):
     policy = zero_policy(STANDIN_SAWYER)
     policy.meta = dataclasses.replace(policy.meta, name=name)
     with pytest.raises(ValueError, match="expected a name of 1 to 100 visible .*; give the policy"):
-        check_distinct([Driver(policy, STANDIN_SAWYER)])
+        check_distinct([RobotPolicy(policy, STANDIN_SAWYER)])
 
 
 def test_the_same_policy_twice_is_refused(tmp_path, robots):

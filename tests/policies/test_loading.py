@@ -8,7 +8,7 @@ import pytest
 from tests.servers import plain
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.policies.instructions import InstructionTable, make_table, save_table
-from v2w_gym.policies.loading import WEIGHTS, load_drivers, make_driver
+from v2w_gym.policies.loading import WEIGHTS, make_policies, make_policy
 from v2w_gym.policies.scripted import zero_policy
 from v2w_gym.world_models.checkpoint import save_checkpoint
 
@@ -18,7 +18,7 @@ LEARNED = [*STAGES, "planner"]
 
 @pytest.mark.parametrize("name", ["zero", "random", *LEARNED])
 def test_bundled_policies_load_under_their_name(name: str):
-    meta = make_driver(name, STANDIN_SAWYER).meta
+    meta = make_policy(name, STANDIN_SAWYER).meta
     assert meta.name == name
     assert bool(meta.fingerprint) == (name in LEARNED)
 
@@ -28,19 +28,19 @@ def test_every_bundled_policy_has_a_name():
 
 
 def test_bundled_stages_differ():
-    assert len({make_driver(stage, STANDIN_SAWYER).meta.fingerprint for stage in STAGES}) == 5
+    assert len({make_policy(stage, STANDIN_SAWYER).meta.fingerprint for stage in STAGES}) == 5
 
 
 def test_an_episode_is_replayed(episodes: Path):
-    assert make_driver(str(episodes / "episode_0.npz"), STANDIN_SAWYER).meta.name == "replay"
+    assert make_policy(str(episodes / "episode_0.npz"), STANDIN_SAWYER).meta.name == "replay"
 
 
 def test_a_policy_file_names_the_policy_and_how_it_drives(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("source: rt1-15\nname: early\ndriver: {gripper_deadband: 0.01}\n")
-    driver = make_driver(str(file), STANDIN_SAWYER)
+    driver = make_policy(str(file), STANDIN_SAWYER)
     assert driver.meta.name == "early"
-    assert driver.meta.fingerprint == make_driver("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert driver.meta.fingerprint == make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
     assert driver.cfg.gripper_deadband == 0.01
 
 
@@ -48,10 +48,10 @@ def test_a_policy_file_is_checked(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("source: zero\ndriver: {gripper_deadbnd: 0.01}\n")
     with pytest.raises(ValueError, match=r"unknown setting .*gripper_deadband"):
-        make_driver(str(file), STANDIN_SAWYER)
+        make_policy(str(file), STANDIN_SAWYER)
     file.write_text("name: nothing\n")
     with pytest.raises(ValueError, match="expected a value for source"):
-        make_driver(str(file), STANDIN_SAWYER)
+        make_policy(str(file), STANDIN_SAWYER)
 
 
 @pytest.mark.parametrize(
@@ -72,53 +72,53 @@ def test_a_setting_that_would_change_nothing_is_refused(
     file.write_text(f"source: {source}\n{setting}\n")
     name = setting.partition(":")[0]
     with pytest.raises(ValueError, match=f"expected no setting '{name}' for policy '{source}'"):
-        make_driver(str(file), STANDIN_SAWYER)
+        make_policy(str(file), STANDIN_SAWYER)
 
 
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'rt1-converged'"):
-        make_driver("rt1-convergd", STANDIN_SAWYER)
+        make_policy("rt1-convergd", STANDIN_SAWYER)
 
 
 @pytest.mark.parametrize("name", ["missing.npz", "missing.safetensors", "missing.yaml"])
 def test_missing_file_is_named(name: str):
     with pytest.raises(FileNotFoundError, match=name):
-        make_driver(name, STANDIN_SAWYER)
+        make_policy(name, STANDIN_SAWYER)
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_a_bundled_policy_does_not_drive_another_robot(name: str):
     with pytest.raises(ValueError, match="google_robot"):
-        make_driver(name, GOOGLE_ROBOT)
+        make_policy(name, GOOGLE_ROBOT)
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, network):
     path = tmp_path / "judge.safetensors"
     save_checkpoint(path, network.state_dict(), {"kind": "judge"})
     with pytest.raises(ValueError, match=r"expected the kind of checkpoint .* found 'judge'"):
-        make_driver(str(path), STANDIN_SAWYER)
+        make_policy(str(path), STANDIN_SAWYER)
 
 
 def test_a_card_that_says_too_little_is_refused(tmp_path: Path, network):
     path = tmp_path / "mine.safetensors"
     save_checkpoint(path, network.state_dict(), {"kind": "rt1"})
     with pytest.raises(ValueError, match="on the card of .*mine.safetensors, found no robot"):
-        make_driver(str(path), STANDIN_SAWYER)
+        make_policy(str(path), STANDIN_SAWYER)
 
 
 def test_a_folder_that_is_no_saved_model_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="expected saved_model.pb in the folder"):
-        make_driver(str(tmp_path), STANDIN_SAWYER)
+        make_policy(str(tmp_path), STANDIN_SAWYER)
 
 
 def test_a_saved_model_asks_for_its_instructions(tmp_path: Path):
     (tmp_path / "saved_model.pb").write_bytes(b"")
     with pytest.raises(ValueError, match="v2w embed"):
-        make_driver(str(tmp_path), GOOGLE_ROBOT)
+        make_policy(str(tmp_path), GOOGLE_ROBOT)
 
 
 def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
-    card = Path(make_driver.__code__.co_filename).parent / "weights"
+    card = Path(make_policy.__code__.co_filename).parent / "weights"
     for file in card.glob("rt1-15.*"):
         shutil.copy(file, tmp_path)
     size = 64
@@ -127,23 +127,23 @@ def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
     file.write_text(
         f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/told.safetensors\n"
     )
-    driver = make_driver(str(file), STANDIN_SAWYER)
+    driver = make_policy(str(file), STANDIN_SAWYER)
     told = driver.meta.fingerprint
-    assert told != make_driver("rt1-15", STANDIN_SAWYER).meta.fingerprint
-    assert told == make_driver(str(file), STANDIN_SAWYER).meta.fingerprint
+    assert told != make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert told == make_policy(str(file), STANDIN_SAWYER).meta.fingerprint
     driver.reset(["Wave!"], seeds=[0])
     with pytest.raises(ValueError, match="open the drawer"):
         driver.reset(["open the drawer"], seeds=[0])
     vectors = make_table(["wave"], size).vectors
     save_table(tmp_path / "told.safetensors", InstructionTable(("wave",), -vectors), {})
-    assert make_driver(str(file), STANDIN_SAWYER).meta.fingerprint != told
+    assert make_policy(str(file), STANDIN_SAWYER).meta.fingerprint != told
 
 
 def test_a_policy_that_does_not_fit_is_closed():
     announced = {"layout": "oxe7", "chunk": 1, "control_hz": 10}
     with plain(announced, lambda request: "") as server:
         with pytest.raises(ValueError, match="any_rate=true"):
-            make_driver(server.url, STANDIN_SAWYER)
+            make_policy(server.url, STANDIN_SAWYER)
         for _ in range(500):  # the server hears of it in its own thread
             if server.going[0].close_code is not None:
                 break
@@ -165,7 +165,7 @@ class Closing:
 
 def test_policies_that_were_given_stay_open():
     mine = Closing()
-    with load_drivers([mine, "zero"], STANDIN_SAWYER) as drivers:
+    with make_policies([mine, "zero"], STANDIN_SAWYER) as drivers:
         assert [driver.meta.name for driver in drivers] == ["zero", "zero"]
         frame = np.zeros((1, 64, 64, 3), np.uint8)
         drivers[1].reset([""], seeds=[0])

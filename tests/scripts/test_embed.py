@@ -56,7 +56,7 @@ def test_a_table_is_extended(
     path = tmp_path / "known.safetensors"
     save_table(path, make_table(TEXTS, 8), {"dataset": "by hand"})
     monkeypatch.setattr(
-        "v2w_gym.policies.encoders.make_encoder",
+        "v2w_gym.policies.embeddings.make_encoder",
         lambda name: lambda texts: np.stack([embed(text, 8) for text in texts]),
     )
     cfg = EmbedConfig(str(path), str(path), texts=["Lift the cup.", TEXTS[0]], encoder="onnx:a")

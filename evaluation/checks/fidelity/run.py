@@ -27,8 +27,8 @@ from v2w_gym.evaluation.checks.fidelity.success import SuccessChange, compare_su
 from v2w_gym.evaluation.rollout import check_rollouts, model_fingerprint, run_identity, run_rollouts
 from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.evaluation.success import load_judge
-from v2w_gym.policies.driver import Driver
-from v2w_gym.policies.loading import load_drivers
+from v2w_gym.policies.loading import make_policies
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.run_folder import hold_folder
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -62,7 +62,7 @@ def _run(cfg: FidelityConfig) -> Fidelity:
     scenes = load_scenes(cfg, model.robot, model.context_frames)
     horizons = _fitting_horizons(cfg, scenes.steps)
     identity = {"model": model_fingerprint(model), "seed": cfg.seed, "scenes": scenes.digest}
-    with load_drivers(cfg.policies, model.robot) as drivers:
+    with make_policies(cfg.policies, model.robot) as drivers:
         _check_closed_loop(cfg, variants, scenes.task, drivers)
         folder = open_run_folder(Path(cfg.output), identity)
         _open_closed_loop(cfg, folder, variants, scenes.task, drivers)
@@ -144,7 +144,7 @@ def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -
 
 
 def _check_closed_loop(
-    cfg: FidelityConfig, variants: Sequence[Variant], task: str, drivers: Sequence[Driver]
+    cfg: FidelityConfig, variants: Sequence[Variant], task: str, drivers: Sequence[RobotPolicy]
 ) -> None:
     """Find what cannot be before anything is imagined or written."""
     if drivers:
@@ -157,7 +157,7 @@ def _open_closed_loop(
     folder: Path,
     variants: Sequence[Variant],
     task: str,
-    drivers: Sequence[Driver],
+    drivers: Sequence[RobotPolicy],
 ) -> None:
     """Refuse other policies or starts than those of an earlier run before anything is imagined."""
     if drivers:
@@ -172,7 +172,7 @@ def _act(
     folder: Path,
     variants: Sequence[Variant],
     task: str,
-    drivers: Sequence[Driver],
+    drivers: Sequence[RobotPolicy],
 ) -> dict[str, tuple[SuccessChange, ...]]:
     """Let policies act under every sampler: same starts, same noise."""
     judge = load_judge(cfg.judge)

@@ -20,8 +20,8 @@ from v2w_gym.evaluation.imagine.imagination import (
 from v2w_gym.evaluation.imagine.scenes import load_context
 from v2w_gym.evaluation.imagine.stepwise import Planned, imagine_stepwise
 from v2w_gym.evaluation.records.video import read_video
-from v2w_gym.policies.driver import Driver
-from v2w_gym.policies.loading import make_driver
+from v2w_gym.policies.loading import make_policy
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.progress import RolloutKey
 from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.data.episodes import Episode, save_episode
@@ -375,7 +375,7 @@ def test_differences_ignore_the_frame_all_share():
 def test_a_policy_acts_on_what_is_imagined(tmp_path):
     found, frames = rollout(tmp_path, policy="rt1-converged", task="open_drawer", steps=4)
     actions = np.load(tmp_path / "actions.npy")
-    driver = make_driver("rt1-converged", STANDIN_SAWYER)
+    driver = make_policy("rt1-converged", STANDIN_SAWYER)
     driver.reset(["open the drawer"], seeds=[0])
     seen = [driver.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
     assert np.array_equal(actions, seen)
@@ -438,7 +438,7 @@ def test_a_policy_that_cannot_act_is_refused(tmp_path, settings, message):
 
 
 def test_an_error_is_the_last_that_is_said(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(Driver, "act", lambda *_: 1 / 0)
+    monkeypatch.setattr(RobotPolicy, "act", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         rollout(tmp_path / "run", policy="zero", task="open_drawer", steps=2)
     assert "0/2" in capsys.readouterr().err

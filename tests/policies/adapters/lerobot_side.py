@@ -21,7 +21,7 @@ from v2w_gym.configs.policies import LeRobotConfig
 from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.policies.adapters.lerobot import lerobot_maker
 from v2w_gym.policies.conformance import roll
-from v2w_gym.policies.driver import Driver
+from v2w_gym.policies.robot_policy import RobotPolicy
 
 IMAGE, ACTION = "observation.image", "action"
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 64, 64, 3), np.uint8)
@@ -96,7 +96,7 @@ def check_act_is_carried_out_as_lerobot_does(own: dict) -> None:
         with torch.no_grad():
             theirs.append(post(policy.select_action(batch))[0].numpy())
     maker = lerobot_maker(policy, LeRobotConfig("oxe7", zero_state=True), pre, post)
-    driver = Driver(maker(), GOOGLE_ROBOT)
+    driver = RobotPolicy(maker(), GOOGLE_ROBOT)
     driver.reset(TOLD[:1], seeds=[0])
     ours = np.concatenate([driver.act(frame[:1], np.ones(1, bool)) for frame in FRAMES])
     wanted = np.clip(np.stack(theirs)[:, :3], -1, 1)

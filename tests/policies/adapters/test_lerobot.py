@@ -22,8 +22,8 @@ from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.policies.adapters.lerobot import fingerprint, lerobot_maker
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.conformance import PolicyConformance, roll
-from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.remote.client import connect
+from v2w_gym.policies.robot_policy import RobotPolicy
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 8, 10, 3), np.uint8)
 TOLD = ["close the drawer", "open the drawer"]
@@ -240,7 +240,7 @@ def test_chunks_are_carried_out_as_lerobot_does() -> None:
     still = np.broadcast_to(FRAMES[:1, :1], FRAMES[:, :1].shape)
     driven = []
     for cfg in (WHOLE, SINGLE):
-        driver = Driver(lerobot_maker(LikeSmolVLA(Config()), cfg)(), GOOGLE_ROBOT)
+        driver = RobotPolicy(lerobot_maker(LikeSmolVLA(Config()), cfg)(), GOOGLE_ROBOT)
         driver.reset(TOLD[:1], seeds=[0])
         driven.append([driver.act(frame, np.ones(1, bool))[0] for frame in still[:2]])
     assert (np.stack(driven[0]) == np.stack(driven[1])).all()

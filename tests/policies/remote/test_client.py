@@ -17,9 +17,9 @@ from v2w_gym.configs.policies import PolicyConfig, RemoteConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.conformance import PolicyConformance, roll
-from v2w_gym.policies.driver import Driver
 from v2w_gym.policies.remote.client import connect
 from v2w_gym.policies.remote.wire import pack
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.rt1.policy import RT1Policy
 from v2w_gym.policies.scripted import random_policy
 
@@ -74,7 +74,7 @@ def test_a_driver_drives_it_alike(make_rt1: Callable[[], Policy]) -> None:
     with serving(make_rt1) as url:
         found = []
         for policy in (make_rt1(), connect(url)):
-            driver = Driver(policy, STANDIN_SAWYER)
+            driver = RobotPolicy(policy, STANDIN_SAWYER)
             driver.reset(TOLD, seeds=[1, 2, 3])
             found.append([driver.act(now, np.array([True, True, False])) for now in FRAMES])
             driver.close()

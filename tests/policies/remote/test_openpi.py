@@ -15,7 +15,7 @@ from tests.servers import plain, serving
 from v2w_gym.configs.policies import RemoteConfig
 from v2w_gym.configs.robots import GOOGLE_ROBOT, RobotSpec
 from v2w_gym.policies.base import Policy
-from v2w_gym.policies.loading import make_driver, make_policy, policy_config
+from v2w_gym.policies.loading import load_policy, make_policy, policy_config
 from v2w_gym.policies.remote.client import connect
 from v2w_gym.policies.remote.wire import pack
 from v2w_gym.policies.rt1.policy import RT1Policy
@@ -79,7 +79,7 @@ def shown(name: str, url: str, folder: Path, without: str = "nothing at all") ->
 
 def test_the_libero_configuration_is_driven(tmp_path: Path) -> None:
     with plain({}, as_openpi(infer_libero)) as server:
-        driver = make_driver(shown("libero.yaml", server.url, tmp_path), GOOGLE_ROBOT)
+        driver = make_policy(shown("libero.yaml", server.url, tmp_path), GOOGLE_ROBOT)
         driver.reset(["close the drawer", "open the drawer"], seeds=[0, 1])
         moved = [driver.act(FRAMES, BOTH) for _ in range(6)]
         driver.close()
@@ -97,13 +97,13 @@ def test_the_libero_configuration_is_driven(tmp_path: Path) -> None:
 def test_the_droid_configuration_is_understood_but_gives_joint_velocities(tmp_path: Path) -> None:
     with plain({}, as_openpi(infer_droid)) as server:
         path = shown("droid.yaml", server.url, tmp_path)
-        policy = make_policy(policy_config(path), GOOGLE_ROBOT)
+        policy = load_policy(policy_config(path), GOOGLE_ROBOT)
         policy.reset(["close the drawer"] * 2, seeds=[0, 1])
         found = policy.act(np.zeros((2, 224, 224, 3), np.uint8), BOTH).actions
         policy.close()
         assert found[1] == pytest.approx(np.tile(np.linspace(-1, 1, 8), (15, 1)))
         with pytest.raises(ValueError, match=r"found 'droid8'; its \['joint_velocity'\] have no"):
-            make_driver(path, GOOGLE_ROBOT)
+            make_policy(path, GOOGLE_ROBOT)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_an_input_that_is_not_declared_is_named_before_any_rollout(
     with plain({}, as_openpi(infer)) as server:
         path = shown(name, server.url, tmp_path, without=missing)
         with pytest.raises(ValueError, match=expected):
-            make_driver(path, GOOGLE_ROBOT)
+            make_policy(path, GOOGLE_ROBOT)
         assert len(server.episodes) == 1
 
 

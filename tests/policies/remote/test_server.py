@@ -23,8 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.servers import serving
 from v2w_gym.configs.policies import ServePolicyConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset
 from v2w_gym.policies.remote.client import connect as connect_policy
 from v2w_gym.policies.remote.server import PolicyServer
 from v2w_gym.policies.remote.wire import pack, unpack

@@ -9,7 +9,7 @@ import torch
 
 from tests.rlds_folders import fractal_episode, write_rlds
 from v2w_gym.configs.robots import FRACTAL13, GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym.policies.harvest import Harvest
+from v2w_gym.policies.embeddings import Harvest
 from v2w_gym.policies.instructions import embed, make_table
 from v2w_gym.policies.rt1.demonstrations import (
     Demonstration,

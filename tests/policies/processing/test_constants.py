@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from v2w_gym.policies.stages.constants import add_constants, load_constants
+from v2w_gym.policies.processing.constants import add_constants, load_constants
 
 
 def test_numbers_are_float32_of_the_shape_they_are_written_in() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import (
     ACTION_LAYOUTS,
     GOOGLE_ROBOT,
@@ -15,11 +15,10 @@ from v2w_gym.configs.robots import (
     STANDIN_SAWYER,
     RobotSpec,
 )
-from v2w_gym.policies.base import ActionBatch, PolicyMeta
-from v2w_gym.policies.checks import check_frames, check_reset, renew
-from v2w_gym.policies.driver import IGNORED, LIT_BARS, PLAIN, Driver
+from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
+from v2w_gym.policies.processing.actions import CLIPPED, IMPOSSIBLE
+from v2w_gym.policies.robot_policy import IGNORED, LIT_BARS, PLAIN, RobotPolicy
 from v2w_gym.policies.scripted import random_policy
-from v2w_gym.policies.stages.actions import CLIPPED, IMPOSSIBLE
 
 OXE = PolicyMeta("chunks", "oxe7", chunk=4)
 FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")
@@ -91,7 +90,7 @@ def some_frames(steps: int, slots: int, size: tuple[int, int] = (32, 32)) -> np.
 
 
 def roll(
-    driver: Driver, frames: np.ndarray, active: np.ndarray, seeds: Sequence[int]
+    driver: RobotPolicy, frames: np.ndarray, active: np.ndarray, seeds: Sequence[int]
 ) -> np.ndarray:
     """Actions (steps, B, A) on frames (steps, B, H, W, 3) with slots active or not (steps, B)."""
     driver.reset(["close the drawer"] * frames.shape[1], seeds=seeds)
@@ -99,10 +98,10 @@ def roll(
 
 
 SETTINGS = [
-    DriverConfig(),
-    DriverConfig(execution_horizon=2, sticky=3, scale=1.5),
-    DriverConfig(ensemble=0.1, sticky=2, terminate="ignore"),
-    DriverConfig(execution_horizon=1, gripper_deadband=0.2),
+    ProcessingConfig(),
+    ProcessingConfig(execution_horizon=2, sticky=3, scale=1.5),
+    ProcessingConfig(ensemble=0.1, sticky=2, terminate="ignore"),
+    ProcessingConfig(execution_horizon=1, gripper_deadband=0.2),
 ]
 
 
@@ -110,12 +109,12 @@ SETTINGS = [
 @pytest.mark.parametrize("meta", [OXE, FRACTAL, replace(OXE, layout="wme10", gripper="absolute")])
 @pytest.mark.parametrize("robot", [GOOGLE_ROBOT, STANDIN_SAWYER], ids=lambda r: r.name)
 def test_any_chunks_become_actions_and_slots_stay_apart(
-    cfg: DriverConfig, meta: PolicyMeta, robot: RobotSpec
+    cfg: ProcessingConfig, meta: PolicyMeta, robot: RobotSpec
 ) -> None:
     """Slots come and go; each gets what it gets alone, and what the robot executes."""
     frames = some_frames(12, 3)
     active = np.random.default_rng(1).random((12, 3)) < 0.7
-    driver = Driver(Chunks(meta), robot, cfg)
+    driver = RobotPolicy(Chunks(meta), robot, cfg)
     together = roll(driver, frames, active, seeds=range(3))
     events = driver.events
     for actions, who in zip(together, active, strict=True):
@@ -134,7 +133,7 @@ def test_any_chunks_become_actions_and_slots_stay_apart(
 
 def test_a_reset_forgets_everything() -> None:
     frames, everybody = some_frames(6, 2), np.ones((6, 2), bool)
-    driver = Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(sticky=15))
+    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(sticky=15))
     first = roll(driver, frames, everybody, seeds=[0, 1])
     events = driver.events
     roll(driver, frames[:5], everybody[:5], seeds=[3, 4])  # ends in the middle of a chunk
@@ -143,10 +142,10 @@ def test_a_reset_forgets_everything() -> None:
 
 
 @pytest.mark.parametrize("cfg", SETTINGS)
-def test_a_slot_begins_anew_while_the_others_go_on(cfg: DriverConfig) -> None:
+def test_a_slot_begins_anew_while_the_others_go_on(cfg: ProcessingConfig) -> None:
     """In the middle of chunks, of an ensemble, and of a gripper that is being sent on."""
     frames, everybody = some_frames(9, 3), np.ones((9, 3), bool)
-    driver = Driver(Renewable(OXE), GOOGLE_ROBOT, cfg)
+    driver = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT, cfg)
     through = roll(driver, frames, everybody, seeds=[0, 1, 2])
     events = driver.events
     fresh = roll(driver, frames[5:, [1]], everybody[5:, [1]], seeds=[7])
@@ -160,7 +159,7 @@ def test_a_slot_begins_anew_while_the_others_go_on(cfg: DriverConfig) -> None:
 
 
 def test_a_policy_that_is_only_reset_as_a_whole_says_so() -> None:
-    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     driver.reset(["a", "b"], seeds=[0, 1])
     driver.act(some_frames(1, 2)[0], np.ones(2, bool))
     with pytest.raises(ValueError, match="whose reset takes slots.*'chunks'.* reset all slots"):
@@ -172,7 +171,7 @@ def test_a_policy_that_is_only_reset_as_a_whole_says_so() -> None:
 
 @pytest.mark.parametrize("slots", [[2], [-1], [True, False], [0.0], ["0"], [[0]]])
 def test_slots_that_are_not_there_are_refused(slots: list) -> None:
-    driver = Driver(Renewable(OXE), GOOGLE_ROBOT)
+    driver = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT)
     driver.reset(["a", "b"], seeds=[0, 1])
     with pytest.raises(ValueError, match="expected slots as numbers from 0 to 1, .*flatnonzero"):
         driver.reset(["a", "b"], seeds=[0, 1], slots=slots)
@@ -182,7 +181,7 @@ def test_slots_that_are_not_there_are_refused(slots: list) -> None:
 
 def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
     policy = Chunks(OXE)
-    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(execution_horizon=2))
+    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
     active = np.array([[1, 0], [1, 1], [1, 1], [1, 1]], bool)
     roll(driver, some_frames(4, 2), active, seeds=[0, 1])
     wanted = [[True, False], [False, True], [True, False], [False, True]]
@@ -192,7 +191,9 @@ def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
 
 def test_a_policy_is_not_asked_where_nobody_acts() -> None:
     policy = Chunks(OXE)
-    actions = roll(Driver(policy, GOOGLE_ROBOT), some_frames(1, 2), np.zeros((1, 2), bool), [0, 1])
+    actions = roll(
+        RobotPolicy(policy, GOOGLE_ROBOT), some_frames(1, 2), np.zeros((1, 2), bool), [0, 1]
+    )
     assert not policy.asked
     assert (actions == GOOGLE_ROBOT.make_action()).all()
 
@@ -200,7 +201,7 @@ def test_a_policy_is_not_asked_where_nobody_acts() -> None:
 def test_a_chunk_of_seven_values_by_hand() -> None:
     """Hand, rotation and an open gripper that closes: +1 for two steps, then held."""
     chunk = [[0.1, 0, 0, 0, 0, 0.2, 1], [0.2, 0, 0, 0, 0, 0, 0], [0, 0, 0.3, 0, 0, 0, 0]]
-    driver = Driver(Told(OXE, chunk), GOOGLE_ROBOT, DriverConfig(scale=0.5, sticky=2))
+    driver = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT, ProcessingConfig(scale=0.5, sticky=2))
     actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), seeds=[0])[:, 0]
     make = GOOGLE_ROBOT.make_action
     wanted = [
@@ -215,38 +216,38 @@ def test_a_chunk_of_seven_values_by_hand() -> None:
 def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
     chunk = [[0, 0, 0, 0, 0, 0, 0.25]] * 2
     everybody = np.ones((2, 1), bool)
-    relative = Driver(Told(replace(OXE, gripper="relative"), chunk), GOOGLE_ROBOT)
+    relative = RobotPolicy(Told(replace(OXE, gripper="relative"), chunk), GOOGLE_ROBOT)
     assert (roll(relative, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0.25).all()
-    absolute = Driver(Told(OXE, chunk), GOOGLE_ROBOT)
+    absolute = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT)
     assert (roll(absolute, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0).all()
 
 
 def test_a_gripper_of_another_convention_is_counted() -> None:
     chunk = [[0, 0, 0, 0, 0, 0, value] for value in (-1, -1, 1, 1)]
     frames, everybody = some_frames(4, 1), np.ones((4, 1), bool)
-    wrong = Driver(Told(OXE, chunk), GOOGLE_ROBOT)  # 1 open, 0 closed: -1 is neither
+    wrong = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT)  # 1 open, 0 closed: -1 is neither
     assert list(roll(wrong, frames, everybody, [0])[:, 0, 3]) == [0, 0, -1, 0]
     assert wrong.events[0][IMPOSSIBLE] == 2
-    right = Driver(Told(replace(OXE, gripper="signed_closedness"), chunk), GOOGLE_ROBOT)
+    right = RobotPolicy(Told(replace(OXE, gripper="signed_closedness"), chunk), GOOGLE_ROBOT)
     assert list(roll(right, frames, everybody, [0])[:, 0, 3]) == [0, 0, 1, 0]
     assert IMPOSSIBLE not in right.events[0]
 
 
 def test_a_chunk_is_carried_out_as_far_as_the_policys_makers_do() -> None:
     policy = Chunks(replace(OXE, execution_horizon=2))
-    roll(Driver(policy, GOOGLE_ROBOT), some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
+    roll(RobotPolicy(policy, GOOGLE_ROBOT), some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
     assert len(policy.asked) == 3  # before steps 0, 2 and 4
     told = Chunks(OXE)
-    driver = Driver(told, GOOGLE_ROBOT, DriverConfig(execution_horizon=2))
+    driver = RobotPolicy(told, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
     roll(driver, some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
     assert len(told.asked) == 3
 
 
 def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
     frames, everybody = some_frames(5, 1), np.ones((5, 1), bool)
-    own = Driver(Chunks(replace(OXE, ensemble=0.1)), GOOGLE_ROBOT)
-    told = Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(ensemble=0.1))
-    plain = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    own = RobotPolicy(Chunks(replace(OXE, ensemble=0.1)), GOOGLE_ROBOT)
+    told = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(ensemble=0.1))
+    plain = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     averaged = roll(own, frames, everybody, [0])
     assert (averaged == roll(told, frames, everybody, [0])).all()
     assert (averaged != roll(plain, frames, everybody, [0])).any()
@@ -254,35 +255,39 @@ def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
     assert own.identity == told.identity != plain.identity
 
 
-@pytest.mark.parametrize("cfg", [DriverConfig(execution_horizon=3), DriverConfig(ensemble=0.0)])
+@pytest.mark.parametrize(
+    "cfg", [ProcessingConfig(execution_horizon=3), ProcessingConfig(ensemble=0.0)]
+)
 @pytest.mark.parametrize("own", [{"execution_horizon": 2}, {"ensemble": 0.1}])
 def test_the_drivers_settings_override_the_makers_and_say_so(
-    cfg: DriverConfig, own: dict, caplog: pytest.LogCaptureFixture
+    cfg: ProcessingConfig, own: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
     frames, everybody = some_frames(6, 1), np.ones((6, 1), bool)
-    driver = Driver(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
+    driver = RobotPolicy(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
     assert "policy 'chunks': its makers set" in caplog.text
     caplog.clear()
-    plain = Driver(Chunks(OXE), GOOGLE_ROBOT, cfg)
+    plain = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, cfg)
     assert (roll(driver, frames, everybody, [0]) == roll(plain, frames, everybody, [0])).all()
-    Driver(Chunks(replace(OXE, execution_horizon=3)), GOOGLE_ROBOT, replace(PLAIN, ensemble=None))
+    RobotPolicy(
+        Chunks(replace(OXE, execution_horizon=3)), GOOGLE_ROBOT, replace(PLAIN, ensemble=None)
+    )
     assert not caplog.text
 
 
 def test_a_horizon_of_the_makers_that_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="execution_horizon between 0 .* and 4, .* found 5"):
-        Driver(Chunks(replace(OXE, execution_horizon=5)), GOOGLE_ROBOT)
+        RobotPolicy(Chunks(replace(OXE, execution_horizon=5)), GOOGLE_ROBOT)
 
 
 def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
     """A quarter turn about (1, 1, 0) / sqrt 2: as angles it is another turn than as an axis."""
     vector = np.array([1.0, 1.0, 0.0]) / np.sqrt(2) * np.pi / 4
     chunk, everybody = [[0, 0, 0, *vector, 0]], np.ones((1, 1), bool)
-    as_angles = Driver(Told(replace(OXE, chunk=1), chunk), GOOGLE_ROBOT)
+    as_angles = RobotPolicy(Told(replace(OXE, chunk=1), chunk), GOOGLE_ROBOT)
     told = roll(as_angles, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
     np.testing.assert_allclose(told, vector, atol=1e-6)
     meta = replace(OXE, chunk=1, rotation="axis_angle")
-    about_axis = Driver(Told(meta, chunk), GOOGLE_ROBOT)
+    about_axis = RobotPolicy(Told(meta, chunk), GOOGLE_ROBOT)
     turned = roll(about_axis, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
     assert abs(turned[2]) > 0.1  # yaw, which the vector does not have
 
@@ -290,7 +295,7 @@ def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
 def test_clipped_actions_are_counted() -> None:
     """Once per action; turns of the wrist, which this robot lacks, do not count."""
     chunk = [[0.2, -0.2, 0, 0, 0, 0, 1], [0.05, 0, 0, 1, 1, 1, 1], [0, 0, 0.06, 0, 0, 0, 1]]
-    driver = Driver(Told(OXE, chunk), STANDIN_SAWYER)
+    driver = RobotPolicy(Told(OXE, chunk), STANDIN_SAWYER)
     actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), [0])[:, 0, 10:]
     np.testing.assert_allclose(actions, [[0.05, -0.05, 0], [0.05, 0, 0], [0, 0, 0.05]])
     assert driver.events[0][CLIPPED] == 2
@@ -302,11 +307,11 @@ def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Told:
 
 def test_an_ending_is_passed_on_or_ignored() -> None:
     frames, everybody = some_frames(2, 1), np.ones((2, 1), bool)
-    driver = Driver(ending(), GOOGLE_ROBOT)
+    driver = RobotPolicy(ending(), GOOGLE_ROBOT)
     actions = roll(driver, frames, everybody, [0])[:, 0]
     assert list(GOOGLE_ROBOT.terminates(actions)) == [False, True]
     assert IGNORED not in driver.events[0]
-    driver = Driver(ending(), GOOGLE_ROBOT, DriverConfig(terminate="ignore"))
+    driver = RobotPolicy(ending(), GOOGLE_ROBOT, ProcessingConfig(terminate="ignore"))
     assert (roll(driver, frames, everybody, [0]) == GOOGLE_ROBOT.make_action()).all()
     assert driver.events[0][IGNORED] == 1
 
@@ -315,7 +320,7 @@ def test_frames_are_fitted_to_the_policy() -> None:
     policy = Chunks(replace(OXE, image_size=(16, 20)))
     frames = np.zeros((1, 2, 320, 512, 3), np.uint8)
     frames[:, :, :, 56:456] = 90
-    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(crop="bars"))
+    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
     roll(driver, frames, np.array([[True, False]]), seeds=[0, 1])
     assert (policy.shown[0][0] == 90).all()
     assert policy.shown[0].shape == (2, 16, 20, 3)
@@ -326,7 +331,7 @@ def test_a_world_model_that_paints_over_the_bars_is_counted() -> None:
     frames = np.zeros((3, 2, 320, 512, 3), np.uint8)
     frames[:, :, :, 56:456] = 90
     frames[2, 1, :, 456:] = 90
-    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(crop="bars"))
+    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
     roll(driver, frames, np.ones((3, 2), bool), seeds=[0, 1])
     assert [events[LIT_BARS] for events in driver.events] == [0, 1]
     with pytest.raises(ValueError, match="found a mean of 90; use crop=none"):
@@ -334,7 +339,7 @@ def test_a_world_model_that_paints_over_the_bars_is_counted() -> None:
 
 
 def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
-    driver = Driver(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
+    driver = RobotPolicy(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
     frames = some_frames(1, 2)
     frames[:, 1, :2] = frames[:, 1, -2:] = 0
     roll(driver, frames, np.array([[True, False]]), [0, 1])  # nobody looks at the second slot
@@ -345,7 +350,7 @@ def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
 def test_a_value_that_is_no_number_stops_the_run() -> None:
     chunk = np.zeros((2, 7), np.float32)
     policy = Told(OXE, chunk)
-    driver = Driver(policy, GOOGLE_ROBOT)
+    driver = RobotPolicy(policy, GOOGLE_ROBOT)
     frames, who = some_frames(2, 2), np.array([False, True])
     roll(driver, frames, np.stack([who, who]), [0, 1])
     policy.chunk[1, 3] = np.inf
@@ -366,7 +371,7 @@ def test_a_value_that_is_no_number_stops_the_run() -> None:
 )
 def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = Driver(policy, GOOGLE_ROBOT)
+    driver = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: answer
     with pytest.raises(ValueError, match=f"float32 actions, a NumPy array, .* found {found};"):
         roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
@@ -375,7 +380,7 @@ def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> No
 @pytest.mark.parametrize("events", [None, ("x",), ((1, "x"),), ((0, 5),), ((0, "two\nlines"),)])
 def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = Driver(policy, GOOGLE_ROBOT)
+    driver = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 2, 7), np.float32), events)
     with pytest.raises(ValueError, match="expected events of policy 'chunks' as pairs of a slot"):
         roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
@@ -384,7 +389,7 @@ def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
 @pytest.mark.parametrize("value", [np.nan, 1e300])
 def test_a_number_that_no_robot_executes_is_refused_anywhere_in_a_chunk(value: float) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = Driver(policy, GOOGLE_ROBOT, DriverConfig(execution_horizon=1))
+    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=1))
     wrong = np.zeros((1, 2, 7))
     wrong[0, 1, 2] = value
     policy.act = lambda frames, active: ActionBatch(wrong)
@@ -397,12 +402,12 @@ def test_settings_of_what_a_robot_lacks_are_refused() -> None:
     for wrong in ({"scale": 2.0}, {"sticky": 15}, {"gripper_deadband": 0.01}):
         (name,) = wrong
         with pytest.raises(ValueError, match=f"expected no {name} for robot 'recon_jackal'"):
-            Driver(policy, RECON_JACKAL, DriverConfig(**wrong))
+            RobotPolicy(policy, RECON_JACKAL, ProcessingConfig(**wrong))
 
 
 def test_a_policy_keeps_to_its_meta() -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = Driver(policy, GOOGLE_ROBOT)
+    driver = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 4, 7), np.float32))
     with pytest.raises(ValueError, match=r"\(1, 2, 7\) from policy 'chunks'.*found \(1, 4, 7\)"):
         roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
@@ -418,18 +423,18 @@ def test_a_policy_may_write_into_the_same_array_again() -> None:
 
     policy.act = act
     active = np.array([[1, 0], [0, 1], [1, 0]], bool)
-    actions = roll(Driver(policy, GOOGLE_ROBOT), some_frames(3, 2), active, [0, 1])
+    actions = roll(RobotPolicy(policy, GOOGLE_ROBOT), some_frames(3, 2), active, [0, 1])
     assert actions[2, 0, 10] == np.float32(0.2)
 
 
 def test_what_the_policy_refuses_is_refused() -> None:
-    driver = Driver(Chunks(replace(OXE, max_batch=1)), GOOGLE_ROBOT)
+    driver = RobotPolicy(Chunks(replace(OXE, max_batch=1)), GOOGLE_ROBOT)
     with pytest.raises(ValueError, match="expected at most 1 slots"):
         driver.reset(["go", "go"], seeds=[0, 1])
 
 
 def test_wrong_inputs_are_refused() -> None:
-    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     frames, everybody = some_frames(1, 2)[0], np.ones(2, bool)
     with pytest.raises(ValueError, match="one per instruction of the last reset"):
         driver.act(frames, everybody)
@@ -442,7 +447,7 @@ def test_wrong_inputs_are_refused() -> None:
 
 
 def test_no_slots_no_actions() -> None:
-    driver = Driver(Chunks(OXE), GOOGLE_ROBOT)
+    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     driver.reset([], seeds=[])
     assert driver.act(some_frames(1, 0)[0], np.ones(0, bool)).shape == (0, 13)
 
@@ -450,9 +455,9 @@ def test_no_slots_no_actions() -> None:
 def test_another_rate_is_refused_unless_asked_for() -> None:
     policy = Chunks(replace(OXE, control_hz=5))
     with pytest.raises(ValueError, match="for 3 actions per second.* found 5 .*any_rate=true"):
-        Driver(policy, GOOGLE_ROBOT)
-    Driver(policy, GOOGLE_ROBOT, DriverConfig(any_rate=True))
-    Driver(Chunks(replace(OXE, control_hz=3)), GOOGLE_ROBOT)
+        RobotPolicy(policy, GOOGLE_ROBOT)
+    RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(any_rate=True))
+    RobotPolicy(Chunks(replace(OXE, control_hz=3)), GOOGLE_ROBOT)
 
 
 @pytest.mark.parametrize(
@@ -471,20 +476,20 @@ def test_another_rate_is_refused_unless_asked_for() -> None:
 )
 def test_settings_that_mean_nothing_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Driver(Chunks(OXE), GOOGLE_ROBOT, DriverConfig(**wrong))
+        RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(**wrong))
 
 
 def test_a_layout_of_another_robot_is_refused() -> None:
     with pytest.raises(ValueError, match="found 'recon3'"):
-        Driver(Chunks(replace(OXE, layout="recon3")), GOOGLE_ROBOT)
+        RobotPolicy(Chunks(replace(OXE, layout="recon3")), GOOGLE_ROBOT)
     with pytest.raises(ValueError, match="did you mean 'oxe7'"):
-        Driver(Chunks(replace(OXE, layout="oxe")), GOOGLE_ROBOT)
+        RobotPolicy(Chunks(replace(OXE, layout="oxe")), GOOGLE_ROBOT)
 
 
 def test_a_policy_of_the_robots_own_gives_what_it_gave() -> None:
     policy = random_policy(STANDIN_SAWYER)
     frames, everybody = some_frames(5, 2), np.ones((5, 2), bool)
-    driven = roll(Driver(policy, STANDIN_SAWYER), frames, everybody, [0, 1])
+    driven = roll(RobotPolicy(policy, STANDIN_SAWYER), frames, everybody, [0, 1])
     policy.reset(["go", "go"], seeds=[0, 1])
     given = [policy.act(now, everybody[0]).actions[:, 0] for now in frames]
     assert (driven == np.stack(given)).all()
@@ -492,7 +497,7 @@ def test_a_policy_of_the_robots_own_gives_what_it_gave() -> None:
 
 def test_closing_closes_the_policy() -> None:
     policy = Chunks(OXE)
-    driver = Driver(policy, GOOGLE_ROBOT)
+    driver = RobotPolicy(policy, GOOGLE_ROBOT)
     driver.close()
     assert policy.closed == 1
     assert driver.meta is policy.meta
@@ -501,4 +506,4 @@ def test_closing_closes_the_policy() -> None:
 @pytest.mark.parametrize("wrong", [Told, lambda frame: frame, {"meta": 1}, None, "zero"])
 def test_what_is_no_policy_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="expected a policy with `meta`"):
-        Driver(wrong, GOOGLE_ROBOT)  # type: ignore[arg-type]
+        RobotPolicy(wrong, GOOGLE_ROBOT)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from v2w_gym.configs.action_layouts import GRIPPER, HAND, KINDS, POSITIONS, ROTATION, ActionLayout
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS, RobotSpec
 
 Action = NDArray[np.float32]
@@ -16,9 +16,9 @@ CLIPPED = "clipped to the robot's bounds"
 NOT_ONE_HOT = "not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
 """The fields that `KINDS` is about."""
-PLAIN = DriverConfig()
+PLAIN = ProcessingConfig()
 SETTINGS = {"scale": HAND, "sticky": GRIPPER, "gripper_deadband": GRIPPER}
-"""The fields that some of a driver's settings are about."""
+"""The fields that some settings are about."""
 IMPOSSIBLE = "gripper position out of its range"
 """Nothing between open and closed: the policy's convention is probably another one."""
 SLACK = 0.25
@@ -68,7 +68,7 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
             )
 
 
-def check_settings(cfg: DriverConfig, robot: RobotSpec) -> None:
+def check_settings(cfg: ProcessingConfig, robot: RobotSpec) -> None:
     """Check that settings are of something that the robot has.
 
     Raises:
@@ -101,7 +101,7 @@ def to_robot_layout(
 
 
 def to_robot(
-    gripper: Gripper, action: Action, kind: str, robot: RobotSpec, cfg: DriverConfig
+    gripper: Gripper, action: Action, kind: str, robot: RobotSpec, cfg: ProcessingConfig
 ) -> tuple[Gripper, Action]:
     """Return what the slot remembers now, and one action (A,) scaled and with a relative gripper.
 

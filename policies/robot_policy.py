@@ -1,4 +1,4 @@
-"""A policy on a robot: fitted frames go in, chunks are executed, fitted actions come out."""
+"""A policy on a robot: frames are preprocessed, chunks carried out, actions postprocessed."""
 
 import hashlib
 import inspect
@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.action_layouts import ActionLayout
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.configs.robots import ACTION_LAYOUTS, RobotSpec
+from v2w_gym.configs.policies import ProcessingConfig
+from v2w_gym.configs.robots import ACTION_LAYOUTS, ENDINGS, RobotSpec
 from v2w_gym.configs.text import brief
-from v2w_gym.policies.base import ActionBatch, Policy, PolicyMeta
-from v2w_gym.policies.checks import check_slots, renew
-from v2w_gym.policies.stages.actions import (
+from v2w_gym.policies.base import ActionBatch, Policy, PolicyMeta, check_slots, renew
+from v2w_gym.policies.processing.actions import (
     IMPOSSIBLE,
     Gripper,
     check_layout,
@@ -30,8 +29,14 @@ from v2w_gym.policies.stages.actions import (
     to_robot,
     to_robot_layout,
 )
-from v2w_gym.policies.stages.chunks import Plan, add_answer, check_chunks, needs_answer, next_action
-from v2w_gym.policies.stages.images import (
+from v2w_gym.policies.processing.chunks import (
+    Queue,
+    add_answer,
+    check_chunks,
+    needs_answer,
+    next_action,
+)
+from v2w_gym.policies.processing.images import (
     CROPS,
     NEARLY_BLACK,
     RESIZES,
@@ -42,31 +47,33 @@ from v2w_gym.policies.stages.images import (
 
 log = logging.getLogger(__name__)
 
-PLAIN = DriverConfig()
+PLAIN = ProcessingConfig()
 """Nothing is cropped, scaled or averaged."""
 IGNORED = "terminate ignored"
 LIT_BARS = "something in the black bars"
-ENDINGS = {"stop": False, "ignore": True}
-"""Whether a policy's wish to end the episode is passed over."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a slot is: its plan, its gripper, and the actions it has been given."""
+    """Where a slot is: its queue of actions, its gripper, and the actions it has been given."""
 
-    plan: Plan = ()
+    queue: Queue = ()
     gripper: Gripper = field(default_factory=Gripper)
     step: int = 0
 
 
-class Driver:
-    """Asks a policy when a slot's chunk has run out, and gives actions that the robot executes."""
+class RobotPolicy:
+    """A policy with pre- and postprocessing: a robot's frames in, actions it executes out.
 
-    def __init__(self, policy: Policy, robot: RobotSpec, cfg: DriverConfig = PLAIN) -> None:
+    The policy is asked when a slot's chunk of actions has run out. What surrounds it lies in
+    `v2w_gym.policies.processing`, as pure functions of images, chunks and actions.
+    """
+
+    def __init__(self, policy: Policy, robot: RobotSpec, cfg: ProcessingConfig = PLAIN) -> None:
         """Put `policy` on `robot`.
 
         Raises:
-            ValueError: A policy that cannot drive this robot, or settings that mean nothing.
+            ValueError: A policy of another kind of robot, or settings that mean nothing.
         """
         _check_config(cfg)
         _check_policy(policy)
@@ -88,15 +95,15 @@ class Driver:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides its actions: JSON values on the policy and on how it drives."""
+        """All that decides its actions: JSON values on the policy and its processing."""
         policy = asdict(self.meta)
         del policy["max_batch"]  # which slots act together changes nothing
-        del policy["execution_horizon"], policy["ensemble"]  # they are in the driver's settings
+        del policy["execution_horizon"], policy["ensemble"]  # the settings say which of them count
         return {"policy": policy, "driver": asdict(self._executed)}
 
     @property
     def fingerprint(self) -> str:
-        """The policy's fingerprint; if it is driven in another way than plainly, one of both."""
+        """The policy's fingerprint; with processing that is not plain, one of both."""
         if self._executed == PLAIN:
             return self.meta.fingerprint
         both = json.dumps([self.meta.fingerprint, asdict(self._executed)])
@@ -111,7 +118,7 @@ class Driver:
     ) -> None:
         """Forget everything and prepare one slot per instruction, or begin anew in some slots.
 
-        A driver cannot see that an environment has begun a new attempt in a slot: tell it, with
+        It cannot see that an environment has begun a new attempt in a slot: tell it, with
         that attempt's instruction and seed, or the slot goes on with the old ones.
 
         Args:
@@ -143,7 +150,7 @@ class Driver:
             ValueError: Frames that do not fit the policy, or an action that is not a number.
         """
         self._check(frames, active)
-        waiting = [needs_answer(slot.plan, self._executed) for slot in self._slots]
+        waiting = [needs_answer(slot.queue, self._executed) for slot in self._slots]
         asked = active & np.array(waiting, np.bool_)
         if asked.any():
             self._ask(frames, asked)
@@ -180,7 +187,7 @@ class Driver:
                     f"{chunk[~np.isfinite(chunk)][0]} in slot {index}, step {slot.step}; check its "
                     "weights and what it is shown"
                 )
-            self._slots[index] = replace(slot, plan=add_answer(slot.plan, chunk, self._executed))
+            self._slots[index] = replace(slot, queue=add_answer(slot.queue, chunk, self._executed))
 
     def _check_answer(self, answer: ActionBatch, slots: int) -> None:
         expected = (slots, self.meta.chunk, self._layout.size)
@@ -209,14 +216,14 @@ class Driver:
 
     def _next(self, index: int) -> NDArray[np.float32]:
         slot = self._slots[index]
-        plan, said = next_action(slot.plan, self._executed)
+        queue, said = next_action(slot.queue, self._executed)
         moved = to_robot_layout(said, self._layout, self.robot)
         kind = self._layout.gripper
         if is_impossible(moved, kind, self.robot):
             self.events[index][IMPOSSIBLE] += 1
         gripper, moved = to_robot(slot.gripper, moved, kind, self.robot, self.cfg)
         action, changed = fit_to_bounds(moved, self.robot)
-        self._slots[index] = Slot(plan, gripper, slot.step + 1)
+        self._slots[index] = Slot(queue, gripper, slot.step + 1)
         self.events[index].update(changed)
         if ENDINGS[self.cfg.terminate] and ends_episode(action, self.robot):
             self.events[index][IGNORED] += 1
@@ -247,7 +254,7 @@ class Driver:
             )
 
 
-def execution(meta: PolicyMeta, cfg: DriverConfig) -> DriverConfig:
+def execution(meta: PolicyMeta, cfg: ProcessingConfig) -> ProcessingConfig:
     """Return `cfg` with how a chunk is carried out: as `cfg` says, else as the policy's makers do.
 
     A difference between the two is logged: it can cost a policy much of its success.
@@ -257,8 +264,8 @@ def execution(meta: PolicyMeta, cfg: DriverConfig) -> DriverConfig:
     made = replace(cfg, execution_horizon=meta.execution_horizon, ensemble=meta.ensemble)
     if (meta.execution_horizon or meta.ensemble is not None) and made != cfg:
         log.warning(
-            "policy %r: its makers set execution_horizon %s and ensemble %s; the driver's settings "
-            "override them with %s and %s",
+            "policy %r: its makers set execution_horizon %s and ensemble %s; the settings override "
+            "them with %s and %s",
             *(meta.name, meta.execution_horizon, meta.ensemble),
             *(cfg.execution_horizon, cfg.ensemble),
         )
@@ -282,13 +289,13 @@ def _check_policy(policy: object) -> None:
         )
 
 
-def _check_config(cfg: DriverConfig) -> None:
+def _check_config(cfg: ProcessingConfig) -> None:
     lookup(CROPS, cfg.crop, "crop")
     lookup(RESIZES, cfg.resize, "resize")
     lookup(ENDINGS, cfg.terminate, "terminate")
 
 
-def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: DriverConfig) -> None:
+def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: ProcessingConfig) -> None:
     if cfg.any_rate or meta.control_hz in (None, robot.control_hz):
         return
     raise ValueError(

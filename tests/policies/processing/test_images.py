@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from v2w_gym.configs.policies import DriverConfig
-from v2w_gym.policies.stages.images import (
+from v2w_gym.configs.policies import ProcessingConfig
+from v2w_gym.policies.processing.images import (
     RESIZES,
     bilinear,
     bilinear_trunc,
@@ -19,7 +19,7 @@ from v2w_gym.policies.stages.images import (
     resize_with_pad,
 )
 
-PLAIN = DriverConfig()
+PLAIN = ProcessingConfig()
 TENSORFLOW = """
 import sys
 import numpy as np, tensorflow as tf
@@ -103,7 +103,7 @@ def test_padding_keeps_the_aspect_ratio(
     found: tuple[int, int], size: tuple[int, int], filled: tuple[slice, slice]
 ) -> None:
     frames = np.full((2, *found, 3), 90, np.uint8)
-    fitted = fit_frames(frames, size, DriverConfig(resize="resize_with_pad"))
+    fitted = fit_frames(frames, size, ProcessingConfig(resize="resize_with_pad"))
     wanted = np.zeros((2, *size, 3), np.uint8)
     rows, columns = filled
     wanted[:, rows, columns] = 90
@@ -196,7 +196,7 @@ def test_frames_without_bars_are_not_cut() -> None:
     one_side = letterboxed()
     one_side[1, :, 456:] = 90
     with pytest.raises(ValueError, match="found a mean of 90; use crop=none"):
-        check_bars(one_side, DriverConfig(crop="bars"))
+        check_bars(one_side, ProcessingConfig(crop="bars"))
 
 
 def test_frames_of_the_right_size_are_left_alone() -> None:
@@ -206,7 +206,7 @@ def test_frames_of_the_right_size_are_left_alone() -> None:
 
 
 def test_frames_are_cropped_and_then_resized() -> None:
-    cfg = DriverConfig(crop="bars", resize="bilinear_trunc")
+    cfg = ProcessingConfig(crop="bars", resize="bilinear_trunc")
     wanted = bilinear_trunc(pictures((320, 400), seed=1), (256, 320))
     assert (fit_frames(letterboxed(), (256, 320), cfg) == wanted).all()
 
@@ -216,7 +216,7 @@ def test_another_aspect_ratio_is_refused_unless_asked_for() -> None:
     message = r"policy's 32 x 40 pixels, found 48 x 64; .*crop=bars.* stretch=true"
     with pytest.raises(ValueError, match=message):
         fit_frames(frames, (32, 40), PLAIN)
-    stretched = fit_frames(frames, (32, 40), DriverConfig(stretch=True))
+    stretched = fit_frames(frames, (32, 40), ProcessingConfig(stretch=True))
     assert (stretched == bilinear(frames, (32, 40))).all()
 
 
@@ -227,9 +227,9 @@ def test_a_pixel_more_or_less_is_no_other_aspect_ratio() -> None:
 def test_rules_have_names() -> None:
     frames = pictures((16, 16), seed=0)
     with pytest.raises(ValueError, match="did you mean 'bilinear'"):
-        fit_frames(frames, (8, 8), DriverConfig(resize="bilinaer"))
+        fit_frames(frames, (8, 8), ProcessingConfig(resize="bilinaer"))
     with pytest.raises(ValueError, match="expected crop to be one of"):
-        fit_frames(frames, (8, 8), DriverConfig(crop="centre"))
+        fit_frames(frames, (8, 8), ProcessingConfig(crop="centre"))
 
 
 @pytest.mark.parametrize("axis", [1, 2])
@@ -244,13 +244,13 @@ def test_bars_are_noticed(axis: int) -> None:
     which = "rows above and below" if axis == 1 else "columns left and right"
     with pytest.raises(ValueError, match=f"found black {which} .3 and 3 of 100 pixels.*crop=bars"):
         check_bars(frames, PLAIN)
-    check_bars(frames, DriverConfig(crop="keep_bars"))
+    check_bars(frames, ProcessingConfig(crop="keep_bars"))
 
 
 def test_what_is_cut_off_counts_no_longer() -> None:
     with pytest.raises(ValueError, match="columns left and right .56 and 56 of 512"):
         check_bars(letterboxed(), PLAIN)
-    check_bars(letterboxed(), DriverConfig(crop="bars"))
+    check_bars(letterboxed(), ProcessingConfig(crop="bars"))
 
 
 def test_a_dark_frame_has_no_bars() -> None:

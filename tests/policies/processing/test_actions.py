@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import (
     ACTION_LAYOUTS,
     CSGO_PLAYER,
@@ -17,7 +17,7 @@ from v2w_gym.configs.robots import (
     STANDIN_SAWYER,
     WME10,
 )
-from v2w_gym.policies.stages.actions import (
+from v2w_gym.policies.processing.actions import (
     CLIPPED,
     NOT_ONE_HOT,
     Gripper,
@@ -31,7 +31,7 @@ from v2w_gym.policies.stages.actions import (
     to_robot_layout,
 )
 
-PLAIN = DriverConfig()
+PLAIN = ProcessingConfig()
 
 
 def float32(*values: float) -> np.ndarray:
@@ -192,7 +192,7 @@ def test_fifteen_steps_as_in_simpler_env() -> None:
 )
 def test_a_small_relative_gripper_holds(value: float, wanted: float) -> None:
     action = GOOGLE_ROBOT.make_action(gripper_closedness_action=value)
-    cfg = DriverConfig(gripper_deadband=0.01)
+    cfg = ProcessingConfig(gripper_deadband=0.01)
     gripper, moved = to_robot(Gripper(), action, "relative", GOOGLE_ROBOT, cfg)
     assert moved[3] == np.float32(wanted)
     assert gripper == Gripper()
@@ -206,7 +206,7 @@ def test_a_policy_without_gripper_holds() -> None:
 
 def test_the_scale_is_that_of_the_hand_alone() -> None:
     action = np.full(13, 0.25, np.float32)
-    cfg = DriverConfig(scale=2)
+    cfg = ProcessingConfig(scale=2)
     _, moved = to_robot(Gripper(), action, "relative", GOOGLE_ROBOT, cfg)
     assert (moved == float32(*[0.25] * 10, 0.5, 0.5, 0.5)).all()
     assert (action == 0.25).all()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 
 Frames: TypeAlias = NDArray[np.uint8]
 Size: TypeAlias = tuple[int, int]
@@ -98,7 +98,7 @@ RESIZES: Mapping[str, Callable[[Frames, Size], Frames]] = {
 """Frames (B, H, W, 3) and a height and width -> frames (B, h, w, 3)."""
 
 
-def fit_frames(frames: Frames, size: Size | None, cfg: DriverConfig) -> Frames:
+def fit_frames(frames: Frames, size: Size | None, cfg: ProcessingConfig) -> Frames:
     """Crop frames (B, H, W, 3) and resize them to a policy's `size`; None for any size.
 
     Raises:
@@ -121,7 +121,7 @@ def fit_frames(frames: Frames, size: Size | None, cfg: DriverConfig) -> Frames:
     return resize(frames, size)
 
 
-def bar_brightness(frames: Frames, cfg: DriverConfig) -> NDArray[np.float64]:
+def bar_brightness(frames: Frames, cfg: ProcessingConfig) -> NDArray[np.float64]:
     """Return the mean (B,) of the brighter bar that is cut off each frame (B, H, W, 3)."""
     if cfg.crop != "bars":
         return np.zeros(len(frames))
@@ -130,7 +130,7 @@ def bar_brightness(frames: Frames, cfg: DriverConfig) -> NDArray[np.float64]:
     return brighter
 
 
-def check_bars(frames: Frames, cfg: DriverConfig) -> None:
+def check_bars(frames: Frames, cfg: ProcessingConfig) -> None:
     """Check that what is cut off frames (B, H, W, 3) is black, and that no black bars are left.
 
     A frame that is black all over has no bars.

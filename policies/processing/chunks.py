@@ -5,13 +5,13 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.policies import DriverConfig
+from v2w_gym.configs.policies import ProcessingConfig
 
-Plan: TypeAlias = tuple[NDArray[np.float32], ...]
+Queue: TypeAlias = tuple[NDArray[np.float32], ...]
 """What is left of a slot's answers, each (n, D) from the next step on, the oldest first."""
 
 
-def check_chunks(cfg: DriverConfig, chunk: int) -> None:
+def check_chunks(cfg: ProcessingConfig, chunk: int) -> None:
     """Check that chunks of so many actions can be carried out as `cfg` says.
 
     Raises:
@@ -31,32 +31,36 @@ def check_chunks(cfg: DriverConfig, chunk: int) -> None:
         )
 
 
-def needs_answer(plan: Plan, cfg: DriverConfig) -> bool:
+def needs_answer(queue: Queue, cfg: ProcessingConfig) -> bool:
     """Whether the policy must be asked before the next step."""
-    return not plan or cfg.ensemble is not None
+    return not queue or cfg.ensemble is not None
 
 
-def add_answer(plan: Plan, answer: NDArray[np.float32], cfg: DriverConfig) -> Plan:
-    """Return the plan with the policy's newest answer (chunk, D) at its end."""
+def add_answer(
+    queue: Queue, answer: NDArray[np.float32], cfg: ProcessingConfig
+) -> Queue:
+    """Return the queue with the policy's newest answer (chunk, D) at its end."""
     if cfg.ensemble is not None:
-        return (*plan, answer)
+        return (*queue, answer)
     return (answer[: cfg.execution_horizon or None],)
 
 
-def next_action(plan: Plan, cfg: DriverConfig) -> tuple[Plan, NDArray[np.float32]]:
-    """Return the plan for the steps after this one, and this step's action (D,).
+def next_action(
+    queue: Queue, cfg: ProcessingConfig
+) -> tuple[Queue, NDArray[np.float32]]:
+    """Return the queue for the steps after this one, and this step's action (D,).
 
     With an ensemble it is the mean of what all answers say of this step, the i-th oldest weighing
     exp(-ensemble * i).
 
     Source: Learning Fine-Grained Bimanual Manipulation, arXiv 2304.13705, Algorithm 2.
     """
-    later = tuple(answer[1:] for answer in plan if len(answer) > 1)
+    later = tuple(answer[1:] for answer in queue if len(answer) > 1)
     if cfg.ensemble is None:
-        return later, plan[-1][0]
+        return later, queue[-1][0]
     # The largest weight is brought to 1, so that no exponential overflows.
-    exponents = -cfg.ensemble * np.arange(len(plan))
+    exponents = -cfg.ensemble * np.arange(len(queue))
     weights = np.exp(exponents - exponents.max())
-    said = np.stack([answer[0] for answer in plan])  # (answers, D)
+    said = np.stack([answer[0] for answer in queue])  # (answers, D)
     mean = (weights[:, None] * said).sum(0) / weights.sum()
     return later, mean.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Pre- and postprocessing of a policy on a robot, as pure functions: images, actions, chunks."""

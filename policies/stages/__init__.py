@@ -1,1 +1,0 @@
-"""What lies between a policy and a robot, as pure functions: images, actions, chunks."""
