@@ -36,18 +36,14 @@ def needs_answer(queue: Queue, cfg: ProcessingConfig) -> bool:
     return not queue or cfg.ensemble is not None
 
 
-def add_answer(
-    queue: Queue, answer: NDArray[np.float32], cfg: ProcessingConfig
-) -> Queue:
+def add_answer(queue: Queue, answer: NDArray[np.float32], cfg: ProcessingConfig) -> Queue:
     """Return the queue with the policy's newest answer (chunk, D) at its end."""
     if cfg.ensemble is not None:
         return (*queue, answer)
     return (answer[: cfg.execution_horizon or None],)
 
 
-def next_action(
-    queue: Queue, cfg: ProcessingConfig
-) -> tuple[Queue, NDArray[np.float32]]:
+def next_action(queue: Queue, cfg: ProcessingConfig) -> tuple[Queue, NDArray[np.float32]]:
     """Return the queue for the steps after this one, and this step's action (D,).
 
     With an ensemble it is the mean of what all answers say of this step, the i-th oldest weighing

@@ -1,4 +1,4 @@
-"""A driver puts any policy on a robot: slots apart, actions within bounds, chunks carried out."""
+"""Any policy on a robot: slots apart, actions within bounds, chunks carried out."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -90,11 +90,11 @@ def some_frames(steps: int, slots: int, size: tuple[int, int] = (32, 32)) -> np.
 
 
 def roll(
-    driver: RobotPolicy, frames: np.ndarray, active: np.ndarray, seeds: Sequence[int]
+    on_robot: RobotPolicy, frames: np.ndarray, active: np.ndarray, seeds: Sequence[int]
 ) -> np.ndarray:
     """Actions (steps, B, A) on frames (steps, B, H, W, 3) with slots active or not (steps, B)."""
-    driver.reset(["close the drawer"] * frames.shape[1], seeds=seeds)
-    return np.stack([driver.act(now, who) for now, who in zip(frames, active, strict=True)])
+    on_robot.reset(["close the drawer"] * frames.shape[1], seeds=seeds)
+    return np.stack([on_robot.act(now, who) for now, who in zip(frames, active, strict=True)])
 
 
 SETTINGS = [
@@ -114,79 +114,79 @@ def test_any_chunks_become_actions_and_slots_stay_apart(
     """Slots come and go; each gets what it gets alone, and what the robot executes."""
     frames = some_frames(12, 3)
     active = np.random.default_rng(1).random((12, 3)) < 0.7
-    driver = RobotPolicy(Chunks(meta), robot, cfg)
-    together = roll(driver, frames, active, seeds=range(3))
-    events = driver.events
+    on_robot = RobotPolicy(Chunks(meta), robot, cfg)
+    together = roll(on_robot, frames, active, seeds=range(3))
+    events = on_robot.events
     for actions, who in zip(together, active, strict=True):
         assert (robot.check_actions(actions) == actions).all()
         assert (actions[:, robot.slices["terminate_episode"]].sum(1) == 1).all()
         assert (actions[~who] == robot.make_action()).all()
     for slot in range(3):
-        alone = roll(driver, frames[:, [slot]], active[:, [slot]], seeds=[slot])
+        alone = roll(on_robot, frames[:, [slot]], active[:, [slot]], seeds=[slot])
         assert (alone[:, 0] == together[:, slot]).all()
-        assert driver.events == [events[slot]]
+        assert on_robot.events == [events[slot]]
     # A slot that pauses goes on as if nothing had been.
     busy = active[:, 0]
-    through = roll(driver, frames[busy][:, [0]], np.ones((busy.sum(), 1), bool), seeds=[0])
+    through = roll(on_robot, frames[busy][:, [0]], np.ones((busy.sum(), 1), bool), seeds=[0])
     assert (through[:, 0] == together[busy, 0]).all()
 
 
 def test_a_reset_forgets_everything() -> None:
     frames, everybody = some_frames(6, 2), np.ones((6, 2), bool)
-    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(sticky=15))
-    first = roll(driver, frames, everybody, seeds=[0, 1])
-    events = driver.events
-    roll(driver, frames[:5], everybody[:5], seeds=[3, 4])  # ends in the middle of a chunk
-    assert (roll(driver, frames, everybody, seeds=[0, 1]) == first).all()
-    assert driver.events == events
+    on_robot = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(sticky=15))
+    first = roll(on_robot, frames, everybody, seeds=[0, 1])
+    events = on_robot.events
+    roll(on_robot, frames[:5], everybody[:5], seeds=[3, 4])  # ends in the middle of a chunk
+    assert (roll(on_robot, frames, everybody, seeds=[0, 1]) == first).all()
+    assert on_robot.events == events
 
 
 @pytest.mark.parametrize("cfg", SETTINGS)
 def test_a_slot_begins_anew_while_the_others_go_on(cfg: ProcessingConfig) -> None:
     """In the middle of chunks, of an ensemble, and of a gripper that is being sent on."""
     frames, everybody = some_frames(9, 3), np.ones((9, 3), bool)
-    driver = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT, cfg)
-    through = roll(driver, frames, everybody, seeds=[0, 1, 2])
-    events = driver.events
-    fresh = roll(driver, frames[5:, [1]], everybody[5:, [1]], seeds=[7])
-    fresh_events = driver.events[0]
-    roll(driver, frames[:5], everybody[:5], seeds=[0, 1, 2])
-    driver.reset(["", "open the drawer", ""], seeds=[5, 7, 5], slots=np.array([1]))
-    renewed = np.stack([driver.act(now, everybody[0]) for now in frames[5:]])
+    on_robot = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT, cfg)
+    through = roll(on_robot, frames, everybody, seeds=[0, 1, 2])
+    events = on_robot.events
+    fresh = roll(on_robot, frames[5:, [1]], everybody[5:, [1]], seeds=[7])
+    fresh_events = on_robot.events[0]
+    roll(on_robot, frames[:5], everybody[:5], seeds=[0, 1, 2])
+    on_robot.reset(["", "open the drawer", ""], seeds=[5, 7, 5], slots=np.array([1]))
+    renewed = np.stack([on_robot.act(now, everybody[0]) for now in frames[5:]])
     assert (renewed[:, 1] == fresh[:, 0]).all()
     assert (renewed[:, [0, 2]] == through[5:, [0, 2]]).all()
-    assert driver.events == [events[0], fresh_events, events[2]]
+    assert on_robot.events == [events[0], fresh_events, events[2]]
 
 
 def test_a_policy_that_is_only_reset_as_a_whole_says_so() -> None:
-    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
-    driver.reset(["a", "b"], seeds=[0, 1])
-    driver.act(some_frames(1, 2)[0], np.ones(2, bool))
+    on_robot = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
+    on_robot.reset(["a", "b"], seeds=[0, 1])
+    on_robot.act(some_frames(1, 2)[0], np.ones(2, bool))
     with pytest.raises(ValueError, match="whose reset takes slots.*'chunks'.* reset all slots"):
-        driver.reset(["a", "b"], seeds=[0, 1], slots=[0])
-    driver.reset(["a", "b"], seeds=[0, 1], slots=[])  # nobody begins
-    driver.act(some_frames(1, 2)[0], np.ones(2, bool))  # nothing was reset
-    driver.reset(["a", "b"], seeds=[0, 1])
+        on_robot.reset(["a", "b"], seeds=[0, 1], slots=[0])
+    on_robot.reset(["a", "b"], seeds=[0, 1], slots=[])  # nobody begins
+    on_robot.act(some_frames(1, 2)[0], np.ones(2, bool))  # nothing was reset
+    on_robot.reset(["a", "b"], seeds=[0, 1])
 
 
 @pytest.mark.parametrize("slots", [[2], [-1], [True, False], [0.0], ["0"], [[0]]])
 def test_slots_that_are_not_there_are_refused(slots: list) -> None:
-    driver = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT)
-    driver.reset(["a", "b"], seeds=[0, 1])
+    on_robot = RobotPolicy(Renewable(OXE), GOOGLE_ROBOT)
+    on_robot.reset(["a", "b"], seeds=[0, 1])
     with pytest.raises(ValueError, match="expected slots as numbers from 0 to 1, .*flatnonzero"):
-        driver.reset(["a", "b"], seeds=[0, 1], slots=slots)
+        on_robot.reset(["a", "b"], seeds=[0, 1], slots=slots)
     with pytest.raises(ValueError, match="for all 2 slots of the last reset .* found 1"):
-        driver.reset(["a"], seeds=[0], slots=[0])
+        on_robot.reset(["a"], seeds=[0], slots=[0])
 
 
 def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
     policy = Chunks(OXE)
-    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
     active = np.array([[1, 0], [1, 1], [1, 1], [1, 1]], bool)
-    roll(driver, some_frames(4, 2), active, seeds=[0, 1])
+    roll(on_robot, some_frames(4, 2), active, seeds=[0, 1])
     wanted = [[True, False], [False, True], [True, False], [False, True]]
     assert [list(who) for who in policy.asked] == wanted
-    assert [events["asked"] for events in driver.events] == [2, 2]
+    assert [events["asked"] for events in on_robot.events] == [2, 2]
 
 
 def test_a_policy_is_not_asked_where_nobody_acts() -> None:
@@ -201,8 +201,8 @@ def test_a_policy_is_not_asked_where_nobody_acts() -> None:
 def test_a_chunk_of_seven_values_by_hand() -> None:
     """Hand, rotation and an open gripper that closes: +1 for two steps, then held."""
     chunk = [[0.1, 0, 0, 0, 0, 0.2, 1], [0.2, 0, 0, 0, 0, 0, 0], [0, 0, 0.3, 0, 0, 0, 0]]
-    driver = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT, ProcessingConfig(scale=0.5, sticky=2))
-    actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), seeds=[0])[:, 0]
+    on_robot = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT, ProcessingConfig(scale=0.5, sticky=2))
+    actions = roll(on_robot, some_frames(3, 1), np.ones((3, 1), bool), seeds=[0])[:, 0]
     make = GOOGLE_ROBOT.make_action
     wanted = [
         make(world_vector=(0.05, 0, 0), rotation_delta=(0, 0, 0.2)),
@@ -210,7 +210,7 @@ def test_a_chunk_of_seven_values_by_hand() -> None:
         make(world_vector=(0, 0, 0.15), gripper_closedness_action=1),
     ]
     np.testing.assert_allclose(actions, wanted, atol=1e-7)
-    assert driver.events == [{"asked": 1}]
+    assert on_robot.events == [{"asked": 1}]
 
 
 def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
@@ -238,8 +238,8 @@ def test_a_chunk_is_carried_out_as_far_as_the_policys_makers_do() -> None:
     roll(RobotPolicy(policy, GOOGLE_ROBOT), some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
     assert len(policy.asked) == 3  # before steps 0, 2 and 4
     told = Chunks(OXE)
-    driver = RobotPolicy(told, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
-    roll(driver, some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
+    on_robot = RobotPolicy(told, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
+    roll(on_robot, some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
     assert len(told.asked) == 3
 
 
@@ -259,15 +259,15 @@ def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
     "cfg", [ProcessingConfig(execution_horizon=3), ProcessingConfig(ensemble=0.0)]
 )
 @pytest.mark.parametrize("own", [{"execution_horizon": 2}, {"ensemble": 0.1}])
-def test_the_drivers_settings_override_the_makers_and_say_so(
+def test_the_settings_override_the_makers_and_say_so(
     cfg: ProcessingConfig, own: dict, caplog: pytest.LogCaptureFixture
 ) -> None:
     frames, everybody = some_frames(6, 1), np.ones((6, 1), bool)
-    driver = RobotPolicy(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
+    on_robot = RobotPolicy(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
     assert "policy 'chunks': its makers set" in caplog.text
     caplog.clear()
     plain = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, cfg)
-    assert (roll(driver, frames, everybody, [0]) == roll(plain, frames, everybody, [0])).all()
+    assert (roll(on_robot, frames, everybody, [0]) == roll(plain, frames, everybody, [0])).all()
     RobotPolicy(
         Chunks(replace(OXE, execution_horizon=3)), GOOGLE_ROBOT, replace(PLAIN, ensemble=None)
     )
@@ -295,10 +295,10 @@ def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
 def test_clipped_actions_are_counted() -> None:
     """Once per action; turns of the wrist, which this robot lacks, do not count."""
     chunk = [[0.2, -0.2, 0, 0, 0, 0, 1], [0.05, 0, 0, 1, 1, 1, 1], [0, 0, 0.06, 0, 0, 0, 1]]
-    driver = RobotPolicy(Told(OXE, chunk), STANDIN_SAWYER)
-    actions = roll(driver, some_frames(3, 1), np.ones((3, 1), bool), [0])[:, 0, 10:]
+    on_robot = RobotPolicy(Told(OXE, chunk), STANDIN_SAWYER)
+    actions = roll(on_robot, some_frames(3, 1), np.ones((3, 1), bool), [0])[:, 0, 10:]
     np.testing.assert_allclose(actions, [[0.05, -0.05, 0], [0.05, 0, 0], [0, 0, 0.05]])
-    assert driver.events[0][CLIPPED] == 2
+    assert on_robot.events[0][CLIPPED] == 2
 
 
 def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Told:
@@ -307,21 +307,21 @@ def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Told:
 
 def test_an_ending_is_passed_on_or_ignored() -> None:
     frames, everybody = some_frames(2, 1), np.ones((2, 1), bool)
-    driver = RobotPolicy(ending(), GOOGLE_ROBOT)
-    actions = roll(driver, frames, everybody, [0])[:, 0]
+    on_robot = RobotPolicy(ending(), GOOGLE_ROBOT)
+    actions = roll(on_robot, frames, everybody, [0])[:, 0]
     assert list(GOOGLE_ROBOT.terminates(actions)) == [False, True]
-    assert IGNORED not in driver.events[0]
-    driver = RobotPolicy(ending(), GOOGLE_ROBOT, ProcessingConfig(terminate="ignore"))
-    assert (roll(driver, frames, everybody, [0]) == GOOGLE_ROBOT.make_action()).all()
-    assert driver.events[0][IGNORED] == 1
+    assert IGNORED not in on_robot.events[0]
+    on_robot = RobotPolicy(ending(), GOOGLE_ROBOT, ProcessingConfig(terminate="ignore"))
+    assert (roll(on_robot, frames, everybody, [0]) == GOOGLE_ROBOT.make_action()).all()
+    assert on_robot.events[0][IGNORED] == 1
 
 
 def test_frames_are_fitted_to_the_policy() -> None:
     policy = Chunks(replace(OXE, image_size=(16, 20)))
     frames = np.zeros((1, 2, 320, 512, 3), np.uint8)
     frames[:, :, :, 56:456] = 90
-    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
-    roll(driver, frames, np.array([[True, False]]), seeds=[0, 1])
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
+    roll(on_robot, frames, np.array([[True, False]]), seeds=[0, 1])
     assert (policy.shown[0][0] == 90).all()
     assert policy.shown[0].shape == (2, 16, 20, 3)
 
@@ -331,31 +331,31 @@ def test_a_world_model_that_paints_over_the_bars_is_counted() -> None:
     frames = np.zeros((3, 2, 320, 512, 3), np.uint8)
     frames[:, :, :, 56:456] = 90
     frames[2, 1, :, 456:] = 90
-    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
-    roll(driver, frames, np.ones((3, 2), bool), seeds=[0, 1])
-    assert [events[LIT_BARS] for events in driver.events] == [0, 1]
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(crop="bars"))
+    roll(on_robot, frames, np.ones((3, 2), bool), seeds=[0, 1])
+    assert [events[LIT_BARS] for events in on_robot.events] == [0, 1]
     with pytest.raises(ValueError, match="found a mean of 90; use crop=none"):
-        roll(driver, frames[2:], np.ones((1, 2), bool), seeds=[0, 1])  # so it began
+        roll(on_robot, frames[2:], np.ones((1, 2), bool), seeds=[0, 1])  # so it began
 
 
 def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
-    driver = RobotPolicy(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
+    on_robot = RobotPolicy(Chunks(replace(OXE, image_size=(32, 32))), GOOGLE_ROBOT)
     frames = some_frames(1, 2)
     frames[:, 1, :2] = frames[:, 1, -2:] = 0
-    roll(driver, frames, np.array([[True, False]]), [0, 1])  # nobody looks at the second slot
+    roll(on_robot, frames, np.array([[True, False]]), [0, 1])  # nobody looks at the second slot
     with pytest.raises(ValueError, match="found black rows"):
-        roll(driver, frames, np.array([[False, True]]), [0, 1])
+        roll(on_robot, frames, np.array([[False, True]]), [0, 1])
 
 
 def test_a_value_that_is_no_number_stops_the_run() -> None:
     chunk = np.zeros((2, 7), np.float32)
     policy = Told(OXE, chunk)
-    driver = RobotPolicy(policy, GOOGLE_ROBOT)
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     frames, who = some_frames(2, 2), np.array([False, True])
-    roll(driver, frames, np.stack([who, who]), [0, 1])
+    roll(on_robot, frames, np.stack([who, who]), [0, 1])
     policy.chunk[1, 3] = np.inf
     with pytest.raises(ValueError, match="'chunks', found inf in slot 1, step 2"):
-        driver.act(frames[0], who)
+        on_robot.act(frames[0], who)
 
 
 @pytest.mark.parametrize(
@@ -371,30 +371,30 @@ def test_a_value_that_is_no_number_stops_the_run() -> None:
 )
 def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = RobotPolicy(policy, GOOGLE_ROBOT)
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: answer
     with pytest.raises(ValueError, match=f"float32 actions, a NumPy array, .* found {found};"):
-        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+        roll(on_robot, some_frames(1, 1), np.ones((1, 1), bool), [0])
 
 
 @pytest.mark.parametrize("events", [None, ("x",), ((1, "x"),), ((0, 5),), ((0, "two\nlines"),)])
 def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = RobotPolicy(policy, GOOGLE_ROBOT)
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 2, 7), np.float32), events)
     with pytest.raises(ValueError, match="expected events of policy 'chunks' as pairs of a slot"):
-        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+        roll(on_robot, some_frames(1, 1), np.ones((1, 1), bool), [0])
 
 
 @pytest.mark.parametrize("value", [np.nan, 1e300])
 def test_a_number_that_no_robot_executes_is_refused_anywhere_in_a_chunk(value: float) -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=1))
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=1))
     wrong = np.zeros((1, 2, 7))
     wrong[0, 1, 2] = value
     policy.act = lambda frames, active: ActionBatch(wrong)
     with pytest.raises(ValueError, match="expected finite actions from policy 'chunks'"):
-        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+        roll(on_robot, some_frames(1, 1), np.ones((1, 1), bool), [0])
 
 
 def test_settings_of_what_a_robot_lacks_are_refused() -> None:
@@ -407,10 +407,10 @@ def test_settings_of_what_a_robot_lacks_are_refused() -> None:
 
 def test_a_policy_keeps_to_its_meta() -> None:
     policy = Told(OXE, np.zeros((2, 7)))
-    driver = RobotPolicy(policy, GOOGLE_ROBOT)
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 4, 7), np.float32))
     with pytest.raises(ValueError, match=r"\(1, 2, 7\) from policy 'chunks'.*found \(1, 4, 7\)"):
-        roll(driver, some_frames(1, 1), np.ones((1, 1), bool), [0])
+        roll(on_robot, some_frames(1, 1), np.ones((1, 1), bool), [0])
 
 
 def test_a_policy_may_write_into_the_same_array_again() -> None:
@@ -428,28 +428,28 @@ def test_a_policy_may_write_into_the_same_array_again() -> None:
 
 
 def test_what_the_policy_refuses_is_refused() -> None:
-    driver = RobotPolicy(Chunks(replace(OXE, max_batch=1)), GOOGLE_ROBOT)
+    on_robot = RobotPolicy(Chunks(replace(OXE, max_batch=1)), GOOGLE_ROBOT)
     with pytest.raises(ValueError, match="expected at most 1 slots"):
-        driver.reset(["go", "go"], seeds=[0, 1])
+        on_robot.reset(["go", "go"], seeds=[0, 1])
 
 
 def test_wrong_inputs_are_refused() -> None:
-    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
+    on_robot = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     frames, everybody = some_frames(1, 2)[0], np.ones(2, bool)
     with pytest.raises(ValueError, match="one per instruction of the last reset"):
-        driver.act(frames, everybody)
-    driver.reset(["go", "go"], seeds=[0, 1])
+        on_robot.act(frames, everybody)
+    on_robot.reset(["go", "go"], seeds=[0, 1])
     for wrong in (frames[:1], frames[0], frames.astype(np.float32), frames[..., :1], frames[:, :0]):
         with pytest.raises(ValueError, match=r"expected uint8 frames of shape \(2, H, W, 3\)"):
-            driver.act(wrong, everybody)
+            on_robot.act(wrong, everybody)
     with pytest.raises(ValueError, match="expected a bool mask"):
-        driver.act(frames, np.ones(2))
+        on_robot.act(frames, np.ones(2))
 
 
 def test_no_slots_no_actions() -> None:
-    driver = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
-    driver.reset([], seeds=[])
-    assert driver.act(some_frames(1, 0)[0], np.ones(0, bool)).shape == (0, 13)
+    on_robot = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
+    on_robot.reset([], seeds=[])
+    assert on_robot.act(some_frames(1, 0)[0], np.ones(0, bool)).shape == (0, 13)
 
 
 def test_another_rate_is_refused_unless_asked_for() -> None:
@@ -497,10 +497,10 @@ def test_a_policy_of_the_robots_own_gives_what_it_gave() -> None:
 
 def test_closing_closes_the_policy() -> None:
     policy = Chunks(OXE)
-    driver = RobotPolicy(policy, GOOGLE_ROBOT)
-    driver.close()
+    on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
+    on_robot.close()
     assert policy.closed == 1
-    assert driver.meta is policy.meta
+    assert on_robot.meta is policy.meta
 
 
 @pytest.mark.parametrize("wrong", [Told, lambda frame: frame, {"meta": 1}, None, "zero"])
