@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from v2w_gym.configs.model import (
+    PRESET_NAMES,
     AutoencoderConfig,
     SamplerConfig,
     SamplerSettings,
@@ -17,6 +18,7 @@ from v2w_gym.configs.rules import (
     BatchSize,
     FileName,
     Frames,
+    OneOf,
     PathText,
     Range,
     Seed,
@@ -25,6 +27,7 @@ from v2w_gym.configs.rules import (
     distinct,
 )
 from v2w_gym.configs.values import Settings
+from v2w_gym.configs.world_model import WorldModelSettings
 
 _FULL = PUBLISHED["google_robot"]
 BENCH_SIZES: Mapping[str, WorldModelConfig] = {
@@ -113,20 +116,16 @@ class BenchConfig(Settings):
 
 
 @dataclass(frozen=True)
-class FidelityConfig(Settings):
+class FidelityConfig(WorldModelSettings):
     """Which ways of sampling are held against a baseline, and on which rollouts.
 
     Attributes:
         output: Folder for the results; the same command resumes there.
-        checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
         preset: Sampler settings of the baseline by name; null is what the checkpoint says.
         sampler: Single sampler settings of the baseline that differ, such as sampler.steps=10.
         candidates: Name -> name of a preset, or `card` for what the checkpoint says, or sampler
             settings that differ from the baseline's, as in 'candidates={fast: {steps: 10}}'; empty
             for draft, standard and card.
-        window: Most frames the world model looks at; null is what the checkpoint says.
-        context_frames: Frames of a start it is shown first; null is what the checkpoint says.
-        device: Where the network runs, such as cuda.
         episodes: Folders with recorded episodes to replay, our own or .npz files of Vid2World's
             converter; empty for bundled starts with moves drawn at random, as
             `v2w rollout actions=held` draws them.
@@ -143,13 +142,8 @@ class FidelityConfig(Settings):
     """
 
     output: PathText = "runs/fidelity"
-    checkpoint: PathText | None = None
-    preset: str | None = "faithful"
-    sampler: SamplerSettings = field(default_factory=dict)
+    preset: Annotated[str, OneOf(PRESET_NAMES)] | None = "faithful"
     candidates: dict[FileName, str | SamplerSettings] = field(default_factory=dict)
-    window: Window | None = None
-    context_frames: Window | None = None
-    device: str = "cpu"
     episodes: Annotated[list[PathText], distinct] = field(default_factory=list)
     task: str | None = None
     limit: Amount = 8

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from v2w_gym.configs.model import SamplerSettings
 from v2w_gym.configs.rules import (
     Amount,
     BatchSize,
@@ -12,12 +11,12 @@ from v2w_gym.configs.rules import (
     Range,
     Seed,
     Share,
-    Window,
     distinct,
     some,
 )
 from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.values import Settings
+from v2w_gym.configs.world_model import WorldModelSettings
 
 
 def _tasks() -> list[str]:
@@ -29,15 +28,11 @@ def _policies() -> list[str]:
 
 
 @dataclass(frozen=True)
-class RankConfig(Settings):
+class RankConfig(WorldModelSettings):
     """Which policies are run in which world model, and what they are compared with.
 
     Attributes:
         output: Run folder; the same command resumes there.
-        checkpoint: World model (.safetensors); None is the bundled one.
-        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
-            what the checkpoint says.
-        sampler: Single sampler settings that differ, such as sampler.steps=10.
         judge: Success judge (.safetensors); None is the bundled one.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
         tasks: Which tasks; see `v2w_gym.configs.tasks`.
@@ -48,9 +43,6 @@ class RankConfig(Settings):
     """
 
     output: PathText = "runs/rank"
-    checkpoint: PathText | None = None
-    preset: str | None = None
-    sampler: SamplerSettings = field(default_factory=dict)
     judge: PathText | None = None
     policies: list[PathText] = field(default_factory=_policies)
     tasks: Annotated[list[str], some] = field(default_factory=_tasks)
@@ -78,18 +70,11 @@ class TrialsConfig(Settings):
 
 
 @dataclass(frozen=True)
-class ImagineConfig(Settings):
-    """Which world model imagines, and where it begins.
+class ImagineConfig(WorldModelSettings):
+    """Where imagination begins, and where its results go.
 
     Attributes:
         output: Folder for the results; the same command resumes there.
-        checkpoint: World model: a file, or a hub id owner/name; null is the bundled one.
-        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
-            what the checkpoint says.
-        sampler: Single sampler settings that differ, such as sampler.steps=10.
-        window: Most frames the world model looks at; null is what the checkpoint says.
-        context_frames: Frames of the start it is shown first; null is what the checkpoint says.
-        device: Where the network runs, such as cuda.
         start: Number of a bundled start, or a picture, video or recorded episode.
         fit: Cut and resize frames of another size than the robot's.
         task: What the robot attempts; null is the first task of the robot.
@@ -97,13 +82,7 @@ class ImagineConfig(Settings):
         episode: Number of the rollout with that seed.
     """
 
-    output: PathText
-    checkpoint: PathText | None = None
-    preset: str | None = None
-    sampler: SamplerSettings = field(default_factory=dict)
-    window: Window | None = None
-    context_frames: Window | None = None
-    device: str = "cpu"
+    output: PathText = "runs/rollout"
     start: Annotated[int, Range(0, 1_000_000)] | PathText = 0
     fit: bool = False
     task: str | None = None
@@ -128,7 +107,6 @@ class RolloutConfig(ImagineConfig):
         mode: autoregressive imagines frame by frame, past the window too; clip all at once.
     """
 
-    output: PathText = "runs/rollout"
     actions: PathText = "held"
     policy: PathText | None = None
     instruction: str | None = None
@@ -151,12 +129,11 @@ class ActionControlConfig(ImagineConfig):
 
 
 @dataclass(frozen=True)
-class GateConfig(Settings):
+class GateConfig(WorldModelSettings):
     """What a world model must show before it is bundled.
 
     Attributes:
         output: Folder for `gate.json`, `gate.md` and the strips.
-        checkpoint: World model (.safetensors); None is the bundled one.
         judge: Success judge (.safetensors); None is the bundled one.
         episodes: Folders with held-out episodes.
         limit: Episodes per task, the first by seed.
@@ -169,7 +146,6 @@ class GateConfig(Settings):
     """
 
     output: PathText = "runs/gate"
-    checkpoint: PathText | None = None
     judge: PathText | None = None
     episodes: Annotated[list[PathText], some] = field(
         default_factory=lambda: ["data/standin/held_out"]

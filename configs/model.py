@@ -242,6 +242,8 @@ PRESETS: Mapping[str, SamplerConfig] = {
     ),
 }
 """For the published weights: `reference` does what the official code does, quirks included."""
+PRESET_NAMES = ("draft", "standard", "faithful", *PRESETS)
+"""What `preset_sampler` knows."""
 
 
 @dataclass(frozen=True)

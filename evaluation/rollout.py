@@ -1,7 +1,5 @@
 """Run policies in a world model, closed loop, and compare them with trials on the robot."""
 
-import hashlib
-import json
 import shlex
 import time
 from collections import Counter
@@ -31,8 +29,8 @@ from v2w_gym.policies.base import Policy
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from v2w_gym.world_models.base import WorldModel
-from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.base import WorldModel, check_identified
+from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import hold_folder
 
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
@@ -67,14 +65,14 @@ def rank(
         ValueError: A setting unknown or out of range, the folder of another run, a judge that does
             not know the tasks or frames, or trials of other weights or of other starts.
     """
-    model = model or load_world_model(cfg.checkpoint, preset=cfg.preset, sampler=cfg.sampler)
+    model = model or load_with(cfg)
     judge = judge or load_judge(cfg.judge)
     trials = load_trials(cfg.trials)
     with make_policies(cfg.policies if policies is None else policies, model.robot) as drivers:
         check_rollouts(cfg, model, drivers, judge)
         real = _relevant(trials, cfg, drivers)
         rows = _roll(cfg, model, drivers, judge)
-    gate = committed_gate(model_fingerprint(model), judge.name)
+    gate = committed_gate(model.fingerprint, judge.name)
     comparison = compare(rows, real)
     notes = (
         *comparison.notes,
@@ -90,7 +88,7 @@ def rank(
             result["task"]: {k: v for k, v in result.items() if k not in NOT_OF_THE_JUDGE}
             for result in gate["open_loop"]
         }
-    write_report(Path(cfg.output), comparison, rows, real, judge_card, model_card(model))
+    write_report(Path(cfg.output), comparison, rows, real, judge_card, model.card)
     return comparison
 
 
@@ -120,9 +118,10 @@ def check_rollouts(
     """Check before the first rollout whatever can be; nothing is written.
 
     Raises:
-        ValueError: More starts than there are, two policies of one name, or a judge that does not
-            know the tasks or frames.
+        ValueError: A world model without a card, more starts than there are, two policies of one
+            name, or a judge that does not know the tasks or frames.
     """
+    check_identified(model)
     for task in cfg.tasks:
         choose_starts(task, cfg.starts)
     check_distinct(drivers)
@@ -134,35 +133,13 @@ def run_identity(
 ) -> dict[str, Any]:
     """Return what must not change when a run is resumed."""
     return {
-        "model": model_fingerprint(model),
+        "model": model.fingerprint,
         "judge": judge.name,
         "policies": {driver.meta.name: driver.identity for driver in drivers},
         "tasks": cfg.tasks,
         "starts": cfg.starts,
         "seeds": cfg.seeds,
     }
-
-
-def model_card(model: WorldModel) -> Mapping[str, Any]:
-    """Return the card of the model's checkpoint, or what is known of a model without one."""
-    card: Mapping[str, Any] = getattr(model, "card", {})
-    if card:
-        return card
-    weights = hashlib.sha256(repr(getattr(model, "cfg", "")).encode())
-    for name, value in getattr(model, "state_dict", dict)().items():
-        weights.update(name.encode() + value.cpu().numpy().tobytes())
-    return {
-        "kind": type(model).__name__,
-        "robot": model.robot.name,
-        "window": model.window,
-        "weights": weights.hexdigest(),
-    }
-
-
-def model_fingerprint(model: WorldModel) -> str:
-    """Return the sha256 of the model's card, which holds the sha256 of its weights."""
-    card = json.dumps(dict(model_card(model)), sort_keys=True)
-    return hashlib.sha256(card.encode()).hexdigest()
 
 
 def _roll(
@@ -182,7 +159,7 @@ def _fill(
     judge: RolloutJudge,
 ) -> pd.DataFrame:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
-    fingerprint = model_fingerprint(model)
+    fingerprint = model.fingerprint
     total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
     with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:

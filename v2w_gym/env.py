@@ -1,6 +1,6 @@
 """One robot imagined by a world model, as a Gymnasium environment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,9 @@ from v2w_gym.actions import ActionRule
 from v2w_gym.attempts import Attempt
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import TASKS, find_task
+from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.judges.loading import DEFAULT
-from v2w_gym.making import ModelChoice, make_setting
+from v2w_gym.making import choose_model, make_setting
 from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
     action_space,
@@ -53,14 +54,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
 
     def __init__(
         self,
-        model: WorldModel | None = None,
+        model: WorldModel | WorldModelSettings | None = None,
         *,
-        checkpoint: str | None = None,
-        preset: str | None = None,
-        sampler: Mapping[str, Any] | None = None,
-        window: int | None = None,
-        context_frames: int | None = None,
-        device: str | None = None,
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
@@ -69,19 +64,13 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         terminate: str = "stop",
         obs_type: str = "frame",
         render_mode: str | None = None,
+        **world_model: Any,
     ) -> None:
         """Prepare attempts at one task.
 
         Args:
-            model: The world model; several environments may share it.
-            checkpoint: Path or hub id (`owner/name`) of one to load instead; neither means the
-                bundled one.
-            preset: Which sampler it gets, see `v2w_gym.configs.model.preset_sampler`; None for its
-                own.
-            sampler: Fields of `v2w_gym.configs.model.SamplerConfig` that differ from that.
-            window: Most frames the model looks at, the new one included; None for its own.
-            context_frames: Recorded frames it begins with; None for its own.
-            device: Where it runs, such as "cuda"; None is the CPU.
+            model: The world model, which several environments may share, or settings that choose
+                one; None for `world_model`.
             robots: Names of the robots the environment is for; None for any.
             task: Name of the task; see `v2w_gym.configs.tasks`.
             start: Index of a bundled start or path of a picture, video or episode, see
@@ -92,14 +81,18 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             terminate: What an action that asks to end the attempt does: "stop" or "ignore".
             obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.
             render_mode: None or "rgb_array".
+            world_model: Which one is loaded and how it is run, as fields of `WorldModelSettings`
+                by name, such as checkpoint="owner/name", preset="draft", sampler={"steps": 10} or
+                device="cuda"; without a checkpoint the bundled one.
 
         Raises:
             FileNotFoundError: A checkpoint or start that is no file.
+            TypeError: An argument of an unknown name.
             ValueError: Both a model and how to load one, or an argument that is unknown or of
                 another robot.
         """
-        choice = ModelChoice(checkpoint, preset, sampler, window, context_frames, device, robots)
-        self.setting = make_setting(model, choice, task, start, judge)
+        chosen = choose_model(model, world_model, Vid2WorldEnv)
+        self.setting = make_setting(chosen, robots, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         robot = self.robot
         self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)

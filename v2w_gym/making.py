@@ -3,7 +3,6 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -12,6 +11,7 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import HUB_IDS
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.tasks import TASKS, find_task
+from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
 from v2w_gym.judges.loading import check_judge, find_judge
 from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
@@ -20,32 +20,30 @@ from v2w_gym.starts import BUNDLED_ROBOT, load_start
 from v2w_gym.world_models.base import WorldModel
 
 
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which world model an environment loads, and which it accepts.
+def choose_model(
+    model: WorldModel | WorldModelSettings | None, given: Mapping[str, Any], caller: type[Any]
+) -> WorldModel | WorldModelSettings:
+    """Return the world model that an environment is given, or the settings that choose one.
 
-    Attributes:
-        checkpoint: See `v2w_gym.world_models.loading.load_world_model`, like the next five.
-        preset: See there.
-        sampler: See there.
-        window: See there.
-        context_frames: See there.
-        device: See there; None is the CPU.
-        robots: Names of the robots the environment is for; None for any.
+    Args:
+        model: A world model, settings that choose one, or None.
+        given: Fields of `WorldModelSettings` by name.
+        caller: The environment, for messages.
+
+    Raises:
+        TypeError: An unknown name.
+        ValueError: A setting out of range, or both a model and how to load one.
     """
-
-    checkpoint: str | None = None
-    preset: str | None = None
-    sampler: Mapping[str, Any] | None = None
-    window: int | None = None
-    context_frames: int | None = None
-    device: str | None = None
-    robots: Sequence[str] | None = None
+    settings = world_model_settings(given, caller)
+    named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if model is not None and named:
+        raise ValueError(f"expected a model or how to load one, found both ({', '.join(named)})")
+    return settings if model is None else model
 
 
 def make_setting(
-    model: WorldModel | None,
-    choice: ModelChoice,
+    model: WorldModel | WorldModelSettings,
+    robots: Sequence[str] | None,
     task: str,
     start: int | str | None,
     judge: Judge | str | None,
@@ -54,20 +52,21 @@ def make_setting(
 
     Raises:
         FileNotFoundError: A checkpoint or start that is no file.
-        ValueError: Both a model and how to load one, or something unknown or of another robot.
+        ValueError: Something unknown, or of another robot than those the environment is for.
     """
     lookup(TASKS, task, "task")
-    for name in choice.robots or ():
+    for name in robots or ():
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
         read_recording(start, count=1)  # a wrong path is noticed before gigabytes are loaded
     check_judge(judge)
-    model = load_model(choice) if model is None else _check_alone(model, choice)
+    if isinstance(model, WorldModelSettings):
+        model = load_model(model, robots)
     robot = model.robot
-    if choice.robots and robot.name not in choice.robots:
-        others = [name for name, robots in DOMAINS.items() if robot.name in robots]
+    if robots and robot.name not in robots:
+        others = [name for name, known in DOMAINS.items() if robot.name in known]
         raise ValueError(
-            f"expected a world model of {' or '.join(choice.robots)}, found one of {robot.name}; "
+            f"expected a world model of {' or '.join(robots)}, found one of {robot.name}; "
             f"make {' or '.join(others)}"
         )
     find_task(task, robot.name)
@@ -76,31 +75,24 @@ def make_setting(
     return Setting(model, find_judge(judge, robot), task, start)
 
 
-def load_model(choice: ModelChoice) -> WorldModel:
+def load_model(settings: WorldModelSettings, robots: Sequence[str] | None) -> WorldModel:
     """Return the world model that is chosen, or the bundled one; loaded once per process.
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: No checkpoint and no bundled model of the robot, or an unknown setting.
+        ValueError: No checkpoint and no bundled model of the robots, or settings that do not fit.
     """
-    from v2w_gym.world_models.loading import load_world_model
+    from v2w_gym.world_models.loading import load_with
 
-    if choice.checkpoint is None:
-        if choice.robots and BUNDLED_ROBOT not in choice.robots:
-            robot = choice.robots[0]
+    if settings.checkpoint is None:
+        if robots and BUNDLED_ROBOT not in robots:
+            robot = robots[0]
             raise ValueError(
                 f"expected checkpoint= to name a world model of {robot}, found None, and none is "
                 f"bundled; {_other_ways(robot)}"
             )
         _say_bundled()
-    return load_world_model(
-        choice.checkpoint,
-        preset=choice.preset,
-        sampler=choice.sampler,
-        window=choice.window,
-        context_frames=choice.context_frames,
-        device=choice.device or "cpu",
-    )
+    return load_with(settings)
 
 
 def _other_ways(robot: str) -> str:
@@ -111,15 +103,6 @@ def _other_ways(robot: str) -> str:
         f"pass checkpoint={HUB_IDS[robot]!r}, or make one with random weights: "
         f"v2w random-checkpoint OUT robot={robot}"
     )
-
-
-def _check_alone(model: WorldModel, choice: ModelChoice) -> WorldModel:
-    """Return a model that was given, if nothing says how to load one."""
-    for name in ("checkpoint", "preset", "sampler", "window", "context_frames", "device"):
-        value = getattr(choice, name)
-        if value is not None:
-            raise ValueError(f"expected a model or how to load one, found both ({name}={value!r})")
-    return model
 
 
 @cache

@@ -14,7 +14,9 @@ from v2w_gym.actions import to_numbers
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import FittedActions, RobotSpec
 from v2w_gym.configs.values import is_whole_number
+from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.judges.loading import DEFAULT
+from v2w_gym.making import choose_model
 from v2w_gym.progress import Judge, check_options
 from v2w_gym.slots import Slot
 from v2w_gym.spaces import observation
@@ -45,14 +47,8 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         self,
         num_envs: int,
         max_episode_steps: int,
-        model: WorldModel | None = None,
+        model: WorldModel | WorldModelSettings | None = None,
         *,
-        checkpoint: str | None = None,
-        preset: str | None = None,
-        sampler: Mapping[str, Any] | None = None,
-        window: int | None = None,
-        context_frames: int | None = None,
-        device: str | None = None,
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
@@ -62,6 +58,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         obs_type: str = "frame",
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **world_model: Any,
     ) -> None:
         """Prepare `num_envs` slots; what is not named here is as in `Vid2WorldEnv`.
 
@@ -69,12 +66,6 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             num_envs: Number of slots.
             max_episode_steps: Steps after which an attempt is truncated; -1 for no limit.
             model: As in `Vid2WorldEnv`, like the arguments up to `render_mode`.
-            checkpoint: See there.
-            preset: See there.
-            sampler: See there.
-            window: See there.
-            context_frames: See there.
-            device: See there.
             robots: See there.
             task: See there.
             start: See there.
@@ -84,10 +75,12 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             obs_type: See there.
             render_mode: See there.
             autoreset_mode: When a slot that is done begins its next attempt.
+            world_model: See there.
 
         Raises:
             FileNotFoundError: A checkpoint or start that is no file.
-            ValueError: An argument that is unknown or out of range.
+            TypeError: An argument of an unknown name.
+            ValueError: An argument that is out of range.
         """
         numbers = map(is_whole_number, (num_envs, max_episode_steps))
         if not all(numbers) or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
@@ -99,13 +92,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         if isinstance(mode, str):
             mode = lookup(AUTORESET_MODES, mode, "autoreset_mode")
         slot = Slot(
-            model,
-            checkpoint=checkpoint,
-            preset=preset,
-            sampler=sampler,
-            window=window,
-            context_frames=context_frames,
-            device=device,
+            choose_model(model, world_model, Vid2WorldVectorEnv),
             robots=robots,
             task=task,
             start=start,

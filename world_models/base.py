@@ -4,9 +4,9 @@ Shape legend, used everywhere: B rollouts, T frames, H x W pixels, C latent chan
 pixels, A action values.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -174,6 +174,20 @@ class WorldModel(Protocol):
     window: int
     context_frames: int
 
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What it is, in JSON values: reports show it."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from any other world model, or from itself with other settings.
+
+        Rows note it, and a run goes on only with a model of the same one; see
+        `v2w_gym.world_models.checkpoint.fingerprint_of`.
+        """
+        ...
+
     def start(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
@@ -206,6 +220,11 @@ class WorldModel(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class ClipModel(Protocol):
+    """A world model that can also imagine a whole clip at once; not every kind can."""
+
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> NDArray[np.uint8]:
@@ -223,6 +242,21 @@ class WorldModel(Protocol):
             ValueError: Frames or actions of another size, or more of them than the window.
         """
         ...
+
+
+def check_identified(model: WorldModel) -> None:
+    """Check that results can be kept under the name of a world model.
+
+    Raises:
+        ValueError: It says nothing of what it is.
+    """
+    lacking = [name for name in ("card", "fingerprint") if not hasattr(model, name)]
+    if lacking:
+        raise ValueError(
+            f"expected a world model with card and fingerprint, found {type(model).__name__} "
+            f"without {' and '.join(lacking)}; add them as `WorldModel` in "
+            "v2w_gym/world_models/base.py describes, for results are kept under them"
+        )
 
 
 def _map(function: Callable[..., Tensor], *states: RolloutState) -> RolloutState:

@@ -1,10 +1,12 @@
 """One file format for weights: safetensors beside a JSON card that says what they are."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from reprlib import repr as shorten
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
@@ -128,6 +130,26 @@ def read_card(path: Path) -> dict[str, Any] | None:
     `model.safetensors`.
     """
     return _as_card(card_of(path)) if path.suffix == ".safetensors" else None
+
+
+def fingerprint_of(card: Mapping[str, Any]) -> str:
+    """Return the sha256 of a card, which holds that of the weights: what rows and runs note."""
+    return hashlib.sha256(json.dumps(dict(card), sort_keys=True).encode()).hexdigest()
+
+
+def card_without_checkpoint(
+    kind: str,
+    robot: str,
+    window: int,
+    settings: object = "",
+    weights: Mapping[str, Tensor] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the card of a world model that comes from no file; it tells other weights apart."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, value in weights.items():
+        exact = value.float() if value.dtype == torch.bfloat16 else value  # NumPy has no bfloat16
+        digest.update(name.encode() + exact.cpu().numpy().tobytes())
+    return {"kind": kind, "robot": robot, "window": window, "weights": digest.hexdigest()}
 
 
 def _as_card(file: Path) -> dict[str, Any] | None:

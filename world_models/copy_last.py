@@ -1,11 +1,15 @@
 """The baseline that repeats the last frame; any model worth its cost predicts better."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.base import FrameNoise, RolloutState, begin_state
+from v2w_gym.world_models.checkpoint import card_without_checkpoint, fingerprint_of
 from v2w_gym.world_models.frames import check_clip, check_context, to_tensor, to_uint8
 
 
@@ -17,6 +21,16 @@ class CopyLast:
         self.robot = robot
         self.window = window
         self.context_frames = context_frames
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """See `WorldModel`."""
+        return card_without_checkpoint(type(self).__name__, self.robot.name, self.window)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `WorldModel`."""
+        return fingerprint_of(self.card)
 
     def start(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
@@ -39,6 +53,6 @@ class CopyLast:
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> NDArray[np.uint8]:
-        """See `WorldModel.imagine_clip`."""
+        """See `ClipModel.imagine_clip`."""
         check_clip(frames, actions, self.robot, self.window)
         return np.repeat(frames[:, None], actions.shape[1] + 1, axis=1)

@@ -1,6 +1,8 @@
 """Where a network can run, and in which arithmetic it is fast there."""
 
 import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,6 +10,7 @@ import torch
 CPU_FLAGS = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 """Instructions of x86 and ARM processors that multiply bfloat16 numbers."""
+DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def usable_device(device: str) -> str:
@@ -35,6 +38,16 @@ def native_bfloat16(device: str) -> bool:
         return False
     flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", lines, re.MULTILINE)
     return bool(BFLOAT16_FLAGS & set(" ".join(flags).split()))
+
+
+def check_dtype(dtype: str | None, device: str) -> None:
+    """Warn if a network would compute many times slower in `dtype` than in float32."""
+    if dtype == "bfloat16" and not native_bfloat16(device):
+        warnings.warn(
+            f"{device} has no bfloat16 instructions: it imitates them, many times slower than "
+            "float32; leave dtype out, or choose dtype=float32",
+            stacklevel=2,
+        )
 
 
 def choose_precision(wanted: str, device: str) -> str:

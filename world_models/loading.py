@@ -1,26 +1,30 @@
-"""Find a world model by path or hub id, once per process."""
+"""Find a world model by path or hub id, and load it as its kind asks for."""
 
-import functools
-import hashlib
-import logging
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from glob import escape
+from importlib import import_module
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from v2w_gym.configs.loader import from_mapping
-from v2w_gym.configs.model import SamplerConfig, preset_sampler
-from v2w_gym.configs.names import hint
+from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.text import to_path
+from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.checkpoint import read_card
-from v2w_gym.world_models.device import usable_device
-from v2w_gym.world_models.vid2world.model import Vid2World, load_vid2world
 from v2w_gym.world_models.weight_files import INDEX, is_part
 
-log = logging.getLogger(__name__)
+Loader: TypeAlias = Callable[[Path, WorldModelSettings], WorldModel]
+"""Loads a file; it refuses settings that mean nothing for its kind of world model."""
+
+PUBLISHED = "published"
+"""The kind of a file without a card: one of Vid2World in the published format."""
+KINDS: Mapping[str, str] = {
+    "vid2world": "v2w_gym.world_models.vid2world.loading:load_own",
+    PUBLISHED: "v2w_gym.world_models.vid2world.loading:load_published",
+}
+"""Kind on a checkpoint's card -> its `Loader`, imported when a checkpoint of the kind is loaded."""
 
 BUNDLED = Path(__file__).parent / "weights" / "standin.safetensors"
 """A small world model of the stand-in robot, trained by this project."""
@@ -32,43 +36,36 @@ HUB_ID = re.compile(
 ENDINGS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
-def load_world_model(
-    checkpoint: str | None = None,
-    *,
-    preset: str | None = None,
-    sampler: Mapping[str, Any] | None = None,
-    window: int | None = None,
-    context_frames: int | None = None,
-    device: str = "cpu",
-) -> WorldModel:
-    """Return a world model, ready for inference.
-
-    The same weights are loaded once per process and device, and shared.
+def load_world_model(checkpoint: str | PathLike[str] | None = None, **settings: Any) -> WorldModel:
+    """Return a world model, ready for inference; the same weights are loaded once per process.
 
     Args:
         checkpoint: A file of ours (`.safetensors` with its card) or in the published format
             (`.ckpt`, `.safetensors`), the index of one in parts, a folder with one of them, or a
             hub id, see `HUB_ID`; None is the bundled model.
-        preset: Sampler by name, see `v2w_gym.configs.model.preset_sampler`; None for the card's
-            own.
-        sampler: Fields of `SamplerConfig` that differ from that.
-        window: Most frames it looks at, the new one included; None for the card's own.
-        context_frames: Recorded frames it begins with; None for the card's own.
-        device: Where it runs, such as `cuda`.
+        settings: Other fields of `v2w_gym.configs.world_model.WorldModelSettings`, such as
+            preset="draft" or device="cuda".
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: Not a whole world model checkpoint, an unknown preset or sampler setting, a
-            window without room, or a device that is not there.
+        TypeError: An unknown setting.
+        ValueError: Not a whole world model checkpoint, a setting out of range or one that does not
+            fit the model, or a device that is not there.
         OSError: The hub cannot be reached.
     """
-    path = BUNDLED if checkpoint is None else find_checkpoint(str(checkpoint))
-    model = _load(path, path.stat().st_mtime_ns, usable_device(device))
-    chosen = model.cfg.sampler if preset is None else preset_sampler(preset, model.cfg)
-    chosen = from_mapping(SamplerConfig, {**asdict(chosen), **(sampler or {})}, "sampler")
-    known = model.context_frames if context_frames is None else context_frames
-    longest = model.window if window is None else window
-    return model.with_sampler(chosen).with_window(longest, known)
+    given = {"checkpoint": checkpoint, **settings}
+    return load_with(world_model_settings(given, load_world_model))
+
+
+def load_with(settings: WorldModelSettings) -> WorldModel:
+    """Return the world model that settings choose; errors as for `load_world_model`."""
+    path = BUNDLED if settings.checkpoint is None else find_checkpoint(settings.checkpoint)
+    card = read_card(path)
+    kind = PUBLISHED if card is None else card["kind"]
+    place = lookup(KINDS, kind, f"the kind of world model at {path}")
+    module, _, name = place.partition(":")
+    load: Loader = getattr(import_module(module), name)
+    return load(path, settings)
 
 
 def find_checkpoint(checkpoint: str) -> Path:
@@ -135,47 +132,3 @@ def _only_checkpoint(folder: Path) -> Path:
         f"expected one checkpoint in {folder}, found {[p.name for p in choices]}; name the file "
         "(on the hub: owner/name:file)"
     )
-
-
-@functools.lru_cache(maxsize=2)
-def _load(path: Path, written: int, device: str) -> Vid2World:
-    """Load what was written to `path` at a time, so that a file that is replaced is read again."""
-    if read_card(path) is not None:
-        return load_vid2world(path, device)
-    return load_published(path).to(device)
-
-
-def load_published(path: Path) -> Vid2World:
-    """Return the model of a file in the published format, which carries no card.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: Not a whole causal checkpoint, or a damaged one.
-    """
-    from v2w_gym.world_models.vid2world.published.load import load_published, read_published
-
-    published = read_published(path)
-    if not published.causal:
-        raise ValueError(
-            f"expected a causal checkpoint, found the base that Vid2World starts from at {path}; "
-            f"make it causal: v2w convert {path} OUT.safetensors robot=google_robot "
-            "transfer=extrapolative"
-        )
-    if published.others:
-        log.warning(
-            "%s: the weights used are %s; there are others in %s: v2w convert chooses by averaged=",
-            *(path, published.chosen, ", ".join(published.others)),
-        )
-    model = load_published(published)
-    source = {"source": path.name, "weights": published.chosen}
-    model.card = model.make_card({**source, "norms_and_biases": _digest(model)})
-    return model
-
-
-def _digest(model: Vid2World) -> str:
-    """Tell two trainings apart without reading gigabytes: the sha256 of every weight vector."""
-    digest = hashlib.sha256()
-    for value in model.state_dict().values():
-        if value.ndim == 1:
-            digest.update(value.float().numpy().tobytes())
-    return digest.hexdigest()

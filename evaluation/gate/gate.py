@@ -15,14 +15,13 @@ from v2w_gym.evaluation.judges.checks import check_rollout_judge
 from v2w_gym.evaluation.judges.training import load_judged_episode
 from v2w_gym.evaluation.records.rows import ROWS, load_rows
 from v2w_gym.evaluation.records.strips import save_strips
-from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import check_fingerprints, load_trials
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import check_writable, write_text
-from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.loading import load_with
 
 NULL_POLICY = "zero"
 
@@ -73,9 +72,8 @@ def run_gate(cfg: GateConfig) -> GateResult:
         FileNotFoundError: No checkpoint, judge, held-out episodes or rank run.
         ValueError: The rank run is of another world model, or an episode of another robot.
     """
-    model, judge = load_world_model(cfg.checkpoint), load_judge(cfg.judge)
-    fingerprint = model_fingerprint(model)
-    closed_loop = _closed_loop_checks(cfg, fingerprint)
+    model, judge = load_with(cfg), load_judge(cfg.judge)
+    closed_loop = _closed_loop_checks(cfg, model.fingerprint)
     held_out = _held_out(cfg, model.robot)
     check_rollout_judge(judge, model, list(held_out))
     output = Path(cfg.output)
@@ -87,7 +85,7 @@ def run_gate(cfg: GateConfig) -> GateResult:
         save_strips(output / f"{task}.png", [e.frames for e in episodes[:6]], list(imagined[:6]))
     open_loop = [check for result in measured for check in _open_loop_checks(result, cfg)]
     checks = (*open_loop, *closed_loop)
-    result = GateResult(fingerprint, judge.name, tuple(measured), checks)
+    result = GateResult(model.fingerprint, judge.name, tuple(measured), checks)
     pages = {
         "gate.json": json.dumps(asdict(result), indent=2) + "\n",
         "gate.md": to_markdown(result),

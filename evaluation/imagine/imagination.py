@@ -25,16 +25,15 @@ from v2w_gym.evaluation.imagine.stepwise import (
 )
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pairs
 from v2w_gym.evaluation.records.video import write_video
-from v2w_gym.evaluation.rollout import model_card, model_fingerprint
 from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
-from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
 from v2w_gym.world_models.data.recorded_actions import tell
 from v2w_gym.world_models.files import write_text
-from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import hold_folder
 
 MODES = {"autoregressive": False, "clip": True}
@@ -59,17 +58,19 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         BlockingIOError: Another process works in the folder.
         FileNotFoundError: A checkpoint, start or file of actions that does not exist.
         OSError: The folder cannot be written.
-        ValueError: A setting that is unknown or out of range, or the folder of another run.
+        ValueError: A setting that is unknown or out of range, the folder of another run, or a
+            world model that cannot imagine whole clips where they are asked for.
     """
     at_once, key = lookup(MODES, cfg.mode, "mode"), _key(cfg)
     with hold_folder(Path(cfg.output)):
-        return _run_rollout(cfg, model or _load(cfg), key, at_once)
+        return _run_rollout(cfg, _choose(cfg, model), key, at_once)
 
 
 def _run_rollout(
     cfg: RolloutConfig, model: WorldModel, key: RolloutKey, at_once: bool
 ) -> Mapping[str, Any]:
-    context = load_context(cfg, model.robot, 1 if at_once else model.context_frames)
+    clips = _as_clip_model(model) if at_once else None
+    context = load_context(cfg, model.robot, 1 if clips else model.context_frames)
     events: Mapping[str, int] = {}
     if cfg.policy is not None:
         with make_policies([cfg.policy], model.robot) as (driver,):
@@ -77,12 +78,16 @@ def _run_rollout(
             folder = _open(cfg, model, context, json.dumps(driver.identity).encode())
             script, seconds, events = drive(cfg, model, course, folder, context)
     else:
-        longest = model.window - 1 if at_once else math.inf
+        longest = model.window - 1 if clips else math.inf
         script = write_script(cfg, model.robot, len(context.frames), longest)
         tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
         folder = _open(cfg, model, context, script.actions.tobytes())
-        follow = imagine_at_once if at_once else imagine_stepwise
-        seconds = follow(folder, model, context, Planned(script.actions[None]), key)
+        plan = Planned(script.actions[None])
+        seconds = (
+            imagine_at_once(folder, clips, context, plan, key)
+            if clips
+            else imagine_stepwise(folder, model, context, plan, key)
+        )
     np.save(folder / "actions.npy", script.actions)
     frames = load_frames(folder, 1, len(script.actions))[0]
     write_video(folder / "rollout.mp4", frames, model.robot.control_hz)
@@ -122,7 +127,7 @@ def run_action_control(
     """
     key = _key(cfg)
     with hold_folder(Path(cfg.output)):
-        return _run_action_control(cfg, model or _load(cfg), key)
+        return _run_action_control(cfg, _choose(cfg, model), key)
 
 
 def _run_action_control(
@@ -185,17 +190,22 @@ def draw_rollout(
     return draw_grid(list(rows.values()), list(rows), captions, title)
 
 
-def _load(cfg: ImagineConfig) -> WorldModel:
-    if isinstance(cfg.start, str):
+def _choose(cfg: ImagineConfig, model: WorldModel | None) -> WorldModel:
+    """Return the world model that is given, or the one that is set."""
+    if model is None and isinstance(cfg.start, str):
         read_recording(cfg.start, count=1)  # a wrong path is noticed before gigabytes are loaded
-    return load_world_model(
-        cfg.checkpoint,
-        preset=cfg.preset,
-        sampler=cfg.sampler,
-        window=cfg.window,
-        context_frames=cfg.context_frames,
-        device=cfg.device,
-    )
+    model = model or load_with(cfg)
+    check_identified(model)
+    return model
+
+
+def _as_clip_model(model: WorldModel) -> ClipModel:
+    if not isinstance(model, ClipModel):
+        raise ValueError(
+            f"expected a world model that imagines whole clips for mode=clip, found "
+            f"{type(model).__name__}, which goes frame by frame; leave mode=clip out"
+        )
+    return model
 
 
 def _key(cfg: ImagineConfig) -> RolloutKey:
@@ -211,8 +221,8 @@ def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) 
     for part in (context.frames.tobytes(), context.actions.tobytes(), acts):
         inputs.update(part)
     settings = asdict(cfg)
-    del settings["output"]
-    identity = {**settings, "model": model_fingerprint(model), "inputs": inputs.hexdigest()}
+    del settings["output"], settings["dtype"]  # the fingerprint covers what the network computes in
+    identity = {**settings, "model": model.fingerprint, "inputs": inputs.hexdigest()}
     return open_run_folder(Path(cfg.output), identity, MAY_DIFFER)
 
 
@@ -235,8 +245,8 @@ def _save_found(
     results = {
         **found,
         "settings": asdict(cfg),
-        "model_fingerprint": model_fingerprint(model),
-        "model_card": dict(model_card(model)),
+        "model_fingerprint": model.fingerprint,
+        "model_card": dict(model.card),
     }
     write_text(path, json.dumps(results, indent=2) + "\n")
     return results

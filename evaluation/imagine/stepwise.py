@@ -16,7 +16,7 @@ from tqdm import tqdm
 from v2w_gym.pictures import read_picture
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
-from v2w_gym.world_models.base import FrameNoise, RolloutState, WorldModel
+from v2w_gym.world_models.base import ClipModel, FrameNoise, RolloutState, WorldModel
 from v2w_gym.world_models.checkpoint import save_state
 from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.files import replacing
@@ -132,7 +132,7 @@ def imagine_stepwise(
 
 
 def imagine_at_once(
-    folder: Path, model: WorldModel, context: Context, planned: Planned, key: RolloutKey
+    folder: Path, model: ClipModel, context: Context, planned: Planned, key: RolloutKey
 ) -> float:
     """Take planned actions from the newest frame of a start, as whole clips.
 

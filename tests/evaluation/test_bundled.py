@@ -11,7 +11,6 @@ from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.gate.open_loop import GATE
-from v2w_gym.evaluation.rollout import model_fingerprint
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import load_trials
 from v2w_gym.policies.loading import make_policy
@@ -29,7 +28,7 @@ def study():
 
 def test_the_gate_was_run_on_the_bundled_model_and_judge():
     gate = json.loads(GATE.read_text())
-    assert gate["model"] == model_fingerprint(load_world_model())
+    assert gate["model"] == load_world_model().fingerprint
     assert gate["judge"] == load_judge().name
     assert {result["task"] for result in gate["open_loop"]} == set(TASKS)
 

@@ -17,7 +17,7 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.gate import open_loop
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
 from v2w_gym.evaluation.records.video import read_video
-from v2w_gym.evaluation.rollout import model_card, model_fingerprint, rank, run_rollouts
+from v2w_gym.evaluation.rollout import rank, run_rollouts
 from v2w_gym.evaluation.success import Verdicts, judge_openings
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.robot_policy import RobotPolicy
@@ -109,9 +109,9 @@ def config(folder, **changes):
     )
 
 
-def run(folder, policies=None, **changes):
+def run(folder, policies=None, model=MODEL, **changes):
     policies = policies or [Looking("a"), Looking("b")]
-    return run_rollouts(config(folder, **changes), MODEL, drive(policies), Brightness())
+    return run_rollouts(config(folder, **changes), model, drive(policies), Brightness())
 
 
 def drive(policies):
@@ -288,14 +288,13 @@ def test_policies_whose_names_look_alike_as_files_keep_their_own_videos(tmp_path
     assert sorted(rows["policy"]) == sorted(["a b", "a_b", "抓取", "推动"])
 
 
-def test_card_of_a_model_without_checkpoint_knows_its_weights():
-    class Weighted(CopyLast, torch.nn.Module):
-        def __init__(self, value):
-            torch.nn.Module.__init__(self)
-            CopyLast.__init__(self, STANDIN_SAWYER)
-            self.weight = torch.nn.Parameter(torch.tensor(value), requires_grad=False)
+def test_a_model_that_does_not_say_what_it_is_is_refused_before_anything_is_written(tmp_path):
+    class Nameless:
+        robot, window, context_frames = STANDIN_SAWYER, 4, 1
 
-    assert model_card(Weighted(1.0)) == model_card(Weighted(1.0)) != model_card(Weighted(2.0))
+    with pytest.raises(ValueError, match="found Nameless without card and fingerprint"):
+        run(tmp_path / "run", [Looking("a")], model=Nameless())
+    assert not (tmp_path / "run").exists()
 
 
 def trials(tmp_path, policy="a", weights=""):
@@ -481,13 +480,13 @@ def test_another_sampler_ranks_in_a_folder_of_its_own(few, tmp_path):
     rank(other, judge=Brightness())
     (ours,) = read_rows(tmp_path / "other" / ROWS)
     expected = load_world_model(few.checkpoint, sampler={"steps": 2})
-    assert ours.model_fingerprint == model_fingerprint(expected)
+    assert ours.model_fingerprint == expected.fingerprint
 
 
 def test_the_committed_gate_is_not_claimed_for_another_sampler(few, tmp_path, monkeypatch):
     failed = {"task": "open_drawer", "asked": "the moon", "found": "cheese", "passed": False}
     gate = {
-        "model": model_fingerprint(load_world_model(few.checkpoint)),
+        "model": load_world_model(few.checkpoint).fingerprint,
         "judge": "brightness",
         "open_loop": [],
         "checks": [failed],

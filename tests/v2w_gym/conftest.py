@@ -48,9 +48,6 @@ class NoisyWorld:
     def render(self, state):
         return to_uint8(state.latents[:, -1])
 
-    def imagine_clip(self, frames, actions, noise):
-        raise NotImplementedError("the environments go frame by frame")
-
 
 class WhiteDotJudge:
     """Calls a frame solved when its first pixel is white; `NoisyWorld` draws that dot."""
@@ -111,14 +108,12 @@ def pretend(monkeypatch):
     def loads(world):
         asked = []
 
-        def load_world_model(checkpoint, *, preset, sampler, window, context_frames, device):
-            if preset not in (None, "clean"):
-                raise ValueError(f"expected preset to be one of ['clean'], found {preset!r}")
-            asked.append((checkpoint, preset, sampler, device))
+        def load_with(settings):
+            asked.append(settings)
             return world
 
         loading = ModuleType("v2w_gym.world_models.loading")
-        loading.load_world_model = load_world_model
+        loading.load_with = load_with
         monkeypatch.setitem(sys.modules, "v2w_gym.world_models.loading", loading)
         return asked
 

@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.copy_last import CopyLast
@@ -82,17 +83,46 @@ def test_every_move_can_be_stepped(picture):
 
 
 def test_how_to_load_a_model_reaches_the_loader(bundled):
-    how = {"checkpoint": "x", "preset": "clean", "sampler": {"steps": 5}, "device": "cuda"}
+    how = {
+        "checkpoint": "x",
+        "preset": "clean",
+        "sampler": {"steps": 5},
+        "window": 9,
+        "context_frames": 2,
+        "device": "cuda",
+        "dtype": "bfloat16",
+    }
     env = gym.make("Vid2World-RT1-v0", **how)
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
     gym.make_vec("Vid2World-RT1-v0", **how)
+    Vid2WorldEnv(WorldModelSettings(**how))
+    Vid2WorldVectorEnv(2, 5, WorldModelSettings(**how))
     assert again.spec.kwargs == env.spec.kwargs
-    assert bundled == [tuple(how.values())] * 3
+    assert bundled == [WorldModelSettings(**how)] * 5
 
 
-def test_an_unknown_preset_is_the_loaders_error(bundled):
-    with pytest.raises(ValueError, match="expected preset to be one of"):
-        gym.make("Vid2World-RT1-v0", checkpoint="x", preset="clear")
+def test_none_leaves_a_setting_as_it_is(bundled):
+    gym.make("Vid2World-RT1-v0", checkpoint="x", device=None, window=None)
+    assert bundled == [WorldModelSettings("x")]
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+@pytest.mark.parametrize(
+    ("argument", "error", "text"),
+    [
+        ({"preset": "clear"}, ValueError, "did you mean 'clean'"),
+        ({"sampler": {"stepz": 5}}, ValueError, "unknown setting sampler.stepz.*'steps'"),
+        ({"window": 0}, ValueError, "expected window >= 1, found 0"),
+        ({"dtype": "float16"}, ValueError, "cannot set dtype.*did you mean 'bfloat16'"),
+        ({"chekpoint": "x"}, TypeError, "'chekpoint'; did you mean 'checkpoint'"),
+        ({"strict_action": True}, TypeError, "'strict_action'; did you mean 'strict_actions'"),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_refused_before_anything_is_loaded(bundled, make, argument, error, text):
+    with pytest.raises(error, match=text):
+        make("Vid2World-RT1-v0", **argument)
+    assert not bundled
 
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 
 from v2w_gym import making
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
+from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.judges import drawer as drawer_judge
 from v2w_gym.judges import loading as judges
@@ -50,7 +51,7 @@ def test_check_env_is_clean(bundled):
 def test_spec_survives_json(bundled):
     env = gym.make(ID, checkpoint="some/where", task="open_drawer", start=3)
     again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
-    assert bundled == [("some/where", None, None, "cpu")] * 2
+    assert bundled == [WorldModelSettings("some/where")] * 2
     observations = [made.reset(seed=5)[0] for made in (env, again)]
     np.testing.assert_array_equal(*observations)
     np.testing.assert_array_equal(observations[0], bundled_starts("open_drawer")[3].frame)

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from v2w_gym import starts
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
@@ -193,7 +194,7 @@ def test_different_tasks_are_judged_apart(world, judge, act):
 
 def test_make_vec_uses_it(bundled, act):
     env = gym.make_vec("v2w_gym:Vid2World-RT1-v0", num_envs=2, checkpoint="x", task="open_drawer")
-    assert isinstance(env, Vid2WorldVectorEnv) and bundled == [("x", None, None, "cpu")]
+    assert isinstance(env, Vid2WorldVectorEnv) and bundled == [WorldModelSettings("x")]
     frames, info = env.reset(seed=0)
     assert frames in env.observation_space and info["_success"].all()
     assert info["success"].dtype == bool

@@ -10,18 +10,23 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from v2w_gym.configs.model import UNetConfig
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.world_models.checkpoint import (
+    card_without_checkpoint,
     check_finite,
     check_free,
     check_shapes,
     config_on_card,
+    fingerprint_of,
     is_finite,
     load_checkpoint,
     make_network,
     read_card,
     save_checkpoint,
 )
+from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.files import sha256_of
+from v2w_gym.world_models.loading import BUNDLED, load_world_model
 
 WEIGHTS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(2)}
 BAD = [float("nan"), float("inf"), -float("inf")]
@@ -187,6 +192,21 @@ def test_whole_numbers_are_no_weights(path):
 
 
 def test_the_bundled_checkpoints_are_finite():
-    from v2w_gym.world_models.loading import BUNDLED
-
     check_finite(BUNDLED, load_file(BUNDLED))
+
+
+def test_a_card_without_a_checkpoint_tells_weights_and_settings_apart():
+    def card(value=1.0, settings="", dtype=torch.float32):
+        weights = {"w": torch.tensor([value], dtype=dtype), "count": torch.tensor(3)}
+        return card_without_checkpoint("mine", "standin_sawyer", 4, settings, weights)
+
+    cards = [card(), card(2.0), card(settings="other"), card(dtype=torch.bfloat16)]
+    assert card() == cards[0] and len({fingerprint_of(each) for each in cards[:3]}) == 3
+    assert fingerprint_of(cards[3])  # NumPy knows no bfloat16
+
+
+def test_the_fingerprints_that_rows_hold_stay_what_they_are():
+    assert CopyLast(STANDIN_SAWYER).fingerprint.startswith("52cd2a121341405d")
+    assert load_world_model().fingerprint.startswith("e82b5e71f33d0686")
+    chosen = load_world_model(preset="standard", window=8)
+    assert chosen.fingerprint.startswith("ac8ed402ba5603cf")

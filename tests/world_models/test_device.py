@@ -1,8 +1,15 @@
+import warnings
+
 import pytest
 import torch
 
 from v2w_gym.world_models import device
-from v2w_gym.world_models.device import choose_precision, in_precision, native_bfloat16
+from v2w_gym.world_models.device import (
+    check_dtype,
+    choose_precision,
+    in_precision,
+    native_bfloat16,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +34,12 @@ def test_a_processor_is_asked_for_its_instructions(tmp_path, monkeypatch, line, 
 def test_where_processors_cannot_be_asked_it_is_single_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "none")
     assert choose_precision("auto", "cpu") == "float32"
+    with pytest.warns(UserWarning, match="cpu has no bfloat16 instructions.*dtype=float32"):
+        check_dtype("bfloat16", "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_dtype("float32", "cpu")
+        check_dtype(None, "cpu")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from safetensors.torch import save_file
 
 from v2w_gym.configs.model import PRESETS
 from v2w_gym.configs.published import ConvertConfig, RandomCheckpointConfig
-from v2w_gym.world_models.loading import HUB_ID, find_checkpoint, load_world_model
+from v2w_gym.world_models.checkpoint import save_checkpoint
+from v2w_gym.world_models.loading import HUB_ID, KINDS, find_checkpoint, load_world_model
 from v2w_gym.world_models.vid2world.published.convert import convert, write_random
 
 
@@ -70,29 +72,60 @@ def test_presets_change_the_checkpoints_own_sampler(published):
     ("settings", "message"),
     [
         ({"preset": "referense"}, "did you mean 'reference'"),
-        ({"preset": "standart"}, r"'clean', 'draft', 'faithful', 'reference', 'standard'\]"),
+        ({"preset": "standart"}, r"'draft', 'standard', 'faithful', 'clean', 'reference'\]"),
         ({"preset": "standard", "sampler": {"eta": 1.0}}, "expected eta=0 with solver=unipc"),
-        ({"sampler": {"step": 5}}, "unknown setting step; did you mean 'steps'"),
+        ({"sampler": {"step": 5}}, "unknown setting sampler.step; did you mean 'steps'"),
         ({"sampler": {"steps": "many"}}, "steps"),
-        ({"sampler": {"steps": 0}}, "expected steps >= 1, found 0"),
+        ({"sampler": {"steps": 0}}, "expected sampler.steps >= 1, found 0"),
         ({"sampler": {"history_noise_level": 999}}, "expected history_noise_level <= 998"),
         (
             {"sampler": {"guidance_scale": float("nan")}},
-            "cannot set guidance_scale: expected a finite number",
+            "cannot set sampler.guidance_scale: expected a finite number",
         ),
-        ({"sampler": {"eta": -1.0}}, "expected eta >= 0, found -1"),
-        ({"sampler": {"guidance_rescale": 2.0}}, "expected guidance_rescale <= 1, found 2"),
+        ({"sampler": {"eta": -1.0}}, "expected sampler.eta >= 0, found -1"),
+        ({"sampler": {"guidance_rescale": 2.0}}, "expected sampler.guidance_rescale <= 1, found 2"),
         (
             {"sampler": {"clip_keep": float("nan")}},
-            "cannot set clip_keep: expected a finite number",
+            "cannot set sampler.clip_keep: expected a finite number",
         ),
         ({"preset": "reference"}, "'reference' is for published checkpoints"),
         ({"device": "cudaa"}, "expected a device that PyTorch can use here.*found 'cudaa'"),
+        ({"dtype": "float16"}, "cannot set dtype: expected one of .*'float32', 'bfloat16'"),
+        ({"window": 4, "context_frames": 0}, "expected context_frames >= 1, found 0"),
     ],
 )
 def test_unknown_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         load_world_model(**settings)
+
+
+def test_an_argument_of_an_unknown_name_is_refused():
+    with pytest.raises(TypeError, match="'chekpoint'; did you mean 'checkpoint'"):
+        load_world_model(chekpoint="x")
+
+
+def test_every_kind_has_a_loader():
+    for place in KINDS.values():
+        module, _, name = place.partition(":")
+        assert callable(getattr(import_module(module), name))
+
+
+def test_an_unknown_kind_names_the_nearest(tmp_path):
+    save_checkpoint(tmp_path / "x.safetensors", {"w": torch.zeros(1)}, {"kind": "vid2word"})
+    with pytest.raises(ValueError, match=r"kind of world model at .*did you mean 'vid2world'"):
+        load_world_model(tmp_path / "x.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:.*imitates them")
+def test_dtype_is_what_the_network_computes_in():
+    plain, half = load_world_model(), load_world_model(dtype="bfloat16")
+    assert {w.dtype for w in half.unet.parameters()} == {torch.bfloat16}
+    assert {w.dtype for w in half.autoencoder.parameters()} == {torch.float32}
+    assert half.card == {**plain.card, "dtype": "bfloat16"}
+    assert half.fingerprint != plain.fingerprint
+    same = load_world_model(dtype="float32")  # as it is anyway
+    assert same.fingerprint == plain.fingerprint
+    assert load_world_model(dtype="bfloat16", sampler={"steps": 3}).card["dtype"] == "bfloat16"
 
 
 def test_window_and_context_can_be_chosen(published):
@@ -104,7 +137,7 @@ def test_window_and_context_can_be_chosen(published):
     assert chosen.unet is plain.unet
 
 
-@pytest.mark.parametrize("shape", [(4, 4), (1, 0), (10, 0)])
+@pytest.mark.parametrize("shape", [(4, 4), (4, 5), (1, 1)])
 def test_a_window_needs_room_for_a_new_frame(shape):
     with pytest.raises(ValueError, match="expected 1 <= context_frames < window"):
         load_world_model(window=shape[0], context_frames=shape[1])

@@ -14,16 +14,20 @@ from numpy.typing import NDArray
 from v2w_gym.configs.loader import from_mapping
 from v2w_gym.configs.model import SamplerConfig, WorldModelConfig
 from v2w_gym.configs.model_limits import check_context_frames, check_model_config, check_networks
+from v2w_gym.configs.names import lookup
 from v2w_gym.world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
 from v2w_gym.world_models.checkpoint import (
     card_of,
+    card_without_checkpoint,
     check_finite,
     check_kind,
     config_on_card,
+    fingerprint_of,
     fitting_weights,
     load_checkpoint,
     save_checkpoint,
 )
+from v2w_gym.world_models.device import DTYPES
 from v2w_gym.world_models.frames import check_clip, check_context
 from v2w_gym.world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
 from v2w_gym.world_models.vid2world.history import (
@@ -43,11 +47,10 @@ KIND = "vid2world"
 class Vid2World(Networks):
     """A causal, action-conditioned latent video diffusion model of one robot's camera.
 
-    Implements `WorldModel`. Source: Vid2World, arXiv 2505.14357.
+    Implements `WorldModel` and `ClipModel`. Source: Vid2World, arXiv 2505.14357.
 
     Attributes:
         context_frames: See `WorldModel`.
-        card: What the checkpoint says it is; empty for a model that comes from none.
     """
 
     def __init__(self, cfg: WorldModelConfig) -> None:
@@ -58,7 +61,24 @@ class Vid2World(Networks):
         """
         super().__init__(cfg)
         self.context_frames = cfg.context_frames
-        self.card: Mapping[str, Any] = {}
+        self._card: Mapping[str, Any] = {}
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What the checkpoint says it is, or what is known of a model that comes from none."""
+        if self._card:
+            return self._card
+        kind, robot = type(self).__name__, self.robot.name
+        return card_without_checkpoint(kind, robot, self.window, self.cfg, self.state_dict())
+
+    @card.setter
+    def card(self, card: Mapping[str, Any]) -> None:
+        self._card = card
+
+    @property
+    def fingerprint(self) -> str:
+        """See `WorldModel`."""
+        return fingerprint_of(self.card)
 
     @torch.inference_mode()
     def start(
@@ -106,7 +126,7 @@ class Vid2World(Networks):
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> NDArray[np.uint8]:
-        """See `WorldModel.imagine_clip`."""
+        """See `ClipModel.imagine_clip`."""
         frames, actions = check_clip(frames, actions, self.robot, self.window)
         none = np.zeros((len(frames), 0, self.robot.action_size), np.float32)
         length, keep = actions.shape[1] + 1, self.cfg.sampler.clip_keep
@@ -144,6 +164,24 @@ class Vid2World(Networks):
         check_context_frames(window, context_frames)
         return self._with(replace(self.cfg, window=window, context_frames=context_frames))
 
+    def with_dtype(self, dtype: str) -> "Vid2World":
+        """Return this model with a network that computes in `dtype`, a key of `DTYPES`.
+
+        The autoencoder stays in float32, which pixels need. A card that changes says so.
+        """
+        precision = lookup(DTYPES, dtype, "dtype")
+        if precision == self.unet.conv_in.weight.dtype:
+            return self
+        with torch.device("meta"):
+            other = Vid2World(self.cfg)
+        weights = {
+            name: value if name.startswith("autoencoder.") else value.to(precision)
+            for name, value in self.state_dict().items()
+        }
+        other.load_state_dict(weights, assign=True)
+        other.card = self._card and {**self._card, "dtype": dtype}
+        return other.eval().requires_grad_(False)
+
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
         """Write weights in their present precision, and a card that says where they come from.
 
@@ -178,8 +216,8 @@ class Vid2World(Networks):
         check_networks(cfg)
         other = copy.copy(self)
         other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
-        if self.card and cfg != from_mapping(WorldModelConfig, self.card["config"], "the card"):
-            other.card = {**self.card, "config": asdict(cfg)}
+        if self._card and cfg != from_mapping(WorldModelConfig, self._card["config"], "the card"):
+            other.card = {**self._card, "config": asdict(cfg)}
         return other
 
     def _begin(

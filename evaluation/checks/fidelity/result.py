@@ -17,7 +17,6 @@ from v2w_gym.evaluation.checks.fidelity.distance import (
 from v2w_gym.evaluation.checks.fidelity.replay import Replay, Variant
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange
 from v2w_gym.evaluation.compare.statistics import Estimate
-from v2w_gym.evaluation.rollout import model_fingerprint
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def measure(
     return Measured(
         name=variant.name,
         sampler=asdict(variant.model.cfg.sampler),
-        model=model_fingerprint(variant.model),
+        model=variant.model.fingerprint,
         cost=cost,
         milliseconds=1000 * found.seconds,
         relative_time=found.seconds / baseline.seconds if together else None,

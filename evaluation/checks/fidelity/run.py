@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from v2w_gym.evaluation.checks.fidelity.replay import (
 from v2w_gym.evaluation.checks.fidelity.report import write_report
 from v2w_gym.evaluation.checks.fidelity.result import Fidelity, measure
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange, compare_success
-from v2w_gym.evaluation.rollout import check_rollouts, model_fingerprint, run_identity, run_rollouts
+from v2w_gym.evaluation.rollout import check_rollouts, run_identity, run_rollouts
 from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.evaluation.success import load_judge
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import hold_folder
 from v2w_gym.world_models.vid2world.model import Vid2World
 
@@ -61,7 +62,7 @@ def _run(cfg: FidelityConfig) -> Fidelity:
     model = variants[0].model
     scenes = load_scenes(cfg, model.robot, model.context_frames)
     horizons = _fitting_horizons(cfg, scenes.steps)
-    identity = {"model": model_fingerprint(model), "seed": cfg.seed, "scenes": scenes.digest}
+    identity = {"model": model.fingerprint, "seed": cfg.seed, "scenes": scenes.digest}
     with make_policies(cfg.policies, model.robot) as drivers:
         _check_closed_loop(cfg, variants, scenes.task, drivers)
         folder = open_run_folder(Path(cfg.output), identity)
@@ -122,21 +123,14 @@ def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
         preset, sampler = (None if choice == CARD else choice), {}
     else:
         preset, sampler = cfg.preset, {**cfg.sampler, **choice}
-    model = load_world_model(
-        cfg.checkpoint,
-        preset=preset,
-        sampler=sampler,
-        window=cfg.window,
-        context_frames=cfg.context_frames,
-        device=cfg.device,
-    )
+    model = load_with(replace(cfg, preset=preset, sampler=sampler))
     assert isinstance(model, Vid2World)
     return model
 
 
 def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -> Replay:
     """Return what a variant imagines, from its folder if that has it."""
-    identity = {"model": model_fingerprint(variant.model), "seed": variant.seed}
+    identity = {"model": variant.model.fingerprint, "seed": variant.seed}
     path = open_run_folder(_folder_of(folder, variant), identity) / "replay.npz"
     if not path.exists():
         save_replay(path, replay(variant, scenes, batch_size))

@@ -13,6 +13,7 @@ from v2w_gym.evaluation.gate.gate import run_gate
 from v2w_gym.evaluation.records.rows import Row
 from v2w_gym.evaluation.rollout import _gate_notes
 from v2w_gym.world_models.data.episodes import Episode, load_episode, save_episode
+from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 TASK = "close_drawer"
@@ -76,11 +77,12 @@ def rows(policy, successes, fingerprint):
 
 
 @pytest.fixture
-def ranked(config, tmp_path, monkeypatch):
+def ranked(config, tmp_path):
     """Return a config whose rank run and trials have the success counts given, out of 20."""
 
-    def make(simulated, real, fingerprint="model"):
-        monkeypatch.setattr(gate, "model_fingerprint", lambda model: "model")
+    ours = load_world_model(config.checkpoint).fingerprint
+
+    def make(simulated, real, fingerprint=ours):
         run, table = tmp_path / "run", ["policy,task,start,start_seed,success"]
         run.mkdir()
         lines = []
@@ -176,7 +178,7 @@ def test_a_run_without_the_null_policy_fails(ranked):
 
 
 def test_a_run_of_another_world_model_is_refused(ranked):
-    with pytest.raises(ValueError, match=r"expected a rank run of world model model .*\['other'\]"):
+    with pytest.raises(ValueError, match=r"expected a rank run of world model .*\['other'\]"):
         run_gate(ranked({"zero": 0, "good": 9}, {"zero": 0, "good": 9}, fingerprint="other"))
 
 

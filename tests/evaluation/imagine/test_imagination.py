@@ -144,6 +144,23 @@ def test_recorded_actions_lead_where_they_led(tmp_path, known, first):
     assert len(np.unique(upper[64, :, 0])) > 3
 
 
+class FrameByFrame:
+    """A world that cannot imagine whole clips."""
+
+    robot, window, context_frames = STANDIN_SAWYER, 4, 1
+    card, fingerprint = {}, "none"
+
+
+def test_a_world_that_goes_frame_by_frame_is_refused_for_a_whole_clip(tmp_path):
+    with pytest.raises(ValueError, match="mode=clip, found FrameByFrame, which goes frame by"):
+        rollout(tmp_path, FrameByFrame(), mode="clip", steps=2)
+
+
+def test_a_world_that_does_not_say_what_it_is_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="found object without card and fingerprint"):
+        rollout(tmp_path, object())
+
+
 def test_a_whole_clip_fills_the_window_from_the_first_frame(tmp_path):
     frames = recording(tmp_path / "episode.npz")
     world = Brightening(STANDIN_SAWYER, window=6, context_frames=3)

@@ -1,0 +1,61 @@
+"""Which world model is used, and how it is run: one carrier for environments, commands and code."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, Literal
+
+from v2w_gym.configs.model import PRESET_NAMES, SamplerSettings
+from v2w_gym.configs.names import hint
+from v2w_gym.configs.rules import OneOf, PathText, Window
+from v2w_gym.configs.values import Settings
+
+
+@dataclass(frozen=True)
+class WorldModelSettings(Settings):
+    """Which world model is used, and how it is run.
+
+    Attributes:
+        checkpoint: World model: a file, a folder with one, or a hub id owner/name; null is the
+            bundled one.
+        preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
+            what the checkpoint says.
+        sampler: Single sampler settings that differ, such as sampler.steps=10.
+        window: Most frames the world model looks at; null is what the checkpoint says.
+        context_frames: Frames of the start it is shown first; null is what the checkpoint says.
+        device: Where the network runs, such as cuda.
+        dtype: What the network computes in, float32 or bfloat16; null is float32 on a CPU, and on
+            a GPU what the checkpoint is stored in. The autoencoder always computes in float32.
+    """
+
+    checkpoint: PathText | None = None
+    preset: Annotated[str, OneOf(PRESET_NAMES)] | None = None
+    sampler: SamplerSettings = field(default_factory=dict)
+    window: Window | None = None
+    context_frames: Window | None = None
+    device: str = "cpu"
+    dtype: Literal["float32", "bfloat16"] | None = None
+
+
+def world_model_settings(
+    given: Mapping[str, Any], caller: Callable[..., Any]
+) -> WorldModelSettings:
+    """Return settings that were given as keyword arguments; None leaves a setting as it is.
+
+    Args:
+        given: Fields of `WorldModelSettings` by name.
+        caller: Who was given them, for the message about an unknown name.
+
+    Raises:
+        TypeError: An unknown name.
+        ValueError: A value of another type or out of range.
+    """
+    known = [setting.name for setting in fields(WorldModelSettings)]
+    named = [name for name in inspect.signature(caller).parameters if name not in known]
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{caller.__name__} got an unexpected argument {name!r}"
+                f"{hint(name, [*named, *known])}; a world model is chosen by {', '.join(known)}"
+            )
+    return WorldModelSettings(**{name: v for name, v in given.items() if v is not None})
