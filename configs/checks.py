@@ -159,10 +159,10 @@ class FidelityConfig(WorldModelSettings):
 
 @dataclass(frozen=True)
 class ParityConfig(Settings):
-    """Which golden cases this implementation is held against.
+    """Which reference test vectors this implementation is compared with.
 
     Attributes:
-        folder: Folder of cases, each a `<case>.json` and a `<case>.safetensors`.
+        folder: Folder of vectors, each a `<vector>.json` and a `<vector>.safetensors`.
         threads: CPU threads.
     """
 

@@ -24,7 +24,7 @@ def test_a_random_checkpoint_can_be_converted(tmp_path, capsys):
         (["convert"], "expected a value for checkpoint"),
         (["convert", "none.ckpt", "x.safetensors"], "found no such file"),
         (["random-checkpoint", "x.ckpt", "robot=spot"], "expected robot to be one of"),
-        (["parity", "nowhere"], "expected golden cases"),
+        (["parity", "nowhere"], "expected reference test vectors"),
     ],
 )
 def test_mistakes_end_in_one_line(capsys, words, message):
@@ -40,7 +40,7 @@ def test_a_damaged_checkpoint_ends_in_one_line(tmp_path, capsys):
     assert "expected a whole PyTorch checkpoint" in capsys.readouterr().err
 
 
-def test_parity_prints_one_line_a_case(capsys):
+def test_parity_prints_one_line_a_vector(capsys):
     assert cli.main(["parity", str(GOLDEN)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[:-1]] == [
@@ -48,7 +48,7 @@ def test_parity_prints_one_line_a_case(capsys):
         ["schedule", "pass"],
         ["unet_csgo", "pass"],
     ]
-    assert lines[-1] == "3 of 3 cases pass"
+    assert lines[-1] == "3 of 3 vectors pass"
 
 
 def test_parity_fails_with_status_1(tmp_path, capsys):

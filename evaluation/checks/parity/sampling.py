@@ -1,22 +1,22 @@
-"""The noise schedule and both ways of sampling, held against the reference implementation."""
+"""The noise schedule and both ways of sampling, compared with the reference implementation."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from v2w_gym.configs.model import PRESETS, SamplerConfig
-from v2w_gym.evaluation.checks.parity.golden import Comparison, GoldenCase, Tolerance
+from v2w_gym.configs.model import PRESETS
 from v2w_gym.evaluation.checks.parity.network import (
-    FORWARD,
-    PUBLISHED_DIFFUSION,
+    MODEL,
+    SCHEDULE,
     load_network,
-    make_context,
+    read_context,
     shifted,
 )
-from v2w_gym.world_models.diffusion import NoiseSchedule, published_buffers
+from v2w_gym.evaluation.checks.parity.towers import FORWARD
+from v2w_gym.evaluation.checks.parity.vectors import Comparison, Tolerance, Vector, compare
+from v2w_gym.world_models.diffusion import published_buffers
 from v2w_gym.world_models.sampler import (
     FIRST_DRAW,
     HISTORY_DRAW,
@@ -32,60 +32,59 @@ from v2w_gym.world_models.vid2world.conditioning import Conditioning
 from v2w_gym.world_models.vid2world.unet import UNet
 
 SAMPLES = Tolerance(1e-4)
-"""What a whole sampling run may differ by."""
-TABLE = Tolerance(1e-6, 1e-7, elementwise=True)
-"""What a tabulated value may differ by."""
+"""For a whole sampling run."""
+TABLE, DIRECTION = Tolerance(1e-6, 1e-7, elementwise=True), Tolerance(0.0, 2e-7)
+"""For tabulated values; for those that are a small difference of two large ones."""
 
 
-def schedule(case: GoldenCase) -> Iterator[Comparison]:
+def schedule(vector: Vector) -> Iterator[Comparison]:
     """Compare the schedule's buffers and the DDIM tables of every step count and eta."""
-    for zero_snr in (True, False):
-        where = "out/zsnr/" if zero_snr else "out/no_zsnr/"
-        buffers = published_buffers(PUBLISHED_DIFFUSION, zero_terminal_snr=zero_snr)
-        for name in sorted(k for k in case.tensors if k.startswith(where)):
-            yield _tabulated(name, buffers[name.rpartition("/")[2]], case.tensor(name))
-    for run in sorted(case.info["ddim"]):
+    for where, zero_snr in (("zsnr/", True), ("no_zsnr/", False)):
+        buffers = published_buffers(MODEL.diffusion, zero_terminal_snr=zero_snr)
+        for name in sorted(k for k in vector.tensors if k.startswith(f"out/{where}")):
+            output = name.removeprefix("out/")
+            yield vector.compare(output, buffers[output.removeprefix(where)], TABLE)
+    for run in sorted(vector.info["ddim"]):
         steps, eta = run.split("/eta")
-        yield from _ddim_table(case, int(steps), float(eta))
+        yield from _ddim_table(vector, int(steps), float(eta))
 
 
 @torch.no_grad()
-def ddim_ar(case: GoldenCase) -> Iterator[Comparison]:
+def ddim_ar(vector: Vector) -> Iterator[Comparison]:
     """Compare frames drawn one after another, from the reference's own random draws."""
-    network = load_network(case.info["config"], case.state())
-    for name, run in sorted(case.info["runs"].items()):
-        recorder = _Recorder(case, network, run)
-        clean = case.tensor("in/z").transpose(1, 2)[:, : run["T"]]  # (B, T, C, h, w)
-        latents, trace = clean[:, : run["cond_frame"]], []
-        noise = RecordedNoise(_autoregressive_draws(case, name, run))
-        for t in range(run["cond_frame"], run["T"]):
-            recorder.calls.clear()
-            newest = recorder.next_frame(latents, replace(noise, frame=t))
+    network = load_network(vector)
+    for name in sorted(vector.info["runs"]):
+        run = _Run(vector, network, name)
+        known, frames = run.settings["cond_frame"], run.settings["T"]
+        latents, trace = vector.frames("in/z")[:, :known], []  # (B, T, C, h, w)
+        for t in range(known, frames):
+            run.calls.clear()
+            newest = run.next_frame(latents, replace(run.noise, frame=t))
             latents = torch.cat([latents, newest[:, None]], dim=1)
-            trace.append(recorder.newest_after_each_step(newest))
-            yield from recorder.velocities(name, t, first=t == run["cond_frame"])
-        yield _sampled(case, f"{name}/samples", latents.transpose(1, 2))
-        yield _sampled(case, f"{name}/x_prev_last_frame", torch.stack(trace))
+            trace.append(torch.stack([*(noisy[:, -1] for noisy, _ in run.calls[1:]), newest]))
+            for step, call in (("first", 0), ("last", -1)):
+                yield from run.velocities(call, f"v_frame{t}_{step}_step_{{}}", SAMPLES)
+            if t == known:  # nothing sampled went in: one forward pass
+                yield from run.velocities(0, "v_first_step_{}_first_frame", FORWARD)
+        yield vector.compare(f"{name}/samples", latents.transpose(1, 2), SAMPLES)
+        yield vector.compare(f"{name}/x_prev_last_frame", torch.stack(trace), SAMPLES)
 
 
 @torch.no_grad()
-def ddim_nar(case: GoldenCase) -> Iterator[Comparison]:
+def ddim_nar(vector: Vector) -> Iterator[Comparison]:
     """Compare whole clips, from the reference's own random draws."""
-    network = load_network(case.info["config"], case.state())
-    for name, run in sorted(case.info["runs"].items()):
-        recorder = _Recorder(case, network, run)
-        kept = case.tensor("in/uncond_mask_nar")[:, : run["T"]].bool()
-        hidden = torch.zeros_like(kept) if run.get("uncond") == "none" else kept
-        noise = RecordedNoise(_clip_draws(case, name, run), run["T"] - 1)
-        like = case.tensor("in/z")[:, :, 0]
-        clip = sample_clip(recorder, recorder.schedule, recorder.cfg, hidden, like, noise)
-        yield _sampled(case, f"{name}/samples", clip.transpose(1, 2))
-        if f"out/{name}/x_prev" in case.tensors:
-            steps = torch.stack([*(noisy[: len(clip)] for noisy, _ in recorder.calls[1:]), clip])
-            yield _sampled(case, f"{name}/x_prev", steps.transpose(2, 3))
-        for branch, ours in zip(("cond", "uncond"), recorder.branches(0), strict=False):
-            golden = case.tensor(f"out/{name}/v_first_step_{branch}")
-            yield Comparison(f"{name}/v_{branch}", ours.transpose(1, 2), golden, FORWARD)
+    network = load_network(vector)
+    for name in sorted(vector.info["runs"]):
+        run = _Run(vector, network, name)
+        frames = run.settings["T"]
+        kept = vector.tensor("in/uncond_mask_nar")[:, :frames].bool()
+        hidden = torch.zeros_like(kept) if run.settings.get("uncond") == "none" else kept
+        like, noise = vector.frames("in/z")[:, 0], replace(run.noise, frame=frames - 1)
+        clip = sample_clip(run, SCHEDULE, run.cfg, hidden, like, noise)
+        yield vector.compare(f"{name}/samples", clip.transpose(1, 2), SAMPLES)
+        steps = torch.stack([*(noisy for noisy, _ in run.calls[1:]), clip])
+        yield from vector.compare_given({f"{name}/x_prev": steps.transpose(2, 3)}, SAMPLES)
+        yield from run.velocities(0, "v_first_step_{}", FORWARD)
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class RecordedNoise:
     """The reference's random draws in the place of ours; a `v2w_gym.world_models.sampler.Noise`.
 
     Attributes:
-        draws: (what for, frame) -> the numbers (B, C, h, w).
+        draws: (draw, frame) -> the numbers (B, C, h, w).
         frame: The frame that is being made.
     """
 
@@ -109,135 +108,92 @@ class RecordedNoise:
         return replace(self, frame=self.frame - frames)
 
 
-@dataclass
-class _Recorder:
-    """The network as the sampler calls it in one run, which remembers what went in and out."""
+class _Run:
+    """One sampling run of the reference, as a network that our sampler calls.
 
-    case: GoldenCase
-    network: UNet
-    run: Mapping[str, Any]
-    calls: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    Attributes:
+        settings: Its settings in the vector.
+        cfg: Those of our sampler.
+        noise: Its random draws.
+        calls: Noisy latents (B, T, C, h, w) and velocities (G B, T, C, h, w) of each call.
+    """
 
-    def __post_init__(self) -> None:
-        self.schedule = NoiseSchedule(PUBLISHED_DIFFUSION)
-        self.cfg = _sampler(self.run["steps"], self.run["eta"])
-        guidance = self.run["cfg_scale"], self.run["guidance_rescale"]
-        self.cfg = replace(self.cfg, guidance_scale=guidance[0], guidance_rescale=guidance[1])
-
-    def next_frame(self, latents: Tensor, noise: "RecordedNoise") -> Tensor:
-        """Draw the frame that follows latents (B, T, C, h, w)."""
-        known = noisy_history(self.schedule, self.cfg, latents, noise.earlier(1))
-        denoise = window_denoiser(self, self.cfg, known, history_level(self.schedule, self.cfg))
-        return sample_next_frame(denoise, self.schedule, self.cfg, latents[:, -1], noise)
+    def __init__(self, vector: Vector, network: UNet, name: str) -> None:
+        self._vector, self._network, self._name = vector, network, name
+        self.settings = vector.info["runs"][name]
+        self.cfg = replace(
+            PRESETS["reference"],
+            steps=self.settings["steps"],
+            eta=self.settings["eta"],
+            guidance_scale=self.settings["cfg_scale"],
+            guidance_rescale=self.settings["guidance_rescale"],
+        )
+        self.noise = RecordedNoise(dict(self._draws()))
+        self.calls: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
         """Return the velocity of a window, (G B, T, C, h, w), in as many branches as masks."""
-        tensor, frames = self.case.tensor, noisy.shape[1]
-        branches = len(mask) // len(noisy)
-        noisy, levels = noisy.repeat(branches, 1, 1, 1, 1), levels.repeat(branches, 1)
-        own = [tensor("in/ctx_cond"), tensor("in/ctx_uncond")]
-        contexts = [own[0] if self.run["equal_contexts"] else own[b] for b in range(branches)]
-        if self.run.get("uncond") == "none":
-            contexts = [own[0]] * branches
-        told = Conditioning(
-            frame=tensor("in/c_concat").transpose(1, 2)[:, :frames].repeat(branches, 1, 1, 1, 1),
+        tensor, frames, branches = self._vector.tensor, noisy.shape[1], len(mask) // len(noisy)
+        same = self.settings["equal_contexts"] or self.settings.get("uncond") == "none"
+        tokens = [tensor("in/ctx_cond"), tensor("in/ctx_cond" if same else "in/ctx_uncond")]
+        conditioning = Conditioning(
+            frame=self._vector.frames("in/c_concat")[:, :frames].repeat(branches, 1, 1, 1, 1),
             actions=shifted(tensor("in/action_raw"))[:, :frames].repeat(branches, 1, 1),
             action_mask=mask,
             rate=tensor("in/fs").repeat(branches),
-            context=make_context(self.network, torch.cat(contexts), frames),
+            context=read_context(self._network, torch.cat(tokens[:branches]), frames),
         )
-        velocity: Tensor = self.network(noisy, levels, told)
+        both, both_levels = noisy.repeat(branches, 1, 1, 1, 1), levels.repeat(branches, 1)
+        velocity: Tensor = self._network(both, both_levels, conditioning)
         self.calls.append((noisy, velocity))
         return velocity
 
-    def branches(self, call: int) -> tuple[Tensor, ...]:
-        """Return what one call gave, for each branch: (B, T, C, h, w)."""
-        return self.calls[call][1].split(len(self.case.tensor("in/fs")))
+    def next_frame(self, latents: Tensor, noise: RecordedNoise) -> Tensor:
+        """Draw the frame that follows latents (B, T, C, h, w)."""
+        known = noisy_history(SCHEDULE, self.cfg, latents, noise.earlier(1))
+        denoise = window_denoiser(self, self.cfg, known, history_level(SCHEDULE, self.cfg))
+        return sample_next_frame(denoise, SCHEDULE, self.cfg, latents[:, -1], noise)
 
-    def newest_after_each_step(self, final: Tensor) -> Tensor:
-        """Return the newest frame after every step: (steps, B, C, h, w)."""
-        batch = len(self.case.tensor("in/fs"))
-        return torch.stack([*(noisy[:batch, -1] for noisy, _ in self.calls[1:]), final])
+    def velocities(self, call: int, output: str, tolerance: Tolerance) -> Iterator[Comparison]:
+        """Compare each branch of one call with an output, if the vector has it."""
+        noisy, velocity = self.calls[call]
+        branches = zip(("cond", "uncond"), velocity.split(len(noisy)), strict=False)
+        ours = {f"{self._name}/{output.format(b)}": v.transpose(1, 2) for b, v in branches}
+        yield from self._vector.compare_given(ours, tolerance)
 
-    def velocities(self, name: str, frame: int, *, first: bool) -> Iterator[Comparison]:
-        """Compare the velocities of a frame's first and last step, where there are golden ones."""
-        for call, step in ((0, "first"), (-1, "last")):
-            for branch, ours in zip(("cond", "uncond"), self.branches(call), strict=False):
-                golden = {f"v_frame{frame}_{step}_step_{branch}": SAMPLES}
-                if first and step == "first":  # nothing sampled went in: one forward pass
-                    golden[f"v_first_step_{branch}_first_frame"] = FORWARD
-                for tensor, limits in golden.items():
-                    reference = self.case.tensors.get(f"out/{name}/{tensor}")
-                    if reference is not None:
-                        found = ours.transpose(1, 2)
-                        yield Comparison(f"{name}/{tensor}", found, reference, limits)
+    def _draws(self) -> Iterator[tuple[tuple[int, int], Tensor]]:
+        """Yield what each random draw was for, its frame, and the numbers (B, C, h, w)."""
+        for entry in self.settings["draws"]:
+            is_step = "step" in entry
+            if is_step and self.cfg.eta == 0:
+                continue  # without effect, and not stored
+            drawn = self._vector.frames(f"rng/{self._name}/{entry['i']:04d}")
+            kind = FIRST_DRAW if entry["i"] == 0 else HISTORY_DRAW
+            kind = STEP_DRAW + entry["step"] if is_step else kind
+            if "frame" in entry:  # the newest frame's step, or noise of the clean one before it
+                yield (kind, entry["frame"] - (not is_step)), drawn[:, -1]
+            else:
+                yield from (((kind, t), drawn[:, t]) for t in range(drawn.shape[1]))
 
 
-def _sampler(steps: int, eta: float) -> SamplerConfig:
-    return replace(PRESETS["reference"], steps=steps, eta=eta)
-
-
-def _ddim_table(case: GoldenCase, steps: int, eta: float) -> Iterator[Comparison]:
-    where = f"out/ddim_{steps}_eta{eta:g}/"
-    noise = NoiseSchedule(PUBLISHED_DIFFUSION)
-    table = ddim_steps(noise, _sampler(steps, eta))[::-1]
+def _ddim_table(vector: Vector, steps: int, eta: float) -> Iterator[Comparison]:
+    where = f"ddim_{steps}_eta{eta:g}/"
+    table = ddim_steps(SCHEDULE, replace(PRESETS["reference"], steps=steps, eta=eta))[::-1]
     levels = torch.tensor([step.level for step in table])
     powers = torch.tensor([step.power for step in table], dtype=torch.float64)
     spreads = torch.tensor([step.spread for step in table], dtype=torch.float64)
     directions = torch.tensor([step.direction for step in table])
     ours = {
         "timesteps": levels,
-        "alphas": noise.alphas_cumprod[levels],
+        "alphas": SCHEDULE.alphas_cumprod[levels],
         "alphas_prev": powers,
         "sigmas": spreads,
         "used_a_prev_f32": powers.float(),
         "used_sigma_f32": spreads.float(),
-        "scale": noise.scale[levels],
-        "scale_prev": noise.scale[levels] * torch.tensor([step.rescale for step in table]),
+        "scale": SCHEDULE.scale[levels],
+        "scale_prev": SCHEDULE.scale[levels] * torch.tensor([step.rescale for step in table]),
     }
-    for name, value in ours.items():
-        if where + name in case.tensors:
-            yield _tabulated(where + name, value, case.tensor(where + name))
-    squared = case.tensor(where + "dir_coef_squared_f32").clamp(min=0)  # the reference gives NaN
-    yield Comparison(where[4:] + "dir_coef_squared", directions**2, squared, Tolerance(0.0, 2e-7))
-
-
-def _tabulated(name: str, ours: Tensor, reference: Tensor) -> Comparison:
-    return Comparison(name[4:], ours, reference, TABLE)
-
-
-def _sampled(case: GoldenCase, name: str, ours: Tensor) -> Comparison:
-    return Comparison(name, ours, case.tensor(f"out/{name}"), SAMPLES)
-
-
-def _draw(case: GoldenCase, run: str, index: int) -> Tensor:
-    """Return one recorded draw as (B, T, C, h, w)."""
-    return case.tensor(f"rng/{run}/{index:04d}").transpose(1, 2)
-
-
-def _autoregressive_draws(
-    case: GoldenCase, name: str, run: Mapping[str, Any]
-) -> dict[tuple[int, int], Tensor]:
-    first, history = _draw(case, name, 0), _draw(case, name, 1)
-    draws = {(FIRST_DRAW, t): first[:, t] for t in range(run["T"])}
-    draws |= {(HISTORY_DRAW, t): history[:, t] for t in range(run["cond_frame"])}
-    for entry in run["draws"][2:]:
-        if "step" not in entry:  # the clean frame before `frame` gets its noise
-            draws[HISTORY_DRAW, entry["frame"] - 1] = _draw(case, name, entry["i"])[:, 0]
-        elif run["eta"] > 0:
-            step = STEP_DRAW + entry["step"]
-            draws[step, entry["frame"]] = _draw(case, name, entry["i"])[:, -1]
-    return draws
-
-
-def _clip_draws(
-    case: GoldenCase, name: str, run: Mapping[str, Any]
-) -> dict[tuple[int, int], Tensor]:
-    draws: dict[tuple[int, int], Tensor] = {}
-    for entry in run["draws"]:
-        if "step" in entry and run["eta"] == 0:
-            continue
-        kind = STEP_DRAW + entry["step"] if "step" in entry else FIRST_DRAW
-        drawn = _draw(case, name, entry["i"])
-        draws |= {(kind, t): drawn[:, t] for t in range(run["T"])}
-    return draws
+    yield from vector.compare_given({where + name: value for name, value in ours.items()}, TABLE)
+    # Below zero the reference's root is NaN; ours is held at zero.
+    squared = vector.tensor(f"out/{where}dir_coef_squared_f32").clamp(min=0)
+    yield compare(f"{where}dir_coef_squared", directions**2, squared, DIRECTION)

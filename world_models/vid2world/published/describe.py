@@ -49,10 +49,10 @@ def describe(
     """
     name = _robot(shapes, robot)
     published = lookup(PUBLISHED, name, "robot")
-    unet = _describe_unet(shapes, published.unet)
+    unet = describe_unet(shapes, published.unet)
     model = replace(
         published,
-        kl_autoencoder=_describe_autoencoder(shapes),
+        kl_autoencoder=describe_autoencoder(shapes),
         context=_describe_context(shapes),
         unet=unet if is_causal(shapes) else base_of(unet),
     )
@@ -68,7 +68,7 @@ def _robot(shapes: Mapping[str, Shape], wanted: str | None) -> str:
                 f"{sorted(PUBLISHED)}"
             )
         return wanted
-    found = _action_kind(shapes)
+    found = action_kind(shapes)
     kinds = {(m.unet.action_embedding, ROBOTS[n].action_size): n for n, m in PUBLISHED.items()}
     if found not in kinds:
         raise ValueError(f"expected action layers of {kinds}, found {found}")
@@ -81,15 +81,16 @@ def _robot(shapes: Mapping[str, Shape], wanted: str | None) -> str:
     return kinds[found]
 
 
-def _action_kind(shapes: Mapping[str, Shape]) -> tuple[str, int]:
-    """Return how actions are embedded, and how many values they have."""
+def action_kind(shapes: Mapping[str, Shape]) -> tuple[str, int]:
+    """Return how a Vid2World model embeds actions, and how many values they have."""
     table = shapes.get(NETWORK + "action_emb_preprocess.weight")
     if table is not None:
         return "table", table[0]
     return "linear", shapes[NETWORK + "action_emb_proj.0.weight"][1]
 
 
-def _describe_unet(shapes: Mapping[str, Shape], published: UNetConfig) -> UNetConfig:
+def describe_unet(shapes: Mapping[str, Shape], published: UNetConfig) -> UNetConfig:
+    """Return a published network at the sizes of these weights."""
     channels = shapes[NETWORK + "input_blocks.0.0.weight"][0]
     widths: list[int] = []
     attention: list[int] = []
@@ -118,7 +119,8 @@ def _describe_unet(shapes: Mapping[str, Shape], published: UNetConfig) -> UNetCo
     )
 
 
-def _describe_autoencoder(shapes: Mapping[str, Shape]) -> KLAutoencoderConfig:
+def describe_autoencoder(shapes: Mapping[str, Shape]) -> KLAutoencoderConfig:
+    """Return the autoencoder that has these weights."""
     place = "first_stage_model.encoder."
     channels = shapes[place + "conv_in.weight"][0]
     levels = _count(shapes, place.replace(".", r"\.") + r"down\.(\d+)\.")
@@ -131,30 +133,40 @@ def _describe_autoencoder(shapes: Mapping[str, Shape]) -> KLAutoencoderConfig:
     )
 
 
-def _describe_context(shapes: Mapping[str, Shape]) -> ContextConfig:
+def describe_resampler(
+    shapes: Mapping[str, Shape], head_channels: int = RESAMPLER_HEAD_CHANNELS
+) -> ResamplerConfig:
+    """Return the network that makes few tokens of an image's CLIP tokens."""
     latents = shapes["image_proj_model.latents"]
-    resampler = ResamplerConfig(
+    return ResamplerConfig(
         channels=latents[2],
         layers=_count(shapes, r"image_proj_model\.layers\.(\d+)\."),
-        heads=shapes["image_proj_model.layers.0.0.to_q.weight"][0] // RESAMPLER_HEAD_CHANNELS,
-        head_channels=RESAMPLER_HEAD_CHANNELS,
+        heads=shapes["image_proj_model.layers.0.0.to_q.weight"][0] // head_channels,
+        head_channels=head_channels,
         hidden=shapes["image_proj_model.layers.0.1.1.weight"][0],
         tokens=latents[1],
         out_channels=shapes["image_proj_model.proj_out.weight"][0],
     )
-    clip = _describe_clip(shapes, "embedder.model.visual.")
-    return ContextConfig(clip, resampler, shapes["cond_stage_model.model.positional_embedding"][0])
 
 
-def _describe_clip(shapes: Mapping[str, Shape], place: str) -> ClipConfig:
+def _describe_context(shapes: Mapping[str, Shape]) -> ContextConfig:
+    return ContextConfig(
+        clip=describe_clip(shapes, "embedder.model.visual."),
+        resampler=describe_resampler(shapes),
+        text_tokens=shapes["cond_stage_model.model.positional_embedding"][0],
+    )
+
+
+def describe_clip(shapes: Mapping[str, Shape], place: str, heads: int = CLIP_HEADS) -> ClipConfig:
+    """Return the CLIP tower whose weights begin with `place`."""
     hidden, width = shapes[f"{place}transformer.resblocks.0.mlp.c_fc.weight"]
     layers = _count(shapes, place.replace(".", r"\.") + r"transformer\.resblocks\.(\d+)\.")
-    return ClipConfig(width=width, layers=layers, heads=CLIP_HEADS, hidden=hidden)
+    return ClipConfig(width=width, layers=layers, heads=heads, hidden=hidden)
 
 
 def _describe_text(shapes: Mapping[str, Shape]) -> TextConfig:
     place = "cond_stage_model.model."
-    clip = _describe_clip(shapes, place)
+    clip = describe_clip(shapes, place)
     return TextConfig(
         clip=replace(clip, layers=clip.layers - 1),
         vocabulary=shapes[place + "token_embedding.weight"][0],

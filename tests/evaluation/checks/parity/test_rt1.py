@@ -1,13 +1,15 @@
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from v2w_gym.evaluation.checks.parity.golden import load_case
-from v2w_gym.evaluation.checks.parity.rt1 import actions, load_network, stepped, trained
-from v2w_gym.evaluation.checks.parity.rt1_weights import generate
+from v2w_gym.evaluation.checks.parity.rt1 import (
+    actions,
+    generate,
+    load_network,
+    stepped,
+    trained,
+)
 
 
 def test_weights_are_numbers_of_their_place_in_the_list():
@@ -54,26 +56,19 @@ def test_weights_are_numbers_of_their_place_in_the_list():
 
 
 @pytest.fixture(scope="module")
-def golden_case():
-    if "V2W_PARITY_DIR" not in os.environ:
-        pytest.skip("the golden cases need V2W_PARITY_DIR")
-    return load_case(Path(os.environ["V2W_PARITY_DIR"]) / "rt1" / "rt1.json")
-
-
-@pytest.fixture(scope="module")
-def network(golden_case):
-    return load_network(golden_case)
+def network(rt1_vector):
+    return load_network(rt1_vector)
 
 
 @pytest.fixture
-def short(golden_case):
-    """The case's first two frames."""
+def short(rt1_vector):
+    """The vector's first two frames."""
     kept = {
         name: value if name == "in/embedding" else value[:2]
-        for name, value in golden_case.tensors.items()
+        for name, value in rt1_vector.tensors.items()
         if "train" not in name
     }
-    return replace(golden_case, tensors=kept)
+    return replace(rt1_vector, tensors=kept)
 
 
 def test_the_first_frames_of_the_published_network(short, network):
@@ -111,6 +106,6 @@ def test_another_order_of_frames_fails(short, network):
     assert found["image_tokens"] < 1 < found["logits"]
 
 
-def test_labels_and_loss_of_training(golden_case, network):
-    assert [c.name for c in trained(golden_case, network)] == ["train_labels", "train_loss"]
-    assert all(c.used < 1 for c in trained(golden_case, network))
+def test_labels_and_loss_of_training(rt1_vector, network):
+    assert [c.name for c in trained(rt1_vector, network)] == ["train_labels", "train_loss"]
+    assert all(c.used < 1 for c in trained(rt1_vector, network))
