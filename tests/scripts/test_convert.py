@@ -6,7 +6,7 @@ import pytest
 
 from v2w_gym.scripts import cli
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+VECTORS = Path(__file__).parents[1] / "golden" / "vectors"
 
 
 def test_a_random_checkpoint_can_be_converted(tmp_path, capsys):
@@ -41,7 +41,7 @@ def test_a_damaged_checkpoint_ends_in_one_line(tmp_path, capsys):
 
 
 def test_parity_prints_one_line_a_vector(capsys):
-    assert cli.main(["parity", str(GOLDEN)]) == 0
+    assert cli.main(["parity", str(VECTORS)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in lines[:-1]] == [
         ["resampler", "pass"],

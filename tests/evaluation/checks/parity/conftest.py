@@ -10,7 +10,7 @@ from v2w_gym.evaluation.checks.parity.vectors import load_vector
 @pytest.fixture
 def kept():
     """Folder of a few vectors; the others are recorded data that is not ours to keep here."""
-    return Path(__file__).parents[3] / "golden"
+    return Path(__file__).parents[3] / "golden" / "vectors"
 
 
 @pytest.fixture(scope="session")
