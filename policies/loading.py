@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from v2w_gym.configs.loader import load_config
@@ -24,13 +24,6 @@ from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
 from v2w_gym.world_models.checkpoint import read_card
 
 WEIGHTS = Path(__file__).parent / "weights"
-
-SCRIPTED: Mapping[str, Callable[[RobotSpec], Policy]] = {
-    "zero": zero_policy,
-    "random": random_policy,
-}
-USED: Mapping[str, tuple[str, ...]] = {RT1: ("instructions", "device"), PLANNER: ()}
-"""Kind of a checkpoint -> which settings of a policy file it heeds."""
 
 
 @contextmanager
@@ -95,40 +88,17 @@ def load_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
         FileNotFoundError: No file at the path.
         ValueError: Unknown name, a damaged file, or a policy for another robot.
     """
-    policy = _find(cfg, robot)
+    kind, found = _recognise(cfg.source)
+    _check_used(cfg, kind.settings)
+    policy = kind.load(found, cfg, robot)
     if cfg.name is not None:
         policy.meta = replace(policy.meta, name=cfg.name)
     return policy
 
 
-def _find(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    path = Path(cfg.source)
-    if cfg.source.startswith(("ws://", "wss://")):
-        _check_used(cfg, "inputs", "remote")
-        return _connected(cfg)
-    if (path / "saved_model.pb").exists():
-        return _saved_model(path, cfg, robot)
-    if cfg.source and path.is_dir():
-        raise FileNotFoundError(f"expected saved_model.pb in the folder {path}, found none")
-    if path.suffix in (".npz", ".safetensors") and not path.is_file():
-        raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
-    if path.suffix == ".safetensors":
-        return _checkpoint(path, cfg, robot)
-    if path.suffix == ".npz":
-        _check_used(cfg)
-        return replay_policy(path, robot)
-    bundled = {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
-    named: dict[str, Path | Callable[[RobotSpec], Policy]] = {**SCRIPTED, **bundled}
-    found = lookup(named, cfg.source, "policy")
-    if isinstance(found, Path):
-        return _checkpoint(found, cfg, robot)
-    _check_used(cfg)
-    return found(robot)
-
-
-def _connected(cfg: PolicyConfig) -> Policy:
+def _connect(url: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     """Connect to a policy server, and see that it needs nothing that it is not given."""
-    policy = connect(cfg.source, cfg.remote, load_constants(cfg.inputs))
+    policy = connect(url, cfg.remote, load_constants(cfg.inputs))
     try:
         policy.probe()
     except BaseException:
@@ -137,29 +107,85 @@ def _connected(cfg: PolicyConfig) -> Policy:
     return policy
 
 
-def _checkpoint(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    """Read a checkpoint of whatever kind its card says."""
-    kind = (read_card(path) or {}).get("kind", RT1)  # without a card, the loader says what is wrong
-    used = lookup(USED, str(kind), f"the kind of checkpoint {path}")
-    _check_used(cfg, *used)
-    if kind == PLANNER:
-        return load_planner(path, robot)
+def _rt1(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     table = _table(cfg)
-    return _told(load_rt1(path, robot, device=cfg.device, table=table), table)
+    return _with_table(load_rt1(Path(path), robot, device=cfg.device, table=table), table)
 
 
-def _saved_model(path: Path, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    _check_used(cfg, "instructions", "python")
+def _planner(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    return load_planner(Path(path), robot)
+
+
+def _saved_model(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
     table = _table(cfg)
     if table is None:
         raise ValueError(
             f"expected a table of instruction embeddings for the SavedModel at {path}, found none; "
             "make one with `v2w embed` and name it in a policy file: source: ..., instructions: ..."
         )
-    return _told(load_saved_model(path, robot, table, cfg.python), table)
+    return _with_table(load_saved_model(Path(path), robot, table, cfg.python), table)
 
 
-def _told(policy: Policy, table: InstructionTable | None) -> Policy:
+def _replay(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    return replay_policy(Path(path), robot)
+
+
+def _scripted(word: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
+    return SCRIPTED[word](robot)
+
+
+@dataclass(frozen=True)
+class PolicyKind:
+    """A kind of policy.
+
+    Attributes:
+        load: From where it is, its settings and a robot to the policy.
+        settings: Which settings of a policy file it heeds, besides those that all do.
+    """
+
+    load: Callable[[str, PolicyConfig, RobotSpec], Policy]
+    settings: tuple[str, ...] = ()
+
+
+SCRIPTED: Mapping[str, Callable[[RobotSpec], Policy]] = {
+    "zero": zero_policy,
+    "random": random_policy,
+}
+"""What a word alone means, besides the bundled checkpoints."""
+CHECKPOINTS: Mapping[str, PolicyKind] = {
+    PLANNER: PolicyKind(_planner),
+    RT1: PolicyKind(_rt1, ("instructions", "device")),
+}
+"""The `kind` on a checkpoint's card -> how it is loaded."""
+
+
+def _recognise(source: str) -> tuple[PolicyKind, str]:
+    """Return of which kind the policy at a source is, and where it is."""
+    path = Path(source)
+    if source.startswith(("ws://", "wss://")):
+        return PolicyKind(_connect, ("inputs", "remote")), source
+    if (path / "saved_model.pb").exists():
+        return PolicyKind(_saved_model, ("instructions", "python")), source
+    if source and path.is_dir():
+        raise FileNotFoundError(f"expected saved_model.pb in the folder {path}, found none")
+    if path.suffix in (".npz", ".safetensors") and not path.is_file():
+        raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
+    if path.suffix == ".npz":
+        return PolicyKind(_replay), source
+    if path.suffix == ".safetensors":
+        return _kind_on_card(path), source
+    bundled = {file.stem: file for file in sorted(WEIGHTS.glob("*.safetensors"))}
+    found = lookup({**dict.fromkeys(SCRIPTED), **bundled}, source, "policy")
+    return (PolicyKind(_scripted), source) if found is None else (_kind_on_card(found), str(found))
+
+
+def _kind_on_card(path: Path) -> PolicyKind:
+    # A file without a card is no policy: the loader says what is wrong with it.
+    kind = (read_card(path) or {}).get("kind", RT1)
+    return lookup(CHECKPOINTS, str(kind), f"the kind of checkpoint {path}")
+
+
+def _with_table(policy: Policy, table: InstructionTable | None) -> Policy:
     """Return a policy whose fingerprint is of its table too, if it was given one.
 
     Other vectors of the instructions make another policy of the same weights.
@@ -171,7 +197,7 @@ def _told(policy: Policy, table: InstructionTable | None) -> Policy:
     return policy
 
 
-def _check_used(cfg: PolicyConfig, *used: str) -> None:
+def _check_used(cfg: PolicyConfig, used: Sequence[str]) -> None:
     """Refuse a setting that would change nothing."""
     for name in ("instructions", "python", "device", "inputs", "remote"):
         if name not in used and getattr(cfg, name) != getattr(PolicyConfig(cfg.source), name):
