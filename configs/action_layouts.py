@@ -80,7 +80,7 @@ class GripperRange:
     closed: float
 
 
-POSITIONS: Mapping[str, GripperRange] = {
+GRIPPER_RANGES: Mapping[str, GripperRange] = {
     "absolute": GripperRange(opened=1, closed=0),
     "closedness": GripperRange(opened=0, closed=1),
     "signed": GripperRange(opened=1, closed=-1),
@@ -88,8 +88,8 @@ POSITIONS: Mapping[str, GripperRange] = {
 }
 """What a gripper's position may be: absolute in Octo, OpenVLA and Bridge; closedness in DROID and
 AgiBot; signed_closedness in LIBERO, robosuite and RoboCasa; signed is its mirror image."""
-KINDS: Mapping[str, tuple[str, ...]] = {
-    "gripper": ("relative", *POSITIONS, "none"),
+CONVENTIONS: Mapping[str, tuple[str, ...]] = {
+    "gripper": ("relative", *GRIPPER_RANGES, "none"),
     "rotation": ("rpy", "axis_angle", "none"),
 }
 """What the values of two fields may mean; see `ActionLayout`."""
@@ -103,8 +103,8 @@ class ActionLayout:
         name: Key in `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         fields: Name and number of values of each field, in order.
         gripper: Whether the gripper's value is a change of closedness ("relative": + closes, -
-            opens, 0 holds), a position (one of `POSITIONS`; "absolute" is 1 open, 0 closed), or
-            not there ("none").
+            opens, 0 holds), a position (one of `GRIPPER_RANGES`; "absolute" is 1 open, 0 closed),
+            or not there ("none").
         rotation: Whether a rotation is roll, pitch, yaw ("rpy"), an axis times an angle
             ("axis_angle"), or not there ("none").
     """

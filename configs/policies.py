@@ -95,7 +95,7 @@ class LeRobotConfig(Settings):
     Attributes:
         layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for what
-            the layout says. See `v2w_gym.configs.action_layouts.POSITIONS`.
+            the layout says. See `v2w_gym.configs.action_layouts.GRIPPER_RANGES`.
         rotation: rpy, axis_angle or none; empty for what the layout says.
         control_hz: Actions per second it was trained with; None for any rate.
         image_key: Which of its inputs the camera's frame is.

@@ -28,7 +28,7 @@ ONE_HOT_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
-class FittedActions:
+class ClippedActions:
     """B actions as a robot executes them, and what they lacked.
 
     Attributes:
@@ -42,9 +42,9 @@ class FittedActions:
     clipped: NDArray[np.bool_]
     not_one_hot: NDArray[np.bool_]
 
-    def select(self, rows: Sequence[int]) -> "FittedActions":
+    def select(self, rows: Sequence[int]) -> "ClippedActions":
         """Return the actions at `rows`."""
-        return FittedActions(self.actions[rows], self.clipped[rows], self.not_one_hot[rows])
+        return ClippedActions(self.actions[rows], self.clipped[rows], self.not_one_hot[rows])
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class RobotSpec:
             [f.to_values(values[f.name]) if f.name in values else f.resting for f in self.fields]
         )
 
-    def fit_actions(self, actions: NDArray[np.float32]) -> FittedActions:
+    def clip_actions(self, actions: NDArray[np.float32]) -> ClippedActions:
         """Return `actions` (B, A) as the robot executes them, whoever chose or recorded them.
 
         Values outside the bounds are clipped. A one-hot field (`terminate_episode`, a mouse) counts
@@ -147,7 +147,7 @@ class RobotSpec:
                 fitted[silent, place] = f.resting
                 clipped[:, place] = False
                 not_one_hot |= silent
-        return FittedActions(fitted, clipped, not_one_hot)
+        return ClippedActions(fitted, clipped, not_one_hot)
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.
@@ -178,7 +178,7 @@ class RobotSpec:
         said = actions[:, self.slices[TERMINATE]]
         return _is_one_hot(said) & (np.argmax(said, axis=1) == 0)
 
-    def going_on(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
+    def ignore_endings(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) with every wish to end the episode replaced by rest."""
         ends = self.terminates(actions)
         if not ends.any():

@@ -25,7 +25,7 @@ class PolicyMeta(Settings):
         history: Frames it remembers, the present one included.
         chunk: Actions it gives at once, for this frame and the next ones.
         max_batch: Most slots it can act in; None for no limit.
-        gripper: One of `v2w_gym.configs.action_layouts.KINDS`, such as "relative" or "absolute";
+        gripper: "relative", "absolute" or another of `v2w_gym.configs.action_layouts.CONVENTIONS`;
             empty for what the layout says.
         rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
         fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of

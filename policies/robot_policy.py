@@ -227,7 +227,7 @@ class RobotPolicy:
         self.events[index].update(changed)
         if ENDINGS[self.cfg.terminate] and ends_episode(action, self.robot):
             self.events[index][IGNORED] += 1
-            action = self.robot.going_on(action[None])[0]
+            action = self.robot.ignore_endings(action[None])[0]
         return action
 
     def _check_renewable(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import ENDINGS, FittedActions, RobotSpec
+from v2w_gym.configs.robots import ENDINGS, ClippedActions, RobotSpec
 
 
 class ActionRule:
@@ -34,7 +34,7 @@ class ActionRule:
         self._ignores_endings = lookup(ENDINGS, terminate, "terminate")
         self._warned = False
 
-    def fit(self, actions: NDArray[np.float32]) -> FittedActions:
+    def fit(self, actions: NDArray[np.float32]) -> ClippedActions:
         """Return actions (B, A) as the robot executes them.
 
         Raises:
@@ -42,14 +42,14 @@ class ActionRule:
         """
         if self._strict:
             actions = self._robot.check_actions(actions)
-        fitted = self._robot.fit_actions(actions)
+        fitted = self._robot.clip_actions(actions)
         if fitted.clipped.any():
             self._warn(np.asarray(actions, np.float32), fitted)
         if self._ignores_endings:
-            return replace(fitted, actions=self._robot.going_on(fitted.actions))
+            return replace(fitted, actions=self._robot.ignore_endings(fitted.actions))
         return fitted
 
-    def fit_one(self, action: NDArray[np.float32]) -> FittedActions:
+    def fit_one(self, action: NDArray[np.float32]) -> ClippedActions:
         """Return one action (A,) as the robot executes it, as a batch of one.
 
         Raises:
@@ -57,7 +57,7 @@ class ActionRule:
         """
         return self.fit(to_numbers(action, (self._robot.action_size,))[None])
 
-    def _warn(self, actions: NDArray[np.float32], fitted: FittedActions) -> None:
+    def _warn(self, actions: NDArray[np.float32], fitted: ClippedActions) -> None:
         """Say once what was clipped: `info` counts the rest."""
         if self._warned:
             return

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.robots import FittedActions
+from v2w_gym.configs.robots import ClippedActions
 from v2w_gym.configs.tasks import Task, find_task
 from v2w_gym.progress import Judge, Progress, RolloutKey, ask
 from v2w_gym.starts import Context, draw_start, load_start
@@ -130,7 +130,7 @@ class Setting:
         ]
         return self._begun(tasks, keys, contexts)
 
-    def advance(self, attempts: Sequence[Attempt], fitted: FittedActions) -> list[Attempt]:
+    def advance(self, attempts: Sequence[Attempt], fitted: ClippedActions) -> list[Attempt]:
         """Take one action in each of B attempts that are not closed.
 
         All share one call of the model, however long each has been going on.

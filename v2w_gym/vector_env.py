@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.actions import to_numbers
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import FittedActions, RobotSpec
+from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.judges.loading import DEFAULT
@@ -189,7 +189,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
                 infos = self._add_info(infos, {"over": slot.over}, row)
         return infos
 
-    def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> FittedActions:
+    def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> ClippedActions:
         """Return the actions as they are taken; those of slots that are over do not matter."""
         if np.isscalar(actions):
             raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
@@ -197,7 +197,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         actions[over] = self.robot.make_action()
         return self._slots[0].rule.fit(actions)
 
-    def _advance(self, rows: Sequence[int], fitted: FittedActions) -> None:
+    def _advance(self, rows: Sequence[int], fitted: ClippedActions) -> None:
         attempts = [self._slots[row].attempt for row in rows]
         newer = self.setting.advance(attempts, fitted.select(rows))
         for row, attempt in zip(rows, newer, strict=True):

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from v2w_gym.configs.action_layouts import GRIPPER, HAND, KINDS, POSITIONS, ROTATION, ActionLayout
+from v2w_gym.configs.action_layouts import (
+    CONVENTIONS,
+    GRIPPER,
+    GRIPPER_RANGES,
+    HAND,
+    ROTATION,
+    ActionLayout,
+)
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS, RobotSpec
 
@@ -15,7 +22,7 @@ Action = NDArray[np.float32]
 CLIPPED = "clipped to the robot's bounds"
 NOT_ONE_HOT = "not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
-"""The fields that `KINDS` is about."""
+"""The fields that `CONVENTIONS` is about."""
 PLAIN = ProcessingConfig()
 SETTINGS = {"scale": HAND, "sticky": GRIPPER, "gripper_deadband": GRIPPER}
 """The fields that some settings are about."""
@@ -57,7 +64,7 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
             f"{layout.name!r}; its {_missing(layout, robot)} have no counterpart in "
             f"{robot.action_layout.name!r}"
         )
-    for name, kinds in KINDS.items():
+    for name, kinds in CONVENTIONS.items():
         kind = getattr(layout, name)
         if kind not in kinds:
             raise ValueError(f"expected a {name} of one of the kinds {kinds}, found {kind!r}")
@@ -108,7 +115,7 @@ def to_robot(
     Args:
         gripper: What the slot remembers.
         action: (A,) in the robot's own order.
-        kind: What the gripper's value is: "relative", "none", or one of `POSITIONS`.
+        kind: What the gripper's value is: "relative", "none", or one of `GRIPPER_RANGES`.
         robot: Who executes it.
         cfg: Scale, stickiness and deadband.
     """
@@ -118,7 +125,7 @@ def to_robot(
     if GRIPPER in robot.slices:
         place = robot.slices[GRIPPER].start
         value = float(action[place])
-        if kind in POSITIONS:
+        if kind in GRIPPER_RANGES:
             gripper, value = to_relative(gripper, to_opening(value, kind), cfg.sticky)
         action[place] = 0 if kind == "none" or abs(value) < cfg.gripper_deadband else value
     return gripper, action
@@ -126,15 +133,15 @@ def to_robot(
 
 def to_opening(value: float, kind: str) -> float:
     """Return how far the gripper is open, from 0 to 1; values beyond both ends are clipped."""
-    ends = POSITIONS[kind]
+    ends = GRIPPER_RANGES[kind]
     return min(max((value - ends.closed) / (ends.opened - ends.closed), 0.0), 1.0)
 
 
 def is_impossible(action: Action, kind: str, robot: RobotSpec) -> bool:
     """Whether the gripper's value of an action (A,) is no position of its kind; see `SLACK`."""
-    if kind not in POSITIONS or GRIPPER not in robot.slices:
+    if kind not in GRIPPER_RANGES or GRIPPER not in robot.slices:
         return False
-    ends, value = POSITIONS[kind], float(action[robot.slices[GRIPPER].start])
+    ends, value = GRIPPER_RANGES[kind], float(action[robot.slices[GRIPPER].start])
     middle, reach = (ends.opened + ends.closed) / 2, abs(ends.opened - ends.closed)
     return abs(value - middle) > reach * (0.5 + SLACK)
 
@@ -161,12 +168,12 @@ def ends_episode(action: Action, robot: RobotSpec) -> bool:
 
 
 def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, ...]]:
-    """Return the action (A,) that the robot executes, and what was changed; see `fit_actions`.
+    """Return the action (A,) that the robot executes, and what was changed; see `clip_actions`.
 
     Fields that this robot cannot move rest, and do not count: a policy made for another robot is
     not wrong to move them.
     """
-    fitted = robot.fit_actions(action[None])
+    fitted = robot.clip_actions(action[None])
     changed = []
     if fitted.clipped[0, robot.low < robot.high].any():
         changed.append(CLIPPED)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from v2w_gym.configs.action_layouts import KINDS
+from v2w_gym.configs.action_layouts import CONVENTIONS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import RemoteConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS
@@ -99,9 +99,9 @@ def _is_number(value: object) -> bool:
 
 
 def _one_of(field: str) -> tuple[str, Callable[[Any], bool]]:
-    *others, last = KINDS[field]
+    *others, last = CONVENTIONS[field]
     what = f"{', '.join(others)} or {last}"
-    return what, lambda value: isinstance(value, str) and value in ("", *KINDS[field])
+    return what, lambda value: isinstance(value, str) and value in ("", *CONVENTIONS[field])
 
 
 EXPECTED: Mapping[str, tuple[str, Callable[[Any], bool]]] = {

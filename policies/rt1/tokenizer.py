@@ -71,13 +71,13 @@ class ActionTokenizer:
                 refuses it too; one of another size; or a value that is not finite.
         """
         given = np.reshape(actions, (-1, np.shape(actions)[-1]))
-        fitted = self.robot.fit_actions(given)
+        fitted = self.robot.clip_actions(given)
         if fitted.not_one_hot.any():
             row = int(np.argmax(fitted.not_one_hot))
             raise ValueError(
                 f"expected a one-hot {TERMINATE} (end, arm, base) in every action, found "
-                f"{given[row, self._terminate].tolist()} in row {row}; RobotSpec.fit_actions takes "
-                "it as not said"
+                f"{given[row, self._terminate].tolist()} in row {row}; "
+                "RobotSpec.clip_actions takes it as not said"
             )
         share = (fitted.actions[:, self._columns] - self._low) / np.where(
             self.free[1:], self._range, 1

@@ -93,7 +93,7 @@ def test_only_the_first_value_of_the_terminate_field_ends_an_episode(robot: Robo
 def test_what_is_not_one_hot_says_nothing(robot: RobotSpec, said: tuple[float, ...]) -> None:
     action = robot.make_action(terminate_episode=said)
     assert not robot.terminates(action[None]).any()
-    fitted = robot.fit_actions(action[None])
+    fitted = robot.clip_actions(action[None])
     np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
     assert fitted.not_one_hot.tolist() == [True]
     assert not fitted.clipped.any()
@@ -103,13 +103,13 @@ def test_what_is_not_one_hot_says_nothing(robot: RobotSpec, said: tuple[float, .
 def test_a_one_hot_that_arithmetic_made_inexact_is_one(robot: RobotSpec) -> None:
     ends = robot.make_action(terminate_episode=(0.9995, 0.0004, -0.0004))
     assert robot.terminates(ends[None]).all()
-    assert not robot.fit_actions(ends[None]).not_one_hot.any()
+    assert not robot.clip_actions(ends[None]).not_one_hot.any()
 
 
 @EACH_ROBOT
 def test_zeros_are_rest(robot: RobotSpec) -> None:
     zeros = np.zeros((1, robot.action_size), np.float32)
-    fitted = robot.fit_actions(zeros)
+    fitted = robot.clip_actions(zeros)
     np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
     assert not robot.terminates(fitted.actions).any()
 
@@ -124,7 +124,7 @@ def test_a_random_action_hardly_ever_ends_an_episode() -> None:
 def test_a_wish_to_end_can_be_passed_over(robot: RobotSpec) -> None:
     ends = robot.make_action(terminate_episode=(1, 0, 0), gripper_closedness_action=0.5)
     rest = robot.make_action(terminate_episode=(0, 0, 1))
-    going_on = robot.going_on(np.stack([ends, rest]))
+    going_on = robot.ignore_endings(np.stack([ends, rest]))
     np.testing.assert_array_equal(going_on[0], robot.make_action(gripper_closedness_action=0.5))
     np.testing.assert_array_equal(going_on[1], rest)
     assert robot.terminates(ends[None]).all()  # what was given is left as it was
@@ -133,7 +133,7 @@ def test_a_wish_to_end_can_be_passed_over(robot: RobotSpec) -> None:
 def test_values_beyond_the_bounds_are_clipped_and_told_apart() -> None:
     robot = GOOGLE_ROBOT
     actions = np.stack([robot.make_action(world_vector=(22.09, -5.5, 0.2)), robot.make_action()])
-    fitted = robot.fit_actions(actions)
+    fitted = robot.clip_actions(actions)
     np.testing.assert_array_equal(
         fitted.actions[0], robot.make_action(world_vector=(1, -1, np.float32(0.2)))
     )
@@ -199,14 +199,14 @@ def test_a_rounding_error_beyond_a_bound_is_forgiven_and_removed() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_actions_that_are_not_finite_are_refused(value: float) -> None:
     action = GOOGLE_ROBOT.make_action(world_vector=value)
-    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.fit_actions):
+    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.clip_actions):
         with pytest.raises(ValueError, match=r"expected a finite world_vector\[0\] .* in row 0"):
             use(action[None])
 
 
 @pytest.mark.parametrize("shape", [(13,), (1, 12), (1, 1, 13)])
 def test_a_wrong_shape_says_expected_and_found(shape: tuple[int, ...]) -> None:
-    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.fit_actions):
+    for use in (GOOGLE_ROBOT.check_actions, GOOGLE_ROBOT.clip_actions):
         with pytest.raises(ValueError, match=r"expected actions of shape \(B, 13\)"):
             use(np.zeros(shape, np.float32))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.robots import FittedActions, RobotSpec
+from v2w_gym.configs.robots import ClippedActions, RobotSpec
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def fit_recorded(
             outside the bounds that they must be in other units.
     """
     try:
-        fitted = robot.fit_actions(actions)
+        fitted = robot.clip_actions(actions)
         _check_units(actions, fitted, robot)
     except ValueError as error:
         raise ValueError(f"recorded actions of {origin} do not fit: {error}") from error
@@ -120,7 +120,7 @@ def tell(misfits: Misfits, origin: object) -> None:
         log.warning("recorded actions of %s: %s", origin, text)
 
 
-def _check_units(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> None:
+def _check_units(actions: NDArray[Any], fitted: ClippedActions, robot: RobotSpec) -> None:
     far = fitted.clipped & (np.abs(actions - fitted.actions) > FAR * (robot.high - robot.low))
     far[:, robot.low == robot.high] = False
     rows = np.flatnonzero(far.any(axis=1))
@@ -134,7 +134,7 @@ def _check_units(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec)
         )
 
 
-def _farthest(actions: NDArray[Any], fitted: FittedActions, robot: RobotSpec) -> tuple[float, str]:
+def _farthest(actions: NDArray[Any], fitted: ClippedActions, robot: RobotSpec) -> tuple[float, str]:
     off = np.where(fitted.clipped, np.abs(actions - fitted.actions), 0)
     if not fitted.clipped.any():
         return 0.0, ""

@@ -315,7 +315,7 @@ def test_recorded_actions_out_of_bounds_are_clipped_and_counted(tmp_path, caplog
         settings = {"actions": "recorded", "start": str(path)}
     found, _ = rollout(tmp_path / "run", world, steps=4, mode=mode, **settings)
     taken = np.load(tmp_path / "run" / "actions.npy")
-    assert np.array_equal(taken, STANDIN_SAWYER.fit_actions(actions).actions)
+    assert np.array_equal(taken, STANDIN_SAWYER.clip_actions(actions).actions)
     noted = found["recorded_actions"]
     assert (noted["values"], noted["clipped"], noted["clipped_episodes"]) == (52, 2, 1)
     assert noted["not_one_hot"] == 1

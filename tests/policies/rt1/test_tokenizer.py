@@ -88,7 +88,7 @@ def test_an_action_that_does_not_say_one_thing_is_refused(said: tuple[float, ...
     actions[1, GOOGLE_ROBOT.slices["terminate_episode"]] = said
     with pytest.raises(ValueError, match=r"expected a one-hot terminate_episode .* in row 1"):
         ActionTokenizer(GOOGLE_ROBOT).encode(actions)
-    fitted = GOOGLE_ROBOT.fit_actions(actions)
+    fitted = GOOGLE_ROBOT.clip_actions(actions)
     assert ActionTokenizer(GOOGLE_ROBOT).encode(fitted.actions)[:, 0].tolist() == [1, 1, 1]
 
 
