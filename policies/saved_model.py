@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from v2w_gym.configs.robots import FRACTAL13, RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.policies.instructions import InstructionTable
-from v2w_gym.policies.tensorflow.bundle import downloaded, read_bundle
+from v2w_gym.policies.rt1.saved_variables import find_index
 from v2w_gym.policies.tensorflow.client import Worker, find_python
 from v2w_gym.policies.tensorflow.framing import Arrays
+from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 CONTROL_HZ = 3.0
 TIMEOUT = 120.0
@@ -152,9 +153,10 @@ def fingerprint_of(path: Path) -> str:
             f"expected the folder of a SavedModel, with saved_model.pb and variables, found no "
             f"{graph}; unpack the archive, or name the folder in which saved_model.pb lies"
         )
-    data = downloaded(graph).read_bytes()
-    index = read_bundle(path).index
-    return hashlib.sha256(index.read_bytes() + data).hexdigest()
+    index = find_index(path)
+    for file in (graph, index):
+        check_not_lfs_pointer(file)
+    return hashlib.sha256(index.read_bytes() + graph.read_bytes()).hexdigest()
 
 
 def _check_model(inputs: Kinds, outputs: Kinds) -> None:

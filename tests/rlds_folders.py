@@ -1,4 +1,4 @@
-"""TFDS builder folders of RLDS episodes, written by hand, for tests that read them."""
+"""TFDS builder folders of RLDS episodes, for tests that read them."""
 
 import io
 import json
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.bundles import message, varint
-from v2w_gym.world_models.data.tfrecord import masked_crc
+from tests.saved_models import tensorflow
+from v2w_gym.world_models.data.tensorflow import import_tfds
 
 Schema = Mapping[str, tuple[str, tuple[int, ...]]]
 """Path in a record -> type ("image", "string" or numpy's) and shape of one value."""
@@ -97,36 +97,36 @@ def write_rlds(
     }
     info = {"fileFormat": "tfrecord", "name": name, "splits": [described], "version": "0.1.0"}
     (folder / "dataset_info.json").write_text(json.dumps(info))
-    (folder / "features.json").write_text(json.dumps(features_json(schema)))
+    features_of(schema).save_config(str(folder))
     return folder
 
 
 def write_records(path: Path, records: Sequence[bytes]) -> None:
-    with path.open("wb") as file:
+    with tensorflow().io.TFRecordWriter(str(path)) as file:
         for record in records:
-            length = len(record).to_bytes(8, "little")
-            for part in (length, record):
-                file.write(part + masked_crc(part).to_bytes(4, "little"))
+            file.write(record)
 
 
 def example(features: Mapping[str, Any]) -> bytes:
     """Return a serialised tf.train.Example; images are stored as PNG."""
-    entries = [message(1, name) + message(2, feature(v)) for name, v in features.items()]
-    return message(1, b"".join(message(1, entry) for entry in entries))
+    train = tensorflow().train
+    written = {name: feature(values) for name, values in features.items()}
+    return train.Example(features=train.Features(feature=written)).SerializeToString()
 
 
-def feature(values: Any) -> bytes:
+def feature(values: Any) -> Any:
     """Return a tf.train.Feature: strings, images (T, H, W, 3), floats or integers."""
+    train = tensorflow().train
     if isinstance(values, str | bytes):
         values = [values]
+    if not isinstance(values, list) and values.ndim == 4 and values.dtype == np.uint8:
+        values = [encoded(image, "PNG") for image in values]
     if isinstance(values, list):
-        return message(1, b"".join(message(1, value) for value in values))
-    if values.ndim == 4 and values.dtype == np.uint8:
-        return feature([encoded(image, "PNG") for image in values])
+        texts = [value.encode() if isinstance(value, str) else value for value in values]
+        return train.Feature(bytes_list=train.BytesList(value=texts))
     if values.dtype.kind == "f":
-        return message(2, message(1, values.astype("<f4").tobytes()))
-    numbers = b"".join(varint(int(value) % (1 << 64)) for value in values.ravel())
-    return message(3, message(1, numbers))
+        return train.Feature(float_list=train.FloatList(value=values.ravel()))
+    return train.Feature(int64_list=train.Int64List(value=values.ravel().astype(np.int64)))
 
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
@@ -135,42 +135,19 @@ def encoded(image: np.ndarray, kind: str) -> bytes:
     return file.getvalue()
 
 
-def features_json(schema: Schema) -> dict[str, Any]:
-    """Return what TFDS writes into features.json for these features."""
+def features_of(schema: Schema) -> Any:
+    """Return TFDS's description of these features."""
+    features = import_tfds().features
     root: dict[str, Any] = {}
     for path, (dtype, shape) in schema.items():
         *parents, leaf = path.split("/")
         node = root
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = _leaf(dtype, shape)
-    return _dict_json(root, "")
-
-
-def _dict_json(node: dict[str, Any], name: str) -> dict[str, Any]:
-    if "pythonClassName" in node:
-        return node
-    children = {child: _dict_json(value, child) for child, value in node.items()}
-    found = {
-        "pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
-        "featuresDict": {"features": children},
-    }
-    if name != "steps":
-        return found
-    return {
-        "pythonClassName": "tensorflow_datasets.core.features.dataset_feature.Dataset",
-        "sequence": {"feature": found, "length": "-1"},
-    }
-
-
-def _leaf(dtype: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    dimensions = {"dimensions": [str(size) for size in shape]} if shape else {}
-    if dtype == "image":
-        return {
-            "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
-            "image": {"dtype": "uint8", "encodingFormat": "png", "shape": dimensions},
-        }
-    return {
-        "pythonClassName": "tensorflow_datasets.core.features.tensor_feature.Tensor",
-        "tensor": {"dtype": dtype, "encoding": "none", "shape": dimensions},
-    }
+        if dtype == "image":
+            node[leaf] = features.Image(shape=shape, dtype=np.uint8, encoding_format="png")
+        elif dtype == "string":
+            node[leaf] = features.Text()
+        else:
+            node[leaf] = features.Tensor(shape=shape, dtype=np.dtype(dtype))
+    return features.FeaturesDict({**root, "steps": features.Dataset(root["steps"])})

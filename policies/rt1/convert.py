@@ -1,4 +1,4 @@
-"""From the SavedModel of a published RT-1 to a checkpoint of ours, without TensorFlow."""
+"""From the SavedModel of a published RT-1 to a checkpoint of ours."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,11 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS, RobotSpec
 from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
 from v2w_gym.policies.instructions import InstructionTable, load_table
+from v2w_gym.policies.rt1.action_bounds import SPECS, action_bounds
 from v2w_gym.policies.rt1.network import RT1Network
 from v2w_gym.policies.rt1.policy import save_rt1
+from v2w_gym.policies.rt1.saved_variables import SavedVariables, open_variables
 from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables
-from v2w_gym.policies.tensorflow.bundle import Bundle, read_bundle
-from v2w_gym.policies.tensorflow.specs import SPECS, action_bounds
 from v2w_gym.world_models.checkpoint import check_finite, check_free
 from v2w_gym.world_models.files import sha256_of
 
@@ -38,7 +38,8 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
         What was written; the card beside it says where it comes from and what was checked.
 
     Raises:
-        FileNotFoundError: No SavedModel there, or one of its files is missing.
+        FileNotFoundError: No SavedModel there.
+        ModuleNotFoundError: TensorFlow is not installed.
         ValueError: Damaged or not downloaded, another network than RT-1, actions in other bounds
             than the robot's, or an output that is not free.
         OSError: The disk is full.
@@ -46,14 +47,14 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
     output = Path(cfg.output)
     check_free(output)
     robot = lookup(ROBOTS, cfg.robot, "robot")
-    bundle = read_bundle(Path(cfg.source))
-    folder = _saved_model(bundle)
-    keys = _model_variables(bundle)
-    names = bundle.variable_names()
+    saved = open_variables(Path(cfg.source))
+    folder = _saved_model(saved)
+    keys = _model_variables(saved)
+    names = saved.program_names()
     bounds = _check_bounds(robot, folder)
-    variables = [(names.get(key, ""), _floats(bundle, key)) for key in keys]
+    variables = [(names.get(key, ""), _floats(saved, key)) for key in keys]
     check_finite(
-        bundle.index,
+        saved.index,
         {
             names.get(key, key): torch.from_numpy(v)
             for key, (_, v) in zip(keys, variables, strict=True)
@@ -75,8 +76,8 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
     }
     notes = {
         "source": folder.name,
-        "source_index_sha256": sha256_of(bundle.index),  # the index holds all checksums
-        "train_step": _train_step(bundle),
+        "source_index_sha256": sha256_of(saved.index),  # the index holds all checksums
+        "train_step": _train_step(saved),
         "variables": len(keys),
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "checks": checks,
@@ -85,39 +86,39 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
     return output
 
 
-def _saved_model(bundle: Bundle) -> Path:
+def _saved_model(saved: SavedVariables) -> Path:
     """Return the folder of the SavedModel that the weights belong to."""
-    folder = bundle.index.absolute().parent  # not resolved: its files may be links, as in a cache
+    folder = saved.index.absolute().parent  # not resolved: its files may be links, as in a cache
     return folder.parent if folder.name == "variables" else folder
 
 
-def _model_variables(bundle: Bundle) -> list[str]:
+def _model_variables(saved: SavedVariables) -> list[str]:
     """Return the keys of the policy's variables 1, 2, ..., in that order."""
-    numbers = {int(m[1]): m[0] for key in bundle.names if (m := VARIABLE.fullmatch(key))}
+    numbers = {int(m[1]): m[0] for key in saved.keys if (m := VARIABLE.fullmatch(key))}
     numbers.pop(0, None)  # the train step, which may also stand under a name of its own
     if not numbers:
         raise ValueError(
-            f"expected model_variables/1, ... in {bundle.index}, found names such as "
-            f"{bundle.names[-1]!r}; a training checkpoint (ckpt-*) lacks the statistics that the "
+            f"expected model_variables/1, ... in {saved.index}, found names such as "
+            f"{saved.keys[-1]!r}; a training checkpoint (ckpt-*) lacks the statistics that the "
             "policy runs with: name the SavedModel, the folder of saved_model.pb and variables/"
         )
     missing = sorted(set(range(1, max(numbers) + 1)) - set(numbers))
     if missing:
         raise ValueError(
-            f"expected model_variables/1 to /{max(numbers)} in {bundle.index}, found no "
+            f"expected model_variables/1 to /{max(numbers)} in {saved.index}, found no "
             f"{', '.join(map(str, missing[:5]))}; save the SavedModel again"
         )
     return [numbers[number] for number in sorted(numbers)]
 
 
-def _floats(bundle: Bundle, key: str) -> NDArray[np.float32]:
-    return bundle.tensor(key).astype(np.float32)
+def _floats(saved: SavedVariables, key: str) -> NDArray[np.float32]:
+    return saved.read(key).astype(np.float32)
 
 
-def _train_step(bundle: Bundle) -> int | None:
+def _train_step(saved: SavedVariables) -> int | None:
     """Return the number of optimiser steps behind the weights, where the SavedModel says it."""
     keys = (STEP, "model_variables/0/.ATTRIBUTES/VARIABLE_VALUE")
-    return next((int(bundle.tensor(key).item()) for key in keys if key in bundle.names), None)
+    return next((int(saved.read(key).item()) for key in keys if key in saved.keys), None)
 
 
 def _check_bounds(robot: RobotSpec, folder: Path) -> str:

@@ -22,7 +22,7 @@ from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
 from v2w_gym.world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded, tell
-from v2w_gym.world_models.data.rlds import RldsDataset, open_rlds
+from v2w_gym.world_models.data.rlds import Place, RldsDataset, open_rlds
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def list_demonstrations(folders: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for name in folders:
         dataset = find_rlds(name)
-        paths += [shard.file.path for shard in dataset.shards] if dataset else list_episodes([name])
+        paths += [shard.path for shard in dataset.shards] if dataset else list_episodes([name])
     return paths
 
 
@@ -174,7 +174,7 @@ def read_rlds(
     the robot was told nothing is left out.
     """
     untold = 0
-    for number, episode in enumerate(tqdm(dataset, desc="reading", unit="episode")):
+    for episode in tqdm(dataset, desc="reading", unit="episode"):
         acted = int((~episode.step("is_last")).sum())
         actions = fractal_actions(episode)[:acted]
         tokens, misfits = _encode(tokenizer, actions, episode.origin)
@@ -186,13 +186,13 @@ def read_rlds(
         if found is not None:
             found.add(episode)
         texts = [plain[text] for text in told]
-        yield Demonstration(partial(_read_frames, dataset, number), tokens, texts, misfits)
+        yield Demonstration(partial(_read_frames, dataset, episode.place), tokens, texts, misfits)
     if untold:
         log.warning("%d of %d episodes lack an instruction: left out", untold, len(dataset))
 
 
-def _read_frames(dataset: RldsDataset, number: int, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return dataset[number].frames(IMAGE, steps.tolist())
+def _read_frames(dataset: RldsDataset, place: Place, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return dataset.read_at(place).frames(IMAGE, steps.tolist())
 
 
 def _encode(

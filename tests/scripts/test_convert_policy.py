@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundles import SMALL, rt1_variables, write_saved_model
+from tests.saved_models import SMALL, rt1_variables, write_saved_model
 from v2w_gym.configs.convert import ConvertPolicyConfig
 from v2w_gym.policies.instructions import make_table, save_table
 from v2w_gym.policies.rt1.convert import convert

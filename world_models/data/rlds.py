@@ -1,32 +1,80 @@
-"""Read robot episodes in the RLDS format (a TFDS builder folder of TFRecords), without TensorFlow.
+"""Robot episodes in the RLDS format, which TFDS wrote as a builder folder of TFRecord files.
 
-Nothing is parsed or decoded before it is asked for: an episode holds its record's bytes.
+TFDS says what a folder holds, and TensorFlow reads it. Nothing is parsed or decoded before it is
+asked for: an episode holds the bytes of its record.
 """
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.data.rlds_schema import (
-    INFO,
-    Feature,
-    Shard,
-    list_shards,
-    read_features,
-    read_json,
-)
-from v2w_gym.world_models.data.tfrecord import Values, feature_values, read_example
+from v2w_gym.configs.names import hint, lookup
+from v2w_gym.world_models.data.tensorflow import import_tensorflow, import_tfds, reading, reason
+from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
-_NO_IMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-"""What Pillow raises for damaged images."""
+INFO, FEATURES = "dataset_info.json", "features.json"
+STEPS = "steps/"
+
+_RECORD_HEADER, _RECORD_FOOTER = 12, 4
+"""Bytes of a TFRecord before its data (length and checksum), and behind it (checksum)."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One named value of every step, or of the whole episode.
+
+    Attributes:
+        path: Its name in a record, such as "steps/action/world_vector".
+        kind: "tensor", "text" or "image"; anything else cannot be read.
+        shape: Shape of one value; None where any size will do.
+        dtype: Type of its values.
+        spec: How `tf.io.parse_single_example` reads it.
+        decode: From an encoded image to its pixels.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+    spec: Any
+    decode: Any
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of a split.
+
+    Attributes:
+        path: The file.
+        first: Number of its first record that belongs to the split.
+        records: How many of its records belong to the split.
+        is_whole: Whether the last of them must be the last of the file.
+    """
+
+    path: Path
+    first: int
+    records: int
+    is_whole: bool
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record lies: `size` bytes of data from byte `offset` on; its number for messages."""
+
+    path: Path
+    number: int
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        """Name the record."""
+        return f"record {self.number} of {self.path}"
 
 
 @dataclass(frozen=True)
@@ -63,39 +111,16 @@ class RldsDataset:
         """
         for shard in self.shards:
             if start < shard.records:
-                yield from self._episodes(shard, start)
+                for record, place in _records(shard, start):
+                    yield RldsEpisode(record, self.features, self.episode_features, place)
             start = max(start - shard.records, 0)
 
-    def __getitem__(self, number: int) -> "RldsEpisode":
-        """Return one episode; the first one of a file reads the headers of all its records.
-
-        Raises:
-            IndexError: No such episode.
-            ValueError: As for `read`.
-        """
-        if not 0 <= number < len(self):
-            raise IndexError(
-                f"expected an episode from 0 to {len(self) - 1} of {self.name} {self.split}, "
-                f"found {number}"
-            )
-        for shard in self.shards:
-            if number < shard.records:
-                _check_count(shard, len(shard.file))
-                return self._episode(shard, number, shard.file[number])
-            number -= shard.records
-        raise AssertionError("the shards hold as many records as there are episodes")
-
-    def _episodes(self, shard: Shard, start: int) -> Iterator["RldsEpisode"]:
-        found = start
-        for found, record in enumerate(shard.file.read(start), start + 1):
-            if found > shard.records:
-                break
-            yield self._episode(shard, found - 1, record)
-        _check_count(shard, found)
-
-    def _episode(self, shard: Shard, number: int, record: bytes) -> "RldsEpisode":
-        origin = f"record {number} of {shard.file.path}"
-        return RldsEpisode(record, self.features, self.episode_features, origin)
+    def read_at(self, place: Place) -> "RldsEpisode":
+        """Return one episode that `read` has found; its checksum was compared then."""
+        with place.path.open("rb") as file:
+            file.seek(place.offset)
+            record = file.read(place.size)
+        return RldsEpisode(record, self.features, self.episode_features, place)
 
 
 def open_rlds(folder: str | Path, split: str = "train") -> RldsDataset:
@@ -103,23 +128,32 @@ def open_rlds(folder: str | Path, split: str = "train") -> RldsDataset:
 
     Args:
         folder: A TFDS builder folder: `dataset_info.json`, `features.json` and TFRecord files.
-        split: Name of a split, or some of its files, such as "train[:12shard]".
+        split: Name of a split, or a part of it as in TFDS, such as "train[:12shard]".
 
     Raises:
         FileNotFoundError: Not such a folder, or a file of the split is missing.
+        ModuleNotFoundError: TFDS is not installed.
         ValueError: Unknown split, another file format, or no RLDS episodes.
     """
     folder = Path(folder)
-    info = read_json(folder, INFO)
-    steps, whole = read_features(folder)
-    try:
-        name = f"{info['name']} {info['version']}"
-        shards = list_shards(folder, info, split)
-    except (KeyError, TypeError) as error:
+    for name in (INFO, FEATURES):
+        _check_builder_folder(folder, name)
+    info, specs = _read_info(folder)
+    shards = _list_shards(info, split)
+    _check_there(folder, info, split, [shard.path for shard in shards])
+    found = {f.path: f for f in _find_features(info.features, "", specs)}
+    steps = {
+        path.removeprefix(STEPS): feature
+        for path, feature in found.items()
+        if path.startswith(STEPS)
+    }
+    if not steps:
         raise ValueError(
-            f"expected TFDS dataset info in {folder / INFO}, found no {error}"
-        ) from error
-    return RldsDataset(name, split, shards, steps, whole)
+            f"expected RLDS episodes (a feature named 'steps') in {folder / FEATURES}, found "
+            f"{list(found)}"
+        )
+    whole = {path: feature for path, feature in found.items() if not path.startswith(STEPS)}
+    return RldsDataset(f"{info.name} {info.version}", split, shards, steps, whole)
 
 
 class RldsEpisode:
@@ -129,29 +163,28 @@ class RldsEpisode:
         record: A serialised `tf.train.Example`.
         features: What every step has, by name.
         episode_features: What the episode has once, by name.
-        origin: Which record of which file this is, for messages.
+        place: Where it lies.
     """
 
     def __init__(
         self,
-        record: bytes,
+        record: Any,
         features: Mapping[str, Feature],
         episode_features: Mapping[str, Feature],
-        origin: str,
+        place: Place,
     ) -> None:
         """Keep the record; nothing is parsed yet."""
         self.features = features
         self.episode_features = episode_features
-        self.origin = origin
+        self.place = place
+        self.origin = str(place)
         self._record = record
 
     @cached_property
     def _length(self) -> int:
-        shortest = min(
-            (f for f in self.features.values() if f.kind in ("tensor", "text", "image")),
-            key=lambda feature: (feature.items, feature.path),
-        )
-        return len(self._values(shortest)) // shortest.items
+        readable = [f for f in self.features.values() if f.kind in ("tensor", "text", "image")]
+        cheapest = min(readable, key=lambda f: (_count(f), f.path))
+        return len(self._parse(cheapest))
 
     def __len__(self) -> int:
         """Return the number of steps (T)."""
@@ -160,8 +193,8 @@ class RldsEpisode:
     def frames(self, key: str = "image", steps: Sequence[int] | None = None) -> NDArray[np.uint8]:
         """Decode the camera's frames, (T, H, W, 3) uint8.
 
-        JPEG pixels are those of TensorFlow's `dct_method="INTEGER_ACCURATE"`; TFDS itself decodes
-        with the faster, coarser transform: 2 of 255 away on average in Bridge's 64x64 frames.
+        JPEG pixels are those that TFDS gives everybody, so those that RT-1 was trained on:
+        TensorFlow's fast integer transform, which differs a little from an accurate one.
 
         Args:
             key: Name of an image, with or without "observation/".
@@ -172,11 +205,11 @@ class RldsEpisode:
         """
         name = key if key in self.features else f"observation/{key}"
         feature = self._known(self.features, name, "image")
-        if feature.dtype != "uint8" or len(feature.shape) != 3 or feature.shape[2] != 3:
+        if feature.dtype != np.uint8 or len(feature.shape) != 3 or feature.shape[2] != 3:
             raise ValueError(
                 f"expected uint8 images (H, W, 3) in {name}, found {feature.dtype} {feature.shape}"
             )
-        encoded = self._listed(feature, len(self))
+        encoded = self._stacked(feature)
         chosen = range(len(self)) if steps is None else steps
         decoded = [self._decode(feature, encoded[step], step) for step in chosen]
         if len(sizes := {frame.shape[:2] for frame in decoded}) > 1:
@@ -185,7 +218,7 @@ class RldsEpisode:
             )
         if decoded:
             return np.stack(decoded)
-        return np.zeros((0, *(max(size, 0) for size in feature.shape)), np.uint8)
+        return np.zeros((0, *(size or 0 for size in feature.shape)), np.uint8)
 
     def step(self, name: str) -> NDArray[Any]:
         """Return a tensor of every step, (T, ...) of the declared type and shape.
@@ -193,7 +226,8 @@ class RldsEpisode:
         Raises:
             ValueError: Unknown feature, or a record that does not fit its description.
         """
-        return self._tensor(self._known(self.features, name, "tensor"), len(self))
+        feature = self._known(self.features, name, "tensor")
+        return self._stacked(feature).astype(feature.dtype)
 
     def text(self, name: str) -> list[str]:
         """Return a string of every step (T).
@@ -201,7 +235,8 @@ class RldsEpisode:
         Raises:
             ValueError: As for `step`, or not UTF-8.
         """
-        return self._texts(self._known(self.features, name, "text"), len(self))
+        feature = self._known(self.features, name, "text")
+        return [self._to_text(feature, value) for value in self._stacked(feature)]
 
     def value(self, name: str) -> NDArray[Any] | str:
         """Return what the episode has once: a tensor of the declared type and shape, or a string.
@@ -211,15 +246,9 @@ class RldsEpisode:
         """
         feature = lookup(self.episode_features, name, f"episode feature of {self.origin}")
         if feature.kind == "text":
-            return self._texts(feature, 1)[0]
-        return self._tensor(self._known(self.episode_features, name, "tensor"), 1)[0]
-
-    @cached_property
-    def _example(self) -> dict[str, memoryview]:
-        try:
-            return read_example(self._record)
-        except ValueError as error:
-            raise ValueError(f"expected an episode in {self.origin}, found {error}") from error
+            return self._to_text(feature, self._parse(feature))
+        self._known(self.episode_features, name, "tensor")
+        return np.asarray(self._parse(feature), feature.dtype)
 
     def _known(self, features: Mapping[str, Feature], name: str, kind: str) -> Feature:
         feature = lookup(features, name, f"feature of {self.origin}")
@@ -227,67 +256,168 @@ class RldsEpisode:
             raise ValueError(f"expected {name} of {self.origin} as {kind}, found {feature.kind}")
         return feature
 
-    def _values(self, feature: Feature) -> Values:
-        if feature.path not in self._example:
-            raise ValueError(f"expected {feature.path} in {self.origin}, found none")
-        try:
-            return feature_values(self._example[feature.path])
-        except ValueError as error:
+    def _stacked(self, feature: Feature) -> NDArray[Any]:
+        """Return one value for each step."""
+        values = self._parse(feature)
+        if len(values) != len(self):
             raise ValueError(
-                f"expected values of {feature.path} in {self.origin}, found {error}"
-            ) from error
-
-    def _listed(self, feature: Feature, count: int) -> list[memoryview]:
-        """Return the strings or images of a feature."""
-        values = self._values(feature)
-        if not isinstance(values, list):
-            raise ValueError(f"expected strings in {feature.path} of {self.origin}, found numbers")
-        self._check_length(feature, len(values), count)
+                f"expected {feature.path} at all {len(self)} steps of {self.origin}, found "
+                f"{len(values)} values"
+            )
         return values
 
-    def _tensor(self, feature: Feature, count: int) -> NDArray[Any]:
-        values, dtype = self._values(feature), np.dtype(feature.dtype)
-        self._check_length(feature, len(values), count)
-        if len(values) == 0:
-            return np.zeros((count, *feature.shape), dtype)
-        if isinstance(values, list) or (values.dtype.kind == "f") != (dtype.kind == "f"):
-            found = "strings" if isinstance(values, list) else values.dtype
-            raise ValueError(
-                f"expected {feature.dtype} in {feature.path} of {self.origin}, found {found}"
-            )
-        return values.astype(dtype).reshape(count, *feature.shape)
+    def _parse(self, feature: Feature) -> Any:
+        """Return what the record holds of a feature; truth and small integers are int64 there."""
+        parse = import_tensorflow().io.parse_single_example
+        with reading(f"{feature.path} ({feature.dtype}) in {self.origin}"):
+            return parse(self._record, {feature.path: feature.spec})[feature.path].numpy()
 
-    def _texts(self, feature: Feature, count: int) -> list[str]:
+    def _to_text(self, feature: Feature, value: bytes) -> str:
         try:
-            return [bytes(value).decode() for value in self._listed(feature, count)]
+            return value.decode()
         except UnicodeDecodeError as error:
             raise ValueError(
                 f"expected UTF-8 in {feature.path} of {self.origin}, found {error}"
             ) from error
 
-    def _check_length(self, feature: Feature, found: int, count: int) -> None:
-        if found != count * feature.items:
-            raise ValueError(
-                f"expected {count} x {feature.items} values in {feature.path} of {self.origin}, "
-                f"found {found}"
-            )
-
-    def _decode(self, feature: Feature, encoded: memoryview, step: int) -> NDArray[np.uint8]:
-        where = f"{feature.path}, step {step}, {self.origin}"
-        try:
-            with Image.open(io.BytesIO(encoded)) as image:
-                pixels = np.asarray(image.convert("RGB"))
-        except _NO_IMAGE as error:
-            raise ValueError(f"expected an image in {where}, found {error}") from error
-        wanted = feature.shape
-        if any(size not in (-1, found) for size, found in zip(wanted, pixels.shape, strict=True)):
-            raise ValueError(f"expected an image {wanted} in {where}, found {pixels.shape}")
-        return pixels
+    def _decode(self, feature: Feature, encoded: bytes, step: int) -> NDArray[np.uint8]:
+        size = "x".join(str(size or "any") for size in feature.shape)
+        with reading(f"an image of {size} in {feature.path}, step {step}, {self.origin}"):
+            return feature.decode(encoded).numpy()
 
 
-def _check_count(shard: Shard, found: int) -> None:
-    if found != shard.records:
+def _check_builder_folder(folder: Path, name: str) -> None:
+    if (folder / name).is_file():
+        return
+    below = ", ".join(str(found.parent) for found in sorted(folder.glob(f"*/{name}")))
+    raise FileNotFoundError(
+        f"expected a TFDS builder folder ({INFO}, {FEATURES} and TFRecord files) at {folder}, "
+        f"found no {name}; "
+        + (f"did you mean {below}?" if below else "give the folder of one version of a dataset")
+    )
+
+
+def _read_info(folder: Path) -> tuple[Any, Mapping[str, Any]]:
+    """Return what TFDS knows of a dataset, and how TensorFlow reads each of its features."""
+    tfds = import_tfds()
+    try:
+        info = tfds.builder_from_directory(folder).info
+        specs = info.features.tf_example_spec
+    except Exception as error:  # TFDS lets pass whatever its parsers raise
         raise ValueError(
-            f"expected {shard.records} records in {shard.file.path} as {INFO} says, found "
-            f"{found if found < shard.records else 'more'}; copy the file again"
+            f"expected a dataset that TFDS describes in {folder / INFO} and {FEATURES}, found "
+            f"this: {reason(error)}; copy both again, or write the dataset again with TFDS >= 4.6"
+        ) from error
+    if info.file_format is not tfds.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"expected TFRecord files in {folder}, found {info.file_format.value}; write the "
+            "dataset as tfrecord with `tfds convert_format`"
         )
+    return info, specs
+
+
+def _list_shards(info: Any, split: str) -> tuple[Shard, ...]:
+    """Return the files of a split, in order."""
+    try:
+        files = info.splits[split].file_instructions
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"expected a split of {info.name} or a part of one, such as train[:12shard], found "
+            f"{split!r}{hint(split, list(info.splits))}; {reason(error)}"
+        ) from error
+    return tuple(
+        Shard(Path(f.filename), f.skip, f.take, f.skip + f.take == f.examples_in_shard)
+        for f in files
+        if f.take > 0
+    )
+
+
+def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) -> None:
+    """Check that the wanted files are there; else say which part of the split is."""
+    missing = [path.name for path in wanted if not path.is_file()]
+    if not missing:
+        return
+    advice = "copy the missing ones"
+    name = split.partition("[")[0]
+    there = [Path(path).is_file() for path in info.splits[name].filepaths]
+    if any(there) and "+" not in name:
+        start = there.index(True)
+        end = [*there, False].index(False, start)
+        advice += f", or read a part: split={name}[{start}shard:{end}shard]"
+    raise FileNotFoundError(
+        f"expected {len(wanted)} files of the split {split} in {folder}, found no {missing[0]} "
+        f"({len(missing)} are missing); {advice}"
+    )
+
+
+def _find_features(node: Any, path: str, specs: Mapping[str, Any]) -> Iterator[Feature]:
+    """Yield every feature below a node of what TFDS read from `features.json`."""
+    features = import_tfds().features
+    for name, feature in sorted(node.items()):  # TFDS gives them in a random order
+        below = f"{path}{name}"
+        if isinstance(feature, features.Sequence) and f"{below}/" == STEPS:
+            feature = feature.feature
+        if isinstance(feature, features.FeaturesDict):
+            yield from _find_features(feature, f"{below}/", specs)
+        else:
+            yield _to_feature(below, feature, specs.get(below))
+
+
+def _to_feature(path: str, feature: Any, spec: Any) -> Feature:
+    kind = _find_kind(feature)
+    if not kind:
+        return Feature(path, type(feature).__name__, (), np.dtype(object), None, None)
+    dtype = np.dtype(feature.np_dtype)
+    return Feature(path, kind, feature.shape, dtype, spec, feature.decode_example)
+
+
+def _find_kind(feature: Any) -> str:
+    """Return "tensor", "text" or "image"; nothing for what is stored in another way."""
+    tfds = import_tfds()
+    if isinstance(feature, tfds.features.Image):
+        return "image"
+    if not isinstance(feature, tfds.features.Tensor):
+        return ""
+    stored, dtype = feature.get_serialized_info(), np.dtype(feature.np_dtype)
+    if stored.shape != feature.shape or None in feature.shape or stored.np_dtype != dtype:
+        return ""
+    if dtype.kind in "biuf":
+        return "tensor"
+    return "text" if dtype.kind == "O" and not feature.shape else ""
+
+
+def _count(feature: Feature) -> int:
+    """Return how many numbers or strings a record holds for one value."""
+    return prod(size or 0 for size in feature.shape) if feature.kind == "tensor" else 1
+
+
+def _records(shard: Shard, start: int) -> Iterator[tuple[Any, Place]]:
+    """Yield the records of a shard and where they lie, from number `start` of its split on."""
+    check_not_lfs_pointer(shard.path)
+    first, end = shard.first + start, shard.first + shard.records
+    number, at = 0, _RECORD_HEADER
+    for record in _all_records(shard.path):
+        size = len(record)
+        if first <= number < end:
+            yield record, Place(shard.path, number, at, size)
+        number, at = number + 1, at + size + _RECORD_FOOTER + _RECORD_HEADER
+        if number > end or (number == end and not shard.is_whole):
+            break
+    if number < end or (number > end and shard.is_whole):
+        raise ValueError(
+            f"expected {end} records in {shard.path} as {INFO} says, found "
+            f"{number if number < end else 'more'}; copy the file again"
+        )
+
+
+def _all_records(path: Path) -> Iterator[bytes]:
+    """Yield every record of a file; TensorFlow compares both checksums of each."""
+    records = import_tensorflow().data.TFRecordDataset(str(path)).as_numpy_iterator()
+    number = 0
+    while True:
+        with reading(f"a whole record {number} in {path}"):
+            record = next(records, None)
+        if record is None:
+            return
+        yield record
+        number += 1

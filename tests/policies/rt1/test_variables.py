@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.bundles import SMALL, rt1_variables
+from tests.saved_models import SMALL, rt1_variables
 from v2w_gym.configs.rt1 import RT1_SIZES
 from v2w_gym.policies.rt1.network import RT1Network
 from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables, published_order
