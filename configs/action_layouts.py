@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.rules import OneOf
 
 Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
 """What a field may be set to: its numbers, one number for all of them, or the label of one."""
@@ -93,6 +94,9 @@ CONVENTIONS: Mapping[str, tuple[str, ...]] = {
     "rotation": ("rpy", "axis_angle", "none"),
 }
 """What the values of two fields may mean; see `ActionLayout`."""
+GripperName: TypeAlias = Annotated[str, OneOf(("", *CONVENTIONS["gripper"]))]
+RotationName: TypeAlias = Annotated[str, OneOf(("", *CONVENTIONS["rotation"]))]
+"""Settings that name a convention; empty for what the layout says."""
 
 
 @dataclass(frozen=True)

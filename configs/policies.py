@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from v2w_gym.configs.action_layouts import GripperName, RotationName
+from v2w_gym.configs.robots import LayoutName
 from v2w_gym.configs.rules import Frames, Name, PathText, Pixels, Range, Rate
 from v2w_gym.configs.values import Settings
 
@@ -72,12 +74,12 @@ class RemoteConfig(Settings):
             is missing in a request is said before the first rollout.
     """
 
-    layout: str | None = None
+    layout: LayoutName | None = None
     chunk: Annotated[int, Range(1, 10_000)] | None = None
     image_size: tuple[Pixels, Pixels] | None = None
     control_hz: Rate | None = None
-    gripper: str | None = None
-    rotation: str | None = None
+    gripper: GripperName | None = None
+    rotation: RotationName | None = None
     stateless: bool | None = None
     image_key: str = "observation/image"
     prompt_key: str = "prompt"
@@ -108,9 +110,9 @@ class LeRobotConfig(Settings):
         chunk: Actions of a whole chunk; None for what its own config says.
     """
 
-    layout: str
-    gripper: str = ""
-    rotation: str = ""
+    layout: LayoutName
+    gripper: GripperName = ""
+    rotation: RotationName = ""
     control_hz: Rate | None = None
     image_key: str = "observation.image"
     whole_chunks: bool = True

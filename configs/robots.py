@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from v2w_gym.configs.action_layouts import (
     ActionLayout,
     Value,
 )
+from v2w_gym.configs.rules import OneOf
 
 PI = float(np.pi)
 ROUNDING = 1e-6
@@ -354,3 +356,4 @@ ACTION_LAYOUTS: Mapping[str, ActionLayout] = {
     **{layout.name: layout for layout in (WME10, OXE7, DROID8)},
 }
 """The orders in which policies give actions: every robot's own, and those of other data formats."""
+LayoutName: TypeAlias = Annotated[str, OneOf(tuple(ACTION_LAYOUTS))]

@@ -201,7 +201,10 @@ def _to_whole(given: Any, name: str) -> int:
         return int(given)
     if isinstance(given, str | bool) or not isinstance(given, SupportsIndex):
         raise _refusal(name, "a whole number in decimal digits", given)
-    return operator.index(given)
+    try:
+        return operator.index(given)
+    except TypeError as error:  # an array of several numbers
+        raise _refusal(name, "a whole number in decimal digits", given) from error
 
 
 def _to_number(given: Any, name: str) -> float:
@@ -213,6 +216,8 @@ def _to_number(given: Any, name: str) -> float:
         value = float(given)
     except OverflowError:
         value = inf
+    except TypeError as error:  # an array of several numbers
+        raise _refusal(name, "a number such as 0.001 or 1e-3", given) from error
     if not isfinite(value):
         raise _refusal(name, "a finite number", given)
     return value

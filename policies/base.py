@@ -7,6 +7,8 @@ from typing import Annotated, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import GripperName, RotationName
+from v2w_gym.configs.robots import LayoutName
 from v2w_gym.configs.rules import BatchSize, Pixels, Range, Rate
 from v2w_gym.configs.values import Settings
 
@@ -37,14 +39,14 @@ class PolicyMeta(Settings):
     """
 
     name: str
-    layout: str
+    layout: LayoutName
     image_size: tuple[Pixels, Pixels] | None = None
     control_hz: Rate | None = None
     history: Annotated[int, Range(0, 100_000)] = 0
     chunk: Annotated[int, Range(1, 100_000)] = 1
     max_batch: BatchSize | None = None
-    gripper: str = ""
-    rotation: str = ""
+    gripper: GripperName = ""
+    rotation: RotationName = ""
     fingerprint: str = ""
     execution_horizon: Annotated[int, Range(0, 100_000)] = 0
     ensemble: Annotated[float, Range(-1e6, 1e6)] | None = None

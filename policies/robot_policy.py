@@ -307,7 +307,7 @@ def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: ProcessingConfig) -> No
 
 def _layout(meta: PolicyMeta) -> ActionLayout:
     """Return the layout of a policy's actions, with what the policy says of two of its fields."""
-    layout = lookup(ACTION_LAYOUTS, meta.layout, "layout")
+    layout = ACTION_LAYOUTS[meta.layout]
     return replace(
         layout,
         gripper=meta.gripper or layout.gripper,

@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from v2w_gym.configs.action_layouts import CONVENTIONS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import LeRobotConfig
 from v2w_gym.configs.robots import ACTION_LAYOUTS
@@ -205,9 +204,6 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE)
         ValueError: As `lerobot_maker`.
     """
     theirs = policy.config
-    lookup(ACTION_LAYOUTS, cfg.layout, "layout")
-    for name, kinds in CONVENTIONS.items():
-        lookup(dict.fromkeys(("", *kinds)), getattr(cfg, name), name)
     check_inputs(policy.name, theirs, cfg, constants)
     image = lookup(theirs.image_features, cfg.image_key, "image_key")
     _check_chunks(policy, cfg)

@@ -24,8 +24,6 @@ NOTHING: Constants = {}
 RECONNECTED, FURTHER = "reconnected", "another event of the server"
 MOST_EVENTS, EVENT_LENGTH = 50, 100
 """Different events of a server that are told apart, and characters of each."""
-MOST_PATIENCE = {"timeout_s": 86400, "reconnects": 100}
-"""A day, and about as many minutes."""
 PROBE_SIZE, PROBE_PROMPT = (224, 224), "do something"
 """What a probe shows where any size will do, and what it asks for."""
 
@@ -47,7 +45,6 @@ def connect(
         ValueError: Not a websocket URL, neither the server nor `cfg` says what its actions are, or
             a setting that means nothing.
     """
-    _check_patience(url, cfg)
     _check_keys(url, cfg, constants)
     first = Channel(url, cfg)
     try:
@@ -273,17 +270,6 @@ def _is_stateless(first: Channel, cfg: RemoteConfig) -> bool:
             "one that announces that it remembers; leave stateless out"
         )
     return announced if cfg.stateless is None else cfg.stateless
-
-
-def _check_patience(url: str, cfg: RemoteConfig) -> None:
-    fits = {"timeout_s": cfg.timeout_s > 0, "reconnects": cfg.reconnects >= 0}
-    if all(fits[name] and getattr(cfg, name) <= most for name, most in MOST_PATIENCE.items()):
-        return
-    raise ValueError(
-        "expected a positive timeout_s and reconnects of at least 0, at most "
-        f"{MOST_PATIENCE['timeout_s']} and {MOST_PATIENCE['reconnects']}, for {url}, found "
-        f"{cfg.timeout_s:g} and {cfg.reconnects}"
-    )
 
 
 def _check_keys(url: str, cfg: RemoteConfig, constants: Constants) -> None:
