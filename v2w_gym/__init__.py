@@ -1,9 +1,84 @@
 """Evaluate robot policies inside a learned video world model.
 
-Importing this package registers the environments and loads neither torch nor a simulator.
+Importing this package registers the environments and loads neither torch nor a simulator. The names
+of `__all__` are its public interface; a name's module is imported when the name is first used.
 """
 
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if not (Path(__file__).parent / "configs").is_dir():
+    raise ImportError(
+        f"expected a folder or a link to one at {Path(__file__).parent / 'configs'}, found none: "
+        "the repository was copied without its symbolic links; install v2w-gym from a clone made "
+        "with `git clone -c core.symlinks=true`, or from a wheel"
+    )
+
+from v2w_gym.configs.names import hint
 from v2w_gym.forks import calm_threads_after_fork
+
+if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
+    from v2w_gym.configs.evaluate import RankConfig as RankConfig
+    from v2w_gym.configs.evaluate import TrialsConfig as TrialsConfig
+    from v2w_gym.conformance import EnvironmentConformance as EnvironmentConformance
+    from v2w_gym.env import Vid2WorldEnv as Vid2WorldEnv
+    from v2w_gym.evaluation.compare.comparison import Comparison as Comparison
+    from v2w_gym.evaluation.compare.comparison import compare as compare
+    from v2w_gym.evaluation.rollout import rank as rank
+    from v2w_gym.evaluation.success import RolloutJudge as RolloutJudge
+    from v2w_gym.evaluation.success import load_judge as load_judge
+    from v2w_gym.evaluation.trials import load_trials as load_trials
+    from v2w_gym.evaluation.trials import run_trials as run_trials
+    from v2w_gym.policies.base import Policy as Policy
+    from v2w_gym.policies.base import PolicyMeta as PolicyMeta
+    from v2w_gym.policies.conformance import PolicyConformance as PolicyConformance
+    from v2w_gym.policies.loading import make_policy as make_policy
+    from v2w_gym.policies.remote.server import PolicyServer as PolicyServer
+    from v2w_gym.standin.env import StandinEnv as StandinEnv
+    from v2w_gym.vector_env import Vid2WorldVectorEnv as Vid2WorldVectorEnv
+    from v2w_gym.world_models.base import WorldModel as WorldModel
+    from v2w_gym.world_models.loading import load_world_model as load_world_model
+
+__version__ = "0.1.0"
+
+PUBLIC = {
+    "Comparison": "v2w_gym.evaluation.compare.comparison",
+    "EnvironmentConformance": "v2w_gym.conformance",
+    "Policy": "v2w_gym.policies.base",
+    "PolicyConformance": "v2w_gym.policies.conformance",
+    "PolicyMeta": "v2w_gym.policies.base",
+    "PolicyServer": "v2w_gym.policies.remote.server",
+    "RankConfig": "v2w_gym.configs.evaluate",
+    "RolloutJudge": "v2w_gym.evaluation.success",
+    "StandinEnv": "v2w_gym.standin.env",
+    "TrialsConfig": "v2w_gym.configs.evaluate",
+    "Vid2WorldEnv": "v2w_gym.env",
+    "Vid2WorldVectorEnv": "v2w_gym.vector_env",
+    "WorldModel": "v2w_gym.world_models.base",
+    "compare": "v2w_gym.evaluation.compare.comparison",
+    "load_judge": "v2w_gym.evaluation.success",
+    "load_trials": "v2w_gym.evaluation.trials",
+    "load_world_model": "v2w_gym.world_models.loading",
+    "make_policy": "v2w_gym.policies.loading",
+    "rank": "v2w_gym.evaluation.rollout",
+    "run_trials": "v2w_gym.evaluation.trials",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = [*PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in PUBLIC:
+        raise AttributeError(f"v2w_gym has no {name!r}{hint(name, PUBLIC)}")
+    return getattr(import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})
+
 
 calm_threads_after_fork()  # Gymnasium's AsyncVectorEnv and SB3's SubprocVecEnv fork
 

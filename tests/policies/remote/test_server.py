@@ -240,7 +240,7 @@ def test_it_needs_little_where_somebody_elses_policy_lives() -> None:
     code = (
         "import sys; from importlib.metadata import packages_distributions as known; "
         "sys.modules['gymnasium'] = None; "
-        "before = set(sys.modules); import v2w_gym.policies.remote.server; "
+        "before = set(sys.modules); from v2w_gym import PolicyMeta, PolicyServer; "
         "import v2w_gym.policies.adapters.simpler, v2w_gym.configs.policies; "
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}; "
         f"print(sorted((new & set(known())) - {ours}))"
