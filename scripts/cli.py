@@ -12,34 +12,52 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
+from v2w_gym import __version__
 from v2w_gym.configs.loader import default_of, load_config
 from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.rules import Range
 from v2w_gym.configs.text import printable, to_path
 from v2w_gym.configs.values import types_of
 
-COMMANDS: Mapping[str, str] = {
-    "collect": "v2w_gym.scripts.collect",
-    "train": "v2w_gym.scripts.train",
-    "train-policy": "v2w_gym.scripts.train_policy",
-    "train-planner": "v2w_gym.scripts.train_planner",
-    "train-judge": "v2w_gym.scripts.train_judge",
-    "embed": "v2w_gym.scripts.embed",
-    "convert-policy": "v2w_gym.scripts.convert_policy",
-    "verify-policy": "v2w_gym.scripts.verify_policy",
-    "serve-policy": "v2w_gym.scripts.serve_policy",
-    "trials": "v2w_gym.scripts.trials",
-    "rank": "v2w_gym.scripts.rank",
-    "gate": "v2w_gym.scripts.gate",
-    "rollout": "v2w_gym.scripts.rollout",
-    "action-control": "v2w_gym.scripts.action_control",
-    "convert": "v2w_gym.scripts.convert",
-    "random-checkpoint": "v2w_gym.scripts.random_checkpoint",
-    "parity": "v2w_gym.scripts.parity",
-    "bench": "v2w_gym.scripts.bench",
-    "fidelity": "v2w_gym.scripts.fidelity",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "study: how good policies are": {
+        "rank": "v2w_gym.scripts.rank",
+        "trials": "v2w_gym.scripts.trials",
+        "rollout": "v2w_gym.scripts.rollout",
+        "action-control": "v2w_gym.scripts.action_control",
+        "serve-policy": "v2w_gym.scripts.serve_policy",
+    },
+    "judge: what counts as a success": {
+        "train-judge": "v2w_gym.scripts.train_judge",
+    },
+    "train: data, world models and policies": {
+        "collect": "v2w_gym.scripts.collect",
+        "train": "v2w_gym.scripts.train",
+        "train-policy": "v2w_gym.scripts.train_policy",
+        "train-planner": "v2w_gym.scripts.train_planner",
+        "embed": "v2w_gym.scripts.embed",
+    },
+    "convert: checkpoints of other projects": {
+        "convert": "v2w_gym.scripts.convert",
+        "convert-policy": "v2w_gym.scripts.convert_policy",
+        "random-checkpoint": "v2w_gym.scripts.random_checkpoint",
+    },
+    "check: whether results can be trusted": {
+        "gate": "v2w_gym.scripts.gate",
+        "parity": "v2w_gym.scripts.parity",
+        "bench": "v2w_gym.scripts.bench",
+        "fidelity": "v2w_gym.scripts.fidelity",
+        "verify-policy": "v2w_gym.scripts.verify_policy",
+    },
 }
-"""Where each command lives; a module is imported when its command is chosen, not before."""
+"""The commands and where each lives; a module is imported when its command is chosen."""
+
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
+
+EXAMPLES = """examples:
+  v2w rank configs/rank_standin.yaml                  # rank the bundled policies
+  v2w rollout start=3 policy=rt1-15 task=open_drawer  # watch one of them in the world model
+  v2w train configs/train_standin.yaml seed=1        # train such a model, with one other setting"""
 
 STARTS_OVER = frozenset(
     {"bench", "convert", "convert-policy", "gate", "parity", "random-checkpoint", "verify-policy"}
@@ -52,7 +70,7 @@ WRITING = """Text is taken as typed: output=010 and output=no stay 010 and no. N
 10, 0.5 or 1e-4. Switches are true or false. null means none where a setting may be none. A list is
 written [a, b], a mapping {a: 1}. Quotes around a whole value make it text: judge='"null"'. In every
 path, ~ stands for the home folder. YAML files follow the same rules; ${...} and ??? are refused."""
-HELP = {"-h", "--help"}
+HELP, VERSION = {"-h", "--help"}, "--version"
 EXPECTED = (ValueError, OSError, ModuleNotFoundError, FloatingPointError)
 """What a user, a file or a machine can cause. Anything else is a mistake of ours and keeps its
 traceback, but for memory that runs out."""
@@ -101,6 +119,9 @@ def _run(words: Sequence[str]) -> int:
     if not words or words[0] in HELP:
         _show(_overview())
         return 0 if words else FAILED
+    if words[0] == VERSION:
+        _show(f"v2w-gym {__version__}")
+        return 0
     name, *settings = words
     command = load_command(name)
     if HELP & set(settings):
@@ -190,9 +211,16 @@ def _without_dashes(command: Command, word: str) -> str:
 
 
 def _overview() -> str:
-    lines = [f"  {name:<18} {_summary(module)}" for name, module in COMMANDS.items()]
-    more = "v2w <command> --help lists the settings; --flag is short for flag=true."
-    return "\n".join([f"usage: {USAGE}", "", "commands:", *lines, "", more, "", WRITING])
+    groups = ["\n".join([title, *map(_line, group)]) for title, group in GROUPS.items()]
+    more = (
+        "v2w <command> --help lists the settings; --flag is short for flag=true.\n"
+        "v2w --version says which version this is."
+    )
+    return "\n\n".join([f"usage: {USAGE}", EXAMPLES, *groups, more, WRITING])
+
+
+def _line(name: str) -> str:
+    return f"  {name:<18} {_summary(COMMANDS[name])}"
 
 
 def _summary(module: str) -> str:

@@ -1,6 +1,7 @@
 """The `v2w` command: what it prints, and the exit status it ends with."""
 
 import importlib.util
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from types import ModuleType
 import pytest
 import torch
 
+import v2w_gym
 from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[2]
@@ -279,13 +281,28 @@ def test_an_interrupt_does_not_promise_a_resume_that_there_is_not(
 
 
 @pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["-h"], 0), ([], 2)])
-def test_the_overview_has_a_line_for_every_command(
+def test_the_overview_has_every_command_in_its_group(
     capsys: pytest.CaptureFixture[str], words: list[str], status: int
 ) -> None:
     assert cli.main(words) == status
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    helped = {line[0] for line in lines if len(line) > 3}
-    assert set(cli.COMMANDS) <= helped
+    paragraphs = capsys.readouterr().out.split("\n\n")
+    for title, commands in cli.GROUPS.items():
+        [lines] = [text.splitlines() for text in paragraphs if text.startswith(f"{title}\n")]
+        assert [line.split()[0] for line in lines[1:]] == list(commands)
+        assert all(len(line.split()) > 3 for line in lines[1:])
+
+
+@pytest.mark.parametrize("line", cli.EXAMPLES.splitlines()[1:])
+def test_an_example_names_settings_that_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    program, name, *settings = shlex.split(line, comments=True)
+    assert program == "v2w"
+    cli.read_settings(cli.load_command(name), settings)
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"v2w-gym {v2w_gym.__version__}\n"
 
 
 def test_the_help_of_a_command_shows_each_setting_its_default_and_meaning(
