@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from v2w_gym.evaluation.checks.parity.rt1_weights import generate
 
 from tests.saved_models import (
     SMALL,
@@ -22,6 +21,7 @@ from tests.specs import field, write_specs
 from v2w_gym.configs.convert import ConvertPolicyConfig
 from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.configs.rt1 import RT1_SIZES
+from v2w_gym.evaluation.checks.parity.rt1 import generate
 from v2w_gym.policies.instructions import InstructionTable, make_table, save_table
 from v2w_gym.policies.rt1.convert import convert
 from v2w_gym.policies.rt1.network import RT1Network
