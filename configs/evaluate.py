@@ -141,7 +141,8 @@ class GateConfig(WorldModelSettings):
         run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
         agreement: Smallest share of episodes whose success is judged as it really was.
-        correlation: Smallest correlation of the drawer's displacement with the real one.
+        correlation: Smallest correlation, over episodes, of the change in what the judge measures
+            (such as an opening) with the recorded change.
         null_rate: Largest simulated success rate of the policy that does nothing.
     """
 

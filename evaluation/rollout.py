@@ -3,7 +3,7 @@
 import shlex
 import time
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -19,12 +19,14 @@ from v2w_gym.configs.tasks import TASKS
 from v2w_gym.evaluation.closed_loop import Finished, policy_seed, run_attempts
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.compare.rates import check_tables
-from v2w_gym.evaluation.gate.open_loop import committed_gate
-from v2w_gym.evaluation.judges.checks import check_rollout_judge, judge_rollouts
+from v2w_gym.evaluation.gate.committed import accuracy_on_generated, committed_gate, gate_notes
+from v2w_gym.evaluation.judges.checks import check_rollout_judge
 from v2w_gym.evaluation.records.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
 from v2w_gym.evaluation.report.report import write_report
-from v2w_gym.evaluation.success import RolloutJudge, load_judge
 from v2w_gym.evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
+from v2w_gym.judges.asking import ask_verdicts
+from v2w_gym.judges.base import Judge
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
@@ -33,8 +35,6 @@ from v2w_gym.world_models.base import WorldModel, check_identified
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import hold_folder
 
-NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
-"""What the gate's open loop says of the world model's pixels alone."""
 Batch: TypeAlias = tuple[RobotPolicy, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
 
@@ -44,7 +44,7 @@ def rank(
     *,
     model: WorldModel | None = None,
     policies: Sequence[Policy | RobotPolicy] | None = None,
-    judge: RolloutJudge | None = None,
+    judge: Judge | None = None,
 ) -> Comparison:
     """Run what is not done yet, compare it with trials on the robot, and write the report.
 
@@ -66,7 +66,7 @@ def rank(
             not know the tasks or frames, or trials of other weights or of other starts.
     """
     model = model or load_with(cfg)
-    judge = judge or load_judge(cfg.judge)
+    judge = judge or load_judge(cfg.judge, model.robot)
     trials = load_trials(cfg.trials)
     with make_policies(cfg.policies if policies is None else policies, model.robot) as drivers:
         check_rollouts(cfg, model, drivers, judge)
@@ -78,22 +78,19 @@ def rank(
         *comparison.notes,
         *_name_notes(comparison, trials),
         *_trial_notes(cfg, comparison, as_words=policies is None),
-        *_gate_notes(gate, cfg.tasks),
+        *gate_notes(gate, cfg.tasks),
         *_event_notes(rows),
     )
     comparison = replace(comparison, notes=notes)
     judge_card = dict(judge.card)
     if gate:
-        judge_card["generated"] = {
-            result["task"]: {k: v for k, v in result.items() if k not in NOT_OF_THE_JUDGE}
-            for result in gate["open_loop"]
-        }
+        judge_card["generated"] = accuracy_on_generated(gate)
     write_report(Path(cfg.output), comparison, rows, real, judge_card, model.card)
     return comparison
 
 
 def run_rollouts(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: Judge
 ) -> pd.DataFrame:
     """Run every policy on every task from every start with every seed; keep what is done already.
 
@@ -113,7 +110,7 @@ def run_rollouts(
 
 
 def check_rollouts(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: Judge
 ) -> None:
     """Check before the first rollout whatever can be; nothing is written.
 
@@ -129,7 +126,7 @@ def check_rollouts(
 
 
 def run_identity(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: Judge
 ) -> dict[str, Any]:
     """Return what must not change when a run is resumed."""
     return {
@@ -143,7 +140,7 @@ def run_identity(
 
 
 def _roll(
-    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: RolloutJudge
+    cfg: RankConfig, model: WorldModel, drivers: Sequence[RobotPolicy], judge: Judge
 ) -> pd.DataFrame:
     """Do what `run_rollouts` does once its arguments are checked."""
     with hold_folder(Path(cfg.output)) as path:
@@ -156,7 +153,7 @@ def _fill(
     cfg: RankConfig,
     model: WorldModel,
     drivers: Sequence[RobotPolicy],
-    judge: RolloutJudge,
+    judge: Judge,
 ) -> pd.DataFrame:
     starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
     fingerprint = model.fingerprint
@@ -167,7 +164,7 @@ def _fill(
             name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
             for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
                 start, seed = chosen[attempt.slot]
-                verdict = judge_rollouts(judge, attempt.frames[None], task)
+                verdict = ask_verdicts(judge, attempt.frames[None], task)
                 undecided = bool(verdict.abstained[0]) or attempt.solved_at_start
                 row = Row(
                     policy=name,
@@ -190,16 +187,6 @@ def _fill(
                 progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
                 progress.update()
     return load_rows(folder.path / ROWS)
-
-
-def _gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:
-    """Say what the world model failed before it was bundled."""
-    for check in gate.get("checks", []):
-        if not check["passed"] and check["task"] in tasks:
-            yield (
-                f"{check['task']}: this world model did not pass its gate, which asked that "
-                f"{check['asked']}, and found {check['found']}; do not rely on its ranking here."
-            )
 
 
 def _event_notes(rows: pd.DataFrame) -> Iterator[str]:
@@ -227,7 +214,7 @@ def _batches(
 
 
 def _imagine(
-    model: WorldModel, judge: RolloutJudge, batch: Batch, start_seeds: Sequence[int]
+    model: WorldModel, judge: Judge, batch: Batch, start_seeds: Sequence[int]
 ) -> Iterator[Finished]:
     driver, task, chosen = batch
     envs = Vid2WorldVectorEnv(

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import ClippedActions
 from v2w_gym.configs.tasks import Task, find_task
-from v2w_gym.progress import Judge, Progress, RolloutKey, ask
+from v2w_gym.judges.asking import ask_success
+from v2w_gym.judges.base import StepJudge
+from v2w_gym.progress import Progress, RolloutKey
 from v2w_gym.starts import Context, draw_start, load_start
 from v2w_gym.world_models.base import (
     FrameNoise,
@@ -94,7 +96,7 @@ class Setting:
     """
 
     model: WorldModel
-    judge: Judge | None
+    judge: StepJudge | None
     task: str
     start: int | str | None
 
@@ -200,7 +202,7 @@ class Setting:
             return solved
         for rows in rows_by_label([(a.task.name, len(a.frames)) for a in attempts]):
             videos = np.stack([np.stack(attempts[row].frames) for row in rows])
-            verdicts = ask(self.judge, videos, attempts[rows[0]].task.name)
+            verdicts = ask_success(self.judge, videos, attempts[rows[0]].task.name)
             for row, verdict in zip(rows, verdicts, strict=True):
                 solved[row] = verdict
         return solved

@@ -38,7 +38,7 @@ class SolvedFrom:
         self.frames = frames
 
     def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """See `v2w_gym.progress.Judge`."""
+        """See `v2w_gym.judges.base.StepJudge`."""
         return np.full(len(frames), frames.shape[1] >= self.frames)
 
 

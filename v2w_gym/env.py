@@ -13,9 +13,10 @@ from v2w_gym.attempts import Attempt
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.world_model import WorldModelSettings
+from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.making import choose_model, make_setting
-from v2w_gym.progress import Judge, RolloutKey, check_options, next_key
+from v2w_gym.progress import RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
     action_space,
     check_render_mode,
@@ -59,7 +60,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
-        judge: Judge | str | None = DEFAULT,
+        judge: StepJudge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
         obs_type: str = "frame",

@@ -12,8 +12,8 @@ from v2w_gym.configs.published import HUB_IDS
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
+from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import check_judge, find_judge
-from v2w_gym.progress import Judge
 from v2w_gym.recordings import read_recording
 from v2w_gym.registration import DOMAINS
 from v2w_gym.starts import BUNDLED_ROBOT, load_start
@@ -46,7 +46,7 @@ def make_setting(
     robots: Sequence[str] | None,
     task: str,
     start: int | str | None,
-    judge: Judge | str | None,
+    judge: StepJudge | str | None,
 ) -> Setting:
     """Put together where attempts take place.
 

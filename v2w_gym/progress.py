@@ -6,48 +6,13 @@ Every environment keeps this count, so success, endings and `info` mean the same
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from v2w_gym.configs.tasks import Task
 from v2w_gym.configs.values import is_whole_number
-
-SOLVED_FRAMES = 2
-"""Consecutive frames in which the task must be solved for the attempt to be a success."""
-
-
-class Judge(Protocol):
-    """Tells from pictures alone whether a task is solved."""
-
-    def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """Return whether the task is solved in the last frame of each video: (B,).
-
-        Args:
-            frames: (B, T, H, W, 3) uint8, from the first context frame to now.
-            task: Name of the task that all B videos attempt.
-        """
-        ...
-
-
-def ask(judge: Judge, frames: NDArray[np.uint8], task: str) -> list[bool]:
-    """Return a judge's verdict on the last frame of each of B videos (B, T, H, W, 3).
-
-    Raises:
-        ValueError: An answer that is not one bool for each video.
-    """
-    verdicts: object = judge.success(frames, task)
-    if not isinstance(verdicts, np.ndarray):
-        found = f"{type(verdicts).__name__}"
-    elif verdicts.dtype == np.bool_ and verdicts.shape == (len(frames),):
-        return [bool(verdict) for verdict in verdicts]
-    else:
-        found = f"{verdicts.dtype} {verdicts.shape}"
-    raise ValueError(
-        f"expected the judge's `success` to return a bool array of shape ({len(frames)},), found "
-        f"{found}; correct {type(judge).__name__}"
-    )
+from v2w_gym.judges.base import SOLVED_FRAMES
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.configs.world_model import WorldModelSettings
+from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.making import choose_model
-from v2w_gym.progress import Judge, check_options
+from v2w_gym.progress import check_options
 from v2w_gym.slots import Slot
 from v2w_gym.spaces import observation
 from v2w_gym.world_models.base import WorldModel
@@ -52,7 +53,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         robots: Sequence[str] | None = None,
         task: str = "close_drawer",
         start: int | str | None = None,
-        judge: Judge | str | None = DEFAULT,
+        judge: StepJudge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
         obs_type: str = "frame",

@@ -1,7 +1,11 @@
-"""The gate: is a world model good enough to rank policies with? Open loop, closed loop, verdict."""
+"""The validation gate: checks that a world model must pass before its rankings are relied on.
+
+Open loop, it replays recorded actions and compares what is imagined with what was recorded. Closed
+loop, it compares a finished `v2w rank` run with trials.
+"""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -11,12 +15,12 @@ from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.gate.open_loop import OpenLoop, imagine, measure_open_loop
-from v2w_gym.evaluation.judges.checks import check_rollout_judge
-from v2w_gym.evaluation.judges.training import load_judged_episode
+from v2w_gym.evaluation.judges.checks import check_rollout_judge, load_judged_episode
 from v2w_gym.evaluation.records.rows import ROWS, load_rows
 from v2w_gym.evaluation.records.strips import save_strips
-from v2w_gym.evaluation.success import load_judge
 from v2w_gym.evaluation.trials import check_fingerprints, load_trials
+from v2w_gym.judges.base import Judge, MeasuringJudge
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
 from v2w_gym.world_models.data.recording import load_recording
@@ -28,7 +32,7 @@ NULL_POLICY = "zero"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing the gate asks.
+    """One thing the validation gate asks.
 
     Attributes:
         task: Name of the task.
@@ -72,9 +76,10 @@ def run_gate(cfg: GateConfig) -> GateResult:
         FileNotFoundError: No checkpoint, judge, held-out episodes or rank run.
         ValueError: The rank run is of another world model, or an episode of another robot.
     """
-    model, judge = load_with(cfg), load_judge(cfg.judge)
+    model = load_with(cfg)
+    judge = load_judge(cfg.judge, model.robot)
     closed_loop = _closed_loop_checks(cfg, model.fingerprint)
-    held_out = _held_out(cfg, model.robot)
+    held_out = _held_out(cfg, model.robot, judge)
     check_rollout_judge(judge, model, list(held_out))
     output = Path(cfg.output)
     check_writable(output)
@@ -98,44 +103,62 @@ def run_gate(cfg: GateConfig) -> GateResult:
 def to_markdown(result: GateResult) -> str:
     """Return the result as a page to read and commit."""
     lines = [
-        f"# Gate: {'passed' if result.passed else 'NOT passed'}",
+        f"# Validation gate: {'passed' if result.passed else 'NOT passed'}",
         "",
         "Reality is the stand-in robot, a physics simulation. Intervals are Wilson's, 95 %.",
         "",
         f"World model `{result.model[:12]}`, judge `{result.judge}`.",
         "",
-        "| task | asked | found | |",
-        "|---|---|---|---|",
-        *(
-            f"| {c.task} | {c.asked} | {c.found} | {'pass' if c.passed else '**fail**'} |"
-            for c in result.checks
+        *_table(
+            ["task", "asked", "found", "result"],
+            [[c.task, c.asked, c.found, "pass" if c.passed else "**fail**"] for c in result.checks],
         ),
         "",
-        "| task | episodes | really solved | missed | invented | abstained | agreement on "
-        "real frames | of guessing the majority | opening read, error: imagined / real |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {r.task} | {r.n} | {r.solved} | {r.missed} | {r.invented} | {r.abstained} | "
-            f"{r.agreed_on_real / r.n:.2f} | {r.majority:.2f} | "
-            f"{r.opening_error_cm:.1f} / {r.opening_error_on_real_cm:.1f} cm |"
-            for r in result.open_loop
+        *_table(
+            ["task", *ACCURACY],
+            [[r.task, *(write(r) for write in ACCURACY.values())] for r in result.open_loop],
         ),
         "",
         "PSNR in dB of the imagined frame, and of repeating the first frame, after k steps:",
         "",
-        "| task | " + " | ".join(f"k = {h}" for h in result.open_loop[0].psnr) + " |",
-        "|---" * (1 + len(result.open_loop[0].psnr)) + "|",
-        *(
-            f"| {r.task} | "
-            + " | ".join(f"{r.psnr[h]:.1f} / {r.psnr_copy[h]:.1f}" for h in r.psnr)
-            + " |"
-            for r in result.open_loop
+        *_table(
+            ["task", *(f"k = {h}" for h in result.open_loop[0].psnr)],
+            [
+                [r.task, *(f"{r.psnr[h]:.1f} / {r.psnr_copy[h]:.1f}" for h in r.psnr)]
+                for r in result.open_loop
+            ],
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _held_out(cfg: GateConfig, robot: RobotSpec) -> dict[str, list[Episode]]:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    first, *others = (f"| {' | '.join(cells)} |" for cells in [head, *rows])
+    return [first, "|---" * len(head) + "|", *others]
+
+
+def _reading(result: OpenLoop) -> str:
+    if result.reading is None:
+        return "none"
+    r = result.reading
+    return f"{r.quantity}: {r.error:.1f} / {r.error_on_real:.1f} {r.unit}"
+
+
+ACCURACY: Mapping[str, Callable[[OpenLoop], str]] = {
+    "episodes": lambda r: str(r.n),
+    "really solved": lambda r: str(r.solved),
+    "missed": lambda r: str(r.missed),
+    "invented": lambda r: str(r.invented),
+    "abstained": lambda r: str(r.abstained),
+    "agreement on real frames": lambda r: f"{r.agreed_on_real / r.n:.2f}",
+    "agreement of guessing the majority": lambda r: f"{r.majority:.2f}",
+    "error of what is read: imagined / real": _reading,
+}
+"""Columns of the page that say how well the judge's verdicts on imagined frames fit."""
+
+
+def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list[Episode]]:
     """Read the first `limit` episodes of every task that has any; further ones are only looked at.
 
     Raises:
@@ -144,12 +167,13 @@ def _held_out(cfg: GateConfig, robot: RobotSpec) -> dict[str, list[Episode]]:
             judged.
     """
     by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
+    quantity = judge.quantity if isinstance(judge, MeasuringJudge) else None
     misfits = NOTHING_AMISS
     for path in list_episodes(cfg.episodes):
         task = load_recording(path, count=1).task or load_episode(path).task
         of_task = lookup(by_task, task, f"the task of {path}")
         if len(of_task) < cfg.limit:
-            episode = load_judged_episode(path, robot)
+            episode = load_judged_episode(path, robot, quantity)
             actions, lacking = fit_recorded(episode.actions, robot, path)
             misfits += lacking
             of_task.append(replace(episode, actions=actions))
@@ -170,16 +194,18 @@ def _open_loop_checks(result: OpenLoop, cfg: GateConfig) -> Iterator[Check]:
     low, high = result.interval
     yield Check(
         result.task,
-        f"success judged as it really was in at least {cfg.agreement:.2f} of held-out episodes",
+        f"the judge sees the recorded outcome in at least {cfg.agreement:.2f} of held-out episodes",
         f"{result.agreement:.2f} [{low:.2f}, {high:.2f}], n = {result.n}",
         result.agreement >= cfg.agreement,
     )
-    yield Check(
-        result.task,
-        f"correlation of the drawer's displacement at least {cfg.correlation:.2f}",
-        f"{result.displacement_correlation:.2f}, n = {result.n}",
-        result.displacement_correlation >= cfg.correlation,
-    )
+    if reading := result.reading:
+        yield Check(
+            result.task,
+            f"the change in {reading.quantity} correlates with the recorded one by at least "
+            f"{cfg.correlation:.2f}",
+            f"{reading.change_correlation:.2f}, n = {result.n}",
+            reading.change_correlation >= cfg.correlation,
+        )
 
 
 def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:

@@ -1,24 +1,39 @@
-"""Replay recorded actions in a world model and hold what it imagines against what happened."""
+"""Replay recorded actions in a world model, and compare what it imagines with what happened."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from v2w_gym.evaluation.compare.statistics import wilson
-from v2w_gym.evaluation.success import DrawerJudge, Verdicts
+from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts
 from v2w_gym.world_models.base import FrameNoise, WorldModel
 from v2w_gym.world_models.data.episodes import Episode
 
-GATE = Path(__file__).parents[1] / "reference" / "gate" / "gate.json"
-"""What `v2w gate` found for the bundled world model."""
 HORIZONS = (1, 5, 10, 20)
 """Steps after the first frame at which pixels are compared."""
+
+
+@dataclass(frozen=True)
+class ReadingError:
+    """How well one quantity can be read in imagined frames.
+
+    Attributes:
+        quantity: What the judge reads.
+        unit: Unit of the two errors.
+        error: Mean distance of what is read in imagined frames from what was recorded.
+        error_on_real: The same for the recorded frames.
+        change_correlation: Correlation over episodes of the change from first to last frame, read
+            in imagined frames, with the recorded change.
+    """
+
+    quantity: str
+    unit: str
+    error: float
+    error_on_real: float
+    change_correlation: float
 
 
 @dataclass(frozen=True)
@@ -34,9 +49,7 @@ class OpenLoop:
         invented: Really unsolved, judged solved in imagination.
         abstained: Episodes whose imagined frames the judge could not read; they never agree.
         agreed_on_real: The same judge's agreement on the recorded frames, its own ceiling.
-        opening_error_cm: Mean distance of the opening read in imagined frames from the real one.
-        opening_error_on_real_cm: The same for the recorded frames.
-        displacement_correlation: Correlation over episodes of how far the drawer moved.
+        reading: How well the judge's quantity is read; None for a judge that measures none.
         psnr: Horizon in steps -> mean PSNR of the world model, in dB.
         psnr_copy: The same for the baseline that repeats the first frame.
     """
@@ -49,9 +62,7 @@ class OpenLoop:
     invented: int
     abstained: int
     agreed_on_real: int
-    opening_error_cm: float
-    opening_error_on_real_cm: float
-    displacement_correlation: float
+    reading: ReadingError | None
     psnr: dict[int, float]
     psnr_copy: dict[int, float]
 
@@ -87,13 +98,12 @@ def imagine(model: WorldModel, episodes: Sequence[Episode], batch_size: int) -> 
 
 
 def measure_open_loop(
-    episodes: Sequence[Episode], imagined: NDArray[np.uint8], judge: DrawerJudge
+    episodes: Sequence[Episode], imagined: NDArray[np.uint8], judge: Judge
 ) -> OpenLoop:
     """Compare imagined frames (N, T, H, W, 3) with the N recorded episodes of one task."""
     task = episodes[0].task
     recorded = np.stack([episode.frames for episode in episodes])
     truth = np.array([(e.success[1:] & e.success[:-1]).any() for e in episodes])
-    opening = np.stack([episode.state["opening"] for episode in episodes]).astype(np.float64)
     verdicts, on_real = judge.verdicts(imagined, task), judge.verdicts(recorded, task)
     agreed = _agrees(verdicts, truth)
     decided = ~verdicts.abstained
@@ -106,28 +116,10 @@ def measure_open_loop(
         invented=int((~truth & verdicts.success & decided).sum()),
         abstained=int(verdicts.abstained.sum()),
         agreed_on_real=int(_agrees(on_real, truth).sum()),
-        opening_error_cm=100 * float(np.abs(verdicts.opening - opening).mean()),
-        opening_error_on_real_cm=100 * float(np.abs(on_real.opening - opening).mean()),
-        displacement_correlation=_correlation(
-            verdicts.opening[:, -1] - verdicts.opening[:, 0], opening[:, -1] - opening[:, 0]
-        ),
+        reading=_reading_error(episodes, imagined, recorded, judge),
         psnr=_psnr(imagined, recorded),
         psnr_copy=_psnr(np.broadcast_to(recorded[:, :1], recorded.shape), recorded),
     )
-
-
-def committed_gate(model: str, judge: str) -> Mapping[str, Any]:
-    """Return what the committed gate found, as JSON values of a `GateResult`.
-
-    Args:
-        model: Fingerprint of the world model.
-        judge: Name of the judge.
-
-    Returns:
-        Empty if the gate measured another pair.
-    """
-    gate: dict[str, Any] = json.loads(GATE.read_text()) if GATE.is_file() else {}
-    return gate if (gate.get("model"), gate.get("judge")) == (model, judge) else {}
 
 
 def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:
@@ -148,6 +140,27 @@ def _noise(seeds: tuple[int, ...], frame: int) -> FrameNoise:
 
 def _agrees(verdicts: Verdicts, truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ~verdicts.abstained & (verdicts.success == truth)
+
+
+def _reading_error(
+    episodes: Sequence[Episode],
+    imagined: NDArray[np.uint8],
+    recorded: NDArray[np.uint8],
+    judge: Judge,
+) -> ReadingError | None:
+    """Compare what a judge reads in N episodes with what was recorded beside their frames."""
+    if not isinstance(judge, MeasuringJudge):
+        return None
+    quantity = judge.quantity
+    truth = np.stack([episode.state[quantity.name] for episode in episodes]).astype(np.float64)
+    read, on_real = judge.reading(imagined), judge.reading(recorded)  # (N, T)
+    return ReadingError(
+        quantity=quantity.name,
+        unit=quantity.unit,
+        error=quantity.scale * float(np.abs(read - truth).mean()),
+        error_on_real=quantity.scale * float(np.abs(on_real - truth).mean()),
+        change_correlation=_correlation(read[:, -1] - read[:, 0], truth[:, -1] - truth[:, 0]),
+    )
 
 
 def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

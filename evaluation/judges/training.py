@@ -14,25 +14,20 @@ from tqdm import tqdm
 
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS, RobotSpec
-from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.train import JudgeTrainConfig
 from v2w_gym.evaluation.compare.statistics import wilson
-from v2w_gym.evaluation.success import (
+from v2w_gym.evaluation.judges.checks import load_judged_episode
+from v2w_gym.judges.drawer import (
     KIND,
     READABLE_SIGMA,
     SCALE,
     DrawerJudge,
     OpeningNetwork,
     judge_openings,
-    load_judge,
+    make_judge,
 )
-from v2w_gym.world_models.checkpoint import check_free, save_checkpoint
-from v2w_gym.world_models.data.episodes import (
-    Episode,
-    list_episodes,
-    load_episode,
-    load_robot_episode,
-)
+from v2w_gym.world_models.checkpoint import check_free, load_checkpoint, save_checkpoint
+from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recording import room_for
 from v2w_gym.world_models.frames import to_tensor
 from v2w_gym.world_models.optimiser import OneCycle
@@ -69,8 +64,7 @@ def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
     torch.set_num_threads(cfg.threads)
     with hold_beside(Path(cfg.output)) as folder:
         _train(cfg, folder)
-    load_judge.cache_clear()
-    return load_judge(cfg.output)
+    return make_judge(Path(cfg.output), *load_checkpoint(Path(cfg.output)))
 
 
 def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
@@ -80,7 +74,9 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
     torch.manual_seed(cfg.seed)
     robot_name = load_episode(paths["held_out"][0]).robot
     robot = lookup(ROBOTS, robot_name, f"the robot of {paths['held_out'][0]}")
-    held_out = [load_judged_episode(path, robot) for path in paths["held_out"]]
+    held_out = [
+        load_judged_episode(path, robot, DrawerJudge.quantity) for path in paths["held_out"]
+    ]
     frames, openings = _load_frames(paths["episodes"], robot)
     note_identity(folder / SETTINGS, {**asdict(cfg), "data": data})
     network, changes = _fit(cfg, frames, openings, folder / STATE)
@@ -101,23 +97,6 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
     }
     check_not_diverged(network.state_dict(), "the weights")
     save_checkpoint(Path(cfg.output), network.state_dict(), card)
-
-
-def load_judged_episode(path: Path, robot: RobotSpec) -> Episode:
-    """Read an episode of a task that is judged by the drawer's opening, which it must hold.
-
-    Raises:
-        ValueError: A damaged episode, one of another robot or task, or without that state.
-    """
-    episode = load_robot_episode(path, robot)
-    lookup(tasks_of(robot.name), episode.task, f"the task of {path}")
-    shapes = {name: value.shape for name, value in episode.state.items()}
-    if shapes.get("opening") != episode.success.shape:
-        raise ValueError(
-            f"expected the drawer's opening {episode.success.shape} in the state of {path}, found "
-            f"{shapes}; record the episodes again with `v2w collect`"
-        )
-    return episode
 
 
 def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -181,7 +160,7 @@ def _load_frames(
     frames, places = room_for(paths, robot)
     openings = np.empty(len(frames), np.float32)
     for path, place in zip(tqdm(paths, unit="episode", desc="read"), places, strict=True):
-        episode = load_judged_episode(path, robot)
+        episode = load_judged_episode(path, robot, DrawerJudge.quantity)
         frames[place], openings[place] = episode.frames, episode.state["opening"]
     return frames, openings
 

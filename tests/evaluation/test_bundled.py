@@ -10,9 +10,9 @@ from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import tasks_of
-from v2w_gym.evaluation.gate.open_loop import GATE
-from v2w_gym.evaluation.success import load_judge
+from v2w_gym.evaluation.gate.committed import GATE
 from v2w_gym.evaluation.trials import load_trials
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policy
 from v2w_gym.starts import bundled_starts
 from v2w_gym.world_models.loading import load_world_model
@@ -29,7 +29,7 @@ def study():
 def test_the_gate_was_run_on_the_bundled_model_and_judge():
     gate = json.loads(GATE.read_text())
     assert gate["model"] == load_world_model().fingerprint
-    assert gate["judge"] == load_judge().name
+    assert gate["judge"] == load_judge(None, STANDIN_SAWYER).name
     assert {result["task"] for result in gate["open_loop"]} == set(TASKS)
 
 

@@ -11,7 +11,7 @@ from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
 from v2w_gym.evaluation.rollout import run_rollouts
-from v2w_gym.evaluation.success import load_judge
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.world_models.loading import load_world_model
 
@@ -24,7 +24,7 @@ class Keeping:
     """The bundled judge; it keeps the frames of every rollout that it judges."""
 
     def __init__(self):
-        self.judge, self.videos = load_judge(), []
+        self.judge, self.videos = load_judge(None, STANDIN_SAWYER), []
         self.name, self.card, self.success = self.judge.name, self.judge.card, self.judge.success
 
     def verdicts(self, frames, task):

@@ -14,11 +14,12 @@ from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.evaluation.gate import open_loop
+from v2w_gym.evaluation.gate import committed
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
 from v2w_gym.evaluation.records.video import read_video
 from v2w_gym.evaluation.rollout import rank, run_rollouts
-from v2w_gym.evaluation.success import Verdicts, judge_openings
+from v2w_gym.judges.base import Verdicts
+from v2w_gym.judges.drawer import judge_openings
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.scripted import random_policy
@@ -180,7 +181,7 @@ class Content(Brightness):
 
     def verdicts(self, frames, task):
         yes, no = np.ones(len(frames), bool), np.zeros(len(frames), bool)
-        return Verdicts(yes, no, yes.astype(float), frames[:, :, 0, 0, 0], frames[:, :, 0, 0, 0])
+        return Verdicts(yes, no, yes.astype(float))
 
 
 @pytest.mark.filterwarnings("ignore:the task is solved already")
@@ -492,7 +493,7 @@ def test_the_committed_gate_is_not_claimed_for_another_sampler(few, tmp_path, mo
         "checks": [failed],
     }
     (tmp_path / "gate.json").write_text(json.dumps(gate))
-    monkeypatch.setattr(open_loop, "GATE", tmp_path / "gate.json")
+    monkeypatch.setattr(committed, "GATE", tmp_path / "gate.json")
     as_gated = rank(few, judge=Brightness())
     other = dataclasses.replace(few, output=str(tmp_path / "other"), sampler={"steps": 2})
     with_other_sampler = rank(other, judge=Brightness())

@@ -15,7 +15,6 @@ from v2w_gym import making
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.env import Vid2WorldEnv
-from v2w_gym.judges import drawer as drawer_judge
 from v2w_gym.judges import loading as judges
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
@@ -192,7 +191,9 @@ def test_without_a_judge_nothing_is_said_of_success(world, act):
         assert (reward, terminated) == (0.0, False)
 
 
-@pytest.mark.parametrize("judge", ["default", "bundled", str(drawer_judge.BUNDLED)])
+@pytest.mark.parametrize(
+    "judge", ["default", "bundled", str(judges.BUNDLED_JUDGES[STANDIN_SAWYER.name])]
+)
 def test_a_judge_can_be_named_in_json(bundled, judge, act):
     """The bundled judge, by default too: a drawer that is open is closed in no frame."""
     env = gym.make(ID, checkpoint="any", judge=judge, start=3)
@@ -204,13 +205,13 @@ def test_a_judge_can_be_named_in_json(bundled, judge, act):
 
 
 def test_a_robot_without_a_bundled_judge_has_none_and_says_how_to_get_one(tmp_path, frames_of):
-    judges._say_nobody.cache_clear()
+    judges._warn_of_no_judge.cache_clear()
     np.save(tmp_path / "frame.npy", frames_of(GOOGLE_ROBOT))
     start = str(tmp_path / "frame.npy")
     with pytest.warns(UserWarning, match=r"no judge of robot 'google_robot'.*judge=PATH"):
         env = Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start)
     assert "success" not in env.reset(seed=0)[1]
-    with pytest.raises(ValueError, match="judge of robot 'google_robot', found one of 'standin"):
+    with pytest.raises(ValueError, match=r"judge of robot 'google_robot', found one of \['standin"):
         Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start, judge="bundled")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,1 +1,1 @@
-"""Who decides whether an attempt worked."""
+"""Who decides whether an attempt worked: what a judge is, which there are, and how one is asked."""

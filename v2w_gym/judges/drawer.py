@@ -1,51 +1,24 @@
-"""Did it work? A judge reads the drawer's opening from camera frames and decides, or abstains."""
+"""The judge of the stand-in robot: it reads from frames how far the drawer is open, or abstains."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from v2w_gym.configs.text import to_path
-from v2w_gym.progress import SOLVED_FRAMES
+from v2w_gym.judges.base import Quantity, Verdicts, decide
 from v2w_gym.standin.drawer import margin
-from v2w_gym.world_models.checkpoint import check_kind, load_checkpoint, make_network
+from v2w_gym.world_models.checkpoint import make_network
 from v2w_gym.world_models.frames import to_tensor
 
-Value = TypeVar("Value", np.bool_, np.float64)
-
 KIND = "drawer_judge"
-BUNDLED = Path(__file__).parents[1] / "weights" / "judge.safetensors"
 SCALE = 0.1
 """Metres per unit of the network's output."""
 READABLE_SIGMA = 0.02
 """Largest standard deviation, in metres, at which a frame's opening counts as read."""
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """What a judge says about B attempts of T frames.
-
-    Attributes:
-        success: (B,) whether the task, unsolved in the first frame, was solved in two consecutive
-            ones.
-        abstained: (B,) whether a failure might be a success: frames could not be read, or the task
-            was solved before the policy acted.
-        score: (B,) confidence in [0, 1] that the task was solved in two consecutive frames.
-        opening: (B, T) the drawer's opening per frame, in metres.
-        sigma: (B, T) standard deviation of `opening`, in metres.
-    """
-
-    success: NDArray[np.bool_]
-    abstained: NDArray[np.bool_]
-    score: NDArray[np.float64]
-    opening: NDArray[np.float64]
-    sigma: NDArray[np.float64]
 
 
 class OpeningNetwork(nn.Module):
@@ -79,6 +52,8 @@ class DrawerJudge:
     Its measured accuracy is on its card.
     """
 
+    quantity = Quantity("opening", unit="cm", scale=100)
+
     def __init__(self, network: OpeningNetwork, card: Mapping[str, Any]) -> None:
         """Wrap a trained network; its name ends in the first digits of the card's `sha256`."""
         self.network = network.eval().requires_grad_(False)
@@ -103,13 +78,17 @@ class DrawerJudge:
         opening = SCALE * mean.double().numpy().reshape(shape)
         return opening, SCALE * np.exp(0.5 * log_variance.double().numpy().reshape(shape))
 
+    def reading(self, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Read the drawer's opening in every frame (B, T, 64, 64, 3): (B, T), metres."""
+        return self.opening(frames)[0]
+
     def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """Whether the newest frame of each attempt (B, T, H, W, 3) was read as solved: (B,)."""
+        """Return whether the newest frame of each rollout (B, T, 64, 64, 3) is read as solved."""
         opening, sigma = self.opening(frames[:, -1])
         return (sigma <= READABLE_SIGMA) & (margin(opening, task) >= 0)
 
     def verdicts(self, frames: NDArray[np.uint8], task: str) -> Verdicts:
-        """Judge B attempts (B, T, H, W, 3); see `judge_openings`."""
+        """Judge B rollouts (B, T, 64, 64, 3); see `judge_openings`."""
         return judge_openings(*self.opening(frames), task)
 
 
@@ -121,37 +100,15 @@ def judge_openings(opening: NDArray[np.float64], sigma: NDArray[np.float64], tas
     """
     beyond = margin(opening, task)
     readable = sigma <= READABLE_SIGMA
-    solved = readable & (beyond >= 0)
-    # What was solved before the first action is nobody's success: left undecided.
-    success = np.asarray(_consecutive(solved).any(axis=1) & ~solved[:, 0])
-    possible = np.asarray(_consecutive(solved | ~readable).any(axis=1))
+    # P(the true opening is beyond the threshold), the true one being normal around what was read.
     confidence = torch.special.ndtr(torch.from_numpy(beyond / sigma)).numpy()
-    return Verdicts(
-        success=success,
-        abstained=possible & ~success,
-        score=_consecutive(confidence).max(axis=1, initial=0.0),
-        opening=opening,
-        sigma=sigma,
-    )
+    return decide(readable & (beyond >= 0), readable, confidence)
 
 
-@lru_cache(maxsize=4)
-def load_judge(path: str | None = None) -> DrawerJudge:
-    """Load a judge once per process; None is the bundled one.
+def make_judge(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> DrawerJudge:
+    """Return the judge of a checkpoint.
 
     Raises:
-        FileNotFoundError: No such judge.
-        ValueError: The file holds something else, or is damaged.
+        ValueError: Weights that are not those of this judge's network.
     """
-    file = to_path(path) if path else BUNDLED
-    tensors, card = load_checkpoint(file)
-    check_kind(file, card, KIND)
-    return DrawerJudge(make_network(file, OpeningNetwork, tensors), card)
-
-
-def _consecutive(values: NDArray[Value]) -> NDArray[Value]:
-    """Return the minimum over every `SOLVED_FRAMES` consecutive frames: (B, T) to (B, T - 1)."""
-    windows = max(values.shape[1] - SOLVED_FRAMES + 1, 0)
-    pairs = np.stack([values[:, i : i + windows] for i in range(SOLVED_FRAMES)])
-    lowest: NDArray[Value] = pairs.min(axis=0)
-    return lowest
+    return DrawerJudge(make_network(path, OpeningNetwork, tensors), card)

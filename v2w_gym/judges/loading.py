@@ -1,22 +1,37 @@
-"""Who decides whether an attempt worked: nobody, the bundled judge, a file, or an object."""
+"""Find the judge that is meant: nobody, the bundled one of a robot, a file, or an object."""
 
 import warnings
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias
 
+from torch import Tensor
+
+from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import to_path
-from v2w_gym.progress import Judge
+from v2w_gym.judges import drawer
+from v2w_gym.judges.base import Judge, StepJudge
+from v2w_gym.world_models.checkpoint import load_checkpoint
 
+MakeJudge: TypeAlias = Callable[[Path, Mapping[str, Tensor], Mapping[str, Any]], Judge]
+
+JUDGES: Mapping[str, MakeJudge] = {drawer.KIND: drawer.make_judge}
+"""How a file becomes a judge, by the kind on its card. To add a judge, write a file beside
+`drawer.py` and add a line here."""
+BUNDLED_JUDGES: Mapping[str, Path] = {
+    "standin_sawyer": Path(__file__).parents[1] / "weights" / "judge.safetensors"
+}
+"""Robot -> the judge that comes with the package and is that robot's default."""
 DEFAULT, BUNDLED = "default", "bundled"
-BUNDLED_FOR = "standin_sawyer"
-"""The robot whose frames the bundled judge reads."""
 
 
-def find_judge(judge: Judge | str | None, robot: RobotSpec) -> Judge | None:
+def find_judge(judge: StepJudge | str | None, robot: RobotSpec) -> StepJudge | None:
     """Return the judge that is meant.
 
     Args:
-        judge: "default" for the bundled judge where it knows the robot, else nobody; "bundled" for
+        judge: "default" for the bundled judge of the robot, or nobody if it has none; "bundled" for
             that judge; the path of another (.safetensors); an object; None for nobody.
         robot: Whose attempts are judged.
 
@@ -25,13 +40,15 @@ def find_judge(judge: Judge | str | None, robot: RobotSpec) -> Judge | None:
         ValueError: Not a judge, or one of another robot.
     """
     check_judge(judge)
-    if isinstance(judge, str) and judge == DEFAULT and robot.name != BUNDLED_FOR:
-        _say_nobody(robot.name)
+    if not isinstance(judge, str):
+        return judge
+    if judge == DEFAULT and robot.name not in BUNDLED_JUDGES:
+        _warn_of_no_judge(robot.name)
         return None
-    return _load(judge, robot) if isinstance(judge, str) else judge
+    return load_judge(None if judge in (DEFAULT, BUNDLED) else judge, robot)
 
 
-def check_judge(judge: Judge | str | None) -> None:
+def check_judge(judge: StepJudge | str | None) -> None:
     """Check what can be checked of a judge before anything is loaded.
 
     Raises:
@@ -44,33 +61,56 @@ def check_judge(judge: Judge | str | None) -> None:
         return
     if not isinstance(judge, str) or not judge.endswith(".safetensors"):
         raise ValueError(
-            f"expected judge to be {DEFAULT!r}, {BUNDLED!r}, the path of a judge (.safetensors), "
-            f"an object with `success(frames, task)`, or None for nobody, found {judge!r}"
+            f"expected judge to be {DEFAULT!r}, {BUNDLED!r}, the path of a judge "
+            "(.safetensors), an object with `success(frames, task)`, or None for nobody, found "
+            f"{judge!r}"
         )
-    if not to_path(judge).is_file():
-        raise FileNotFoundError(
-            f"expected a judge at {judge}, found none; train one with `v2w train-judge`"
-        )
+    _check_file(to_path(judge))
 
 
-def _load(judge: str, robot: RobotSpec) -> Judge:
-    from v2w_gym.judges.drawer import load_judge
+def load_judge(path: str | None, robot: RobotSpec) -> Judge:
+    """Load a judge of a robot, once per process; None is the bundled one.
 
-    named = judge in (DEFAULT, BUNDLED)
-    loaded = load_judge(None if named else judge)
-    if loaded.card.get("robot") != robot.name:
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not a judge, a damaged one, one of another robot, or none is bundled.
+    """
+    if path is None and robot.name not in BUNDLED_JUDGES:
         raise ValueError(
-            f"expected a judge of robot {robot.name!r}, found one of {loaded.card.get('robot')!r} "
-            f"({judge!r}); pass a judge of this robot, or judge=None for nobody"
+            f"expected a bundled judge of robot {robot.name!r}, found one of "
+            f"{list(BUNDLED_JUDGES)} only; pass judge=PATH of a judge of this robot"
         )
-    return loaded
+    file = BUNDLED_JUDGES[robot.name] if path is None else to_path(path)
+    _check_file(file)
+    judge = _load(file.absolute(), file.stat().st_mtime_ns)
+    if judge.card.get("robot") != robot.name:
+        raise ValueError(
+            f"expected a judge of robot {robot.name!r}, found one of {judge.card.get('robot')!r} "
+            f"({path!r}); pass a judge of this robot, or judge=None for nobody"
+        )
+    return judge
+
+
+@lru_cache(maxsize=4)
+def _load(file: Path, written: int) -> Judge:
+    """Load what was written to `file` at a time, so that a file that is replaced is read again."""
+    tensors, card = load_checkpoint(file)
+    make = lookup(JUDGES, card["kind"], f"the kind of judge at {file}")
+    return make(file, tensors, card)
+
+
+def _check_file(file: Path) -> None:
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"expected a judge at {file}, found none; train one with `v2w train-judge`"
+        )
 
 
 @cache
-def _say_nobody(robot: str) -> None:
+def _warn_of_no_judge(robot: str) -> None:
     warnings.warn(
-        f"nobody decides on success: no judge of robot {robot!r} is bundled, so `success` is not "
-        "in info. Pass judge=PATH of a judge (v2w train-judge), judge=OBJECT with "
-        "`success(frames, task)`, or judge=None to say that it is meant",
+        f"no rollout counts as a success: no judge of robot {robot!r} is bundled, so `success` is "
+        "not in info. Pass judge=PATH of a judge (v2w train-judge) or judge=OBJECT with "
+        "`success(frames, task)`; judge=None says that no judge is wanted",
         stacklevel=5,
     )

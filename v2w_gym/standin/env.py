@@ -14,8 +14,10 @@ from v2w_gym.actions import ActionRule
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import TASKS, find_task
+from v2w_gym.judges.asking import ask_success
+from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import DEFAULT, find_judge
-from v2w_gym.progress import Judge, Progress, RolloutKey, ask, check_options, next_key
+from v2w_gym.progress import Progress, RolloutKey, check_options, next_key
 from v2w_gym.spaces import (
     action_space,
     check_render_mode,
@@ -50,7 +52,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         task: str = "close_drawer",
         *,
         start: int | None = None,
-        judge: Judge | str | None = DEFAULT,
+        judge: StepJudge | str | None = DEFAULT,
         strict_actions: bool = False,
         terminate: str = "stop",
         obs_type: str = "frame",
@@ -230,7 +232,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
             return False
         if isinstance(self._judge, str):
             return self.solved
-        return ask(self._judge, np.stack(self._frames)[None], self._task.name)[0]
+        return ask_success(self._judge, np.stack(self._frames)[None], self._task.name)[0]
 
     def _observation(self) -> Any:
         return observation(self.render(), self.obs_type)

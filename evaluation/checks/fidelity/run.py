@@ -27,7 +27,7 @@ from v2w_gym.evaluation.checks.fidelity.result import Fidelity, measure
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange, compare_success
 from v2w_gym.evaluation.rollout import check_rollouts, run_identity, run_rollouts
 from v2w_gym.evaluation.run_folder import open_run_folder
-from v2w_gym.evaluation.success import load_judge
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.loading import load_with
@@ -143,7 +143,8 @@ def _check_closed_loop(
     """Find what cannot be before anything is imagined or written."""
     if drivers:
         run = _closed_loop(cfg, Path(cfg.output), variants[0], task)
-        check_rollouts(run, variants[0].model, drivers, load_judge(cfg.judge))
+        model = variants[0].model
+        check_rollouts(run, model, drivers, load_judge(cfg.judge, model.robot))
 
 
 def _open_closed_loop(
@@ -155,7 +156,7 @@ def _open_closed_loop(
 ) -> None:
     """Refuse other policies or starts than those of an earlier run before anything is imagined."""
     if drivers:
-        judge = load_judge(cfg.judge)
+        judge = load_judge(cfg.judge, variants[0].model.robot)
         for variant in _acting(variants):
             run = _closed_loop(cfg, folder, variant, task)
             open_run_folder(Path(run.output), run_identity(run, variant.model, drivers, judge))
@@ -169,7 +170,7 @@ def _act(
     drivers: Sequence[RobotPolicy],
 ) -> dict[str, tuple[SuccessChange, ...]]:
     """Let policies act under every sampler: same starts, same noise."""
-    judge = load_judge(cfg.judge)
+    judge = load_judge(cfg.judge, variants[0].model.robot)
     runs = {
         variant.name: run_rollouts(
             _closed_loop(cfg, folder, variant, task), variant.model, drivers, judge

@@ -11,7 +11,6 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.gate import gate
 from v2w_gym.evaluation.gate.gate import run_gate
 from v2w_gym.evaluation.records.rows import Row
-from v2w_gym.evaluation.rollout import _gate_notes
 from v2w_gym.world_models.data.episodes import Episode, load_episode, save_episode
 from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -106,7 +105,7 @@ def test_a_network_without_knowledge_fails_and_says_so(config, tmp_path):
     assert not result.passed
     assert result.open_loop[0].n == 3 and result.open_loop[0].agreed == 0
     page = (tmp_path / "gate" / "gate.md").read_text()
-    assert page.startswith("# Gate: NOT passed")
+    assert page.startswith("# Validation gate: NOT passed")
     assert "not measured: set run=" in page
     assert json.loads((tmp_path / "gate" / "gate.json").read_text())["checks"]
     assert (tmp_path / "gate" / f"{TASK}.png").stat().st_size > 0
@@ -218,12 +217,3 @@ def test_a_policy_without_trials_is_no_part_of_the_order(ranked):
     )
     assert order.passed and order.found == "1 of 1"
     assert null.passed
-
-
-def test_a_ranking_says_what_the_gate_found_wanting():
-    check = {"task": TASK, "asked": "order is kept", "found": "1 of 2", "passed": False}
-    passed = {**check, "passed": True}
-    [note] = _gate_notes({"checks": [check, passed, {**check, "task": "open_drawer"}]}, [TASK])
-    assert note.startswith("close_drawer: this world model did not pass its gate")
-    assert "order is kept" in note and "1 of 2" in note
-    assert not list(_gate_notes({}, [TASK]))

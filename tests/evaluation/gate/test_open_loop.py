@@ -1,13 +1,11 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.evaluation.gate import open_loop
 from v2w_gym.evaluation.gate.open_loop import imagine, measure_open_loop
-from v2w_gym.evaluation.success import judge_openings
+from v2w_gym.judges.base import Quantity
+from v2w_gym.judges.drawer import judge_openings
 from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.data.episodes import Episode
 
@@ -18,10 +16,19 @@ class BrightnessJudge:
     """Reads the drawer's opening, in units of 0.2 m, from the brightness of the frame."""
 
     name = "brightness"
+    card = {"kind": "brightness"}
+    quantity = Quantity("opening", unit="cm", scale=100)
+    sigma = 0.001
+
+    def reading(self, frames):
+        return frames.mean((2, 3, 4)) / 255 * 0.2
+
+    def success(self, frames, task):
+        return self.verdicts(frames, task).success
 
     def verdicts(self, frames, task):
-        opening = frames.mean((2, 3, 4)) / 255 * 0.2
-        return judge_openings(opening, np.full(opening.shape, 0.001), task)
+        opening = self.reading(frames)
+        return judge_openings(opening, np.full(opening.shape, self.sigma), task)
 
 
 class PerfectWorld(CopyLast):
@@ -70,8 +77,9 @@ def test_a_perfect_world_agrees_everywhere(episodes):
     result = measure_open_loop(episodes, imagined, BrightnessJudge())
     assert (result.solved, result.agreed, result.missed, result.invented) == (2, 5, 0, 0)
     assert result.agreed_on_real == 5
-    assert max(result.opening_error_cm, result.opening_error_on_real_cm) < 0.1
-    assert result.displacement_correlation > 0.999
+    assert (result.reading.quantity, result.reading.unit) == ("opening", "cm")
+    assert max(result.reading.error, result.reading.error_on_real) < 0.1
+    assert result.reading.change_correlation > 0.999
     assert result.psnr[1] > 45 > result.psnr_copy[1]
     assert result.majority == 0.6
 
@@ -80,7 +88,9 @@ def test_a_frozen_world_misses_every_success(episodes):
     imagined = imagine(CopyLast(STANDIN_SAWYER), episodes, batch_size=5)
     result = measure_open_loop(episodes, imagined, BrightnessJudge())
     assert (result.agreed, result.missed, result.invented) == (3, 2, 0)
-    assert np.isnan(result.displacement_correlation)
+    assert np.isnan(result.reading.change_correlation)
+    moved = np.mean([e.state["opening"] - e.state["opening"][0] for e in episodes])
+    assert result.reading.error == pytest.approx(100 * moved, rel=1e-5)  # metres shown as cm
     assert result.psnr == result.psnr_copy
 
 
@@ -91,20 +101,23 @@ def test_imagined_episodes_do_not_depend_on_the_batch(episodes):
 
 def test_an_abstention_never_agrees(episodes):
     class Blind(BrightnessJudge):
-        def verdicts(self, frames, task):
-            opening = frames.mean((2, 3, 4)) / 255 * 0.2
-            return judge_openings(opening, np.full(opening.shape, 1.0), task)
+        sigma = 1.0
 
     imagined = np.stack([e.frames for e in episodes])
     result = measure_open_loop(episodes, imagined, Blind())
     assert (result.agreed, result.abstained, result.missed, result.invented) == (0, 5, 0, 0)
 
 
-def test_the_committed_gate_is_quoted_for_its_own_pair_only(tmp_path, monkeypatch):
-    gate = {"model": "m", "judge": "j", "open_loop": [{"task": "open_drawer", "n": 7}]}
-    (tmp_path / "gate.json").write_text(json.dumps(gate))
-    monkeypatch.setattr(open_loop, "GATE", tmp_path / "gate.json")
-    assert open_loop.committed_gate("m", "j") == gate
-    assert open_loop.committed_gate("m", "another") == {}
-    monkeypatch.setattr(open_loop, "GATE", tmp_path / "none.json")
-    assert open_loop.committed_gate("m", "j") == {}
+def test_of_a_judge_that_measures_nothing_no_reading_is_reported(episodes):
+    class Plain:
+        name, card = "plain", {}
+
+        def success(self, frames, task):
+            return BrightnessJudge().success(frames, task)
+
+        def verdicts(self, frames, task):
+            return BrightnessJudge().verdicts(frames, task)
+
+    imagined = np.stack([e.frames for e in episodes])
+    result = measure_open_loop(episodes, imagined, Plain())
+    assert (result.agreed, result.reading) == (5, None)

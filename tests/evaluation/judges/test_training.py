@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import JudgeTrainConfig
 from v2w_gym.evaluation.judges.training import augment, measure, train_judge
-from v2w_gym.evaluation.success import load_judge
+from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.checkpoint import load_checkpoint
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 
@@ -140,7 +141,7 @@ def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
     held_out = judge.card["held_out"]
     assert held_out["frames"] == 60
     assert held_out["mean_error_cm"] < 1.5  # guessing the mean misses by 4
-    assert load_judge(cfg.output).name == judge.name
+    assert load_judge(cfg.output, STANDIN_SAWYER).name == judge.name
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,19 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym.evaluation.success import BUNDLED, READABLE_SIGMA, judge_openings, load_judge
+from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.judges.drawer import READABLE_SIGMA, judge_openings
+from v2w_gym.judges.loading import BUNDLED_JUDGES, load_judge
 from v2w_gym.starts import bundled_starts
 from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 
 SURE, UNREADABLE = 0.001, 2 * READABLE_SIGMA
+BUNDLED = BUNDLED_JUDGES[STANDIN_SAWYER.name]
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge(None, STANDIN_SAWYER)
 
 
 def judged(openings, task, unreadable=()):
@@ -60,9 +68,9 @@ def test_unknown_task_suggests_the_known_one():
         judge_openings(np.zeros((1, 2)), np.ones((1, 2)), "open_drawr")
 
 
-def test_frames_of_another_size_are_refused():
+def test_frames_of_another_size_are_refused(judge):
     with pytest.raises(ValueError, match=r"expected uint8 frames .* found uint8 \(2, 32, 32, 3\)"):
-        load_judge().opening(np.zeros((2, 32, 32, 3), np.uint8))
+        judge.opening(np.zeros((2, 32, 32, 3), np.uint8))
 
 
 def test_a_judge_that_lacks_a_weight_or_is_not_finite_is_refused_in_one_line(tmp_path):
@@ -71,37 +79,36 @@ def test_a_judge_that_lacks_a_weight_or_is_not_finite_is_refused_in_one_line(tmp
     path = tmp_path / "judge.safetensors"
     save_checkpoint(path, {n: v for n, v in tensors.items() if n != name}, card)
     with pytest.raises(ValueError, match=rf"found 1 missing \['{name}'\]") as raised:
-        load_judge(str(path))
+        load_judge(str(path), STANDIN_SAWYER)
     assert "\n" not in str(raised.value)
     path = tmp_path / "diverged.safetensors"
     save_checkpoint(path, {**tensors, name: torch.full_like(tensors[name], torch.inf)}, card)
     with pytest.raises(ValueError, match=f"infinite in '{name}'"):
-        load_judge(str(path))
+        load_judge(str(path), STANDIN_SAWYER)
 
 
-def test_bundled_judge_reads_the_bundled_starts():
-    judge = load_judge()
+def test_bundled_judge_reads_the_bundled_starts(judge):
     for task, expected in (("close_drawer", 0.16), ("open_drawer", 0.0)):
         opening, sigma = judge.opening(np.stack([start.frame for start in bundled_starts(task)]))
         assert np.abs(opening - expected).mean() < 0.01
         assert (sigma <= READABLE_SIGMA).mean() > 0.95
 
 
-def test_bundled_judge_is_small_and_tells_its_accuracy():
+def test_bundled_judge_is_small_and_tells_its_accuracy(judge):
     assert BUNDLED.stat().st_size < 1_000_000
     for task in ("close_drawer", "open_drawer"):
-        found = load_judge().card["held_out"][task]
+        found = judge.card["held_out"][task]
         assert found["agreed"] / found["judged"] >= 0.95
         assert found["agreement_95_percent"][0] <= found["agreement"]
 
 
-def test_bundled_judge_cannot_read_noise():
+def test_bundled_judge_cannot_read_noise(judge):
     noise = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), np.uint8)
-    assert (load_judge().opening(noise)[1] > READABLE_SIGMA).mean() > 0.9
+    assert (judge.opening(noise)[1] > READABLE_SIGMA).mean() > 0.9
 
 
-def test_newest_frame_decides_success_in_the_environment():
+def test_newest_frame_decides_success_in_the_environment(judge):
     closed, opened = (bundled_starts(task)[0].frame for task in ("open_drawer", "close_drawer"))
     videos = np.stack([[closed, opened], [opened, closed]])
-    assert load_judge().success(videos, "close_drawer").tolist() == [False, True]
-    assert load_judge().success(videos, "open_drawer").tolist() == [True, False]
+    assert judge.success(videos, "close_drawer").tolist() == [False, True]
+    assert judge.success(videos, "open_drawer").tolist() == [True, False]

@@ -19,7 +19,7 @@ from v2w_gym.evaluation.checks.fidelity.run import run_fidelity
 from v2w_gym.evaluation.imagine.imagination import run_rollout
 from v2w_gym.evaluation.imagine.stepwise import load_frames
 from v2w_gym.evaluation.records.rows import ROWS, load_rows
-from v2w_gym.evaluation.success import Verdicts
+from v2w_gym.judges.base import Verdicts
 from v2w_gym.scripts import fidelity as command
 from v2w_gym.starts import bundled_starts
 from v2w_gym.world_models.data.episodes import Episode, load_episode, save_episode
@@ -302,13 +302,12 @@ class TossedCoin:
 
     def verdicts(self, frames, task):
         success = frames.sum((1, 2, 3, 4)) % 2 == 1
-        none = np.zeros(len(frames))
-        return Verdicts(success, none.astype(bool), success.astype(float), none[:, None], none)
+        return Verdicts(success, np.zeros(len(frames), bool), success.astype(float))
 
 
 def test_closed_loop_pairs_every_candidate_with_the_baseline(cfg, monkeypatch):
     monkeypatch.setattr(
-        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path: TossedCoin()
+        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path, robot: TossedCoin()
     )
     few = {"limit": 2, "steps": 1, "candidates": {"same": {}, "fewer": {"steps": 1}}}
     found = by_name(run_fidelity(change(cfg, policies=["zero", "random"], starts=4, **few)))
@@ -328,7 +327,7 @@ def test_closed_loop_pairs_every_candidate_with_the_baseline(cfg, monkeypatch):
 
 def test_other_starts_in_the_same_folder_are_refused_before_anything_is_imagined(cfg, monkeypatch):
     monkeypatch.setattr(
-        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path: TossedCoin()
+        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path, robot: TossedCoin()
     )
     few = {"limit": 2, "steps": 1, "policies": ["zero"], "candidates": {"same": {}}}
     run_fidelity(change(cfg, starts=1, **few))
@@ -366,7 +365,7 @@ def test_without_settings_the_named_presets_are_compared(checkpoint, tmp_path):
         ({"policies": ["rt1-26"]}, "did you mean 'rt1-25'"),
         ({"policies": ["zero", "zero"]}, "expected policies with different names"),
         ({"policies": ["zero"], "starts": 0}, "expected starts >= 1, found 0"),
-        ({"policies": ["zero"], "judge": "nowhere"}, "expected a checkpoint"),
+        ({"policies": ["zero"], "judge": "nowhere"}, "expected a judge"),
         ({"episodes": ["nowhere"]}, "expected episode_.*npz files below nowhere"),
     ],
 )
