@@ -24,7 +24,7 @@ STEPS = 4
 ADVICE = (
     ".*maximum and minimum values are equal",
     ".*symmetric and normalized",  # actions have units
-    "nobody decides on success",
+    "no rollout counts as a success",
     "using the small bundled world model",
 )
 """Warnings that say how an environment was made, and no fault of it."""

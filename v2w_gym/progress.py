@@ -91,7 +91,7 @@ class Progress:
     def info(self, task: Task, key: RolloutKey) -> dict[str, Any]:
         """Return what an environment reports besides the frame.
 
-        Nothing is said of success where nobody judges it.
+        `info` says nothing of success without a judge.
         """
         verdict = {
             "success": self.success,
