@@ -26,10 +26,10 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.evaluation.compare.comparison import Comparison as Comparison
     from v2w_gym.evaluation.compare.comparison import compare as compare
     from v2w_gym.evaluation.rollout import rank as rank
-    from v2w_gym.evaluation.success import RolloutJudge as RolloutJudge
-    from v2w_gym.evaluation.success import load_judge as load_judge
     from v2w_gym.evaluation.trials import load_trials as load_trials
     from v2w_gym.evaluation.trials import run_trials as run_trials
+    from v2w_gym.judges.base import Judge as Judge
+    from v2w_gym.judges.loading import load_judge as load_judge
     from v2w_gym.policies.base import Policy as Policy
     from v2w_gym.policies.base import PolicyMeta as PolicyMeta
     from v2w_gym.policies.conformance import PolicyConformance as PolicyConformance
@@ -45,19 +45,19 @@ __version__ = "0.1.0"
 PUBLIC = {
     "Comparison": "v2w_gym.evaluation.compare.comparison",
     "EnvironmentConformance": "v2w_gym.conformance",
+    "Judge": "v2w_gym.judges.base",
     "Policy": "v2w_gym.policies.base",
     "PolicyConformance": "v2w_gym.policies.conformance",
     "PolicyMeta": "v2w_gym.policies.base",
     "PolicyServer": "v2w_gym.policies.remote.server",
     "RankConfig": "v2w_gym.configs.evaluate",
-    "RolloutJudge": "v2w_gym.evaluation.success",
     "StandinEnv": "v2w_gym.standin.env",
     "TrialsConfig": "v2w_gym.configs.evaluate",
     "Vid2WorldEnv": "v2w_gym.env",
     "Vid2WorldVectorEnv": "v2w_gym.vector_env",
     "WorldModel": "v2w_gym.world_models.base",
     "compare": "v2w_gym.evaluation.compare.comparison",
-    "load_judge": "v2w_gym.evaluation.success",
+    "load_judge": "v2w_gym.judges.loading",
     "load_trials": "v2w_gym.evaluation.trials",
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",
