@@ -1,4 +1,5 @@
-"""What the READMEs show works: each Python block runs, each `v2w` line has settings that exist."""
+"""What README and guides show works: Python blocks run, `v2w` lines have settings that exist,
+and links lead somewhere."""
 
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[1]
-DOCS = (ROOT / "README.md", ROOT / "policies" / "README.md")
+DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,9 +29,29 @@ def commands() -> list[list[str]]:
     return [line[1:] for line in words if line[:1] == ["v2w"]]
 
 
-def test_the_readmes_show_code_and_commands() -> None:
+def anchors(text: str) -> set[str]:
+    """Return what a page's headings are called in links, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_docs_show_code_and_commands() -> None:
     assert blocks("python")
     assert commands()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("doc", DOCS, ids=lambda doc: doc.stem)
+def test_links_lead_somewhere(doc: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", doc.read_text(encoding="utf-8"))
+    for link in (link for link in links if "://" not in link):
+        path, _, anchor = link.partition("#")
+        target = (doc.parent / path).resolve() if path else doc
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
 @pytest.mark.parametrize("code", blocks("python"))

@@ -69,7 +69,7 @@ def as_openpi(infer: Infer) -> Callable[[Mapping[str, Any]], bytes | str]:
 
 def shown(name: str, url: str, folder: Path, without: str = "nothing at all") -> str:
     """Write a policy file of the README's, less the lines with `without`; return its path."""
-    text = (ROOT / "policies" / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guides" / "policy_servers.md").read_text(encoding="utf-8")
     (block,) = re.findall(rf"^```yaml\n(# {name}:.*?)^```$", text, re.MULTILINE | re.DOTALL)
     lines = [line for line in block.splitlines() if without not in line]
     path = folder / name
