@@ -7,7 +7,7 @@ from v2w_gym.configs.model import UNetConfig
 from v2w_gym.world_models.vid2world.blocks import TemporalNorm, zero
 from v2w_gym.world_models.vid2world.conditioning import Context, ContextKeys
 from v2w_gym.world_models.vid2world.heads import attend, join_heads, split_heads
-from v2w_gym.world_models.vid2world.timeline import Timeline
+from v2w_gym.world_models.vid2world.temporal import Timeline
 
 
 class Attention(nn.Module):

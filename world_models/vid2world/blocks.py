@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from v2w_gym.configs.model import UNetConfig
-from v2w_gym.world_models.vid2world.timeline import TAPS, Timeline
+from v2w_gym.world_models.vid2world.temporal import TAPS, Timeline
 
 
 def zero(layer: nn.Module) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from v2w_gym.configs.model import ContextConfig
-from v2w_gym.world_models.vid2world.clip import ClipImageTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower
 from v2w_gym.world_models.vid2world.resampler import Resampler
 
 

@@ -20,7 +20,7 @@ from v2w_gym.world_models.vid2world.next_frame import (
     recall,
     remember,
 )
-from v2w_gym.world_models.vid2world.timeline import Past
+from v2w_gym.world_models.vid2world.temporal import Past
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {
     "window": ("per_frame", "pooled"),

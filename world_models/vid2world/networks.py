@@ -20,7 +20,7 @@ from v2w_gym.world_models.vid2world.context import FrameContext
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.passes import NewestFrame
 from v2w_gym.world_models.vid2world.published.quirks import tokens_by_frame
-from v2w_gym.world_models.vid2world.timeline import Timeline
+from v2w_gym.world_models.vid2world.temporal import Timeline
 from v2w_gym.world_models.vid2world.unet import UNet
 
 

@@ -24,7 +24,7 @@ from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.vid2world.conditioning import Conditioning
 from v2w_gym.world_models.vid2world.networks import Networks
 from v2w_gym.world_models.vid2world.passes import Inputs
-from v2w_gym.world_models.vid2world.timeline import (
+from v2w_gym.world_models.vid2world.temporal import (
     Memory,
     Notes,
     Past,

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from v2w_gym.world_models.captured_graph import Replay
 from v2w_gym.world_models.nested import Nested
-from v2w_gym.world_models.replay import Replay
 from v2w_gym.world_models.vid2world.conditioning import ContextKeys
-from v2w_gym.world_models.vid2world.timeline import Memory, Newest, Past
+from v2w_gym.world_models.vid2world.temporal import Memory, Newest, Past
 from v2w_gym.world_models.vid2world.unet import UNet
 
 

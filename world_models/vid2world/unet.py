@@ -23,7 +23,7 @@ from v2w_gym.world_models.vid2world.conditioning import (
     NumberEmbedding,
 )
 from v2w_gym.world_models.vid2world.published.quirks import HeightCausalConv
-from v2w_gym.world_models.vid2world.timeline import Timeline, Window
+from v2w_gym.world_models.vid2world.temporal import Timeline, Window
 
 OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),

@@ -15,7 +15,7 @@ from v2w_gym.world_models.nested import Nested
 from v2w_gym.world_models.sampler import FIRST_DRAW, history_level, noisy_history
 from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.vid2world.model import Vid2World
-from v2w_gym.world_models.vid2world.timeline import Window
+from v2w_gym.world_models.vid2world.temporal import Window
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from v2w_gym.evaluation.checks.bench.measure import (
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, make_model, with_semantics
 from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject, to_json
-from v2w_gym.world_models import replay
+from v2w_gym.world_models import captured_graph as replay
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.convert import PRECISIONS

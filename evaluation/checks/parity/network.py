@@ -11,7 +11,7 @@ from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.evaluation.checks.parity.towers import FORWARD, fill, shapes_of
 from v2w_gym.evaluation.checks.parity.vectors import Comparison, Tolerance, Vector, compare
 from v2w_gym.world_models.diffusion import NoiseSchedule
-from v2w_gym.world_models.vid2world.clip import TEXT_LENGTH
+from v2w_gym.world_models.vid2world.clip_towers import TEXT_LENGTH
 from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
 from v2w_gym.world_models.vid2world.published.describe import action_kind, describe_unet, is_causal
 from v2w_gym.world_models.vid2world.published.layout import NETWORK, base_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from v2w_gym.evaluation.checks.parity.vectors import Comparison, Tolerance, Vector
-from v2w_gym.world_models.vid2world.clip import ClipImageTower, ClipTextTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.published.describe import (
     describe_autoencoder,

@@ -9,7 +9,7 @@ import torch
 
 from v2w_gym.configs.model import SamplerConfig
 from v2w_gym.world_models.base import FrameNoise
-from v2w_gym.world_models.replay import RECORD_AFTER
+from v2w_gym.world_models.captured_graph import RECORD_AFTER
 
 pytestmark = [
     pytest.mark.gpu,

@@ -10,7 +10,7 @@ import torch
 from v2w_gym.configs.model import GeometryConfig, SamplerConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
 from v2w_gym.world_models.base import FrameNoise, join_states
-from v2w_gym.world_models.replay import RECORD_AFTER
+from v2w_gym.world_models.captured_graph import RECORD_AFTER
 from v2w_gym.world_models.sampler import (
     guided_velocity,
     history_level,
@@ -19,7 +19,7 @@ from v2w_gym.world_models.sampler import (
 )
 from v2w_gym.world_models.vid2world.history import look_back
 from v2w_gym.world_models.vid2world.next_frame import draw_after_window, window_network
-from v2w_gym.world_models.vid2world.timeline import Memory, Window
+from v2w_gym.world_models.vid2world.temporal import Memory, Window
 
 GUIDED = SamplerConfig(
     steps=3, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39, eta=1.0

@@ -6,7 +6,7 @@ import torch
 from v2w_gym.world_models.vid2world.blocks import TemporalConv
 from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding, Conditioning, Context
 from v2w_gym.world_models.vid2world.heads import FUSED_FROM, attend
-from v2w_gym.world_models.vid2world.timeline import Window
+from v2w_gym.world_models.vid2world.temporal import Window
 from v2w_gym.world_models.vid2world.unet import UNet
 
 B, T, C = 2, 5, 4

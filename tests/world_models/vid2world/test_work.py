@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context
-from v2w_gym.world_models.vid2world.timeline import Newest, Notes, Recording, Window, prepare
+from v2w_gym.world_models.vid2world.temporal import Newest, Notes, Recording, Window, prepare
 from v2w_gym.world_models.vid2world.unet import UNet
 
 LATENT = (4, 40, 64)

@@ -9,7 +9,7 @@ from torch import nn
 from v2w_gym.configs.model import UNetConfig, WorldModelConfig
 from v2w_gym.configs.published import TextConfig
 from v2w_gym.world_models.diffusion import published_buffers
-from v2w_gym.world_models.vid2world.clip import ClipTextTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipTextTower
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.weight_names import (
     Shape,

@@ -15,7 +15,7 @@ from v2w_gym.configs.model import DiffusionConfig
 from v2w_gym.configs.published import TextConfig
 from v2w_gym.world_models.checkpoint import card_of, check_finite, check_shapes, floats, shapes_of
 from v2w_gym.world_models.diffusion import published_buffers
-from v2w_gym.world_models.vid2world.clip import ClipTextTower, empty_prompt
+from v2w_gym.world_models.vid2world.clip_towers import ClipTextTower, empty_prompt
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.containers import choose, find_weights, tensors_in
 from v2w_gym.world_models.vid2world.published.describe import describe, is_causal

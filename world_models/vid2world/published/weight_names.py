@@ -8,7 +8,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from v2w_gym.configs.model import ClipConfig
-from v2w_gym.world_models.vid2world.clip import TEXT_LENGTH
+from v2w_gym.world_models.vid2world.clip_towers import TEXT_LENGTH
 
 Shape: TypeAlias = tuple[int, ...]
 _Rules: TypeAlias = tuple[tuple[str, str], ...]

@@ -16,7 +16,7 @@ from v2w_gym.evaluation.checks.bench.exactness import (
 from v2w_gym.evaluation.checks.bench.models import in_precision, with_semantics
 from v2w_gym.world_models.solvers import SOLVERS
 from v2w_gym.world_models.vid2world.model import Vid2World
-from v2w_gym.world_models.vid2world.timeline import Memory
+from v2w_gym.world_models.vid2world.temporal import Memory
 
 
 @pytest.mark.parametrize("name", ["rolling", "window", "pooled"])

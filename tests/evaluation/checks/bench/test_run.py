@@ -11,7 +11,7 @@ from v2w_gym.evaluation.checks.bench import run
 from v2w_gym.evaluation.checks.bench.exactness import Agreement, Rounding
 from v2w_gym.evaluation.checks.bench.report import to_json, to_text
 from v2w_gym.evaluation.checks.bench.run import run_bench
-from v2w_gym.world_models import replay
+from v2w_gym.world_models import captured_graph as replay
 
 TINY = BenchConfig(
     size="tiny",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from v2w_gym.configs.model import ClipConfig, ContextConfig, KLAutoencoderConfig
-from v2w_gym.world_models.vid2world.clip import ClipImageTower, ClipTextTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.published.weight_names import (
     DEAD,

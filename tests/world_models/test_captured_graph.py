@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from v2w_gym.world_models.replay import KEPT, RECORD_AFTER, Replay
+from v2w_gym.world_models.captured_graph import KEPT, RECORD_AFTER, Replay
 
 ENOUGH = RECORD_AFTER["cpu"] + 2
 

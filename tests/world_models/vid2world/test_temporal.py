@@ -9,7 +9,7 @@ from torch import nn
 from v2w_gym.configs.model import ResamplerConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
 from v2w_gym.world_models.vid2world.networks import Networks
-from v2w_gym.world_models.vid2world.timeline import (
+from v2w_gym.world_models.vid2world.temporal import (
     Memory,
     Newest,
     Notes,

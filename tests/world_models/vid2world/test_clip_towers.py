@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from v2w_gym.configs.model import ClipConfig
-from v2w_gym.world_models.vid2world.clip import ClipImageTower, ClipTextTower, empty_prompt
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower, empty_prompt
 
 CFG = ClipConfig(width=16, layers=2, heads=2, hidden=32)
 VOCABULARY = 50
