@@ -35,8 +35,8 @@ class RolloutState:
         condition: (B, C, h, w) the latent of the frame that conditions the window.
         context: What cross-attention reads of that frame, tensors (B, ...); nothing for a model
             without.
-        memory: What makes the next frame cheap, tensors (B, ...); nothing where it is computed
-            afresh.
+        cache: The KV cache of earlier frames, tensors (B, ...); empty for a model that passes them
+            again at each step.
     """
 
     latents: Tensor
@@ -44,7 +44,7 @@ class RolloutState:
     lengths: Tensor
     condition: Tensor
     context: Nested = ()
-    memory: Nested = ()
+    cache: Nested = ()
 
     def __len__(self) -> int:
         """Return the number of rollouts (B)."""

@@ -146,7 +146,7 @@ def diffusion_forcing_loss(
 ) -> Tensor:
     """Return the mean squared error of the predicted velocity, its weight capped.
 
-    Every frame has a noise level of its own, and its action is hidden with a chance of its own.
+    Every frame has its own noise level, and its action is dropped with its own probability.
     Source: Vid2World section 4.2; Diffusion Forcing (Chen et al. 2024).
     """
     shape = clips.latents.shape
@@ -156,8 +156,8 @@ def diffusion_forcing_loss(
     scaled = model.schedule.rescaled(clips.latents, levels)
     noisy = model.schedule.add_noise(scaled, noise, levels)
     with in_precision(precision, "cpu"):
-        told = model.told(clips.condition, clips.actions, action_mask)
-        predicted = model.velocity(noisy, levels, told)
+        conditioning = model.conditioning(clips.condition, clips.actions, action_mask)
+        predicted = model.velocity(noisy, levels, conditioning)
     target = model.schedule.velocity(scaled, noise, levels)
     error = (predicted - target).square().mean((2, 3, 4))  # (B, T)
     return (error * loss_weight(model.schedule, levels, cfg.largest_weight)).mean()

@@ -69,12 +69,12 @@ def test_parts_of_a_state_may_be_nested():
 
     state = begin_state(torch.rand(3, 1, 1, 2, 2), torch.empty(3, 0, 2), 2)
     row = torch.arange(3.0)
-    state = replace(state, memory=Pair(row, (row + 10, row + 20)))
+    state = replace(state, cache=Pair(row, (row + 10, row + 20)))
     joined = join_states([state.select([2]), state.select([0])])
-    assert isinstance(joined.memory, Pair)
-    assert [tensor.tolist() for tensor in joined.memory.many] == [[12, 10], [22, 20]]
+    assert isinstance(joined.cache, Pair)
+    assert [tensor.tolist() for tensor in joined.cache.many] == [[12, 10], [22, 20]]
     again = joined.with_tensors(joined.tensors())
-    assert torch.equal(again.memory.one, joined.memory.one)
+    assert torch.equal(again.cache.one, joined.cache.one)
     assert state.nbytes == sum(tensor.nbytes for tensor in state.tensors())
 
 

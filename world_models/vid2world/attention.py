@@ -1,39 +1,81 @@
-"""Attention inside a frame, along time at every latent pixel, and to the conditioning frame."""
+"""Attention: softmax over heads, transformer blocks, and attention inside a frame.
+
+Attention along time uses the same blocks; see `v2w_gym.world_models.vid2world.temporal`.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from v2w_gym.configs.model import UNetConfig
-from v2w_gym.world_models.vid2world.blocks import TemporalNorm, zero
 from v2w_gym.world_models.vid2world.conditioning import Context, ContextKeys
-from v2w_gym.world_models.vid2world.heads import attend, join_heads, split_heads
-from v2w_gym.world_models.vid2world.temporal import Timeline
+
+FUSED_FROM = 2**16
+"""Scores per head from which PyTorch's fused kernel is used: it never holds all of them.
+
+Below it plain products are faster on a CPU, where the fused kernel makes training a third slower.
+"""
+
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(query, key, value), each (N, heads, L, c) -> what the queries read, (N, heads, L, c)."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = None) -> Tensor:
+    """Return softmax(query @ key^T / sqrt(c)) @ value of heads (N, heads, L, c).
+
+    Args:
+        query: (N, heads, L, c).
+        key: (N, heads, M, c).
+        value: (N, heads, M, c).
+        masked: (L, M) True where a query must not read; None to read everything.
+    """
+    if query.shape[-2] * key.shape[-2] >= FUSED_FROM:
+        allowed = None if masked is None else ~masked
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
+    if masked is not None:
+        scores = scores.masked_fill(masked, float("-inf"))
+    return scores.softmax(dim=-1) @ value
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Turn tokens (N, L, C) into heads (N, heads, L, C / heads)."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def join_heads(attended: Tensor) -> Tensor:
+    """Turn heads (N, heads, L, c) into tokens (N, L, heads * c)."""
+    return attended.transpose(1, 2).flatten(2)
+
+
+def zero(layer: nn.Module) -> nn.Module:
+    """Set a layer's parameters to zero, so that what it is added to starts unchanged."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over (N, L, C) tokens."""
 
-    def __init__(self, channels: int, heads: int, *, causal: bool = False) -> None:
-        """Build projections without bias, as in Stable Diffusion; `causal` is about time."""
+    def __init__(self, channels: int, heads: int) -> None:
+        """Build projections without bias, as in Stable Diffusion."""
         super().__init__()
         self.heads = heads
-        self.causal = causal
         self.to_q = nn.Linear(channels, channels, bias=False)
         self.to_k = nn.Linear(channels, channels, bias=False)
         self.to_v = nn.Linear(channels, channels, bias=False)
         self.to_out = nn.Linear(channels, channels)
 
-    def forward(self, tokens: Tensor, time: Timeline | None = None) -> Tensor:
-        """Return attended tokens (N, L, C); the L are frames where there is a `time`."""
+    def forward(self, tokens: Tensor, read: Attend = attend) -> Tensor:
+        """Return attended tokens (N, L, C); `read` says which tokens see each other."""
         query, key, value = (
             split_heads(project(tokens), self.heads)
             for project in (self.to_q, self.to_k, self.to_v)
         )
-        if time is None:
-            attended = attend(query, key, value)
-        else:
-            attended = time.attend(query, key, value, causal=self.causal)
-        out: Tensor = self.to_out(join_heads(attended))
+        out: Tensor = self.to_out(join_heads(read(query, key, value)))
         return out
 
 
@@ -107,10 +149,8 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.feed_forward = FeedForward(channels)
 
-    def forward(
-        self, tokens: Tensor, first: Timeline | None, second: Timeline | ContextKeys | None
-    ) -> Tensor:
-        """Return tokens (N, L, C); `first` and `second` are what each attention looks at."""
+    def forward(self, tokens: Tensor, first: Attend, second: Attend | ContextKeys | None) -> Tensor:
+        """Return tokens (N, L, C); `first` and `second` are what each attention reads."""
         tokens = tokens + self.attention(self.norm1(tokens), first)
         if self.second is not None and self.norm2 is not None:
             tokens = tokens + self.second(self.norm2(tokens), second)
@@ -136,39 +176,5 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, keys: ContextKeys | None) -> Tensor:
         """Transform frames (N, C, h, w)."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (N, hw, C)
-        tokens = self.project_out(self.block(self.project_in(tokens), None, keys))
+        tokens = self.project_out(self.block(self.project_in(tokens), attend, keys))
         return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
-
-
-class TemporalTransformer(nn.Module):
-    """Every latent pixel attends to itself in this frame and in earlier ones.
-
-    Source: Vid2World section 4.1: a causal mask in every temporal attention. As in DynamiCrafter
-    there are two self-attentions and no positional encoding: order comes from the convolutions.
-    """
-
-    def __init__(self, channels: int, cfg: UNetConfig, heads: int = 0) -> None:
-        """Build with a zero output projection.
-
-        Args:
-            channels: Channels that come in and go out.
-            cfg: The network's settings.
-            heads: Attention heads of `cfg.head_channels` each; 0 shares out `channels` instead.
-        """
-        super().__init__()
-        inner = heads * cfg.head_channels or channels
-        heads = heads or channels // cfg.head_channels
-        first, second = (Attention(inner, heads, causal=cfg.causal) for _ in range(2))
-        self.norm = TemporalNorm(channels, cfg, eps=1e-6)
-        self.project_in = nn.Linear(channels, inner)
-        self.block = TransformerBlock(inner, first, second)
-        self.project_out = zero(nn.Linear(inner, channels))
-
-    def forward(self, x: Tensor, time: Timeline) -> Tensor:
-        """Transform frames (B * T, C, h, w)."""
-        normed = self.norm(x, time).unflatten(0, (-1, time.frames))  # (B, T, C, h, w)
-        tokens = normed.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B h w, T, C)
-        tokens = self.project_out(self.block(self.project_in(tokens), time, time))
-        batch, _, _, height, width = normed.shape
-        out = tokens.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
-        return x + out.flatten(0, 1)

@@ -1,5 +1,6 @@
-"""CLIP's towers as the published models read them: tokens, before the layers that pool them.
+"""CLIP's image and text towers, and the resampler: from a frame to what cross-attention reads.
 
+The published models read the towers' tokens, before the layers that pool them.
 Source: CLIP (arXiv 2103.00020), at the size and with the weights of OpenCLIP's ViT-H-14, of which
 DynamiCrafter (arXiv 2310.12190) reads the tokens.
 """
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from v2w_gym.configs.model import ClipConfig
+from v2w_gym.configs.model import ClipConfig, ContextConfig, ResamplerConfig
 
 IMAGE_SIZE = 224
 PATCH_SIZE = 14
@@ -56,7 +57,7 @@ class ClipImageTower(nn.Module):
 
 
 class ClipTextTower(nn.Module):
-    """Turn a prompt into tokens, each of which knows the prompt up to itself."""
+    """Turn a prompt into tokens; each attends to itself and to earlier ones."""
 
     def __init__(self, cfg: ClipConfig, vocabulary: int) -> None:
         """Build with fresh weights for `vocabulary` kinds of token; loads nothing."""
@@ -69,9 +70,93 @@ class ClipTextTower(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Turn token numbers (N, 77) into tokens (N, 77, width); padding is read like text."""
         embedded = self.token_embedding(tokens) + self.position_embedding
-        unseen = embedded.new_full((1, 1, TEXT_LENGTH, TEXT_LENGTH), float("-inf")).triu(1)
-        out: Tensor = self.norm(self.encoder(embedded, unseen).last_hidden_state)
+        later = embedded.new_full((1, 1, TEXT_LENGTH, TEXT_LENGTH), float("-inf")).triu(1)
+        out: Tensor = self.norm(self.encoder(embedded, later).last_hidden_state)
         return out
+
+
+class Resampler(nn.Module):
+    """Learned queries attend to any number of CLIP tokens: few tokens for cross-attention.
+
+    Source: DynamiCrafter (arXiv 2310.12190), its query transformer: the Perceiver Resampler of
+    Flamingo (arXiv 2204.14198).
+    """
+
+    def __init__(self, cfg: ResamplerConfig, in_channels: int) -> None:
+        """Build with fresh weights."""
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(1, cfg.tokens, cfg.channels) * cfg.channels**-0.5)
+        self.project_in = nn.Linear(in_channels, cfg.channels)
+        self.layers = nn.ModuleList(_ResamplerLayer(cfg) for _ in range(cfg.layers))
+        self.project_out = nn.Linear(cfg.channels, cfg.out_channels)
+        self.norm = nn.LayerNorm(cfg.out_channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Turn tokens (N, L, in_channels) into (N, M, out_channels), M = `cfg.tokens`."""
+        tokens = self.project_in(tokens)
+        latents = self.latents.expand(len(tokens), -1, -1)
+        for layer in self.layers:
+            latents = layer(latents, tokens)
+        out: Tensor = self.norm(self.project_out(latents))
+        return out
+
+
+class _ResamplerLayer(nn.Module):
+    def __init__(self, cfg: ResamplerConfig) -> None:
+        super().__init__()
+        self.heads = cfg.heads
+        inner = cfg.heads * cfg.head_channels
+        self.norm_tokens = nn.LayerNorm(cfg.channels)
+        self.norm_latents = nn.LayerNorm(cfg.channels)
+        self.to_q = nn.Linear(cfg.channels, inner, bias=False)
+        self.to_kv = nn.Linear(cfg.channels, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, cfg.channels, bias=False)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(cfg.channels),
+            nn.Linear(cfg.channels, cfg.hidden, bias=False),
+            nn.GELU(),
+            nn.Linear(cfg.hidden, cfg.channels, bias=False),
+        )
+
+    def forward(self, latents: Tensor, tokens: Tensor) -> Tensor:
+        latents = latents + self._attend(self.norm_latents(latents), self.norm_tokens(tokens))
+        out: Tensor = latents + self.feed_forward(latents)
+        return out
+
+    def _attend(self, latents: Tensor, tokens: Tensor) -> Tensor:
+        """Let the latents attend to the tokens and to each other."""
+        keys_values = self.to_kv(torch.cat([tokens, latents], dim=1))
+        query, key, value = (
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (N, heads, L, head_channels)
+            for part in (self.to_q(latents), *keys_values.chunk(2, dim=-1))
+        )
+        attended = F.scaled_dot_product_attention(query, key, value)
+        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class FrameContext(nn.Module):
+    """Turn a frame into image tokens; store the embedding of the empty prompt.
+
+    `text` (L, D) is stored with the weights, so that inference needs no text tower: every data set
+    of the published models has the empty caption.
+    Source: DynamiCrafter section 3.2.
+    """
+
+    text: Tensor
+
+    def __init__(self, cfg: ContextConfig) -> None:
+        """Build with fresh weights and a prompt embedding of zeros."""
+        super().__init__()
+        self.image_tower = ClipImageTower(cfg.clip)
+        self.resampler = Resampler(cfg.resampler, cfg.clip.width)
+        self.register_buffer("text", torch.zeros(cfg.text_tokens, cfg.resampler.out_channels))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Turn pictures (B, 3, H, W) in [-1, 1] into tokens (B, M, D)."""
+        prepared = self.image_tower.preprocess(pictures).to(self.text.dtype)
+        tokens: Tensor = self.resampler(self.image_tower(prepared))
+        return tokens
 
 
 def empty_prompt(vocabulary: int) -> Tensor:

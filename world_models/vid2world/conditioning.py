@@ -1,4 +1,4 @@
-"""What the network is told besides noisy latents: levels, actions, a rate, a conditioning frame."""
+"""Conditioning of the network: noise levels, actions, a rate, a conditioning frame, a context."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Context:
-    """What cross-attention reads.
+    """Tokens that cross-attention reads.
 
     Attributes:
         text: (B, L, D) embedding of a prompt.
@@ -24,7 +24,7 @@ class Context:
 
 
 class ContextKeys(NamedTuple):
-    """What one cross-attention reads of a context: (B, L, C) each, or (B F, M, C) of the image."""
+    """Keys and values of a context in one cross-attention: text (B, L, C), image (B F, M, C)."""
 
     text_key: Tensor
     text_value: Tensor
@@ -34,16 +34,15 @@ class ContextKeys(NamedTuple):
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the network is told about a window of T frames of B rollouts.
+    """Conditioning of a window of T frames of B rollouts.
 
     Attributes:
         frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame, for all or for each.
-        actions: (B, T, A) what led to each frame, as the network was trained to read it; None
-            for a network that knows no actions.
-        action_mask: (B, T) True or 1 keeps the action, False or 0 hides it.
-        rate: (B,) frames per second; None for a network that is not told.
-        context: What each cross-attention reads, see `UNet.context_keys`; nothing for a network
-            without.
+        actions: (B, T, A) the action that led to each frame, normalised; None for a network
+            without actions.
+        action_mask: (B, T) True or 1 keeps the action, False or 0 drops it.
+        rate: (B,) frames per second; None for a network without a rate.
+        context: See `UNet.context_keys`; empty for a network without cross-attention.
     """
 
     frame: Tensor
@@ -89,7 +88,7 @@ class ActionTable(nn.Module):
 
 
 class ActionEmbedding(nn.Module):
-    """Embed the action that led to each frame; a hidden action contributes nothing.
+    """Embed the action that led to each frame; a dropped action contributes nothing.
 
     Source: Vid2World section 4.2 (action injection per frame, dropout per frame).
     """

@@ -30,15 +30,16 @@ from v2w_gym.world_models.checkpoint import (
 from v2w_gym.world_models.device import DTYPES
 from v2w_gym.world_models.frames import check_clip, check_context
 from v2w_gym.world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
-from v2w_gym.world_models.vid2world.history import (
-    check_history,
-    remembering,
-    step_after_memory,
-    step_after_window,
-)
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.networks import Networks
-from v2w_gym.world_models.vid2world.next_frame import window_network
+from v2w_gym.world_models.vid2world.next_frame import (
+    check_history,
+    needs_cache,
+    step_after_cache,
+    step_full_window,
+    update_cache,
+    window_network,
+)
 from v2w_gym.world_models.weight_files import one_line
 
 KIND = "vid2world"
@@ -87,7 +88,7 @@ class Vid2World(Networks):
         """See `WorldModel.start`."""
         frames, actions = check_context(frames, actions, self.robot, self.window)
         state = self._begin(frames, actions, noise)
-        return remembering(self, state, noise) if self._has_memory else state
+        return update_cache(self, state, noise) if self._needs_cache else state
 
     @torch.inference_mode()
     def step(
@@ -95,23 +96,23 @@ class Vid2World(Networks):
     ) -> RolloutState:
         """See `WorldModel.step`.
 
-        Rollouts of any age share the work where norms are per frame; where they are pooled, those
+        Rollouts of any age pass together where norms are per frame. Where norms are pooled, those
         of one age do.
 
         Raises:
-            ValueError: As there; or a state of another window, or without the memory that this
+            ValueError: As there; or a state of another window, or without the cache that this
                 sampler needs.
         """
         taken = torch.from_numpy(self.robot.check_actions(actions)).to(state.actions)
-        found = state.latents.shape[1], bool(state.memory)
-        if found != (self.window, self._has_memory):
+        found = state.latents.shape[1], bool(state.cache)
+        if found != (self.window, self._needs_cache):
             raise ValueError(
-                f"expected a state with a window of {self.window} and memory={self._has_memory}, "
+                f"expected a state with a window of {self.window} and cache={self._needs_cache}, "
                 f"as this model's start() makes them, found {found[0]} and {found[1]}; a rollout "
                 "goes on with the window and sampler.history that it began with"
             )
-        step = step_after_memory if self._has_memory else step_after_window
-        any_age = self._has_memory and self.is_per_frame
+        step = step_after_cache if self._needs_cache else step_full_window
+        any_age = self._needs_cache and self.is_per_frame
         ages = [0] * len(state) if any_age else state.lengths.tolist()
         return step_in_groups(
             ages, lambda rows: step(self, state.select(rows), taken[rows], noise.select(rows))
@@ -131,13 +132,13 @@ class Vid2World(Networks):
         none = np.zeros((len(frames), 0, self.robot.action_size), np.float32)
         length, keep = actions.shape[1] + 1, self.cfg.sampler.clip_keep
         state = self._begin(frames[:, None], none, noise.earlier(length - 1))
-        told = F.pad(torch.from_numpy(actions), (0, 0, 1, 0), value=torch.nan).to(state.actions)
+        # No action leads to the first frame. Uniform numbers decide which actions the
+        # unconditional branch keeps: the normal distribution function of normal draws.
+        led = F.pad(torch.from_numpy(actions), (0, 0, 1, 0), value=torch.nan).to(state.actions)
         uniform = torch.special.ndtr(each_frame(noise, MASK_DRAW, length, ()))
-        hidden = (uniform < keep).to(told.device)  # (B, T)
-        network = window_network(self, state, told)
-        latents = sample_clip(
-            network, self.schedule, self.cfg.sampler, hidden, state.condition, noise
-        )
+        unconditional = (uniform < keep).to(led.device)  # (B, T)
+        network, cfg = window_network(self, state, led), self.cfg.sampler
+        latents = sample_clip(network, self.schedule, cfg, unconditional, state.condition, noise)
         return self.frames(latents.flatten(0, 1)).reshape(len(frames), length, *frames.shape[1:])
 
     def with_sampler(self, sampler: SamplerConfig) -> "Vid2World":
@@ -204,12 +205,8 @@ class Vid2World(Networks):
         }
 
     @property
-    def _has_memory(self) -> bool:
-        """Whether the history is remembered, not computed again in every denoising step."""
-        if self.cfg.sampler.history == "frozen":
-            return True
-        shared = not self.cfg.sampler.own_context
-        return self.is_per_frame and self.cfg.unet.causal and shared
+    def _needs_cache(self) -> bool:
+        return needs_cache(self.cfg.sampler, self.cfg.unet)
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
         """Return this model with other settings that no weight depends on; its card follows."""

@@ -1,4 +1,4 @@
-"""The networks of Vid2World, and how a camera's frames and a robot's actions are put to them."""
+"""The networks of Vid2World: from camera frames and robot actions to their inputs, and back."""
 
 import numpy as np
 import torch
@@ -10,27 +10,27 @@ from v2w_gym.configs.model_limits import check_networks
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.world_models.base import FrameNoise
+from v2w_gym.world_models.captured_graph import GraphedFunction
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import from_canvas, to_canvas, to_tensor, to_uint8
 from v2w_gym.world_models.nested import Nested
 from v2w_gym.world_models.sampler import ENCODE_DRAW, each_frame
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
+from v2w_gym.world_models.vid2world.clip_towers import FrameContext
 from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
-from v2w_gym.world_models.vid2world.context import FrameContext
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
-from v2w_gym.world_models.vid2world.passes import NewestFrame
 from v2w_gym.world_models.vid2world.published.quirks import tokens_by_frame
-from v2w_gym.world_models.vid2world.temporal import Timeline
-from v2w_gym.world_models.vid2world.unet import UNet
+from v2w_gym.world_models.vid2world.temporal import FullWindow
+from v2w_gym.world_models.vid2world.unet import DecodeInputs, UNet
 
 
 class Networks(nn.Module):
-    """An autoencoder of frames, what reads the conditioning frame, and the denoising network.
+    """The autoencoder, the towers that read the conditioning frame, and the denoising network.
 
     Attributes:
         cfg: Their settings.
-        robot: Whose camera and actions they know.
-        window: Most frames that are looked at, the new one included.
+        robot: The robot whose camera and actions they model.
+        window: Most frames of a forward pass, the new one included.
         schedule: The noise schedule.
     """
 
@@ -53,24 +53,30 @@ class Networks(nn.Module):
         self.context = FrameContext(cfg.context) if cfg.context else None
         channels = (cfg.kl_autoencoder or cfg.autoencoder).latent_channels
         self.unet = UNet(cfg.unet, channels, self.robot.action_size)
-        self.newest = NewestFrame(self.unet)
+        self._graphed = GraphedFunction(self.unet.decode_velocity, self.unet)
         self.schedule = NoiseSchedule(cfg.diffusion)
 
     def velocity(
         self,
         noisy: Tensor,
         noise_levels: Tensor,
-        told: Conditioning,
-        time: Timeline | None = None,
+        conditioning: Conditioning,
+        time: FullWindow | None = None,
     ) -> Tensor:
         """Run the network in its own precision; arguments and result are `UNet.forward`'s.
 
-        Where more rollouts are told than are noisy, (B, T, C, h, w), they are branches of these.
+        Conditioning of G B rollouts for noisy latents of B rollouts makes G guidance branches.
         """
-        velocity: Tensor = self.unet(noisy.to(self._precision), noise_levels, told, time)
+        velocity: Tensor = self.unet(noisy.to(self.precision), noise_levels, conditioning, time)
         return velocity.float()
 
-    def told(
+    def decode_velocity(self, inputs: DecodeInputs) -> Tensor:
+        """Return the velocity (G B, C, h, w) of the newest frame, which passes alone."""
+        decode = self._graphed if inputs.noisy.is_cuda else self.unet.decode_velocity
+        velocity: Tensor = decode(inputs)[0]
+        return velocity[:, 0].float()
+
+    def conditioning(
         self,
         condition: Tensor,
         actions: Tensor,
@@ -79,47 +85,48 @@ class Networks(nn.Module):
         *,
         begins: bool = True,
     ) -> Conditioning:
-        """Gather what the network is told about windows of T frames.
+        """Return the network's conditioning for windows of T frames.
 
         Args:
             condition: (B, C, h, w) latent of the conditioning frame.
             actions: (G B, T, A) that led to each frame, in the robot's units; NaN where unknown.
-            action_mask: (G B, T) bool; False hides the action.
+            action_mask: (G B, T) bool; False drops the action.
             context: See `context_keys`.
             begins: Whether the first of the frames is the first of a window.
         """
-        known = action_mask & actions.isfinite().all(-1)
-        prepared = self.normalised(actions.nan_to_num())
+        kept = action_mask & actions.isfinite().all(-1)
+        normalised = self.normalised(actions.nan_to_num())
         if begins and self.cfg.first_action == "zeros":
-            prepared = torch.cat([torch.zeros_like(prepared[:, :1]), prepared[:, 1:]], dim=1)
-            known = torch.cat([action_mask[:, :1], known[:, 1:]], dim=1)
-        precision = self._precision
+            zeros = torch.zeros_like(normalised[:, :1])
+            normalised = torch.cat([zeros, normalised[:, 1:]], dim=1)
+            kept = torch.cat([action_mask[:, :1], kept[:, 1:]], dim=1)
         rate = torch.full((len(actions),), self.cfg.rate, device=condition.device)
-        frame = condition[:, None].to(precision)
-        return Conditioning(frame, prepared.to(precision), known, rate, context)
+        frame = condition[:, None].to(self.precision)
+        return Conditioning(frame, normalised.to(self.precision), kept, rate, context)
 
     def context_keys(
         self, context: Nested, branches: int, window: int, frames: slice
     ) -> tuple[ContextKeys, ...]:
-        """Return what cross-attention reads in `frames` of a window, for G B rollouts.
+        """Return keys and values of cross-attention for `frames` of a window, for G B rollouts.
 
         Args:
             context: `RolloutState.context`, of B rollouts.
-            branches: G; where only one set is in the context, all branches read it.
-            window: Frames of the window, which in the published models decides who reads what.
-            frames: Those that are asked for.
+            branches: G; where the context has one set, all branches read it.
+            window: Frames of the window. In the published models it decides which image tokens a
+                frame reads.
+            frames: Which frames of the window pass.
         """
 
         def rows(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B, M, C)
             kept = kept.expand(-1, branches, -1, -1) if kept.shape[1] == 1 else kept[:, :branches]
             return kept.transpose(0, 1).flatten(0, 1)
 
-        def dealt(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B F, M / F, C)
+        def by_frame(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B F, M / F, C)
             tokens = tokens_by_frame(rows(kept), 1 if self.is_per_frame else window)
             return (tokens[:, frames] if tokens.shape[1] > 1 else tokens).flatten(0, 1)
 
         return tuple(
-            ContextKeys(rows(keys[0]), rows(keys[1]), dealt(keys[2]), dealt(keys[3]))
+            ContextKeys(rows(keys[0]), rows(keys[1]), by_frame(keys[2]), by_frame(keys[3]))
             for keys in context
         )
 
@@ -139,7 +146,7 @@ class Networks(nn.Module):
 
     @property
     def is_per_frame(self) -> bool:
-        """Whether each frame's norms are its own, so that what is known of it stays true."""
+        """Whether each frame has norm statistics of its own, so that cached features stay exact."""
         return self.cfg.unet.temporal_norm == "per_frame"
 
     def pictures(self, frames: NDArray[np.uint8]) -> Tensor:
@@ -151,13 +158,13 @@ class Networks(nn.Module):
 
     def frames(self, latents: Tensor) -> NDArray[np.uint8]:
         """Decode latents (N, C, h, w) to camera frames (N, H, W, 3)."""
-        pictures = self.seen(latents)
+        pictures = self.decode(latents)
         if self.cfg.geometry is not None:
             pictures = from_canvas(pictures, self.cfg.geometry, self.robot.frame_size)
         return to_uint8(pictures)
 
-    def seen(self, latents: Tensor) -> Tensor:
-        """Decode latents (N, C, h, w) to pictures (N, 3, H', W') as they are shown, in [-1, 1]."""
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode latents (N, C, h, w) to pictures (N, 3, H', W') in [-1, 1]."""
         return self.autoencoder.decode(latents).clamp(-1, 1)
 
     def encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
@@ -171,7 +178,7 @@ class Networks(nn.Module):
         return latents.unflatten(0, pictures.shape[:2])
 
     def read_context(self, pictures: Tensor, latents: Tensor) -> tuple[ContextKeys, ...]:
-        """Return what each cross-attention reads of a conditioning frame: (B, G, M, C) each.
+        """Return a conditioning frame's keys and values in each cross-attention: (B, G, M, C) each.
 
         Args:
             pictures: (B, 3, H', W') the frame.
@@ -180,11 +187,11 @@ class Networks(nn.Module):
         if self.context is None:
             return ()
         tokens = [self.context(pictures)]
-        if self.cfg.sampler.own_context:  # not clamped: nobody has seen this copy
+        if self.cfg.sampler.own_context:  # not clamped: the published code does not
             tokens.append(self.context(self.autoencoder.decode(latents)))
         text = self.context.text.expand(len(pictures), -1, -1)
         branches = [
-            self.unet.context_keys(Context(text.to(self._precision), image.to(self._precision)))
+            self.unet.context_keys(Context(text.to(self.precision), image.to(self.precision)))
             for image in tokens
         ]
         return tuple(
@@ -193,5 +200,6 @@ class Networks(nn.Module):
         )
 
     @property
-    def _precision(self) -> torch.dtype:
+    def precision(self) -> torch.dtype:
+        """In which the denoising network computes."""
         return self.unet.conv_in.weight.dtype

@@ -1,15 +1,27 @@
-"""Draw the latent of the next frame, with no more work than the network's norms allow.
+"""One step of a rollout: sample the next frame, and keep the KV cache up to date.
 
-After a window: every denoising step runs the network over all its frames. After a memory: every
-step runs it over the newest frame alone, and what that frame leaves behind is added once it is
-known. With norms per frame both give the same, to rounding.
+`SamplerConfig.history` says what the next frame depends on, and so which passes a step needs:
+
+- `window`: on the last frames as one pass over them gives them. Per-frame norms: decode steps
+  after a cache, which is prefilled again once the window slides. Pooled norms: the full window
+  passes in every denoising step.
+- `rolling`: on everything in the cache, which reaches back further than the window. Decode steps;
+  the oldest frame is evicted. Per-frame norms only.
+- `frozen`: an approximation of `window` for pooled norms. Decode steps after a prefill, whose norm
+  statistics stay as they were without the new frame.
+
+Source: Vid2World section 4.2 and algorithm 2 for the sampling itself.
 """
+
+from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from v2w_gym.world_models.base import FrameNoise, RolloutState
-from v2w_gym.world_models.nested import Nested
+from v2w_gym.configs.model import SamplerConfig, UNetConfig
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.base import FrameNoise, RolloutState, step_in_groups
 from v2w_gym.world_models.sampler import (
     Denoiser,
     Network,
@@ -22,151 +34,250 @@ from v2w_gym.world_models.sampler import (
 )
 from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.vid2world.conditioning import Conditioning
+from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, KVCache, PreparedCache, sums
 from v2w_gym.world_models.vid2world.networks import Networks
-from v2w_gym.world_models.vid2world.passes import Inputs
-from v2w_gym.world_models.vid2world.temporal import (
-    Memory,
-    Notes,
-    Past,
-    Recording,
-    Window,
-    moments,
-    prepare,
-)
+from v2w_gym.world_models.vid2world.temporal import FullWindow
+from v2w_gym.world_models.vid2world.unet import DecodeInputs
+
+HISTORIES: Mapping[str, tuple[str, ...]] = {
+    "window": ("per_frame", "pooled"),
+    "rolling": ("per_frame",),
+    "frozen": ("pooled",),
+}
+"""`SamplerConfig.history` -> the norms it is for."""
 
 
-def draw_after_window(
-    model: Networks, seen: RolloutState, action: Tensor, noise: FrameNoise
+def check_history(sampler: SamplerConfig, unet: UNetConfig) -> None:
+    """Refuse a history that a network does not allow.
+
+    Raises:
+        ValueError: Unknown, or not for this network.
+    """
+    norms = lookup(HISTORIES, sampler.history, "sampler.history")
+    fits = unet.temporal_norm in norms and unet.causal and not sampler.own_context
+    if sampler.history != "window" and not fits:
+        raise ValueError(
+            "expected sampler.history 'window', which is exact for any model, found "
+            f"{sampler.history!r}: it is for causal networks with {' and '.join(norms)} norms and "
+            f"one context for both branches, and this one has {unet.temporal_norm} norms, "
+            f"causal={str(unet.causal).lower()} and own_context={str(sampler.own_context).lower()}"
+        )
+
+
+def needs_cache(sampler: SamplerConfig, unet: UNetConfig) -> bool:
+    """Return whether steps decode one frame after a cache, not the full window each time."""
+    exact = unet.temporal_norm == "per_frame" and unet.causal and not sampler.own_context
+    return exact or sampler.history == "frozen"
+
+
+def step_full_window(
+    model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
+) -> RolloutState:
+    """Take a step with rollouts of one age; every denoising step passes the full window."""
+    seen = slide_window(model, state, noise.earlier(1))
+    latent = sample_full_window(model, seen, actions, noise)
+    return replace(state, condition=seen.condition, context=seen.context).followed(latent, actions)
+
+
+def step_after_cache(
+    model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
+) -> RolloutState:
+    """Take a step with rollouts of any age; every denoising step passes the newest frame alone."""
+    cache = _prepare(model, state, state.lengths)
+    denoise = _decode_denoiser(model, state, cache, actions)
+    schedule, cfg = model.schedule, model.cfg.sampler
+    latent = sample_next_frame(denoise, schedule, cfg, state.condition, noise)
+    return update_cache(model, state.followed(latent, actions), noise, cache)
+
+
+def sample_full_window(
+    model: Networks, seen: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> Tensor:
-    """Return the latent (B, C, h, w) that follows a window when `action` (B, A) is taken.
+    """Sample the latent (B, C, h, w) that follows a window when `actions` (B, A) are taken.
 
     Args:
         model: The networks.
-        seen: Just the frames that it looks at, T of T for each rollout.
-        action: What leads to the new frame.
+        seen: Rollouts with just the frames that the window holds, see `slide_window`.
+        actions: They lead to the new frame.
         noise: Of the new frame.
     """
     cfg, schedule = model.cfg.sampler, model.schedule
-    known = noisy_history(schedule, cfg, seen.latents, noise.earlier(1))
-    network = window_network(model, seen, torch.cat([seen.actions, action[:, None]], dim=1))
-    denoise = window_denoiser(network, cfg, known, history_level(schedule, cfg))
+    history = noisy_history(schedule, cfg, seen.latents, noise.earlier(1))
+    network = window_network(model, seen, torch.cat([seen.actions, actions[:, None]], dim=1))
+    denoise = window_denoiser(network, cfg, history, history_level(schedule, cfg))
     return sample_next_frame(denoise, schedule, cfg, seen.condition, noise)
 
 
-def draw_after_memory(
-    model: Networks, state: RolloutState, past: Past, action: Tensor, noise: FrameNoise
-) -> Tensor:
-    """Return the latent (B, C, h, w) that follows a past; see `draw_after_window`."""
-    denoise = _memory_denoiser(model, state, past, action)
-    return sample_next_frame(denoise, model.schedule, model.cfg.sampler, state.condition, noise)
-
-
-def recall(model: Networks, memory: Nested, lengths: Tensor) -> Past:
-    """Return a memory of `lengths` (B,) frames, made ready for the passes of the next."""
-    return prepare(Memory(*memory), lengths, model.unet.temporal_convs)
-
-
-def remember(model: Networks, seen: RolloutState, noise: FrameNoise) -> Memory:
-    """Return the memory of T frames, of which the newest has `noise`, from one pass over them."""
-    batch, frames = seen.latents.shape[:2]
-    told = model.told(
-        seen.condition,
-        seen.actions,
-        torch.ones(batch, frames, dtype=torch.bool, device=seen.latents.device),
-        model.context_keys(seen.context, 1, frames + 1, slice(frames)),
-    )
-    recording = Recording(Window(frames), Notes(batch))
-    noisy, levels = _at_history_level(model, seen.latents, noise)
-    velocity = model.velocity(noisy, levels, told, recording)
-    return recording.notes.memory(velocity).fitted(model.window - 1)
-
-
-def commit(model: Networks, state: RolloutState, past: Past, noise: FrameNoise) -> Memory:
-    """Return the memory once the newest frame, whose `noise` this is, has joined it.
-
-    `state.memory` and `past` are still those of the frames before. Norms must be per frame.
-    """
-    told = _told_newest(model, state, state.actions[:, -1], 1)
-    noisy, levels = _at_history_level(model, state.latents[:, -1:], noise)
-    shifts = model.unet.shifts(model.unet.embed(levels, told).flatten(0, 1))
-    inputs = Inputs(noisy.to(told.frame), told.frame, tuple(shifts), told.context, past)
-    return Memory(*state.memory).extended(model.newest.memory(inputs))
-
-
 def window_network(
-    model: Networks, seen: RolloutState, actions: Tensor, window: Window | None = None
+    model: Networks, seen: RolloutState, actions: Tensor, window: FullWindow | None = None
 ) -> Network:
-    """Return the network over whole windows, told what happened in them.
+    """Return the network over full windows, conditioned on what happened in them.
 
     Args:
         model: The networks.
-        seen: What conditions them.
+        seen: Rollouts whose conditioning frame and context are used.
         actions: (B, T, A) that led to each frame.
-        window: How its frames see each other; None for all that came before.
+        window: How its frames see each other; None for all earlier ones.
     """
     frames = actions.shape[1]
 
     def network(noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
         branches = len(mask) // len(noisy)
         keys = model.context_keys(seen.context, branches, frames, slice(frames))
-        told = model.told(seen.condition, actions.repeat(branches, 1, 1), mask, keys)
-        return model.velocity(noisy, levels.repeat(branches, 1), told, window)
+        repeated = actions.repeat(branches, 1, 1)
+        conditioning = model.conditioning(seen.condition, repeated, mask, keys)
+        return model.velocity(noisy, levels.repeat(branches, 1), conditioning, window)
 
     return network
 
 
-def _memory_denoiser(model: Networks, state: RolloutState, past: Past, action: Tensor) -> Denoiser:
-    """Denoise the newest frame alone; what does not change from step to step is done once."""
+def update_cache(
+    model: Networks, state: RolloutState, noise: FrameNoise, cache: PreparedCache | None = None
+) -> RolloutState:
+    """Bring the cache up to the newest frame, whose `noise` this is.
+
+    The newest frame is appended where that is exact. Otherwise the window has slid, or norms are
+    pooled: then the cache is prefilled again from the frames in the window.
+
+    Args:
+        model: The networks.
+        state: The rollouts, with the cache of the frames before; without any at the start.
+        noise: Of the newest frame.
+        cache: The cache of `state`, where it is prepared already.
+    """
+    ages: list[int] = state.lengths.tolist()
+    rolling = model.cfg.sampler.history == "rolling"
+    can_append = model.is_per_frame and bool(state.cache)
+    appends = [can_append and (rolling or age < model.window) for age in ages]
+
+    def update(rows: list[int]) -> RolloutState:
+        part, newest = state.select(rows), noise.select(rows)
+        if not appends[rows[0]]:
+            seen = slide_window(model, part, newest)
+            filled = prefill(model, seen, newest)
+            return replace(part, condition=seen.condition, context=seen.context, cache=filled)
+        earlier = cache if part is state else None
+        earlier = earlier or _prepare(model, part, part.lengths - 1)
+        entry = _cache_entry(model, part, earlier, newest)
+        return replace(part, cache=KVCache(*part.cache).evict().append(entry))
+
+    return step_in_groups([0 if appends[row] else age for row, age in enumerate(ages)], update)
+
+
+def prefill(model: Networks, seen: RolloutState, noise: FrameNoise) -> KVCache:
+    """Return the cache of T frames, the newest of which has `noise`, from one pass over them."""
+    batch, frames = seen.latents.shape[:2]
+    conditioning = model.conditioning(
+        seen.condition,
+        seen.actions,
+        torch.ones(batch, frames, dtype=torch.bool, device=seen.latents.device),
+        model.context_keys(seen.context, 1, frames + 1, slice(frames)),
+    )
+    writer = CacheWriter(batch)
+    noisy, levels = _at_history_level(model, seen.latents, noise)
+    velocity = model.velocity(noisy, levels, conditioning, FullWindow(frames, writer=writer))
+    return writer.cache(velocity).padded(model.window - 1)
+
+
+def slide_window(model: Networks, state: RolloutState, noise: FrameNoise) -> RolloutState:
+    """Return rollouts of one age with just the frames that the next frame sees.
+
+    A full window slides by one frame. It may be encoded again, and its oldest frame may become the
+    conditioning frame, as in the published code. `noise` is the newest frame's.
+    """
+    length = int(state.lengths[0])
+    frames = min(length, model.window - 1)
+    latents, actions = state.latents[:, -frames:], state.actions[:, -frames:]
+    if length < model.window:
+        return replace(state, latents=latents, actions=actions)
+    kept, condition, context = latents, state.condition, state.context
+    if model.cfg.sampler.reencode:
+        pictures = model.decode(kept.flatten(0, 1))
+        latents = model.encode(pictures.unflatten(0, kept.shape[:2]), noise)
+    if model.cfg.condition_frame == "oldest":
+        condition = latents[:, 0]
+        context = model.read_context(model.decode(kept[:, 0]), condition)
+    return replace(state, latents=latents, actions=actions, condition=condition, context=context)
+
+
+def _prepare(model: Networks, state: RolloutState, lengths: Tensor) -> PreparedCache:
+    return KVCache(*state.cache).prepared(lengths, model.unet.temporal_convs)
+
+
+def _decode_denoiser(
+    model: Networks, state: RolloutState, cache: PreparedCache, actions: Tensor
+) -> Denoiser:
+    """Denoise the newest frame alone; what no denoising step changes is computed here, once."""
     cfg, unet = model.cfg.sampler, model.unet
     branches = 1 if cfg.guidance_scale == 1 else 2
-    told = _told_newest(model, state, action, branches)
+    conditioning = _newest_conditioning(model, state, actions, branches)
+    # The embeddings of all noise levels, as one batch: (steps, G B, 1, C') for each block.
     steps = list(make_solver(model.schedule, cfg).levels)
-    levels = torch.tensor(steps, device=action.device)[:, None, None]
+    levels = torch.tensor(steps, device=actions.device)[:, None, None]
     levels = levels.expand(-1, branches * len(state), 1)
-    shifts = unet.shifts(unet.embed(levels, told))  # (steps, G B, 1, C') each
+    shifts = unet.shifts(unet.embed(levels, conditioning))
     by_level = {level: tuple(s[i, :, 0] for s in shifts) for i, level in enumerate(steps)}
+    frame, context = conditioning.frame, conditioning.context
 
     def denoise(newest: Tensor, level: int) -> Tensor:
-        noisy = newest[:, None].to(told.frame)
-        inputs = Inputs(noisy, told.frame, by_level[level], told.context, past)
-        velocity = model.newest.velocity(inputs)[:, 0].float()  # (G B, C, h, w)
+        noisy = newest[:, None].to(frame)
+        velocity = model.decode_velocity(  # (G B, C, h, w)
+            DecodeInputs(noisy, frame, by_level[level], context, cache)
+        )
         if branches == 1:
             return velocity
-        with_action, without = velocity.chunk(2)
-        guided = guide(cfg, with_action, without)
-        spread = _energy(with_action, past) / _energy(guided, past)
-        return rescale(cfg, guided, spread.sqrt()[:, None, None, None])
+        conditional, unconditional = velocity.chunk(2)
+        guided = guide(cfg, conditional, unconditional)
+        # std(conditional) / std(guided) over the whole window, as `guided_velocity` has it.
+        ratio = _squared_deviation(conditional, cache) / _squared_deviation(guided, cache)
+        return rescale(cfg, guided, ratio.sqrt()[:, None, None, None])
 
     return denoise
 
 
-def _energy(newest: Tensor, past: Past) -> Tensor:
-    """Return the squared deviation from the mean, (B,), of a whole window of velocities.
+def _squared_deviation(newest: Tensor, cache: PreparedCache) -> Tensor:
+    """Return sum (v - mean v)^2 = sum v^2 - (sum v)^2 / n over a whole window of velocities, (B,).
 
-    Of the known frames the moments are enough: their velocities are the same in both branches.
+    Both guidance branches have the same velocities of earlier frames, whose sums are cached.
     """
-    total = moments(newest.flatten(1)) + past.velocity
-    count = newest[0].numel() * (past.known + 1)
+    total = sums(newest.flatten(1)) + cache.velocity_sums
+    count = newest[0].numel() * (cache.lengths + 1)
     return total[:, 1] - total[:, 0].square() / count
 
 
-def _told_newest(
-    model: Networks, state: RolloutState, action: Tensor, branches: int
+def _cache_entry(
+    model: Networks, state: RolloutState, cache: PreparedCache, noise: FrameNoise
+) -> KVCache:
+    """Return the cache entry of the newest frame, whose `noise` this is.
+
+    One decode step, at the history noise level. `cache` is still that of the frames before.
+    """
+    conditioning = _newest_conditioning(model, state, state.actions[:, -1], 1)
+    noisy, levels = _at_history_level(model, state.latents[:, -1:], noise)
+    shifts = tuple(model.unet.shifts(model.unet.embed(levels, conditioning).flatten(0, 1)))
+    frame, context = conditioning.frame, conditioning.context
+    inputs = DecodeInputs(noisy.to(frame), frame, shifts, context, cache)
+    velocity, writer = model.unet.decode_step(inputs)
+    return writer.cache(velocity)
+
+
+def _newest_conditioning(
+    model: Networks, state: RolloutState, actions: Tensor, branches: int
 ) -> Conditioning:
-    """Tell one branch, or a second that is not told the action (B, A), about the newest frame."""
-    known = min(int(state.lengths[0]), model.window - 1)
-    mask = torch.ones(len(state), 1, dtype=torch.bool, device=action.device)
-    return model.told(
+    """Condition the newest frame on actions (B, A); a second branch drops them."""
+    earlier = min(int(state.lengths[0]), model.window - 1)
+    mask = torch.ones(len(state), 1, dtype=torch.bool, device=actions.device)
+    return model.conditioning(
         state.condition,
-        action[:, None].repeat(branches, 1, 1),
+        actions[:, None].repeat(branches, 1, 1),
         torch.cat([mask, ~mask])[: branches * len(state)],
-        model.context_keys(state.context, branches, known + 1, slice(known, known + 1)),
+        model.context_keys(state.context, branches, earlier + 1, slice(earlier, earlier + 1)),
         begins=False,
     )
 
 
 def _at_history_level(model: Networks, latents: Tensor, noise: FrameNoise) -> tuple[Tensor, Tensor]:
-    """Return known frames (B, T, C, h, w) at the level they are told, and those levels (B, T)."""
+    """Return frames (B, T, C, h, w) at the history noise level, and that level (B, T)."""
     cfg, schedule = model.cfg.sampler, model.schedule
     noisy = noisy_history(schedule, cfg, latents, noise)
     level = history_level(schedule, cfg)

@@ -1,33 +1,37 @@
-"""What the temporal layers of the network see of other frames.
+"""Temporal layers: everything in the network that lets a frame depend on other frames.
 
-A temporal layer asks its `Timeline` and does not know how many frames pass at once: a whole
-`Window`; a window that is noted down layer by layer (`Recording`); or the `Newest` frame alone,
-after frames that are in `Memory`. With norms per frame all three agree to rounding.
+There are three: norms with pooled statistics, convolutions and attentions along time. Frames pass
+them in one of three ways:
+
+- full window: all frames at once (`FullWindow`);
+- prefill: the same, and a cache is written (`FullWindow` with a `CacheWriter`);
+- decode step: the newest frame alone, after a cache (`DecodeStep`).
+
+With per-frame norms all three agree to rounding.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from v2w_gym.world_models.vid2world.heads import attend, beyond
+from v2w_gym.configs.model import UNetConfig
+from v2w_gym.world_models.vid2world.attention import Attention, TransformerBlock, attend, zero
+from v2w_gym.world_models.vid2world.kv_cache import TAPS, CacheWriter, PreparedCache, sums
 
-TAPS = 3
-"""Frames a temporal convolution sees."""
 
-
-class Timeline(Protocol):
-    """How temporal layers reach other frames."""
+class TemporalContext(Protocol):
+    """How temporal layers reach other frames in one forward pass."""
 
     @property
     def frames(self) -> int:
         """Frames of a rollout that pass (T)."""
         ...
 
-    def pool(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """Normalise frames (N, C, h, w) with statistics that all frames share."""
         ...
 
@@ -36,216 +40,84 @@ class Timeline(Protocol):
         ...
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """Let each latent pixel read itself in other frames; all are (N hw, heads, frames, c)."""
+        """Let each latent pixel read itself in other frames; all are (B hw, heads, T, c)."""
         ...
 
 
 @dataclass(frozen=True)
-class Window:
-    """All frames of a window pass at once.
+class FullWindow:
+    """All frames of a window pass at once; a `TemporalContext`.
 
     Attributes:
         frames: Their number (T).
         reach: Frames that causal attention reads, its own included; None for all before it.
+        writer: Takes down what later frames need of these (prefill); None for a plain pass.
     """
 
     frames: int
     reach: int | None = None
+    writer: CacheWriter | None = None
 
-    def pool(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """See `Timeline.pool`."""
+    def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See `TemporalContext.normalise`."""
+        if self.writer is not None:
+            by_frame = x.reshape(self.writer.rollouts, self.frames, norm.num_groups, -1)
+            by_group = by_frame.transpose(1, 2).flatten(2)  # (B, groups, T C/groups hw)
+            self.writer.norm_sums.append(sums(by_group.double()))
         pooled: Tensor = norm(self._volume(x))
         return pooled.transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
 
     def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
-        """See `Timeline.convolve`; frames outside the window are zeros."""
+        """See `TemporalContext.convolve`; frames outside the window are zeros."""
+        if self.writer is not None:
+            self.writer.conv_inputs.append(x)
         padded = F.pad(self._volume(x), (0, 0, 0, 0, TAPS - 1 - after, after))
         convolved: Tensor = conv(padded)
         return convolved.transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """See `Timeline.attend`."""
-        hidden = beyond(self.frames, self.reach, query.device) if causal else None
-        return attend(query, key, value, hidden)
+        """See `TemporalContext.attend`."""
+        if self.writer is not None:
+            self.writer.keys.append(key)
+            self.writer.values.append(value)
+        masked = out_of_reach(self.frames, self.reach, query.device) if causal else None
+        return attend(query, key, value, masked)
 
     def _volume(self, x: Tensor) -> Tensor:
         return x.unflatten(0, (-1, self.frames)).transpose(1, 2)  # (B, C, T, h, w)
 
 
-class Memory(NamedTuple):
-    """What a frame asks of the L frames before it, oldest first; zeros where there was none.
+class DecodeStep:
+    """The newest frame of each rollout passes alone, after a cache; a `TemporalContext`.
+
+    It passes in G guidance branches that share the cache: the history is the same in all of them.
+    Rows are branch by branch, (G B, ...). The layers come in the order in which they were cached.
 
     Attributes:
-        inputs: Of each temporal convolution, (B, C, 2, hw): what went in at the last two frames.
-        keys: Of each temporal attention, (B, hw, heads, L, c).
-        values: As the keys.
-        moments: Of each pooled norm, (B, groups, 2), float64, for large sums are subtracted: sum
-            and sum of squares over the history; nothing where norms are per frame.
-        velocities: One tensor (B, L, 2), float32: sum and sum of squares of each frame's velocity.
-    """
-
-    inputs: tuple[Tensor, ...]
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    moments: tuple[Tensor, ...]
-    velocities: tuple[Tensor]
-
-    def fitted(self, room: int) -> "Memory":
-        """Return the memory with room for `room` frames, the newest of those that are there."""
-        return Memory(
-            tuple(_newest(x, TAPS - 1) for x in self.inputs),
-            tuple(_newest(x, room) for x in self.keys),
-            tuple(_newest(x, room) for x in self.values),
-            self.moments,
-            (_newest(self.velocities[0], room),),
-        )
-
-    def extended(self, frame: "Memory") -> "Memory":
-        """Return the memory with one more frame in the place of the oldest; norms per frame."""
-
-        def follow(known: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
-            pairs = zip(known, new, strict=True)
-            return tuple(torch.cat([k[..., 1:, :], n], dim=-2) for k, n in pairs)
-
-        return Memory(
-            follow(self.inputs, frame.inputs),
-            follow(self.keys, frame.keys),
-            follow(self.values, frame.values),
-            (),
-            (follow(self.velocities, frame.velocities)[0],),
-        )
-
-
-@dataclass
-class Notes:
-    """What the temporal layers of one pass over T frames of B rollouts leave behind, in order."""
-
-    rollouts: int
-    inputs: list[Tensor] = field(default_factory=list)
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    moments: list[Tensor] = field(default_factory=list)
-
-    def memory(self, velocity: Tensor) -> Memory:
-        """Return the memory of T frames, given the velocity (B, T, C, h, w) that came out."""
-        by_rollout = (self.rollouts, -1)
-        inputs = (x.unflatten(0, by_rollout).flatten(3).transpose(1, 2) for x in self.inputs)
-        return Memory(
-            tuple(inputs),
-            tuple(heads.unflatten(0, by_rollout) for heads in self.keys),
-            tuple(heads.unflatten(0, by_rollout) for heads in self.values),
-            tuple(self.moments),
-            (moments(velocity.float().flatten(2)),),
-        )
-
-
-@dataclass
-class Recording:
-    """A window that is noted down, layer by layer, for the frame that comes after it."""
-
-    window: Window
-    notes: Notes
-
-    @property
-    def frames(self) -> int:
-        """See `Timeline.frames`."""
-        return self.window.frames
-
-    def pool(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """See `Timeline.pool`."""
-        frames = x.reshape(self.notes.rollouts, self.frames, norm.num_groups, -1)
-        groups = frames.transpose(1, 2).flatten(2)
-        self.notes.moments.append(moments(groups.double()))  # (B, groups, 2)
-        return self.window.pool(norm, x)
-
-    def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
-        """See `Timeline.convolve`."""
-        self.notes.inputs.append(x)
-        return self.window.convolve(conv, x, after=after)
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """See `Timeline.attend`."""
-        self.notes.keys.append(key)
-        self.notes.values.append(value)
-        return self.window.attend(query, key, value, causal=causal)
-
-
-class Past(NamedTuple):
-    """The memory of B rollouts, made ready for every pass of the frame that follows.
-
-    Attributes:
-        known: (B,) float32, how many frames are in the memory.
-        hidden: (B, 1, 1, 1, L + 1), float32, what is added to the scores of remembered frames and
-            of the newest: minus infinity where there is no frame, else 0.
-        taps: Of each temporal convolution, its newest tap (C, C, 1, 1) and what the two older ones
-            and the bias come to (B, C, hw).
-        keys: See `Memory`.
-        values: See `Memory`.
-        moments: See `Memory`.
-        velocity: (B, 2), sum and sum of squares of the velocities of all remembered frames.
-    """
-
-    known: Tensor
-    hidden: Tensor
-    taps: tuple[tuple[Tensor, Tensor], ...]
-    keys: tuple[Tensor, ...]
-    values: tuple[Tensor, ...]
-    moments: tuple[Tensor, ...]
-    velocity: Tensor
-
-
-def prepare(memory: Memory, lengths: Tensor, convs: Sequence[nn.Conv3d]) -> Past:
-    """Do once what every pass of the next frame would do again.
-
-    Args:
-        memory: Of B rollouts.
-        lengths: (B,) on the CPU, how many frames there are; L of them are in the memory at most.
-        convs: The network's temporal convolutions, in order.
-    """
-    room = memory.velocities[0].shape[1]
-    lengths = lengths.clamp(max=room)
-    missing = torch.arange(room + 1, device=lengths.device) < (room - lengths)[:, None]
-    hidden = torch.zeros_like(missing, dtype=torch.float32).masked_fill(missing, float("-inf"))
-    return Past(
-        lengths.to(memory.velocities[0]),
-        hidden[:, None, None, None].to(memory.velocities[0]),
-        tuple(_tap(conv, past) for conv, past in zip(convs, memory.inputs, strict=True)),
-        memory.keys,
-        memory.values,
-        memory.moments,
-        memory.velocities[0].sum(1),
-    )
-
-
-def _tap(conv: nn.Conv3d, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the newest tap (C, C, 1, 1), and what the older taps make of inputs (B, C, 2, hw)."""
-    older, newest = conv.weight[:, :, :-1, 0, 0], conv.weight[:, :, -1:, 0]
-    known = F.conv1d(inputs.flatten(1, 2), older.flatten(1)[..., None], conv.bias)
-    return newest.contiguous(), known  # (B, C, hw)
-
-
-class Newest:
-    """One frame of each rollout passes alone, in G branches that share one past.
-
-    A branch differs in what it is told of the newest frame; rows are branch by branch (G B, ...).
+        writer: Takes down this frame's own entry.
     """
 
     frames = 1
 
-    def __init__(self, past: Past) -> None:
+    def __init__(self, cache: PreparedCache) -> None:
         """Begin a pass."""
-        self.notes = Notes(len(past.known))
-        self._past = past
-        self._taps = iter(past.taps)
-        self._heads = iter(zip(past.keys, past.values, strict=True))
-        self._moments = iter(past.moments)
+        self.writer = CacheWriter(len(cache.lengths))
+        self._cache = cache
+        self._taps = iter(cache.taps)
+        self._keys_values = iter(zip(cache.keys, cache.values, strict=True))
+        self._norm_sums = iter(cache.norm_sums)
 
-    def pool(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """See `Timeline.pool`; the history's statistics are those it had without this frame."""
-        groups = x.unflatten(0, (-1, self.notes.rollouts)).unflatten(2, (norm.num_groups, -1))
-        groups = groups.flatten(3).float()  # (G, B, groups, C/groups h w)
-        total = moments(groups.double()) + next(self._moments)
-        count = (groups.shape[-1] * (self._past.known + 1))[:, None]  # (B, 1)
+    def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """See `TemporalContext.normalise`.
+
+        The history's sums are frozen at what they were without this frame, an approximation:
+        mean = (S + s) / n and variance = (Q + q) / n - mean^2, with the cached sums S and Q and
+        this frame's own s and q.
+        """
+        groups = x.unflatten(0, (-1, self.writer.rollouts)).unflatten(2, (norm.num_groups, -1))
+        groups = groups.flatten(3).float()  # (G, B, groups, C/groups hw)
+        total = sums(groups.double()) + next(self._norm_sums)
+        count = (groups.shape[-1] * (self._cache.lengths + 1))[:, None]  # (B, 1)
         mean = total[..., 0] / count
         scale = (total[..., 1] / count - mean**2 + norm.eps).rsqrt().float()
         mean = mean.float()
@@ -253,34 +125,128 @@ class Newest:
         return normed.reshape(x.shape).to(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
-        """See `Timeline.convolve`; of three taps only the newest is left to do."""
-        self.notes.inputs.append(x)
+        """See `TemporalContext.convolve`; only the newest of three taps is left to compute."""
+        self.writer.conv_inputs.append(x)
         tap, older = next(self._taps)
-        newest = F.conv2d(x, tap).unflatten(0, (-1, self.notes.rollouts))  # (G, B, C, h, w)
+        newest = F.conv2d(x, tap).unflatten(0, (-1, self.writer.rollouts))  # (G, B, C, h, w)
         return (newest + older.unflatten(2, x.shape[2:])).flatten(0, 1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """See `Timeline.attend`; the branches' queries share one reading of the history."""
-        self.notes.keys.append(key)
-        self.notes.values.append(value)
-        known_keys, known_values = next(self._heads)
-        by_branch = (-1, *known_keys.shape[:2])
+        """See `TemporalContext.attend`; all branches read the cached keys and values at once."""
+        self.writer.keys.append(key)
+        self.writer.values.append(value)
+        cached_keys, cached_values = next(self._keys_values)
+        # A branch has one query per pixel: the branches take the place of a sequence.
+        by_branch = (-1, *cached_keys.shape[:2])
         query, key, value = (  # (B, hw, heads, G, c)
-            heads[..., 0, :].unflatten(0, by_branch).movedim(0, 3) for heads in (query, key, value)
+            x[..., 0, :].unflatten(0, by_branch).movedim(0, 3) for x in (query, key, value)
         )
+        # Scores of the cached frames, then of the frame itself: softmax([q K^T, q k] / sqrt(c)).
         own = (query * key).sum(-1, keepdim=True)
-        scores = torch.cat([query @ known_keys.mT, own], dim=-1) * query.shape[-1] ** -0.5
-        weights = (scores + self._past.hidden.to(scores)).softmax(dim=-1)
-        read = weights[..., :-1] @ known_values + weights[..., -1:] * value
+        scores = torch.cat([query @ cached_keys.mT, own], dim=-1) * query.shape[-1] ** -0.5
+        weights = (scores + self._cache.mask.to(scores)).softmax(dim=-1)
+        read = weights[..., :-1] @ cached_values + weights[..., -1:] * value
         return read.movedim(3, 0).flatten(0, 2)[..., None, :]  # (G B hw, heads, 1, c)
 
 
-def moments(values: Tensor) -> Tensor:
-    """Return sum and sum of squares over the last dimension: (..., 2)."""
-    return torch.stack([values.sum(-1), values.square().sum(-1)], dim=-1)
+class TemporalNorm(nn.Module):
+    """Group normalisation in front of a temporal layer.
+
+    `per_frame` statistics belong to one frame, which keeps the network strictly causal. `pooled`
+    statistics are shared by all frames of the window, as in the published checkpoints: there a past
+    frame's features depend on the present frame.
+    """
+
+    def __init__(self, channels: int, cfg: UNetConfig, eps: float = 1e-5) -> None:
+        """Build for `cfg.temporal_norm`."""
+        super().__init__()
+        self.pooled = cfg.temporal_norm == "pooled"
+        self.norm = nn.GroupNorm(cfg.groups, channels, eps=eps)
+
+    def forward(self, x: Tensor, time: TemporalContext) -> Tensor:
+        """Normalise frames (N, C, h, w)."""
+        if self.pooled:
+            return time.normalise(self.norm, x)
+        normed: Tensor = self.norm(x)
+        return normed
 
 
-def _newest(frames: Tensor, capacity: int) -> Tensor:
-    """Return the newest frames, which lie along the last dimension but one; zeros if fewer."""
-    frames = frames[..., -capacity:, :]
-    return F.pad(frames, (0, 0, capacity - frames.shape[-2], 0))
+class TemporalConv(nn.Module):
+    """Convolution along time at every latent pixel.
+
+    Causal: over this frame and the two before it. Otherwise: over the frame before, this one and
+    the next. Frames outside the window are zeros.
+    Source: Vid2World section 4.1 (causal temporal convolution).
+    """
+
+    def __init__(self, channels: int, *, causal: bool) -> None:
+        """Build one kernel (C, C, taps, 1, 1), oldest tap first."""
+        super().__init__()
+        self.after = 0 if causal else TAPS // 2
+        self.conv = nn.Conv3d(channels, channels, (TAPS, 1, 1))
+
+    def forward(self, x: Tensor, time: TemporalContext) -> Tensor:
+        """Convolve frames (N, C, h, w) along time."""
+        return time.convolve(self.conv, x, after=self.after)
+
+
+class TemporalConvBlock(nn.Module):
+    """Four temporal convolutions behind one skip; starts as the identity."""
+
+    def __init__(self, channels: int, cfg: UNetConfig) -> None:
+        """Build the chain; the last convolution starts at zero."""
+        super().__init__()
+        self.norms = nn.ModuleList(TemporalNorm(channels, cfg) for _ in range(4))
+        self.convs = nn.ModuleList(TemporalConv(channels, causal=cfg.causal) for _ in range(4))
+        self.dropout = nn.Dropout(cfg.dropout)
+        zero(self.convs[-1])
+
+    def forward(self, x: Tensor, time: TemporalContext) -> Tensor:
+        """Convolve frames (N, C, h, w) along time."""
+        h = self.convs[0](F.silu(self.norms[0](x, time)), time)
+        for norm, conv in zip(self.norms[1:], self.convs[1:], strict=True):
+            h = conv(self.dropout(F.silu(norm(h, time))), time)
+        return x + h
+
+
+class TemporalTransformer(nn.Module):
+    """Every latent pixel attends to itself in this frame and in earlier ones.
+
+    Source: Vid2World section 4.1: a causal mask in every temporal attention. As in DynamiCrafter
+    there are two self-attentions and no positional encoding: order comes from the convolutions.
+    """
+
+    def __init__(self, channels: int, cfg: UNetConfig, heads: int = 0) -> None:
+        """Build with a zero output projection.
+
+        Args:
+            channels: Channels that come in and go out.
+            cfg: The network's settings.
+            heads: Attention heads of `cfg.head_channels` each; 0 shares out `channels` instead.
+        """
+        super().__init__()
+        inner = heads * cfg.head_channels or channels
+        heads = heads or channels // cfg.head_channels
+        first, second = Attention(inner, heads), Attention(inner, heads)
+        self.causal = cfg.causal
+        self.norm = TemporalNorm(channels, cfg, eps=1e-6)
+        self.project_in = nn.Linear(channels, inner)
+        self.block = TransformerBlock(inner, first, second)
+        self.project_out = zero(nn.Linear(inner, channels))
+
+    def forward(self, x: Tensor, time: TemporalContext) -> Tensor:
+        """Transform frames (B T, C, h, w)."""
+        normed = self.norm(x, time).unflatten(0, (-1, time.frames))  # (B, T, C, h, w)
+        tokens = normed.permute(0, 3, 4, 1, 2).flatten(0, 2)  # (B h w, T, C)
+        read = partial(time.attend, causal=self.causal)
+        tokens = self.project_out(self.block(self.project_in(tokens), read, read))
+        batch, _, _, height, width = normed.shape
+        out = tokens.unflatten(0, (batch, height, width)).permute(0, 3, 4, 1, 2)
+        return x + out.flatten(0, 1)
+
+
+def out_of_reach(frames: int, reach: int | None, device: torch.device) -> Tensor:
+    """Return which frames a frame must not read: (T, T), later ones and those beyond `reach`."""
+    pairs = torch.ones(frames, frames, dtype=torch.bool, device=device)
+    later = pairs.triu(1)
+    return later if reach is None else later | pairs.tril(-reach)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -9,12 +10,8 @@ from torch import Tensor, nn
 
 from v2w_gym.configs.model import UNetConfig
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.vid2world.attention import (
-    CrossAttention,
-    SpatialTransformer,
-    TemporalTransformer,
-)
-from v2w_gym.world_models.vid2world.blocks import ResBlock, TemporalConv, zero
+from v2w_gym.world_models.nested import Nested
+from v2w_gym.world_models.vid2world.attention import CrossAttention, SpatialTransformer, zero
 from v2w_gym.world_models.vid2world.conditioning import (
     ActionEmbedding,
     Conditioning,
@@ -22,8 +19,16 @@ from v2w_gym.world_models.vid2world.conditioning import (
     ContextKeys,
     NumberEmbedding,
 )
+from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, PreparedCache
 from v2w_gym.world_models.vid2world.published.quirks import HeightCausalConv
-from v2w_gym.world_models.vid2world.temporal import Timeline, Window
+from v2w_gym.world_models.vid2world.temporal import (
+    DecodeStep,
+    FullWindow,
+    TemporalContext,
+    TemporalConv,
+    TemporalConvBlock,
+    TemporalTransformer,
+)
 
 OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),
@@ -78,45 +83,67 @@ class UNet(nn.Module):
         self.temporal_convs = tuple(x.conv for x in layers if isinstance(x, TemporalConv))
 
     def forward(
-        self, noisy: Tensor, noise_levels: Tensor, told: Conditioning, time: Timeline | None = None
+        self,
+        noisy: Tensor,
+        noise_levels: Tensor,
+        conditioning: Conditioning,
+        time: FullWindow | None = None,
     ) -> Tensor:
-        """Return the velocity (B, T, C, h, w) of every frame.
+        """Return the velocity (B, T, C, h, w) of every frame of a window.
 
         Args:
             noisy: (B, T, C, h, w) latents, each frame at its own noise level.
             noise_levels: (B, T) int64.
-            told: What else the network is told.
-            time: How frames see each other; None for a whole `Window`.
+            conditioning: Actions, rate, conditioning frame and context.
+            time: How frames see each other; None for all earlier ones.
         """
-        embedding = self.embed(noise_levels, told).flatten(0, 1)
-        time = time or Window(noisy.shape[1])
-        return self.run(noisy, told.frame, self.shifts(embedding), told.context, time)
+        embedding = self.embed(noise_levels, conditioning).flatten(0, 1)
+        shifts, context = self.shifts(embedding), conditioning.context
+        return self._run(
+            noisy, conditioning.frame, shifts, context, time or FullWindow(noisy.shape[1])
+        )
 
-    def embed(self, noise_levels: Tensor, told: Conditioning) -> Tensor:
+    def decode_step(self, inputs: "DecodeInputs") -> tuple[Tensor, CacheWriter]:
+        """Pass the newest frame alone.
+
+        Returns:
+            Its velocity (G B, 1, C, h, w), and what it would leave in the cache.
+        """
+        time = DecodeStep(inputs.cache)
+        velocity = self._run(inputs.noisy, inputs.frame, inputs.shifts, inputs.context, time)
+        return velocity, time.writer
+
+    def decode_velocity(self, inputs: Nested) -> tuple[Tensor]:
+        """Return the velocity of `decode_step` for `DecodeInputs`: a function to capture."""
+        return (self.decode_step(DecodeInputs(*inputs))[0],)
+
+    def embed(self, noise_levels: Tensor, conditioning: Conditioning) -> Tensor:
         """Return one embedding per frame (B, T, E)."""
         embedding: Tensor = self.noise_embedding(noise_levels)
         if self.rate_embedding is not None:
-            embedding = embedding + self.rate_embedding(told.rate)[:, None]
+            embedding = embedding + self.rate_embedding(conditioning.rate)[:, None]
         if self.action_embedding is not None:
-            embedding = embedding + self.action_embedding(told.actions, told.action_mask)
+            embedding = embedding + self.action_embedding(
+                conditioning.actions, conditioning.action_mask
+            )
         return embedding
 
     def shifts(self, embedding: Tensor) -> list[Tensor]:
-        """Return what embeddings (..., E) come to in each residual block: (..., C') each."""
+        """Return the shift that embeddings (..., E) give each residual block: (..., C') each."""
         activated = F.silu(embedding)
         return [block.embed(activated) for block in self._blocks]
 
     def context_keys(self, context: Context) -> tuple[ContextKeys, ...]:
-        """Return what each cross-attention reads of a context, in order."""
+        """Return the keys and values of a context in each cross-attention, in order."""
         return tuple(layer.keys(context) for layer in self._cross_attentions)
 
-    def run(
+    def _run(
         self,
         noisy: Tensor,
         frame: Tensor,
         shifts: Sequence[Tensor],
         context: Sequence[ContextKeys],
-        time: Timeline,
+        time: TemporalContext,
     ) -> Tensor:
         """Return the velocity (G B, T, C, h, w) of every frame, in G branches.
 
@@ -135,7 +162,7 @@ class UNet(nn.Module):
         if self.initial_attention is not None:
             x = self.initial_attention(x, time)
         x = x.repeat(len(shifts[0]) // len(x), 1, 1, 1)  # (G B T, width, h, w)
-        inputs = _Inputs(iter(shifts), iter(context), time)
+        inputs = _LayerInputs(iter(shifts), iter(context), time)
         skips = [x]
         for layer in self.down:
             x = layer(x, inputs)
@@ -148,13 +175,57 @@ class UNet(nn.Module):
         return velocity.unflatten(0, (-1, frames))
 
 
+class DecodeInputs(NamedTuple):
+    """One frame of B rollouts, in G guidance branches.
+
+    Attributes:
+        noisy: (B, 1, C, h, w) latents.
+        frame: (B, 1, C, h, w) clean latent of the conditioning frame.
+        shifts: See `UNet.shifts`; (G B, C') each.
+        context: See `UNet.context_keys`; of G B rollouts.
+        cache: Of the frames before.
+    """
+
+    noisy: Tensor
+    frame: Tensor
+    shifts: tuple[Tensor, ...]
+    context: tuple[ContextKeys, ...]
+    cache: PreparedCache
+
+
 @dataclass(frozen=True)
-class _Inputs:
-    """What the layers are given besides features; each takes the next of what is its own."""
+class _LayerInputs:
+    """What layers get besides features; each layer takes the next item of its kind."""
 
     shifts: Iterator[Tensor]
     context: Iterator[ContextKeys]
-    time: Timeline
+    time: TemporalContext
+
+
+class ResBlock(nn.Module):
+    """Two convolutions inside a frame, shifted by its embedding, then a temporal block."""
+
+    def __init__(self, channels: tuple[int, int], embedding: int, cfg: UNetConfig) -> None:
+        """Build for `channels` = (in, out); the second convolution starts at zero."""
+        super().__init__()
+        inside, outside = channels
+        self.norm1 = nn.GroupNorm(cfg.groups, inside)
+        self.conv1 = nn.Conv2d(inside, outside, 3, padding=1)
+        self.embed = nn.Linear(embedding, outside)
+        self.norm2 = nn.GroupNorm(cfg.groups, outside)
+        self.conv2 = nn.Conv2d(outside, outside, 3, padding=1)
+        self.skip = nn.Identity() if inside == outside else nn.Conv2d(inside, outside, 1)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.temporal = TemporalConvBlock(outside, cfg)
+        zero(self.conv2)
+
+    def forward(self, x: Tensor, shift: Tensor, time: TemporalContext) -> Tensor:
+        """Transform frames (N, C, h, w), each with a shift (N, C') of its own from `embed`."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + shift[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        out: Tensor = self.temporal(self.skip(x) + h, time)
+        return out
 
 
 class _Stage(nn.Module):
@@ -176,7 +247,7 @@ class _Stage(nn.Module):
         self.temporal = TemporalTransformer(outside, cfg) if attention else None
         self.upsample = nn.Conv2d(outside, outside, 3, padding=1) if upsample else None
 
-    def forward(self, x: Tensor, inputs: _Inputs) -> Tensor:
+    def forward(self, x: Tensor, inputs: _LayerInputs) -> Tensor:
         x = self.res(x, next(inputs.shifts), inputs.time)
         if self.spatial is not None and self.temporal is not None:
             x = self.temporal(self.spatial(x, next(inputs.context, None)), inputs.time)
@@ -192,7 +263,7 @@ class _Downsample(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, inputs: _Inputs) -> Tensor:
+    def forward(self, x: Tensor, inputs: _LayerInputs) -> Tensor:
         halved: Tensor = self.conv(x)
         return halved
 

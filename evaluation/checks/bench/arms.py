@@ -58,7 +58,7 @@ class NaiveArm:
         """Begin with random frames."""
         self.model = model
         state, self._noise = full_window(model, num_envs)
-        self._state = replace(state, memory=())
+        self._state = replace(state, cache=())
         self._action = torch.from_numpy(np.stack([a_move(model.robot)] * num_envs))
 
     def use_steps(self, steps: int) -> None:

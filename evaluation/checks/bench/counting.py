@@ -44,7 +44,7 @@ class FrameForwards:
 def frame_forwards(model: Vid2World) -> Iterator[FrameForwards]:
     """Count the frames that reach the network's last layer while the context lasts.
 
-    What is replayed from a recording does not pass the layers and is not seen.
+    The hook also keeps a GPU from replaying a captured graph, which passes no layer.
     """
     found = FrameForwards()
 

@@ -23,6 +23,7 @@ from v2w_gym.evaluation.checks.bench.memory import bytes_per_rollout
 from v2w_gym.evaluation.checks.bench.report import Cell, Horizon, Memory, StepLatency
 from v2w_gym.evaluation.checks.bench.timing import fastest, percentiles, wall_seconds
 from v2w_gym.world_models.base import FrameNoise, RolloutState
+from v2w_gym.world_models.captured_graph import CAPTURE_AFTER
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 Arm: TypeAlias = EnvironmentArm | NaiveArm
@@ -32,7 +33,7 @@ Models: TypeAlias = Mapping[str, Vid2World]
 TYPICAL_STEPS = 10
 """Denoising steps where one number of them stands for all."""
 WARM_UP = 2
-"""Steps before anything is timed: what is recorded in the first is made faster in the second."""
+"""Steps before anything is timed: a GPU captures its graph in the first and replays it after."""
 OURS_PER_TURN = 3
 """Steps of the environment for each naive step, which takes many times as long."""
 EARLY, LATE = 2, 20
@@ -90,7 +91,7 @@ def measure_memory(models: Models) -> Iterator[Memory]:
     """Hold what is remembered of one rollout against the formula, where there is a memory."""
     for name, model in models.items():
         state, _ = full_window(model, 1)
-        if not state.memory:
+        if not state.cache:
             continue
         channels, height, width = state.condition.shape[1:]
         number = model.unet.conv_in.weight.element_size()
@@ -127,7 +128,7 @@ def _take_turns(arms: Mapping[str, Arm], steps: int, cfg: BenchConfig) -> dict[s
     """Return the least time of a step of each arm, in seconds, once all are warm."""
     turn = []
     for name, arm in arms.items():
-        arm.use_steps(1)
+        arm.use_steps(CAPTURE_AFTER if isinstance(arm, EnvironmentArm) else 1)
         for _ in range(WARM_UP):
             arm.step()
         arm.use_steps(steps)

@@ -15,7 +15,7 @@ from v2w_gym.world_models.nested import Nested
 from v2w_gym.world_models.sampler import FIRST_DRAW, history_level, noisy_history
 from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.vid2world.model import Vid2World
-from v2w_gym.world_models.vid2world.temporal import Window
+from v2w_gym.world_models.vid2world.temporal import FullWindow
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def _guided(
         mask = torch.ones_like(levels, dtype=torch.bool)
         mask[:, -1] = is_told
         keys = model.context_keys(history.context, 1, frames, slice(frames))
-        told = model.told(history.condition, history.actions, mask, keys)
-        branches.append(model.velocity(window, levels, told, Window(frames, reach)))
+        conditioning = model.conditioning(history.condition, history.actions, mask, keys)
+        branches.append(model.velocity(window, levels, conditioning, FullWindow(frames, reach)))
     with_action, without = branches
     guided = without + cfg.guidance_scale * (with_action - without)
     seen = slice(-(reach or frames), None)

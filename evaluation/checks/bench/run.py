@@ -1,8 +1,7 @@
 """Run the benchmark: first whether steps are exact, then what they cost."""
 
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from v2w_gym.evaluation.checks.bench.measure import (
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, make_model, with_semantics
 from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject, to_json
-from v2w_gym.world_models import captured_graph as replay
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.convert import PRECISIONS
@@ -55,8 +53,7 @@ def run_bench(cfg: BenchConfig) -> Report:
     model = in_precision(in_precision(make_model(cfg), precision), torch.float32)
     for steps in cfg.steps:
         with_steps(model, steps)  # one that is out of range is refused before all the others
-    with _recording_at_once():
-        report = _measure(cfg, model, precision)
+    report = _measure(cfg, model, precision)
     if output is not None:
         write_text(output, to_json(report) + "\n")
     return report
@@ -78,20 +75,6 @@ def _measure(cfg: BenchConfig, model: Vid2World, precision: torch.dtype) -> Repo
         latency=list(measure_latency(models, cfg.latency)),
         horizon=list(measure_horizon(models, cfg.repeats)) if cfg.horizon else [],
     )
-
-
-@contextmanager
-def _recording_at_once() -> Iterator[None]:
-    """Let passes be recorded when they are first asked for.
-
-    A rollout records them after a while; what is checked and timed here is what it then does.
-    """
-    patience = replay.RECORD_AFTER
-    replay.RECORD_AFTER = dict.fromkeys(patience, 1)
-    try:
-        yield
-    finally:
-        replay.RECORD_AFTER = patience
 
 
 def check_exactness(

@@ -24,7 +24,7 @@ from v2w_gym.world_models.vid2world.published.weight_names import (
     dead_shapes,
     tower_source,
 )
-from v2w_gym.world_models.vid2world.resampler import Resampler
+from v2w_gym.world_models.vid2world.clip_towers import Resampler
 
 Module = TypeVar("Module", bound=nn.Module)
 FORWARD, CLIP_FORWARD = Tolerance(1e-5, 2e-5), Tolerance(1e-5, 3e-5)

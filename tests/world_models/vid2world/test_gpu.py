@@ -9,7 +9,7 @@ import torch
 
 from v2w_gym.configs.model import SamplerConfig
 from v2w_gym.world_models.base import FrameNoise
-from v2w_gym.world_models.captured_graph import RECORD_AFTER
+from v2w_gym.world_models.captured_graph import CAPTURE_AFTER
 
 pytestmark = [
     pytest.mark.gpu,
@@ -65,7 +65,7 @@ def test_a_captured_graph_changes_no_bit(models):
     state = roll(model, 3, 0)[-1]
     action = np.stack([model.robot.make_action()] * 2)
     noise = FrameNoise((0, 1), (0, 0), (3, 3))
-    steps = [model.step(state, action, noise) for _ in range(2 * RECORD_AFTER["cuda"])]
+    steps = [model.step(state, action, noise) for _ in range(2 * CAPTURE_AFTER)]
     for before, after in zip(steps[0].tensors(), steps[-1].tensors(), strict=True):
         torch.testing.assert_close(before, after, rtol=0, atol=0, equal_nan=True)
 

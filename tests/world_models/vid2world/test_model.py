@@ -34,25 +34,27 @@ def test_raw_fields_stay_in_the_units_of_the_robot(tiny_config, make_model):
     assert unit[3] == -0.5 and unit[10:] == pytest.approx([0.05] * 3)
 
 
-def test_an_unknown_action_is_a_hidden_one(tiny_model):
+def test_an_unknown_action_is_a_dropped_one(tiny_model):
     actions = torch.zeros(1, 2, 13)
     missing = actions.clone()
     missing[:, 0] = float("nan")
     condition, mask = torch.zeros(1, 4, 8, 8), torch.ones(1, 2, dtype=torch.bool)
-    told = tiny_model.told(condition, missing, mask)
-    assert told.action_mask.tolist() == [[False, True]]
-    assert told.actions.isfinite().all()
+    conditioning = tiny_model.conditioning(condition, missing, mask)
+    assert conditioning.action_mask.tolist() == [[False, True]]
+    assert conditioning.actions.isfinite().all()
 
 
-def test_first_action_zeros_tells_the_first_frame_zeros(tiny_config, make_model):
+def test_first_action_zeros_conditions_the_first_frame_on_zeros(tiny_config, make_model):
     model = make_model(replace(tiny_config, first_action="zeros"))
     actions = torch.full((1, 3, 13), 0.01)
     condition, mask = torch.zeros(1, 4, 8, 8), torch.ones(1, 3, dtype=torch.bool)
-    told = model.told(condition, actions, mask)
-    assert told.actions[0, 0].abs().max() == 0 and told.actions[0, 1:].abs().min() > 0
-    assert told.action_mask.all()
+    conditioning = model.conditioning(condition, actions, mask)
+    assert (
+        conditioning.actions[0, 0].abs().max() == 0 and conditioning.actions[0, 1:].abs().min() > 0
+    )
+    assert conditioning.action_mask.all()
     actions[:, 0] = float("nan")
-    assert model.told(condition, actions, mask).action_mask.all()
+    assert model.conditioning(condition, actions, mask).action_mask.all()
 
 
 def test_the_conditioning_frame_is_the_start_or_the_oldest(tiny_config, make_model):
@@ -273,7 +275,7 @@ def test_a_frame_that_is_encoded_again_has_its_own_draw(published):
     model = published.with_sampler(replace(PRESETS["reference"], steps=2))
     before, after = roll(model, 3)[-2:]
     kept = before.latents[:, 1:]
-    pictures = model.seen(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
+    pictures = model.decode(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
     again = model.encode(pictures, FrameNoise((0,), (0,), (2,)))
     torch.testing.assert_close(after.condition, again[:, 0])
     other = model.encode(pictures, FrameNoise((0,), (0,), (3,)))
@@ -291,7 +293,7 @@ def counted(run, frames):
 def test_a_smaller_window_forgets_more(published, monkeypatch):
     looking = []
     smaller = published.with_window(2, 1)
-    monkeypatch.setattr(smaller.unet, "run", counted(smaller.unet.run, looking))
+    monkeypatch.setattr(smaller.unet, "_run", counted(smaller.unet._run, looking))
     state = roll(smaller, 3)[-1]
     assert set(looking) == {2}
     action, noise = published.robot.make_action()[None], FrameNoise((0,), (0,), (4,))
@@ -301,11 +303,13 @@ def test_a_smaller_window_forgets_more(published, monkeypatch):
 
 def test_the_two_branches_reach_the_network_in_this_order(published, monkeypatch):
     model = published.with_sampler(replace(PRESETS["reference"], steps=2))
-    told = []
-    tell = Vid2World.told
-    monkeypatch.setattr(Vid2World, "told", lambda *given: told.append(given) or tell(*given))
+    calls = []
+    condition = Vid2World.conditioning
+    monkeypatch.setattr(
+        Vid2World, "conditioning", lambda *given: calls.append(given) or condition(*given)
+    )
     start = roll(model, 1)[0]
-    _, _, actions, mask, context = told[0]
+    _, _, actions, mask, context = calls[0]
     assert mask.tolist() == [[True, True], [True, False]]
     both = start.context[0].image_key  # (1, 2, M, C)
     assert torch.equal(context[0].image_key, torch.cat([both[:, 0], both[:, 1]]))

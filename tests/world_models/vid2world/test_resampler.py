@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from v2w_gym.configs.model import ResamplerConfig
-from v2w_gym.world_models.vid2world.resampler import Resampler
+from v2w_gym.world_models.vid2world.clip_towers import Resampler
 
 CFG = ResamplerConfig(channels=16, layers=2, heads=2, head_channels=4, tokens=6, out_channels=8)
 

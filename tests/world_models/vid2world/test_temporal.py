@@ -1,4 +1,4 @@
-"""What a layer sees of other frames, one layer at a time."""
+"""Temporal layers, one at a time: a decode step after a prefill is the end of a full window."""
 
 from dataclasses import replace
 
@@ -8,15 +8,9 @@ from torch import nn
 
 from v2w_gym.configs.model import ResamplerConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
+from v2w_gym.world_models.vid2world.kv_cache import CacheWriter
 from v2w_gym.world_models.vid2world.networks import Networks
-from v2w_gym.world_models.vid2world.temporal import (
-    Memory,
-    Newest,
-    Notes,
-    Recording,
-    Window,
-    prepare,
-)
+from v2w_gym.world_models.vid2world.temporal import DecodeStep, FullWindow
 
 B, T, C, H, W = 2, 4, 8, 3, 5
 
@@ -26,20 +20,25 @@ def frames(seed=0, channels=C):
     return torch.randn(B, T, channels, H, W, generator=generator) + 0.5
 
 
-def past_of(recording, convs=(), known=T - 1):
-    memory = recording.notes.memory(torch.zeros(B, known, 1, 1, 1)).fitted(T - 1)
-    return prepare(memory, torch.full((B,), known), convs)
+def prefill():
+    """Return a window of all frames but the newest, whose cache is written."""
+    return FullWindow(T - 1, writer=CacheWriter(B))
+
+
+def decode_step(prefilled, convs=()):
+    cache = prefilled.writer.cache(torch.zeros(B, T - 1, 1, 1, 1)).padded(T - 1)
+    return DecodeStep(cache.prepared(torch.full((B,), T - 1), convs))
 
 
 def test_a_frozen_norm_adds_the_newest_frame_to_the_statistics_of_the_past():
     norm = nn.GroupNorm(2, C)
     nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
     window = frames()
-    recording = Recording(Window(T - 1), Notes(B))
-    recording.pool(norm, window[:, :-1].flatten(0, 1))
-    whole = Window(T).pool(norm, window.flatten(0, 1)).unflatten(0, (B, T))
-    newest = Newest(past_of(recording))
-    both = newest.pool(norm, torch.cat([window[:, -1], window[:, -1] + 1]))  # two branches
+    prefilled = prefill()
+    prefilled.normalise(norm, window[:, :-1].flatten(0, 1))
+    whole = FullWindow(T).normalise(norm, window.flatten(0, 1)).unflatten(0, (B, T))
+    newest = decode_step(prefilled)
+    both = newest.normalise(norm, torch.cat([window[:, -1], window[:, -1] + 1]))  # two branches
     torch.testing.assert_close(both[:B], whole[:, -1], rtol=1e-4, atol=1e-5)
     assert not torch.allclose(both[B:], both[:B])
 
@@ -48,20 +47,22 @@ def test_a_frozen_norm_adds_the_newest_frame_to_the_statistics_of_the_past():
 def test_frozen_statistics_survive_a_large_mean(mean):
     norm = nn.GroupNorm(2, C)
     window = mean + frames()
-    recording = Recording(Window(T - 1), Notes(B))
-    recording.pool(norm, window[:, :-1].flatten(0, 1))
-    newest = Newest(past_of(recording)).pool(norm, window[:, -1])
-    exact = Window(T).pool(norm.double(), window.double().flatten(0, 1)).unflatten(0, (B, T))
+    prefilled = prefill()
+    prefilled.normalise(norm, window[:, :-1].flatten(0, 1))
+    newest = decode_step(prefilled).normalise(norm, window[:, -1])
+    exact = (
+        FullWindow(T).normalise(norm.double(), window.double().flatten(0, 1)).unflatten(0, (B, T))
+    )
     torch.testing.assert_close(newest, exact[:, -1].float(), rtol=1e-3, atol=2e-3)
 
 
 def test_a_newest_frame_is_convolved_as_in_a_window():
     conv = nn.Conv3d(C, C, (3, 1, 1))
     window = frames()
-    whole = Window(T).convolve(conv, window.flatten(0, 1), after=0).unflatten(0, (B, T))
-    recording = Recording(Window(T - 1), Notes(B))
-    recording.convolve(conv, window[:, :-1].flatten(0, 1), after=0)
-    newest = Newest(past_of(recording, [conv]))
+    whole = FullWindow(T).convolve(conv, window.flatten(0, 1), after=0).unflatten(0, (B, T))
+    prefilled = prefill()
+    prefilled.convolve(conv, window[:, :-1].flatten(0, 1), after=0)
+    newest = decode_step(prefilled, [conv])
     alone = newest.convolve(conv, window[:, -1], after=0)
     torch.testing.assert_close(alone, whole[:, -1], rtol=1e-4, atol=1e-5)
 
@@ -71,34 +72,18 @@ def test_a_newest_frame_attends_as_in_a_window():
         frames(seed, 6).permute(0, 3, 4, 1, 2).flatten(0, 2).unflatten(2, (2, 3)).transpose(1, 2)
         for seed in range(3)
     ]  # (B hw, heads, T, c) each
-    whole = Window(T).attend(*heads, causal=True)
-    recording = Recording(Window(T - 1), Notes(B))
-    recording.attend(*(part[:, :, :-1] for part in heads), causal=True)
-    alone = Newest(past_of(recording)).attend(*(part[:, :, -1:] for part in heads), causal=True)
+    whole = FullWindow(T).attend(*heads, causal=True)
+    prefilled = prefill()
+    prefilled.attend(*(part[:, :, :-1] for part in heads), causal=True)
+    alone = decode_step(prefilled).attend(*(part[:, :, -1:] for part in heads), causal=True)
     torch.testing.assert_close(alone, whole[:, :, -1:], rtol=1e-4, atol=1e-5)
 
 
 def test_attention_reaches_no_further_than_it_may():
     query, key, value = (torch.randn(1, 1, 5, 4) for _ in range(3))
-    near = Window(5, reach=2).attend(query, key, value, causal=True)
-    last = Window(2).attend(query[:, :, -2:], key[:, :, -2:], value[:, :, -2:], causal=True)
+    near = FullWindow(5, reach=2).attend(query, key, value, causal=True)
+    last = FullWindow(2).attend(query[:, :, -2:], key[:, :, -2:], value[:, :, -2:], causal=True)
     torch.testing.assert_close(near[:, :, -1], last[:, :, -1])
-
-
-def test_a_memory_lets_go_of_the_oldest_frame():
-    def memory(*values):
-        column = torch.tensor(values, dtype=torch.float32)[None, :, None]  # (1, L, 1)
-        return Memory((column[None, :, -2:],), (column,), (column,), (), (column,))
-
-    longer = memory(1, 2, 3).extended(memory(4))
-    assert [x.flatten().tolist() for x in (*longer.inputs, *longer.keys, *longer.velocities)] == [
-        [3, 4],
-        [2, 3, 4],
-        [2, 3, 4],
-    ]
-    short = memory(7).fitted(3)
-    assert short.keys[0].flatten().tolist() == [0, 0, 7]
-    assert memory(1, 2, 3, 4).fitted(3).values[0].flatten().tolist() == [2, 3, 4]
 
 
 @pytest.fixture

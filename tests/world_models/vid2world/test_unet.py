@@ -3,10 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from v2w_gym.world_models.vid2world.blocks import TemporalConv
+from v2w_gym.world_models.vid2world.attention import FUSED_FROM, attend
 from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding, Conditioning, Context
-from v2w_gym.world_models.vid2world.heads import FUSED_FROM, attend
-from v2w_gym.world_models.vid2world.temporal import Window
+from v2w_gym.world_models.vid2world.temporal import FullWindow, TemporalConv
 from v2w_gym.world_models.vid2world.unet import UNet
 
 B, T, C = 2, 5, 4
@@ -23,10 +22,10 @@ def inputs():
     }
 
 
-def run(unet, noisy, noise_levels, **told):
-    if "context" in told:
-        told["context"] = unet.context_keys(flat(told["context"]))
-    return unet(noisy, noise_levels, Conditioning(**told))
+def run(unet, noisy, noise_levels, **conditioning):
+    if "context" in conditioning:
+        conditioning["context"] = unet.context_keys(flat(conditioning["context"]))
+    return unet(noisy, noise_levels, Conditioning(**conditioning))
 
 
 def flat(context):
@@ -65,7 +64,7 @@ def test_pooled_norm_is_what_leaks(tiny_config, make_model):
     assert changed_frames(pooled.unet, noisy=changed) == [True] * T
 
 
-def test_a_hidden_action_has_no_effect(tiny_model):
+def test_a_dropped_action_has_no_effect(tiny_model):
     hidden = torch.zeros(B, T, dtype=torch.bool)
     one = run(tiny_model.unet, **{**inputs(), "action_mask": hidden})
     two = run(
@@ -91,7 +90,7 @@ def test_causal_convolution_by_hand():
     conv.conv.weight.data = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1, 1)
     conv.conv.bias.data.zero_()
     frames = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
-    assert conv(frames, Window(3)).flatten().tolist() == [100.0, 210.0, 321.0]
+    assert conv(frames, FullWindow(3)).flatten().tolist() == [100.0, 210.0, 321.0]
 
 
 def test_centred_convolution_by_hand():
@@ -99,7 +98,7 @@ def test_centred_convolution_by_hand():
     conv.conv.weight.data = torch.tensor([1.0, 10.0, 100.0]).view(1, 1, 3, 1, 1)
     conv.conv.bias.data.zero_()
     frames = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
-    assert conv(frames, Window(3)).flatten().tolist() == [210.0, 321.0, 32.0]
+    assert conv(frames, FullWindow(3)).flatten().tolist() == [210.0, 321.0, 32.0]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def context(frames, seed=2):
 
 @pytest.fixture
 def reading(tiny_config, make_model):
-    """A network that reads a context and is told a rate."""
+    """A network that reads a context and has a rate embedding."""
     unet = replace(tiny_config.unet, context_channels=6, rate_embedding=True)
     return make_model(replace(tiny_config, unet=unet)).unet
 

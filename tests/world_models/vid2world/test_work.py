@@ -8,8 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context
-from v2w_gym.world_models.vid2world.temporal import Newest, Notes, Recording, Window, prepare
-from v2w_gym.world_models.vid2world.unet import UNet
+from v2w_gym.world_models.vid2world.kv_cache import CacheWriter
+from v2w_gym.world_models.vid2world.temporal import FullWindow
+from v2w_gym.world_models.vid2world.unet import DecodeInputs, UNet
 
 LATENT = (4, 40, 64)
 GIGA = 1e9
@@ -27,7 +28,7 @@ def network(_on_the_meta_device):
     return UNet(cfg, LATENT[0], 13).eval()
 
 
-def told(network, rows, frames):
+def conditioning(network, rows, frames):
     context = Context(torch.empty(rows, 77, 1024), torch.empty(rows, 256, 1024))
     return Conditioning(
         frame=torch.empty(1, 1, *LATENT),
@@ -42,11 +43,11 @@ def levels(rows, frames):
     return torch.zeros(rows, frames, dtype=torch.long)
 
 
-def remembered(network, frames):
-    recording = Recording(Window(frames), Notes(1))
+def prefill(network, frames):
+    window = FullWindow(frames, writer=CacheWriter(1))
     noisy = torch.empty(1, frames, *LATENT)
-    network(noisy, levels(1, frames), told(network, 1, frames), recording)
-    return recording.notes.memory(torch.empty(1, frames, *LATENT)).fitted(frames)
+    velocity = network(noisy, levels(1, frames), conditioning(network, 1, frames), window)
+    return window.writer.cache(velocity).padded(frames)
 
 
 def giga_flops(run):
@@ -58,15 +59,13 @@ def giga_flops(run):
 def test_a_guided_step_takes_1410_gflop_where_a_whole_window_takes_25_000(network):
     """Both branches of one frame; the history taps, K/V and shared layers are not done again."""
     lengths = torch.full((1,), 15, device="cpu")
-    past = prepare(remembered(network, 15), lengths, network.temporal_convs)
-    pair = told(network, 2, 1)
+    cache = prefill(network, 15).prepared(lengths, network.temporal_convs)
+    pair = conditioning(network, 2, 1)
     shifts = [shift[:, 0] for shift in network.shifts(network.embed(levels(2, 1), pair))]
-    newest = giga_flops(
-        lambda: network.run(
-            torch.empty(1, 1, *LATENT), pair.frame, shifts, pair.context, Newest(past)
-        )
-    )
-    whole = told(network, 1, 16)
+    noisy = torch.empty(1, 1, *LATENT)
+    inputs = DecodeInputs(noisy, pair.frame, tuple(shifts), pair.context, cache)
+    newest = giga_flops(lambda: network.decode_step(inputs))
+    whole = conditioning(network, 1, 16)
     noisy = torch.empty(1, 16, *LATENT)
     window = giga_flops(lambda: network(noisy, levels(1, 16), whole))
     assert newest == pytest.approx(1410.2, abs=0.1)
@@ -74,8 +73,8 @@ def test_a_guided_step_takes_1410_gflop_where_a_whole_window_takes_25_000(networ
     assert 2 * window / newest > 17.9
 
 
-def test_a_frame_is_remembered_in_68_megabytes_of_bfloat16(network):
-    memory = remembered(network, 15)
-    per_frame = sum(x.numel() for x in (*memory.keys, *memory.values)) / 15
+def test_a_frame_is_cached_in_68_megabytes_of_bfloat16(network):
+    cache = prefill(network, 15)
+    per_frame = sum(x.numel() for x in (*cache.keys, *cache.values)) / 15
     assert 2 * per_frame / 1e6 == pytest.approx(68.24, abs=0.01)
-    assert 2 * sum(x.numel() for x in memory.inputs) / 1e6 == pytest.approx(120.42, abs=0.01)
+    assert 2 * sum(x.numel() for x in cache.conv_inputs) / 1e6 == pytest.approx(120.42, abs=0.01)

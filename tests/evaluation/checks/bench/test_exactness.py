@@ -1,6 +1,7 @@
 """The gate passes steps that are exact, and nothing else."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from v2w_gym.evaluation.checks.bench.exactness import (
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, with_semantics
 from v2w_gym.world_models.solvers import SOLVERS
+from v2w_gym.world_models.vid2world.kv_cache import KVCache
 from v2w_gym.world_models.vid2world.model import Vid2World
-from v2w_gym.world_models.vid2world.temporal import Memory
 
 
 @pytest.mark.parametrize("name", ["rolling", "window", "pooled"])
@@ -27,7 +28,7 @@ def test_exact_steps_pass(tiny, name) -> None:
     assert 0 < found.sample_error <= SAMPLE_TOLERANCE
 
 
-def test_pooled_norms_with_a_memory_fail(tiny) -> None:
+def test_pooled_norms_with_a_cache_fail(tiny) -> None:
     model = with_semantics(tiny, "frozen")
     found = check_agreement(model, "frozen", exact=True, every=False)
     assert not found.passed
@@ -36,7 +37,7 @@ def test_pooled_norms_with_a_memory_fail(tiny) -> None:
     assert measured == replace(found, exact=False, passed=True)
 
 
-def test_a_memory_that_forgets_too_late_fails(tiny, monkeypatch) -> None:
+def test_a_cache_that_evicts_too_late_fails(tiny, monkeypatch) -> None:
     longer = with_semantics(tiny, "rolling").with_window(8, 1)
     draw_next = exactness.draw_next
     monkeypatch.setattr(
@@ -47,14 +48,20 @@ def test_a_memory_that_forgets_too_late_fails(tiny, monkeypatch) -> None:
     assert not found.passed
 
 
-@pytest.mark.parametrize("part", ["keys", "values", "inputs", "velocities"])
-def test_a_memory_with_a_stale_part_fails(tiny, monkeypatch, part) -> None:
-    extended = Memory.extended
+@pytest.mark.parametrize("part", ["keys", "values", "conv_inputs", "velocity_sums"])
+def test_a_cache_with_a_stale_part_fails(tiny, monkeypatch, part) -> None:
+    append = KVCache.append
 
-    def partly(memory: Memory, frame: Memory) -> Memory:
-        return extended(memory, frame)._replace(**{part: getattr(memory, part)})
+    def partly(cache: KVCache, frame: KVCache) -> KVCache:
+        stale = append(cache, cache)  # what an earlier frame left, in the newest frame's place
+        if part == "velocity_sums":
+            kept: Any = stale.velocity_sums[:, : cache.capacity + 1]
+        else:
+            count = getattr(cache, part)[0].shape[-2] + 1
+            kept = tuple(x[..., :count, :] for x in getattr(stale, part))
+        return append(cache, frame)._replace(**{part: kept})
 
-    monkeypatch.setattr(Memory, "extended", partly)
+    monkeypatch.setattr(KVCache, "append", partly)
     model = with_semantics(tiny, "rolling")
     assert not check_agreement(model, "rolling", exact=True, every=False).passed
 

@@ -15,7 +15,7 @@ from v2w_gym.world_models.vid2world.published.weight_names import (
     dead_shapes,
     tower_source,
 )
-from v2w_gym.world_models.vid2world.resampler import Resampler
+from v2w_gym.world_models.vid2world.clip_towers import Resampler
 
 CONTEXT = ContextConfig()
 TEXT = ClipConfig(width=1024, layers=23, heads=16, hidden=4096)  # of 24 blocks
