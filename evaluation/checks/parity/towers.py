@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from v2w_gym.evaluation.checks.parity.vectors import Comparison, Tolerance, Vector
-from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower, Resampler
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.published.describe import (
     describe_autoencoder,
@@ -24,7 +24,6 @@ from v2w_gym.world_models.vid2world.published.weight_names import (
     dead_shapes,
     tower_source,
 )
-from v2w_gym.world_models.vid2world.clip_towers import Resampler
 
 Module = TypeVar("Module", bound=nn.Module)
 FORWARD, CLIP_FORWARD = Tolerance(1e-5, 2e-5), Tolerance(1e-5, 3e-5)

@@ -1,12 +1,10 @@
 """A model small enough to benchmark in seconds."""
 
-from contextlib import nullcontext
-
 import pytest
 import torch
 
 from v2w_gym.configs.checks import BenchConfig
-from v2w_gym.evaluation.checks.bench import measure, run
+from v2w_gym.evaluation.checks.bench import measure
 from v2w_gym.evaluation.checks.bench.counting import Cost
 from v2w_gym.evaluation.checks.bench.models import make_model
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -21,13 +19,12 @@ def _one_thread():
 
 @pytest.fixture
 def tiny() -> Vid2World:
-    """A new one for each test: what one has recorded would be replayed in the next."""
+    """A new one for each test."""
     return make_model(BenchConfig(size="tiny", window=WINDOW))
 
 
 @pytest.fixture
 def fast(monkeypatch):
-    """Record nothing and count no work."""
-    monkeypatch.setattr(run, "_recording_at_once", nullcontext)
+    """Count no work."""
     for name, cost in (("step_costs", Cost(1, 2)), ("naive_costs", Cost(3, 4))):
         monkeypatch.setattr(measure, name, lambda model, steps, c=cost: dict.fromkeys(steps, c))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from v2w_gym.configs.model import ClipConfig, ContextConfig, KLAutoencoderConfig
-from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower
+from v2w_gym.world_models.vid2world.clip_towers import ClipImageTower, ClipTextTower, Resampler
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.published.weight_names import (
     DEAD,
@@ -15,7 +15,6 @@ from v2w_gym.world_models.vid2world.published.weight_names import (
     dead_shapes,
     tower_source,
 )
-from v2w_gym.world_models.vid2world.clip_towers import Resampler
 
 CONTEXT = ContextConfig()
 TEXT = ClipConfig(width=1024, layers=23, heads=16, hidden=4096)  # of 24 blocks
