@@ -21,7 +21,7 @@ from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.compare.rates import check_tables
 from v2w_gym.evaluation.gate.committed import accuracy_on_generated, committed_gate, gate_notes
 from v2w_gym.evaluation.judges.checks import check_rollout_judge
-from v2w_gym.evaluation.records.rows import ROWS, Key, Row, RunFolder, load_rows, video_name
+from v2w_gym.evaluation.records.rows import ROWS, Key, RolloutStore, Row, load_rows, video_name
 from v2w_gym.evaluation.report.report import write_report
 from v2w_gym.evaluation.trials import check_distinct, check_fingerprints, choose_starts, load_trials
 from v2w_gym.judges.asking import ask_verdicts
@@ -33,7 +33,7 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import WorldModel, check_identified
 from v2w_gym.world_models.loading import load_with
-from v2w_gym.world_models.run_folder import hold_folder
+from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 
 Batch: TypeAlias = tuple[RobotPolicy, str, list[tuple[int, int]]]
 """A policy, a task, and the (start, seed) of rollouts that run together."""
@@ -144,12 +144,12 @@ def _roll(
 ) -> pd.DataFrame:
     """Do what `run_rollouts` does once its arguments are checked."""
     with hold_folder(Path(cfg.output)) as path:
-        folder = RunFolder(path, run_identity(cfg, model, drivers, judge))
-        return _fill(folder, cfg, model, drivers, judge)
+        folder = RunFolder(path, run_identity(cfg, model, drivers, judge)).begin()
+        return _fill(RolloutStore(folder), cfg, model, drivers, judge)
 
 
 def _fill(
-    folder: RunFolder,
+    rollouts: RolloutStore,
     cfg: RankConfig,
     model: WorldModel,
     drivers: Sequence[RobotPolicy],
@@ -159,8 +159,8 @@ def _fill(
     fingerprint = model.fingerprint
     total = len(drivers) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
-    with tqdm(total=total, initial=len(folder.done), unit="rollout") as progress:
-        for driver, task, chosen in _batches(cfg, drivers, frozenset(folder.done)):
+    with tqdm(total=total, initial=len(rollouts.done), unit="rollout") as progress:
+        for driver, task, chosen in _batches(cfg, drivers, frozenset(rollouts.done)):
             name, seeds = driver.meta.name, [starts[task][start].seed for start, _ in chosen]
             for attempt in _imagine(model, judge, (driver, task, chosen), seeds):
                 start, seed = chosen[attempt.slot]
@@ -181,12 +181,12 @@ def _fill(
                     video=video_name(name, task, start, seed),
                     events=dict(attempt.events),
                 )
-                folder.save(row, attempt.frames, model.robot.control_hz)
+                rollouts.save(row, attempt.frames, model.robot.control_hz)
                 frames += attempt.steps
                 speed = frames / (time.perf_counter() - began)
                 progress.set_postfix_str(f"{speed:.1f} frames/s", refresh=False)
                 progress.update()
-    return load_rows(folder.path / ROWS)
+    return load_rows(rollouts.path / ROWS)
 
 
 def _event_notes(rows: pd.DataFrame) -> Iterator[str]:

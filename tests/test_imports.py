@@ -22,7 +22,6 @@ WORLD_MODEL_TOOLS = (
     "world_models.weight_files",
     "world_models.optimiser",
     "world_models.run_folder",
-    "world_models.training_state",
 )
 """What policies, which stand beside world models, may use of them: reading data and training."""
 ALLOWED = {

@@ -1,7 +1,5 @@
 """Fit the autoencoder to single frames; the loop reads top to bottom."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,16 +18,11 @@ def train_autoencoder(
     data: EpisodeSet,
     cfg: AutoencoderTrainConfig,
     seed: int,
-    state: Path,
+    optimiser: Optimiser,
     precision: str,
-) -> list[str]:
-    """Train in place, resuming from `state`, then freeze and measure the latents' scale.
-
-    Returns:
-        What was changed between two sittings; see `Optimiser.changes`.
-    """
+) -> None:
+    """Take the remaining steps in place, then freeze and measure the latents' scale."""
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Optimiser(autoencoder, cfg, state)
     background = to_tensor(data.frames[:: max(1, len(data.frames) // 512)]).mean(0)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 1, step])
@@ -42,7 +35,6 @@ def train_autoencoder(
     autoencoder.load_state_dict(optimiser.average)
     autoencoder.requires_grad_(False).eval()
     _measure_scale(autoencoder, data)
-    return optimiser.changes
 
 
 def reconstruction_loss(

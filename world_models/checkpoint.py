@@ -57,19 +57,6 @@ def check_free(path: Path) -> None:
         raise ValueError(f"expected {card} to be free for the card, found another file there")
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what a run needs to go on, with torch.save; an interruption leaves the older state.
-
-    Raises:
-        OSError: It could not be written; the state before it is still there.
-    """
-    with replacing(path) as partial:
-        try:
-            torch.save(state, partial)
-        except RuntimeError as error:
-            raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
-
-
 def load_checkpoint(path: Path, *, finite: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the card.
 

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, who works in it now, and what the same command continues."""
+"""The folder of a run: who works in it now, and which run it holds."""
 
 import fcntl
 import json
@@ -79,40 +79,63 @@ def hold(lock: Path) -> Iterator[None]:
                 lock.parent.rmdir()
 
 
-def check_identity(file: Path, identity: Mapping[str, Any], may_differ: Collection[str]) -> None:
-    """Check that what was done in a folder was done with the same settings.
+class RunFolder:
+    """A folder that one run fills, and that only the same run continues.
 
-    Args:
-        file: Where the settings were noted; one that is missing or empty allows everything.
-        identity: JSON values that decide what the results mean.
-        may_differ: Names of settings that change nothing, nested ones as `a.b`.
-
-    Raises:
-        ValueError: A setting that differs, or a damaged file.
+    Two runs are the same if their identities are: JSON values that decide what the results mean,
+    such as settings, fingerprints and digests of files.
     """
-    earlier = read_identity(file)
-    if earlier is None:
-        return
-    found = differences(earlier, json.loads(json.dumps(identity)))
-    other = [
-        f"expected {name} {old!r}, found {new!r}"
-        for name, (old, new) in found.items()
-        if not _covers(may_differ, name)
-    ]
-    if other:
-        more = len(other) - SHOWN_DIFFERENCES
-        shown = "; ".join(other[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
-        raise ValueError(
-            f"{file.parent} holds another run: {shown}; choose another folder with output=..., or "
-            "delete this one"
-        )
 
+    def __init__(
+        self,
+        path: Path,
+        identity: Mapping[str, Any],
+        may_differ: Collection[str] = (),
+        noted_in: str = "run.json",
+    ) -> None:
+        """Check that the folder is free, or holds the same run; nothing is written yet.
 
-def note_identity(file: Path, identity: Mapping[str, Any]) -> None:
-    """Write the settings of a run, for `check_identity` and for people."""
-    if read_identity(file) == json.loads(json.dumps(identity)):
-        return
-    write_text(file, json.dumps(identity, indent=2) + "\n")
+        Args:
+            path: The folder.
+            identity: Of the run.
+            may_differ: Names in it that may differ when the run goes on, nested ones as `a.b`.
+            noted_in: Name of the file where the identity is noted. One that is missing or empty
+                allows everything.
+
+        Raises:
+            ValueError: The folder holds another run, or the file is damaged.
+        """
+        self.path = path
+        self._file = path / noted_in
+        self._identity = json.loads(json.dumps(identity))
+        earlier = read_identity(self._file)
+        if earlier is not None:
+            self._refuse(differences(earlier, self._identity), may_differ)
+
+    def begin(self) -> Path:
+        """Note the identity, for the same command and for people, and return the folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        check_writable(self.path)
+        if read_identity(self._file) != self._identity:
+            write_text(self._file, json.dumps(self._identity, indent=2) + "\n")
+        return self.path
+
+    def _refuse(self, found: Mapping[str, tuple[Any, Any]], may_differ: Collection[str]) -> None:
+        other = [
+            f"expected {name} {old!r}, found {new!r}"
+            for name, (old, new) in found.items()
+            if not _covers(may_differ, name)
+        ]
+        if other:
+            more = len(other) - SHOWN_DIFFERENCES
+            shown = "; ".join(other[:SHOWN_DIFFERENCES])
+            raise ValueError(
+                f"{self.path} holds another run: {shown}{f'; and {more} more' * (more > 0)}; "
+                "choose another folder with output=..., or delete this one"
+            )
 
 
 def read_identity(file: Path) -> dict[str, Any] | None:

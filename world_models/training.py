@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
-from v2w_gym.configs.train import DenoiserTrainConfig, TrainConfig
+from v2w_gym.configs.train import DenoiserTrainConfig, OptimiserConfig, TrainConfig
 from v2w_gym.world_models.autoencoder_training import encode_all, train_autoencoder
 from v2w_gym.world_models.data.clips import (
     Clips,
@@ -22,15 +22,13 @@ from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.device import choose_precision, in_precision
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
-from v2w_gym.world_models.optimiser import SCHEDULE, Optimiser
-from v2w_gym.world_models.run_folder import (
-    check_identity,
-    hold_folder,
-    identify_files,
-    note_identity,
-    read_identity,
+from v2w_gym.world_models.optimiser import (
+    RATE_SETTINGS,
+    Optimiser,
+    Recipe,
+    check_not_diverged,
 )
-from v2w_gym.world_models.training_state import check_not_diverged
+from v2w_gym.world_models.run_folder import RunFolder, hold_folder, identify_files, read_identity
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 from v2w_gym.world_models.vid2world.model import Vid2World
 
@@ -60,20 +58,26 @@ def train(cfg: TrainConfig) -> Path:
 
 
 def _train(cfg: TrainConfig, output: Path) -> Path:
-    noted, states = output / SETTINGS, [output / f"{stage}.state" for stage in STAGES]
-    precision, episodes = _precision(cfg, noted), identify_files(list_episodes(cfg.episodes))
-    settings = {**asdict(cfg), "precision": precision, "data": episodes}
-    check_identity(noted, settings, _may_differ(begun=states[1].exists()))
+    precision = _precision(cfg, output / SETTINGS)
+    digest = identify_files(list_episodes(cfg.episodes))
+    settings = {**asdict(cfg), "precision": precision, "data": digest}
+    run = RunFolder(output, settings, _may_differ(output), SETTINGS)
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
     long_enough(data, cfg.denoiser.clip_frames)
     model, autoencoder = _build(cfg, data)
-    note_identity(noted, settings)
-    changes = train_autoencoder(autoencoder, data, cfg.autoencoder, cfg.seed, states[0], precision)
+    run.begin()
+    first = _optimiser(autoencoder, cfg.autoencoder, output, "autoencoder")
+    train_autoencoder(autoencoder, data, cfg.autoencoder, cfg.seed, first, precision)
     latents = encode_all(autoencoder, data)
-    changes += train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, states[1], precision)
+    second = _optimiser(model.unet, cfg.denoiser, output, "denoiser")
+    train_denoiser(model, data, latents, cfg.denoiser, cfg.seed, second, precision)
     check_not_diverged(model.half().state_dict(), "the weights in half precision")
     del settings["output"]  # a run folder may be moved
-    notes = {"training_episodes": len(data.starts), "settings": settings, "changes": changes}
+    notes = {
+        "training_episodes": len(data.starts),
+        "settings": settings,
+        "changes": first.changes + second.changes,
+    }
     model.save(output / CHECKPOINT, notes)
     return output / CHECKPOINT
 
@@ -118,15 +122,10 @@ def train_denoiser(
     latents: Tensor,
     cfg: DenoiserTrainConfig,
     seed: int,
-    state: Path,
+    optimiser: Optimiser,
     precision: str,
-) -> list[str]:
-    """Fit the network to noisy windows of latents, resuming from `state`.
-
-    Returns:
-        What was changed between two sittings; see `Optimiser.changes`.
-    """
-    optimiser = Optimiser(model.unet, cfg, state)
+) -> None:
+    """Take the remaining steps, which fit the network to noisy windows of latents."""
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 2, step])
         torch.manual_seed(int(np.random.default_rng([seed, 3, step]).integers(2**63)))  # dropout
@@ -134,7 +133,6 @@ def train_denoiser(
         optimiser.step(diffusion_forcing_loss(model, clips, cfg, rng, precision))
     model.unet.load_state_dict(optimiser.average)
     model.unet.eval()
-    return optimiser.changes
 
 
 def diffusion_forcing_loss(
@@ -191,13 +189,34 @@ def _precision(cfg: TrainConfig, noted: Path) -> str:
     return choose_precision(cfg.precision, "cpu")
 
 
-def _may_differ(begun: bool) -> set[str]:
-    """Return what a resumed run may have differently; `begun` says whether the denoiser is.
+def _optimiser(network: nn.Module, cfg: OptimiserConfig, folder: Path, stage: str) -> Optimiser:
+    """Return the optimiser of a stage, where an earlier sitting left it in the run folder."""
+    recipe = Recipe(
+        cfg.steps,
+        cfg.learning_rate,
+        cfg.save_every,
+        schedule="linear",
+        warmup=cfg.warmup,
+        decay=cfg.decay,
+        clip_norm=cfg.clip_norm,
+        ema_decay=cfg.ema_decay,
+        section=f"{stage}.",
+    )
+    return Optimiser(network, recipe, _state(folder, stage), folder / f"{stage}.jsonl")
+
+
+def _state(folder: Path, stage: str) -> Path:
+    return folder / f"{stage}.state"
+
+
+def _may_differ(folder: Path) -> set[str]:
+    """Return what a resumed run may have differently.
 
     The sampler plays no part in training. The optimiser says what comes of another schedule; that
     of the autoencoder is fixed once a denoiser has learned from its latents.
     """
     anywhere = {"output", "episodes", "threads", "model.sampler"}
     saves = {f"{stage}.save_every" for stage in STAGES}
-    open_stages = STAGES[1:] if begun else STAGES
-    return anywhere | saves | {f"{stage}.{name}" for stage in open_stages for name in SCHEDULE}
+    open_stages = STAGES[1:] if _state(folder, "denoiser").exists() else STAGES
+    rates = {f"{stage}.{name}" for stage in open_stages for name in RATE_SETTINGS}
+    return anywhere | saves | rates

@@ -25,7 +25,6 @@ from v2w_gym.evaluation.imagine.stepwise import (
 )
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pairs
 from v2w_gym.evaluation.records.video import write_video
-from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
@@ -34,7 +33,7 @@ from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
 from v2w_gym.world_models.data.recorded_actions import tell
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.loading import load_with
-from v2w_gym.world_models.run_folder import hold_folder
+from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 
 MODES = {"autoregressive": False, "clip": True}
 """Name of a mode -> whether all frames are imagined at once."""
@@ -223,7 +222,7 @@ def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) 
     settings = asdict(cfg)
     del settings["output"], settings["dtype"]  # the fingerprint covers what the network computes in
     identity = {**settings, "model": model.fingerprint, "inputs": inputs.hexdigest()}
-    return open_run_folder(Path(cfg.output), identity, MAY_DIFFER)
+    return RunFolder(Path(cfg.output), identity, MAY_DIFFER).begin()
 
 
 def _clock(step: int, rate: float) -> str:

@@ -1,10 +1,9 @@
 """Imagine futures of one start in a folder, frame by frame; an interruption loses nothing."""
 
-import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,16 +16,11 @@ from v2w_gym.pictures import read_picture
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, FrameNoise, RolloutState, WorldModel
-from v2w_gym.world_models.checkpoint import save_state
 from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.files import replacing
+from v2w_gym.world_models.saved_state import reading_state, save_state
 
 STATE = "state.pt"
-DAMAGED = (
-    *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
-    pickle.UnpicklingError,
-)
-"""What reading something else than a state raises."""
 
 
 class Course(Protocol):
@@ -202,14 +196,7 @@ def _load_progress(folder: Path, fresh: Progress) -> Progress:
     """Return how far the folder is; `fresh` if nothing is done, and each tensor where it has it."""
     if not (folder / STATE).exists():
         return fresh
-    try:
-        saved: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        seconds, actions = saved["seconds"], saved["actions"]
+    with reading_state(folder / STATE) as saved:
         pairs = zip(saved["state"], fresh.state.tensors(), strict=True)
         state = fresh.state.with_tensors(tensor.to(like.device) for tensor, like in pairs)
-    except DAMAGED as error:
-        raise ValueError(
-            f"expected the state of a rollout at {folder / STATE}, found a damaged file "
-            f"({type(error).__name__}); delete it to start over"
-        ) from error
-    return Progress(state, actions, seconds)
+        return Progress(state, saved["actions"], saved["seconds"])

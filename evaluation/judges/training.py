@@ -30,16 +30,10 @@ from v2w_gym.world_models.checkpoint import check_free, load_checkpoint, save_ch
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recording import room_for
 from v2w_gym.world_models.frames import to_tensor
-from v2w_gym.world_models.optimiser import OneCycle
-from v2w_gym.world_models.run_folder import (
-    check_identity,
-    hold_beside,
-    identify_files,
-    note_identity,
-)
-from v2w_gym.world_models.training_state import check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
 
-SETTINGS, STATE = "config.json", "train_judge.state"
+SETTINGS, STATE, METRICS = "config.json", "train_judge.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
 """Settings that a resumed run may have differently; of episodes, it is the content that counts."""
 WEIGHT_DECAY = 1e-4
@@ -70,7 +64,7 @@ def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
 def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
     paths = {"episodes": list_episodes(cfg.episodes), "held_out": list_episodes(cfg.held_out)}
     data = {name: identify_files(files) for name, files in paths.items()}
-    check_identity(folder / SETTINGS, {**asdict(cfg), "data": data}, MAY_DIFFER)
+    run = RunFolder(folder, {**asdict(cfg), "data": data}, MAY_DIFFER, SETTINGS)
     torch.manual_seed(cfg.seed)
     robot_name = load_episode(paths["held_out"][0]).robot
     robot = lookup(ROBOTS, robot_name, f"the robot of {paths['held_out'][0]}")
@@ -78,13 +72,13 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
         load_judged_episode(path, robot, DrawerJudge.quantity) for path in paths["held_out"]
     ]
     frames, openings = _load_frames(paths["episodes"], robot)
-    note_identity(folder / SETTINGS, {**asdict(cfg), "data": data})
-    network, changes = _fit(cfg, frames, openings, folder / STATE)
+    run.begin()
+    network, changes = _fit(cfg, frames, openings, folder)
     try:
         accuracy = measure(DrawerJudge(network, {"sha256": ""}), held_out)
     except ValueError:
-        (folder / SETTINGS).unlink()  # nothing is to be resumed: other settings may begin
-        (folder / STATE).unlink()
+        for name in (SETTINGS, STATE, METRICS):  # nothing to resume: other settings may begin
+            (folder / name).unlink()
         raise
     card: dict[str, Any] = {
         "kind": KIND,
@@ -166,7 +160,7 @@ def _load_frames(
 
 
 def _fit(
-    cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32], state: Path
+    cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32], folder: Path
 ) -> tuple[OpeningNetwork, list[str]]:
     """Minimise the Gaussian likelihood, weighted so that uncertain frames still teach the mean.
 
@@ -180,7 +174,10 @@ def _fit(
     bins = np.digitize(openings, BINS)
     members = [np.flatnonzero(bins == b) for b in np.unique(bins)]
     network = OpeningNetwork()
-    optimiser = OneCycle(network, cfg, state, rng, weight_decay=WEIGHT_DECAY)
+    recipe = Recipe(
+        cfg.steps, cfg.learning_rate, cfg.save_every, "one_cycle", weight_decay=WEIGHT_DECAY
+    )
+    optimiser = Optimiser(network, recipe, folder / STATE, folder / METRICS, rng)
     for _ in optimiser.remaining_steps():
         rows = np.array(
             [rng.choice(members[b]) for b in rng.integers(len(members), size=cfg.batch_size)]

@@ -4,17 +4,15 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from v2w_gym.evaluation.records.video import read_video, write_video
-from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.world_models.files import append_line, cut_torn_line, whole_lines
 
 log = logging.getLogger(__name__)
@@ -67,25 +65,20 @@ class Row:
         return self.policy, self.task, self.start, self.seed
 
 
-class RunFolder:
-    """A folder that fills up with rollouts and that the same command continues.
+class RolloutStore:
+    """The rollouts that a run folder holds so far; the same command adds those that it lacks.
 
     A row is appended once its video is on disk, so an interruption loses no finished rollout. A
     row that is torn, or whose video is damaged, counts as not done; its successor replaces it.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        """Create the folder, or reopen it and find out what is done.
-
-        Args:
-            path: The folder.
-            identity: JSON values that decide what the rows mean: settings and fingerprints.
+    def __init__(self, path: Path) -> None:
+        """Find out which rollouts the folder at `path` holds.
 
         Raises:
-            OSError: The folder cannot be written.
-            ValueError: The folder holds the rows of a run with another identity.
+            ValueError: A damaged row that is not the last one.
         """
-        self.path = open_run_folder(path, identity)
+        self.path = path
         cut_torn_line(path / ROWS)
         self.done = {row.key for row in read_rows(path / ROWS) if self._has_video(row)}
 

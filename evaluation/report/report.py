@@ -180,7 +180,7 @@ def _matrix(comparison: Comparison, task: str) -> list[tuple[str, list[Pair | No
 
 
 def _read_run(run_folder: Path) -> Mapping[str, Any]:
-    """Return the settings that a `RunFolder` keeps; empty where there are none."""
+    """Return the settings that a run folder keeps; empty where there are none."""
     path = run_folder / "run.json"
     settings: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return settings

@@ -26,19 +26,12 @@ from v2w_gym.policies.planner.policy import save_planner
 from v2w_gym.world_models.checkpoint import check_free
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_robot_episode
 from v2w_gym.world_models.data.recording import room_for
-from v2w_gym.world_models.optimiser import OneCycle
-from v2w_gym.world_models.run_folder import (
-    check_identity,
-    hold_beside,
-    identify_files,
-    note_identity,
-)
-from v2w_gym.world_models.training_state import check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
 
-SETTINGS, STATE = "config.json", "train_planner.state"
+SETTINGS, STATE, METRICS = "config.json", "train_planner.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
 """Settings that a resumed run may have differently; of episodes, it is the content that counts."""
-WEIGHT_DECAY = 0.01
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
@@ -68,13 +61,14 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
 def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str, Any]:
     data = [identify_files(list_episodes(folders)) for folders in (cfg.episodes, cfg.held_out)]
     settings = {**asdict(cfg), "data": data}
-    check_identity(folder / SETTINGS, settings, MAY_DIFFER)
+    run = RunFolder(folder, settings, MAY_DIFFER, SETTINGS)
     held_out = load_scenes(cfg.held_out, robot)
     frames, positions = load_scenes(cfg.episodes, robot)
-    note_identity(folder / SETTINGS, settings)
+    run.begin()
     torch.manual_seed(cfg.seed)
     network = PerceptionNetwork(cfg.channels)
-    optimiser = OneCycle(network, cfg, folder / STATE, rng=None, weight_decay=WEIGHT_DECAY)
+    recipe = Recipe(cfg.steps, cfg.learning_rate, cfg.save_every, "one_cycle")
+    optimiser = Optimiser(network, recipe, folder / STATE, folder / METRICS)
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([cfg.seed, step])
         rows = rng.integers(len(frames), size=cfg.batch_size)

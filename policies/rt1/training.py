@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from v2w_gym.configs.loader import from_mapping
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.rt1 import RT1_SIZES, RT1Config
 from v2w_gym.configs.train import TrainPolicyConfig
-from v2w_gym.policies.rt1.adam import follow, make_adam
 from v2w_gym.policies.rt1.batches import draw_batch, dropout_seed, read_ahead, read_data
 from v2w_gym.policies.rt1.demonstrations import (
     Demonstrations,
@@ -28,17 +26,24 @@ from v2w_gym.policies.rt1.imagenet import load_imagenet
 from v2w_gym.policies.rt1.loss import step_losses, token_loss
 from v2w_gym.policies.rt1.network import RT1Network, check_sizes
 from v2w_gym.policies.rt1.policy import save_rt1
-from v2w_gym.policies.rt1.run import TrainingRun
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.device import in_precision, usable_device
 from v2w_gym.world_models.files import check_writable
-from v2w_gym.world_models.run_folder import hold_folder, identify_files
-from v2w_gym.world_models.training_state import check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.run_folder import RunFolder, hold_folder, identify_files
 
 log = logging.getLogger(__name__)
 
+SETTINGS, STATE, METRICS = "config.json", "train_state.pt", "metrics.jsonl"
 RESULTS = ("output", "weights")
 """Settings that are no part of a card, for folders of results may be moved."""
+MAY_DIFFER = (
+    *RESULTS,
+    *("device", "readers", "save_every", "threads"),  # these change what is learned by rounding
+    *("episodes", "held_out", "instructions", "encoder_weights"),  # paths; "data" is their content
+    "optimiser.learning_rate",
+)
+"""Settings that a resumed run may have differently."""
 
 
 def train(cfg: TrainPolicyConfig) -> list[Path]:
@@ -63,47 +68,44 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     torch.set_num_threads(cfg.threads)
     sizes, stages = network_sizes(cfg), stage_steps(cfg)
     with hold_folder(Path(cfg.output)) as folder:
-        return _train(cfg, sizes, stages, TrainingRun(folder, _identity(cfg)))
+        return _train(cfg, sizes, stages, folder)
 
 
 def _train(
-    cfg: TrainPolicyConfig, sizes: RT1Config, stages: Mapping[str, int], run: TrainingRun
+    cfg: TrainPolicyConfig, sizes: RT1Config, stages: Mapping[str, int], folder: Path
 ) -> list[Path]:
+    run = RunFolder(folder, _identity(cfg), MAY_DIFFER, SETTINGS)
     robot = lookup(ROBOTS, cfg.robot, "robot")
     tokenizer = ActionTokenizer(robot, sizes.bins)
     data, held_out, table = read_data(cfg, sizes, robot, tokenizer)
     check_writable(Path(cfg.weights), "weights")
+    run.begin()
     free = torch.from_numpy(tokenizer.free).to(cfg.device)
     torch.manual_seed(cfg.seed)
     network = RT1Network(sizes, len(tokenizer)).to(cfg.device)
-    optimiser = make_adam(network, cfg.optimiser)
-    done = run.load(network, optimiser)
-    if not done and cfg.encoder_weights is not None:
+    if cfg.encoder_weights is not None and not (folder / STATE).exists():
         load_imagenet(network, Path(cfg.encoder_weights))
-    steps = range(done, cfg.steps)
+    optimiser = Optimiser(network, _recipe(cfg), folder / STATE, folder / METRICS)
+    steps = range(optimiser.steps_done, cfg.steps)
     batches = read_ahead(lambda step: draw_batch(data, cfg, sizes, step), steps, cfg.readers)
-    bar = tqdm(steps, initial=done, total=cfg.steps, unit="step")
-    for step in bar:
+    for step in optimiser.remaining_steps():
         windows = next(batches).to(cfg.device)
         torch.manual_seed(dropout_seed(cfg, step))
         with in_precision(cfg.precision, cfg.device):
             logits = predict(network.train(), windows)
-        loss = token_loss(logits, windows.tokens, windows.mask, free)
-        notes = follow(loss, network, optimiser, cfg, step)
-        run.prove()
-        run.note({"step": step + 1, **notes})
-        bar.set_postfix(loss=f"{notes['loss']:.3f}")
+        optimiser.step(token_loss(logits, windows.tokens, windows.mask, free))
         for name in [name for name, at in stages.items() if at == step + 1]:
             validation = validation_loss(network, held_out, cfg, free)
-            run.note({"step": step + 1, "stage": name, "validation_loss": validation})
+            optimiser.note(stage=name, validation_loss=validation)
             log.info("%s at step %d: validation loss %s", name, step + 1, validation)
-            card = {"step": step + 1, "validation_loss": validation, **_notes(cfg, run)}
+            card = {
+                "step": step + 1,
+                "validation_loss": validation,
+                "train": _without_results(cfg),
+                "changes": optimiser.changes,
+            }
             check_not_diverged(_in_half(network), f"stage {name} in half precision")
             save_rt1(_path(cfg, name), network, robot, table, card)
-        if step + 1 == cfg.steps:
-            run.save(network, optimiser, step + 1)
-        elif (step + 1) % cfg.save_every == 0:
-            run.save_if_next_step_is_finite(network, optimiser, step + 1)
     return _finished(cfg, stages)
 
 
@@ -186,10 +188,13 @@ def _identity(cfg: TrainPolicyConfig) -> dict[str, Any]:
     return {**asdict(cfg), "data": data}
 
 
-def _notes(cfg: TrainPolicyConfig, run: TrainingRun) -> dict[str, Any]:
-    """Return what a card says of the training; folders of results may be moved."""
-    train = {name: value for name, value in asdict(cfg).items() if name not in RESULTS}
-    return {"train": train, "changes": run.changes}
+def _without_results(cfg: TrainPolicyConfig) -> dict[str, Any]:
+    return {name: value for name, value in asdict(cfg).items() if name not in RESULTS}
+
+
+def _recipe(cfg: TrainPolicyConfig) -> Recipe:
+    adam = asdict(cfg.optimiser)
+    return Recipe(cfg.steps, save_every=cfg.save_every, section="optimiser.", **adam)
 
 
 def _in_half(network: RT1Network) -> dict[str, Tensor]:

@@ -12,12 +12,11 @@ import pytest
 
 from v2w_gym.world_models.run_folder import (
     LOCK,
-    check_identity,
+    RunFolder,
     hold,
     hold_beside,
     hold_folder,
     identify_files,
-    note_identity,
     read_identity,
 )
 
@@ -121,31 +120,52 @@ def test_leftovers_anywhere_in_the_folder_go(tmp_path: Path):
         assert not left.exists()
 
 
-SETTINGS = {"seed": 0, "adam": {"rate": 1e-3, "decay": 0.1}, "episodes": ["a"], "threads": 1}
+SETTINGS = {"seed": 0, "adam": {"rate": 1e-3, "decay": 0.1}, "episodes": ("a",), "steps": None}
+
+
+def test_a_folder_is_continued_by_the_same_run_alone(tmp_path: Path):
+    folder = RunFolder(tmp_path / "deep" / "run", SETTINGS).begin()
+    again = RunFolder(folder, dict(reversed(SETTINGS.items())))
+    assert again.begin() == again.path == folder == tmp_path / "deep" / "run"
+    for changed in ({**SETTINGS, "steps": 3}, {**SETTINGS, "new": 1}, {"seed": 0}):
+        with pytest.raises(ValueError, match="holds another run: expected .* found .*output="):
+            RunFolder(folder, changed)
+    RunFolder(folder, SETTINGS)
+
+
+def test_a_folder_belongs_to_nobody_until_its_run_begins(tmp_path: Path):
+    RunFolder(tmp_path / "run", SETTINGS)
+    assert not (tmp_path / "run").exists()
+    RunFolder(tmp_path / "run", {"seed": 3}, noted_in="config.json").begin()
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == {"seed": 3}
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"expected a folder that can be written .* output="):
+        RunFolder(tmp_path / "file" / "run", SETTINGS).begin()
 
 
 def test_settings_that_differ_are_named_with_both_values(tmp_path: Path):
-    file = tmp_path / "run.json"
-    note_identity(file, SETTINGS)
-    check_identity(file, dict(reversed(SETTINGS.items())), ())
-    with pytest.raises(ValueError, match=r"expected seed 0, found 3; choose another folder"):
-        check_identity(file, {**SETTINGS, "seed": 3}, ())
+    RunFolder(tmp_path, SETTINGS).begin()
+    with pytest.raises(ValueError, match=r"another run: expected seed 0, found 3; choose another"):
+        RunFolder(tmp_path, {**SETTINGS, "seed": 3})
     with pytest.raises(ValueError, match=r"adam\.rate 0\.001, found 0\.1; expected adam\.decay"):
-        check_identity(file, {**SETTINGS, "adam": {"rate": 0.1, "decay": 0.0}}, ())
+        RunFolder(tmp_path, {**SETTINGS, "adam": {"rate": 0.1, "decay": 0.0}})
     with pytest.raises(ValueError, match="expected new 'nothing', found None"):
-        check_identity(file, {**SETTINGS, "new": None}, ())
+        RunFolder(tmp_path, {**SETTINGS, "new": None})
     with pytest.raises(ValueError, match="; and 2 more; choose"):
-        check_identity(file, {**SETTINGS, **dict.fromkeys("abcdef", 1)}, ())
+        RunFolder(tmp_path, {**SETTINGS, **dict.fromkeys("abcdef", 1)})
 
 
-def test_some_settings_may_differ(tmp_path: Path):
-    file = tmp_path / "run.json"
-    note_identity(file, SETTINGS)
-    other = {**SETTINGS, "threads": 8, "adam": {"rate": 0.1, "decay": 0.1}}
-    check_identity(file, other, {"threads", "adam.rate"})
-    check_identity(file, {**other, "adam": None}, {"threads", "adam"})
+def test_some_settings_may_differ_and_the_newest_are_noted(tmp_path: Path):
+    RunFolder(tmp_path, SETTINGS).begin()
+    other = {**SETTINGS, "steps": 8, "adam": {"rate": 0.1, "decay": 0.1}}
+    RunFolder(tmp_path, {**other, "adam": None}, {"steps", "adam"})
     with pytest.raises(ValueError, match=r"expected adam\.rate"):
-        check_identity(file, other, {"threads", "adam.decay"})
+        RunFolder(tmp_path, other, {"steps", "adam.decay"})
+    RunFolder(tmp_path, other, {"steps", "adam.rate"}).begin()
+    assert json.loads((tmp_path / "run.json").read_text())["steps"] == 8
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 100])
@@ -153,16 +173,14 @@ def test_settings_that_a_crash_left_empty_are_absent(tmp_path: Path, content: by
     file = tmp_path / "run.json"
     file.write_bytes(content)
     assert read_identity(file) is None
-    check_identity(file, SETTINGS, ())
-    note_identity(file, SETTINGS)
-    assert json.loads(file.read_text()) == SETTINGS
+    RunFolder(tmp_path, {"seed": 0}).begin()
+    assert json.loads(file.read_text()) == {"seed": 0}
 
 
 def test_damaged_settings_are_named(tmp_path: Path):
-    file = tmp_path / "run.json"
-    file.write_text('{"seed": 0, "ad')
+    (tmp_path / "run.json").write_text('{"seed": 0, "ad')
     with pytest.raises(ValueError, match=r"run\.json, found a damaged file; delete it"):
-        check_identity(file, SETTINGS, ())
+        RunFolder(tmp_path, SETTINGS)
 
 
 def test_files_are_known_by_their_content_wherever_they_lie(tmp_path: Path):

@@ -13,7 +13,6 @@ from v2w_gym.world_models.data.clips import load_episode_set, sample_clips
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
-from v2w_gym.world_models.optimiser import Optimiser, rate
 from v2w_gym.world_models.training import loss_weight, sample_noise_levels, train
 from v2w_gym.world_models.vid2world.model import load_vid2world
 
@@ -66,35 +65,6 @@ def assert_same(one, two):
     assert one.keys() == two.keys()
     for name in one:
         assert torch.equal(one[name], two[name]), name
-
-
-class Interrupted(Exception):
-    pass
-
-
-@pytest.mark.parametrize("after", [1, 3, 5])
-def test_interrupted_and_resumed_is_uninterrupted(config, tmp_path, monkeypatch, after):
-    whole = weights(train(replace(config, output=str(tmp_path / "whole"))))
-    step, taken = Optimiser.step, []
-
-    def interrupt(self, loss):
-        if len(taken) == after:
-            raise Interrupted
-        taken.append(step(self, loss))
-
-    monkeypatch.setattr(Optimiser, "step", interrupt)
-    with pytest.raises(Interrupted):
-        train(config)
-    monkeypatch.setattr(Optimiser, "step", step)
-    assert_same(weights(train(config)), whole)
-
-
-def test_dropout_is_the_same_after_an_interruption(config, tmp_path):
-    unet = replace(config.model.unet, dropout=0.5)
-    dropping = replace(config, model=replace(config.model, unet=unet))
-    whole = weights(train(replace(dropping, output=str(tmp_path / "whole"))))
-    train(replace(dropping, denoiser=replace(config.denoiser, steps=2)))
-    assert_same(weights(train(dropping)), whole)  # whose first two rates are the same
 
 
 @pytest.mark.parametrize(
@@ -151,15 +121,6 @@ def test_more_steps_are_taken_and_said(config):
     assert provenance["changes"] == ["denoiser.steps was 4 until step 4, then 6"]
 
 
-def test_a_rate_that_ruins_the_weights_can_be_lowered_in_the_same_folder(config):
-    ruinous = replace(config.denoiser, learning_rate=1e18, warmup=1, save_every=1)
-    with pytest.raises(FloatingPointError, match=r"lower denoiser\.learning_rate and run the same"):
-        train(replace(config, denoiser=ruinous))
-    lower = replace(ruinous, learning_rate=1e-4)
-    for name, value in weights(train(replace(config, denoiser=lower))).items():
-        assert torch.isfinite(value).all(), name
-
-
 def test_settings_that_a_crash_left_empty_do_not_stop_a_run(config, tmp_path):
     (tmp_path / "run").mkdir()
     noted = tmp_path / "run" / "config.json"
@@ -191,15 +152,6 @@ def test_a_run_keeps_the_precision_of_its_first_processor(
     other = {"float32": "bfloat16", "bfloat16": "float32"}[precision]
     with pytest.raises(ValueError, match=f"expected precision '{precision}', found '{other}'"):
         train(replace(config, precision=other))
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[:-500], lambda data: b"", lambda data: b"no"])
-def test_a_damaged_training_state_is_refused(config, tmp_path, damage):
-    train(config)
-    state = tmp_path / "run" / "denoiser.state"
-    state.write_bytes(damage(state.read_bytes()))
-    with pytest.raises(ValueError, match=r"denoiser\.state.*delete it to start over"):
-        train(config)
 
 
 def test_the_sampler_may_change_after_training(config):
@@ -259,10 +211,3 @@ def test_loss_weight_caps_the_clean_end_only():
     schedule = NoiseSchedule(TrainConfig().model.diffusion)
     weight = loss_weight(schedule, torch.tensor([[999, 499, 19]]), 5.0)[0].tolist()
     assert weight == pytest.approx([1.0, 1.0, 5 * (1 - 0.981010)], abs=1e-4)
-
-
-def test_learning_rate_warms_up_and_decays():
-    cfg = DenoiserTrainConfig(steps=100, warmup=10, decay=0.2)
-    assert [rate(cfg, step) for step in (0, 4, 9, 50, 80, 90, 99)] == pytest.approx(
-        [0.1, 0.5, 1.0, 1.0, 1.0, 0.5, 0.05]
-    )

@@ -26,12 +26,11 @@ from v2w_gym.evaluation.checks.fidelity.report import write_report
 from v2w_gym.evaluation.checks.fidelity.result import Fidelity, measure
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange, compare_success
 from v2w_gym.evaluation.rollout import check_rollouts, run_identity, run_rollouts
-from v2w_gym.evaluation.run_folder import open_run_folder
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.loading import load_with
-from v2w_gym.world_models.run_folder import hold_folder
+from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 BASELINE, FLOOR, CARD = "baseline", "another seed", "card"
@@ -65,7 +64,7 @@ def _run(cfg: FidelityConfig) -> Fidelity:
     identity = {"model": model.fingerprint, "seed": cfg.seed, "scenes": scenes.digest}
     with make_policies(cfg.policies, model.robot) as drivers:
         _check_closed_loop(cfg, variants, scenes.task, drivers)
-        folder = open_run_folder(Path(cfg.output), identity)
+        folder = RunFolder(Path(cfg.output), identity).begin()
         _open_closed_loop(cfg, folder, variants, scenes.task, drivers)
         replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
         success = _act(cfg, folder, variants, scenes.task, drivers) if drivers else {}
@@ -131,7 +130,7 @@ def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
 def _replayed(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -> Replay:
     """Return what a variant imagines, from its folder if that has it."""
     identity = {"model": variant.model.fingerprint, "seed": variant.seed}
-    path = open_run_folder(_folder_of(folder, variant), identity) / "replay.npz"
+    path = RunFolder(_folder_of(folder, variant), identity).begin() / "replay.npz"
     if not path.exists():
         save_replay(path, replay(variant, scenes, batch_size))
     return load_replay(path)
@@ -159,7 +158,8 @@ def _open_closed_loop(
         judge = load_judge(cfg.judge, variants[0].model.robot)
         for variant in _acting(variants):
             run = _closed_loop(cfg, folder, variant, task)
-            open_run_folder(Path(run.output), run_identity(run, variant.model, drivers, judge))
+            identity = run_identity(run, variant.model, drivers, judge)
+            RunFolder(Path(run.output), identity).begin()
 
 
 def _act(

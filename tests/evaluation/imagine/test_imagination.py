@@ -238,7 +238,7 @@ def test_a_damaged_state_is_refused(tmp_path):
     rollout(tmp_path)
     state = tmp_path / "state.pt"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(ValueError, match="found a damaged file .* delete it to start over"):
+    with pytest.raises(ValueError, match="found a damaged file.*delete it to start over"):
         rollout(tmp_path)
 
 

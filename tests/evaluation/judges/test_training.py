@@ -8,7 +8,6 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import JudgeTrainConfig
 from v2w_gym.evaluation.judges.training import augment, measure, train_judge
 from v2w_gym.judges.loading import load_judge
-from v2w_gym.world_models.checkpoint import load_checkpoint
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 
@@ -83,38 +82,6 @@ def record(folder, count):
         save_episode(
             folder / f"episode_{i:08d}.npz", drawn_episode(rng.uniform(0, 0.16, 6), task, i)
         )
-
-
-def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path, monkeypatch):
-    record(tmp_path / "train", 4)
-    cfg = JudgeTrainConfig(
-        output=str(tmp_path / "whole.safetensors"),
-        episodes=[str(tmp_path / "train")],
-        held_out=[str(tmp_path / "train")],
-        steps=5,
-        batch_size=16,
-        save_every=2,
-    )
-    monkeypatch.setattr("v2w_gym.evaluation.judges.training.measure", lambda *_: {})
-    train_judge(cfg)
-    cut = replace(cfg, output=str(tmp_path / "cut.safetensors"))
-    step, taken = torch.optim.AdamW.step, []
-
-    def interrupted(self):
-        taken.append(step(self))
-        if len(taken) == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train_judge(cut)
-    with pytest.raises(ValueError, match="cut.training holds another run: expected seed 0, found"):
-        train_judge(replace(cut, seed=1))
-    train_judge(cut)
-    one, other = (load_checkpoint(tmp_path / f"{n}.safetensors")[0] for n in ("whole", "cut"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    assert not (tmp_path / "cut.training").exists()
 
 
 def test_a_judge_that_reads_nothing_can_be_trained_longer(tmp_path):

@@ -6,9 +6,15 @@ import os
 import numpy as np
 import pytest
 
-from v2w_gym.evaluation.records.rows import ROWS, Row, RunFolder, load_rows, read_rows, video_name
+from v2w_gym.evaluation.records.rows import (
+    ROWS,
+    RolloutStore,
+    Row,
+    load_rows,
+    read_rows,
+    video_name,
+)
 
-IDENTITY = {"model": "m1", "policies": {"zero": ""}, "starts": 2}
 FRAMES = np.zeros((3, 8, 8, 3), np.uint8)
 
 
@@ -32,14 +38,14 @@ def make_row(start=0, policy="zero", **changes):
 
 @pytest.fixture
 def run(tmp_path):
-    folder = RunFolder(tmp_path / "run", IDENTITY)
+    folder = RolloutStore(tmp_path)
     for start in (1, 0):
         folder.save(make_row(start), FRAMES, fps=3)
     return folder
 
 
 def reopened(run):
-    return RunFolder(run.path, IDENTITY)
+    return RolloutStore(run.path)
 
 
 def test_rows_come_back_sorted_and_done(run):
@@ -89,23 +95,12 @@ def test_a_rollout_without_its_video_is_redone_and_counted_once(run, damage, cap
     elif damage == "truncated":
         os.truncate(video, 500)
     else:
-        RunFolder(run.path, IDENTITY).save(make_row(0, steps=7), FRAMES, fps=3)
+        RolloutStore(run.path).save(make_row(0, steps=7), FRAMES, fps=3)
     again = reopened(run)
     assert again.done == {("zero", "close_drawer", 1, 0)}
     assert "will be done again" in caplog.text
     again.save(make_row(0, score=0.5), FRAMES, fps=3)
     assert load_rows(run.path / ROWS)["score"].tolist() == [0.5, 0.75]
-
-
-def test_another_run_is_refused_with_what_differs(run):
-    with pytest.raises(ValueError, match=r"another run: expected model 'm1', found 'm2'; choose"):
-        RunFolder(run.path, {**IDENTITY, "model": "m2"})
-
-
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"expected a folder that can be written .* output="):
-        RunFolder(tmp_path / "file" / "run", IDENTITY)
 
 
 def test_a_full_disk_says_so_and_loses_nothing_finished(run, monkeypatch):
