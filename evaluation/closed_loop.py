@@ -1,4 +1,7 @@
-"""Let a policy act until every attempt is over: the one loop for imagined and real robots."""
+"""Let a policy act until every attempt is over: what rollouts and trials have in common.
+
+A trial is one attempt of a policy at a task on the robot. A rollout is one in the world model.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +11,10 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
+from v2w_gym.configs.names import check_name
+from v2w_gym.evaluation.records.rows import video_name
 from v2w_gym.policies.robot_policy import RobotPolicy
+from v2w_gym.starts import Start, bundled_starts
 
 SOLVED = "solved before the first action"
 """Event of an attempt that cannot become a success of its policy."""
@@ -87,3 +93,36 @@ def run_attempts(
 def policy_seed(start_seed: int, seed: int) -> int:
     """Return what a policy's random choices depend on; unrelated for any two pairs."""
     return int(np.random.SeedSequence([start_seed, seed]).generate_state(1)[0])
+
+
+def choose_starts(task: str, count: int) -> list[Start]:
+    """Return the first `count` bundled starts of a task.
+
+    Raises:
+        ValueError: Unknown task, or more starts than there are.
+    """
+    starts = bundled_starts(task)
+    if not 1 <= count <= len(starts):
+        raise ValueError(f"expected starts from 1 to {len(starts)} for {task}, found {count}")
+    return starts[:count]
+
+
+def check_distinct(policies: Sequence[RobotPolicy]) -> None:
+    """Check that there are policies and that their names differ, also as names of folders.
+
+    Raises:
+        ValueError: No policy, two of one name (large and small letters are one to some disks), or a
+            name that no table can show.
+    """
+    names = [policy.meta.name for policy in policies]
+    for name in names:
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; give the policy a `name:` in a policy file") from error
+    folders = {video_name(name, "", 0, 0).lower() for name in names}
+    if not names or len(folders) < len(names):
+        raise ValueError(
+            f"expected policies with different names, in more than large and small letters, found "
+            f"{names}; rename a file, or give one a `name:` in a policy file"
+        )

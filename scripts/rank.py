@@ -10,8 +10,8 @@ SCHEMA = RankConfig
 def main(cfg: RankConfig) -> None:
     """Run the rollouts, print the rates, and say where the report is."""
     from v2w_gym.evaluation.compare.verdict import headline
-    from v2w_gym.evaluation.report.rate_table import to_table
-    from v2w_gym.evaluation.rollout import rank
+    from v2w_gym.evaluation.compare.writing import to_table
+    from v2w_gym.evaluation.rank import rank
 
     comparison = rank(cfg)
     print(headline(comparison))

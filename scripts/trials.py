@@ -7,7 +7,8 @@ SCHEMA = TrialsConfig
 
 def main(cfg: TrialsConfig) -> None:
     """Run the trials, and say how they went."""
-    from v2w_gym.evaluation.trials import load_trials, run_trials
+    from v2w_gym.evaluation.records.trials import load_trials
+    from v2w_gym.evaluation.trials import run_trials
 
     table = run_trials(cfg)
     rates = load_trials(table).groupby(["task", "policy"])["success"].agg(["mean", "count"])

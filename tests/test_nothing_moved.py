@@ -19,7 +19,7 @@ from PIL import Image
 
 import v2w_gym  # noqa: F401  registers the environments
 from v2w_gym.evaluation.compare.comparison import compare
-from v2w_gym.evaluation.trials import load_trials
+from v2w_gym.evaluation.records.trials import load_trials
 from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,6 @@
 """Say in plain sentences what a comparison supports, and what it does not."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,8 @@ from v2w_gym.evaluation.compare.comparison import (
     Pair,
     Told,
 )
-from v2w_gym.evaluation.compare.statistics import Estimate, chance_of_perfect_order
+from v2w_gym.evaluation.compare.statistics import chance_of_perfect_order
+from v2w_gym.evaluation.compare.writing import decimal, percent, points, with_interval
 
 FEW_POLICIES = 8
 """Below this many policies every statistic of a ranking is weak evidence."""
@@ -22,9 +22,6 @@ NAMED = 4
 """How many pairs a sentence names before it counts the rest."""
 DO_NOTHING = "zero"
 """Name of the policy that does nothing."""
-NO_TRIALS, NO_VERDICT = "no trials", "no verdict"
-"""What stands in the place of a rate that there is not."""
-MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
 Kind = Literal["supported", "not supported", "caution"]
@@ -73,33 +70,6 @@ class Finding:
     def __str__(self) -> str:
         """Return the text."""
         return self.text
-
-
-def percent(rate: float) -> str:
-    """Write a rate in [0, 1] as a percentage."""
-    return DASH if math.isnan(rate) else f"{100 * rate:.0f} %"
-
-
-def points(difference: float) -> str:
-    """Write a difference of two rates as signed percentage points."""
-    if math.isnan(difference):
-        return DASH
-    rounded = round(100 * difference)
-    return f"{rounded:+d}".replace("-", MINUS) if rounded else "0"
-
-
-def decimal(number: float) -> str:
-    """Write a correlation or the like with two digits, three near 1, and 1 only for exactly 1."""
-    if math.isnan(number):
-        return "undefined"
-    if 0.995 <= abs(number) < 1:
-        return f"{math.copysign(min(abs(number), 0.999), number):.3f}".replace("-", MINUS)
-    return f"{number:.2f}".replace("-", MINUS)
-
-
-def with_interval(of: Estimate, write: Callable[[float], str] = decimal) -> str:
-    """Write an estimate as "value [low, high]"."""
-    return f"{write(of.value)} [{write(of.low)}, {write(of.high)}]" if of.defined else "undefined"
 
 
 def headline(comparison: Comparison) -> str:

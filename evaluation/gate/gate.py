@@ -18,7 +18,7 @@ from v2w_gym.evaluation.gate.open_loop import OpenLoop, imagine, measure_open_lo
 from v2w_gym.evaluation.judges.checks import check_rollout_judge, load_judged_episode
 from v2w_gym.evaluation.records.rows import ROWS, load_rows
 from v2w_gym.evaluation.records.strips import save_strips
-from v2w_gym.evaluation.trials import check_fingerprints, load_trials
+from v2w_gym.evaluation.records.trials import check_fingerprints, load_trials
 from v2w_gym.judges.base import Judge, MeasuringJudge
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TypeAlias
@@ -12,7 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from v2w_gym.configs.evaluate import RankConfig
 from v2w_gym.evaluation.records.video import read_video, write_video
+from v2w_gym.judges.base import Judge
+from v2w_gym.policies.robot_policy import RobotPolicy
+from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.files import append_line, cut_torn_line, whole_lines
 
 log = logging.getLogger(__name__)
@@ -114,6 +119,20 @@ class RolloutStore:
                 *(row.key, row.steps + 1, row.video, found),
             )
         return found == row.steps + 1
+
+
+def run_identity(
+    cfg: RankConfig, model: WorldModel, policies: Sequence[RobotPolicy], judge: Judge
+) -> dict[str, Any]:
+    """Return what must not change when a run is resumed."""
+    return {
+        "model": model.fingerprint,
+        "judge": judge.name,
+        "policies": {policy.meta.name: policy.identity for policy in policies},
+        "tasks": cfg.tasks,
+        "starts": cfg.starts,
+        "seeds": cfg.seeds,
+    }
 
 
 def video_name(policy: str, task: str, start: int, seed: int) -> str:

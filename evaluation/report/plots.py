@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from v2w_gym.evaluation.compare.comparison import Agreement, Comparison
 from v2w_gym.evaluation.compare.rates import Cell, Rate
 from v2w_gym.evaluation.compare.statistics import CONFIDENCE
-from v2w_gym.evaluation.compare.verdict import NO_TRIALS, NO_VERDICT, percent, with_interval
+from v2w_gym.evaluation.compare.writing import NO_TRIALS, NO_VERDICT, percent, with_interval
 from v2w_gym.world_models.files import replacing
 
 REAL, SIMULATED, INK, FAINT = "#0072B2", "#E69F00", "#1F2933", "#C9D1D9"

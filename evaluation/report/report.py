@@ -13,15 +13,13 @@ from markupsafe import Markup, escape
 
 from v2w_gym.evaluation.compare.comparison import DRAWS, STANDIN, Agreement, Comparison, Pair
 from v2w_gym.evaluation.compare.statistics import chance_of_perfect_order
-from v2w_gym.evaluation.compare.verdict import (
-    FEW_POLICIES,
+from v2w_gym.evaluation.compare.verdict import FEW_POLICIES, headline, verdict
+from v2w_gym.evaluation.compare.writing import (
     NO_TRIALS,
     NO_VERDICT,
     decimal,
-    headline,
     percent,
     points,
-    verdict,
     with_interval,
 )
 from v2w_gym.evaluation.report.gallery import make_gallery

@@ -11,7 +11,7 @@ from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.evaluation.gate.committed import GATE
-from v2w_gym.evaluation.trials import load_trials
+from v2w_gym.evaluation.records.trials import load_trials
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policy
 from v2w_gym.starts import bundled_starts

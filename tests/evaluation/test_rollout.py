@@ -15,9 +15,10 @@ from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, 
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.gate import committed
+from v2w_gym.evaluation.rank import rank
 from v2w_gym.evaluation.records.rows import ROWS, read_rows
 from v2w_gym.evaluation.records.video import read_video
-from v2w_gym.evaluation.rollout import rank, run_rollouts
+from v2w_gym.evaluation.rollout import run_rollouts
 from v2w_gym.judges.base import Verdicts
 from v2w_gym.judges.drawer import judge_openings
 from v2w_gym.policies.base import ActionBatch, PolicyMeta
@@ -324,7 +325,7 @@ def test_a_policy_that_was_never_on_a_robot_is_ranked(tmp_path, monkeypatch, tab
     header = "policy,task,start,start_seed,success\n"
     (tmp_path / "trials.csv").write_text(header)
     if table == "missing":
-        monkeypatch.setattr("v2w_gym.evaluation.trials.BUNDLED", tmp_path / "nowhere.csv")
+        monkeypatch.setattr("v2w_gym.evaluation.records.trials.BUNDLED", tmp_path / "nowhere.csv")
     own = str(tmp_path / "trials.csv") if table == "header alone" else None
     cfg = config(tmp_path / "run", tasks=["close_drawer"], trials=own)
     comparison = rank(cfg, model=MODEL, policies=[Looking("mine")], judge=Brightness())

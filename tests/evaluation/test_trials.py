@@ -11,7 +11,9 @@ import pytest
 from v2w_gym.configs.evaluate import TrialsConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation import trials
-from v2w_gym.evaluation.trials import check_distinct, load_trials, run_trials
+from v2w_gym.evaluation.closed_loop import check_distinct
+from v2w_gym.evaluation.records.trials import load_trials
+from v2w_gym.evaluation.trials import run_trials
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.scripted import zero_policy
 from v2w_gym.progress import Progress

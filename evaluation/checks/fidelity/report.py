@@ -18,7 +18,7 @@ from v2w_gym.evaluation.checks.fidelity.distance import EQUAL
 from v2w_gym.evaluation.checks.fidelity.result import Fidelity, Measured
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange
 from v2w_gym.evaluation.compare.statistics import Estimate
-from v2w_gym.evaluation.compare.verdict import points, with_interval
+from v2w_gym.evaluation.compare.writing import points, with_interval
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid
 from v2w_gym.evaluation.report.plots import FAINT, INK, MARKERS, POINTS, STYLE, save_figure
 from v2w_gym.world_models.files import replacing, write_text

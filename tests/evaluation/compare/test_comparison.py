@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
-from v2w_gym.evaluation.compare.verdict import decimal, headline, percent, points, verdict
+from v2w_gym.evaluation.compare.verdict import headline, verdict
+from v2w_gym.evaluation.compare.writing import decimal, percent, points
 
 
 def attempts(outcomes: dict[str, str], task: str = "close_drawer", seed: int = 0) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from v2w_gym.evaluation.compare.comparison import compare
-from v2w_gym.evaluation.report.rate_table import to_table
+from v2w_gym.evaluation.compare.writing import to_table
 
 
 def attempts(**outcomes: str) -> pd.DataFrame:
