@@ -25,10 +25,11 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.env import Vid2WorldEnv as Vid2WorldEnv
     from v2w_gym.evaluation.compare.comparison import Comparison as Comparison
     from v2w_gym.evaluation.compare.comparison import compare as compare
-    from v2w_gym.evaluation.rollout import rank as rank
-    from v2w_gym.evaluation.trials import load_trials as load_trials
+    from v2w_gym.evaluation.rank import rank as rank
+    from v2w_gym.evaluation.records.trials import load_trials as load_trials
     from v2w_gym.evaluation.trials import run_trials as run_trials
     from v2w_gym.judges.base import Judge as Judge
+    from v2w_gym.judges.base import Verdicts as Verdicts
     from v2w_gym.judges.loading import load_judge as load_judge
     from v2w_gym.policies.base import Policy as Policy
     from v2w_gym.policies.base import PolicyMeta as PolicyMeta
@@ -53,15 +54,16 @@ PUBLIC = {
     "RankConfig": "v2w_gym.configs.evaluate",
     "StandinEnv": "v2w_gym.standin.env",
     "TrialsConfig": "v2w_gym.configs.evaluate",
+    "Verdicts": "v2w_gym.judges.base",
     "Vid2WorldEnv": "v2w_gym.env",
     "Vid2WorldVectorEnv": "v2w_gym.vector_env",
     "WorldModel": "v2w_gym.world_models.base",
     "compare": "v2w_gym.evaluation.compare.comparison",
     "load_judge": "v2w_gym.judges.loading",
-    "load_trials": "v2w_gym.evaluation.trials",
+    "load_trials": "v2w_gym.evaluation.records.trials",
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",
-    "rank": "v2w_gym.evaluation.rollout",
+    "rank": "v2w_gym.evaluation.rank",
     "run_trials": "v2w_gym.evaluation.trials",
 }
 """Public name -> the module that defines it."""
