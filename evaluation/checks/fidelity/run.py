@@ -26,7 +26,7 @@ from v2w_gym.evaluation.checks.fidelity.report import write_report
 from v2w_gym.evaluation.checks.fidelity.result import Fidelity, measure
 from v2w_gym.evaluation.checks.fidelity.success import SuccessChange, compare_success
 from v2w_gym.evaluation.records.rows import run_identity
-from v2w_gym.evaluation.rollout import check_rollouts, run_identity, run_rollouts
+from v2w_gym.evaluation.rollout import check_rollouts, run_rollouts
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
