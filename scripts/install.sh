@@ -41,9 +41,11 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv
 fi
 
-# torch first and alone, by its exact version: a CPU build of it is taken where one is offered.
+# Modules are compiled when they are first imported: to compile all of them takes 40 s, and most are
+# never used. torch first and alone, by its exact version: a CPU build of it is taken where one is
+# offered.
 echo "install: PyTorch (the largest part)"
-.venv/bin/python -m pip install "$(grep '^torch==' constraints.txt)" -c constraints.txt
+.venv/bin/python -m pip install --no-compile "$(grep '^torch==' constraints.txt)" -c constraints.txt
 echo "install: v2w-gym${extras:+ with $extras}"
-.venv/bin/python -m pip install -e ".${extras:+[$extras]}" -c constraints.txt
+.venv/bin/python -m pip install --no-compile -e ".${extras:+[$extras]}" -c constraints.txt
 echo "$state" >"$stamp"

@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.policies.conformance import PolicyConformance as PolicyConformance
     from v2w_gym.policies.loading import make_policy as make_policy
     from v2w_gym.policies.remote.server import PolicyServer as PolicyServer
+    from v2w_gym.policies.robot_policy import RobotPolicy as RobotPolicy
     from v2w_gym.standin.env import StandinEnv as StandinEnv
     from v2w_gym.vector_env import Vid2WorldVectorEnv as Vid2WorldVectorEnv
     from v2w_gym.world_models.base import WorldModel as WorldModel
@@ -52,6 +53,7 @@ PUBLIC = {
     "PolicyMeta": "v2w_gym.policies.base",
     "PolicyServer": "v2w_gym.policies.remote.server",
     "RankConfig": "v2w_gym.configs.evaluate",
+    "RobotPolicy": "v2w_gym.policies.robot_policy",
     "StandinEnv": "v2w_gym.standin.env",
     "TrialsConfig": "v2w_gym.configs.evaluate",
     "Verdicts": "v2w_gym.judges.base",
