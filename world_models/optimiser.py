@@ -125,9 +125,9 @@ class Optimiser:
     that a step has ruined show it in the next one, and a run could not go on from there.
 
     Attributes:
-        steps_done: Steps taken, over all sittings.
+        steps_done: Steps taken, those before an interruption included.
         average: The averaged weights by name; empty if the recipe keeps none.
-        changes: What was changed between two sittings so that other weights came of it.
+        changes: Settings that a resumed run had differently, so that its weights are others.
     """
 
     def __init__(
@@ -138,16 +138,16 @@ class Optimiser:
         metrics: Path,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Start at step 0, or where `state` was left by an earlier sitting.
+        """Start at step 0, or where the run was interrupted that left `state`.
 
         Args:
             network: What is trained, on the device where it stays.
             recipe: How.
             state: Where the state is kept.
-            metrics: Where each step leaves a line of JSON. Those of steps that the state has not
-                taken are dropped.
-            rng: What all steps draw from, one after another; it goes on where it was. None if each
-                step has its own, which is simpler.
+            metrics: The log, a line of JSON per step. A resumed run takes the steps after `state`
+                again, so their lines are dropped.
+            rng: What all steps draw from, one after another; its place is part of the state. None
+                if each step makes its own from (seed, step), which is simpler.
 
         Raises:
             ValueError: `state` is damaged, belongs to another network, or has taken more steps.
@@ -216,13 +216,9 @@ class Optimiser:
             nn.utils.clip_grads_with_norm_(self._network.parameters(), self._recipe.clip_norm, norm)
         self._adam.step()
         self._update_average()
-        self.note(
-            loss=loss.item(),
-            learning_rate=rate.learning_rate,
-            gradient_norm=norm.item(),
-            gradients_zeroed=zeroed,
-        )
-        self._bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+        found = {"loss": loss.item(), "learning_rate": rate.learning_rate}
+        self.note(**found, gradient_norm=norm.item(), gradients_zeroed=zeroed)
+        self._bar.set_postfix(loss=f"{found['loss']:.4f}", refresh=False)
 
     def note(self, **values: Any) -> None:
         """Add a line of JSON values to the log of the step that is being taken."""
@@ -252,6 +248,10 @@ class Optimiser:
 
     @torch.no_grad()
     def _update_average(self) -> None:
+        """Move the average towards the weights: average = d average + (1 - d) weight.
+
+        After n steps d is at most (1 + n) / (10 + n), so that the random start is soon forgotten.
+        """
         if self._recipe.ema_decay is None:
             return
         taken = self.steps_done + 1
@@ -300,7 +300,7 @@ class Optimiser:
             self.changes += self._describe_changes(earlier)
 
     def _had_other_rates(self, earlier: Mapping[str, Any]) -> bool:
-        """Return whether the steps that are done were taken at other rates than they now would."""
+        """Return whether the steps that are done would have had other rates with today's recipe."""
         now, before = self._recipe, replace(self._recipe, **earlier)
         differ = any(rates(before, step) != rates(now, step) for step in range(self.steps_done))
         return differ and self.steps_done < now.steps

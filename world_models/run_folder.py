@@ -1,4 +1,12 @@
-"""The folder of a run: who works in it now, and which run it holds."""
+"""The folder of a run: one process at a time works in it, and only the same run continues it.
+
+A command holds its folder, checks what it was asked to do, and then begins:
+
+    with hold_folder(Path(cfg.output)) as path:  # another process is refused
+        run = RunFolder(path, identity)  # another run is refused
+        ...  # what may still fail leaves no folder behind
+        run.begin()
+"""
 
 import fcntl
 import json
@@ -28,12 +36,12 @@ TAIL = 64 * 1024
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder, and be the only process that runs in it until the block ends; see `hold`.
+    """Make a folder, and be the only process that works in it until the block ends; see `hold`.
 
-    Files that killed runs left unfinished are removed.
+    Unfinished files that killed processes left there are removed.
 
     Raises:
-        BlockingIOError: Another process runs there; the line says which.
+        BlockingIOError: Another process works there; the line says which.
         OSError: The folder cannot be written.
     """
     with hold(folder / LOCK):
@@ -43,7 +51,7 @@ def hold_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def hold_beside(output: Path) -> Iterator[Path]:
-    """Hold the folder where a training that makes one file keeps its state until it is done.
+    """Hold the folder in which a training keeps its state until its one file, `output`, is done.
 
     Raises:
         BlockingIOError: Another process trains for the same file.
@@ -58,9 +66,9 @@ def hold_beside(output: Path) -> Iterator[Path]:
 def hold(lock: Path) -> Iterator[None]:
     """Be the only process, of this host or another, that holds `lock` until the block ends.
 
-    The operating system releases the lock of a process that dies. On NFS it reaches other hosts. A
-    file system without locks is told of in the log, and nothing is locked. The folder is made, and
-    removed again if nothing was written there.
+    The operating system releases the lock of a process that dies. On NFS the lock reaches other
+    hosts. On a file system without locks, the log warns and nothing is locked. The lock's folder is
+    made, and removed again if the block wrote nothing there.
 
     Raises:
         BlockingIOError: Another process holds it; the line says which.

@@ -12,7 +12,7 @@ from v2w_gym.world_models.files import replacing
 
 DAMAGED = (
     *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
-    *(FloatingPointError, pickle.UnpicklingError),
+    *(FloatingPointError, OSError, pickle.UnpicklingError),
 )
 """What reading something else than the state of this run raises."""
 

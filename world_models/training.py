@@ -190,7 +190,7 @@ def _precision(cfg: TrainConfig, noted: Path) -> str:
 
 
 def _optimiser(network: nn.Module, cfg: OptimiserConfig, folder: Path, stage: str) -> Optimiser:
-    """Return the optimiser of a stage, where an earlier sitting left it in the run folder."""
+    """Return the optimiser of a stage; it goes on from what the run folder holds of it."""
     recipe = Recipe(
         cfg.steps,
         cfg.learning_rate,

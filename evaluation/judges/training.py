@@ -78,7 +78,7 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
         accuracy = measure(DrawerJudge(network, {"sha256": ""}), held_out)
     except ValueError:
         for name in (SETTINGS, STATE, METRICS):  # nothing to resume: other settings may begin
-            (folder / name).unlink()
+            (folder / name).unlink(missing_ok=True)
         raise
     card: dict[str, Any] = {
         "kind": KIND,
@@ -165,7 +165,7 @@ def _fit(
     """Minimise the Gaussian likelihood, weighted so that uncertain frames still teach the mean.
 
     Returns:
-        The network, and what was changed between two sittings.
+        The network, and `Optimiser.changes`.
 
     Source: Seitzer et al., "On the Pitfalls of Heteroscedastic Uncertainty Estimation with
     Probabilistic Neural Networks", ICLR 2022: beta-NLL with beta = 0.5.

@@ -53,7 +53,7 @@ def train(cfg: TrainPolicyConfig) -> list[Path]:
     resumed run ends with the same weights as one that was never interrupted.
 
     Returns:
-        The checkpoints, one per stage; without those that an earlier sitting put elsewhere.
+        The checkpoints, one per stage; without those put elsewhere before an interruption.
 
     Raises:
         BlockingIOError: Another process trains in the folder.
@@ -204,7 +204,7 @@ def _in_half(network: RT1Network) -> dict[str, Tensor]:
 
 
 def _finished(cfg: TrainPolicyConfig, stages: Mapping[str, int]) -> list[Path]:
-    """Return the checkpoints that lie where this sitting puts them; earlier ones may not."""
+    """Return the checkpoints that lie in `cfg.weights`, which may differ in a resumed run."""
     paths = [_path(cfg, name) for name in stages]
     for path in paths:
         if not path.exists():

@@ -3,6 +3,7 @@
 import json
 import math
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,15 @@ def test_something_else_than_a_state_is_named(tmp_path: Path, damage: object):
     torch.save(damage, tmp_path / "fit.state")
     with pytest.raises(ValueError, match=r"fit\.state, found a damaged file"):
         run(LINEAR, tmp_path / "fit.state")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-500], lambda data: b"", lambda data: b"PK"])
+def test_a_damaged_state_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]):
+    path = tmp_path / "fit.state"
+    run(LINEAR, path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"fit\.state, found a damaged file.*delete it to start"):
+        run(LINEAR, path)
 
 
 def test_another_networks_state_is_named(tmp_path: Path):
