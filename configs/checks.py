@@ -23,8 +23,8 @@ from v2w_gym.configs.rules import (
     Range,
     Seed,
     Threads,
-    Window,
     distinct,
+    some,
 )
 from v2w_gym.configs.values import Settings
 from v2w_gym.configs.world_model import WorldModelSettings
@@ -82,30 +82,30 @@ class BenchConfig(Settings):
             is both of those of the model's own norms, and all four at size full.
         nums: Numbers of environments that step together.
         steps: Numbers of denoising steps.
-        repeats: How often both arms take turns; the least time counts.
+        repeats: How often steps and the baseline take turns; the least time counts.
         latency: Single steps of one environment for the percentiles of latency.
         every: Whether exactness is checked at every step of a rollout; otherwise where something
             changes.
-        horizon: Whether steps at frame 2T are held against steps at frame 20T.
+        horizon: Whether steps at frame 2T are compared with steps at frame 20T.
         threads: CPU threads. With more than one, threads that wait for each other burn the very
             processor time that is measured.
     """
 
-    what: str = "step"
+    what: Annotated[str, OneOf(("step",))] = "step"
     json: bool = False
     quick: bool = False
     output: PathText | None = None
     checkpoint: PathText | None = None
-    size: str = "small"
+    size: Annotated[str, OneOf(tuple(BENCH_SIZES))] = "small"
     seed: Seed = 0
-    window: Window = 16
+    window: Annotated[int, Range(4, 4096)] = 16
     device: str = "cpu"
-    precision: str = "float32"
-    semantics: Annotated[list[str], distinct] | None = None
-    nums: Annotated[list[Annotated[int, Range(1, 4096)]], distinct] = field(
+    precision: Annotated[str, OneOf(("float32", "bfloat16"))] = "float32"
+    semantics: Annotated[list[Annotated[str, OneOf(tuple(SEMANTICS))]], some] | None = None
+    nums: Annotated[list[Annotated[int, Range(1, 4096)]], some] = field(
         default_factory=lambda: [1, 2, 4, 8]
     )
-    steps: Annotated[list[Annotated[int, Range(1, 1000)]], distinct] = field(
+    steps: Annotated[list[Annotated[int, Range(1, 1000)]], some] = field(
         default_factory=lambda: [50, 10, 4]
     )
     repeats: Annotated[int, Range(1, 1000)] = 3

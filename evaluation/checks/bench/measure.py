@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 import torch
 from tqdm import tqdm
+from v2w_gym.evaluation.checks.bench.memory import bytes_per_rollout
+from v2w_gym.evaluation.checks.bench.report import Cell, Horizon, Memory, StepLatency
+from v2w_gym.evaluation.checks.bench.timing import fastest, percentiles, wall_seconds
 
 from v2w_gym.configs.checks import BenchConfig
 from v2w_gym.evaluation.checks.bench.arms import (
@@ -19,9 +22,6 @@ from v2w_gym.evaluation.checks.bench.arms import (
     write_recording,
 )
 from v2w_gym.evaluation.checks.bench.counting import Cost, naive_costs, step_costs
-from v2w_gym.evaluation.checks.bench.memory import bytes_per_rollout
-from v2w_gym.evaluation.checks.bench.report import Cell, Horizon, Memory, StepLatency
-from v2w_gym.evaluation.checks.bench.timing import fastest, percentiles, wall_seconds
 from v2w_gym.world_models.base import FrameNoise, RolloutState
 from v2w_gym.world_models.captured_graph import CAPTURE_AFTER
 from v2w_gym.world_models.vid2world.model import Vid2World

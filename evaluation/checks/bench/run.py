@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject, to_json
 
 from v2w_gym.configs.checks import APPROXIMATE, SEMANTICS, BenchConfig
 from v2w_gym.configs.names import lookup
@@ -26,7 +27,6 @@ from v2w_gym.evaluation.checks.bench.measure import (
     measure_memory,
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, make_model, with_semantics
-from v2w_gym.evaluation.checks.bench.report import Exactness, Report, Subject, to_json
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.convert import PRECISIONS

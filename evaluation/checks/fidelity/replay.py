@@ -15,7 +15,7 @@ from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task
-from v2w_gym.evaluation.checks.bench.timing import seconds
+from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
 from v2w_gym.world_models.base import FrameNoise
 from v2w_gym.world_models.data.arrays import DAMAGED

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.evaluation.checks.bench.counting import Cost
+from v2w_gym.evaluation.checks.bench.costs import Cost
 from v2w_gym.evaluation.checks.fidelity.distance import (
     Distance,
     mean_estimate,

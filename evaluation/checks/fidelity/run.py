@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RankConfig
-from v2w_gym.evaluation.checks.bench.counting import step_cost
+from v2w_gym.evaluation.checks.bench.costs import step_costs
 from v2w_gym.evaluation.checks.fidelity.replay import (
     Replay,
     Scenes,
@@ -69,7 +69,10 @@ def _run(cfg: FidelityConfig) -> Fidelity:
         _open_closed_loop(cfg, folder, variants, scenes.task, drivers)
         replays = {v.name: _replayed(folder, v, scenes, cfg.batch_size) for v in variants}
         success = _act(cfg, folder, variants, scenes.task, drivers) if drivers else {}
-    costs = {model: step_cost(model) for model in {variant.model for variant in variants}}
+    costs = {
+        model: step_costs(model, [model.cfg.sampler.steps])[0]
+        for model in {variant.model for variant in variants}
+    }
     found = Fidelity(
         checkpoint=Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model",
         task=scenes.task,

@@ -1,78 +1,68 @@
-"""The gate passes steps that are exact, and nothing else."""
-
-from dataclasses import replace
-from typing import Any
+"""The check passes steps that are exact, and nothing else."""
 
 import pytest
 import torch
+from v2w_gym.world_models.vid2world.timeline import Memory
 
 from v2w_gym.evaluation.checks.bench import exactness
 from v2w_gym.evaluation.checks.bench.exactness import (
     SAMPLE_TOLERANCE,
     TOLERANCE,
     check_agreement,
+    check_exactness,
     check_rounding,
     steps_compared,
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, with_semantics
-from v2w_gym.world_models.solvers import SOLVERS
-from v2w_gym.world_models.vid2world.kv_cache import KVCache
 from v2w_gym.world_models.vid2world.model import Vid2World
+
+
+def agreement(model: Vid2World, semantics: str = "rolling", **settings):
+    """Check steps of a model that should be exact, where something changes."""
+    return check_agreement(model, semantics, **{"exact": True, "every": False, **settings})
 
 
 @pytest.mark.parametrize("name", ["rolling", "window", "pooled"])
 def test_exact_steps_pass(tiny, name) -> None:
-    found = check_agreement(with_semantics(tiny, name), name, exact=True, every=True)
-    assert found.passed
-    assert 0 < found.relative_error <= TOLERANCE
-    assert 0 < found.sample_error <= SAMPLE_TOLERANCE
+    found = agreement(with_semantics(tiny, name), name, every=True)
+    assert found["passed"]
+    assert 0 < found["relative_error"] <= TOLERANCE
+    assert 0 < found["sample_error"] <= SAMPLE_TOLERANCE
 
 
 def test_pooled_norms_with_a_cache_fail(tiny) -> None:
     model = with_semantics(tiny, "frozen")
-    found = check_agreement(model, "frozen", exact=True, every=False)
-    assert not found.passed
-    assert found.relative_error > 100 * TOLERANCE
-    measured = check_agreement(model, "frozen", exact=False, every=False)
-    assert measured == replace(found, exact=False, passed=True)
+    found = agreement(model, "frozen")
+    assert not found["passed"]
+    assert found["relative_error"] > 100 * TOLERANCE
+    measured = agreement(model, "frozen", exact=False)
+    assert measured == found | {"exact": False, "passed": True}
 
 
 def test_a_cache_that_evicts_too_late_fails(tiny, monkeypatch) -> None:
     longer = with_semantics(tiny, "rolling").with_window(8, 1)
-    draw_next = exactness.draw_next
-    monkeypatch.setattr(
-        exactness, "draw_next", lambda model, h, noise, reach: draw_next(model, h, noise, 4)
-    )
-    found = check_agreement(longer, "rolling", exact=True, every=False)
-    assert found.relative_error > 100 * TOLERANCE
-    assert not found.passed
+    naive_next = exactness.naive_next
+    monkeypatch.setattr(exactness, "naive_next", lambda *given: naive_next(*given[:-1], 4))
+    found = agreement(longer)
+    assert found["relative_error"] > 100 * TOLERANCE
+    assert not found["passed"]
 
 
-@pytest.mark.parametrize("part", ["keys", "values", "conv_inputs", "velocity_sums"])
+@pytest.mark.parametrize("part", ["keys", "values", "inputs", "velocities"])
 def test_a_cache_with_a_stale_part_fails(tiny, monkeypatch, part) -> None:
-    append = KVCache.append
+    extended = Memory.extended
 
-    def partly(cache: KVCache, frame: KVCache) -> KVCache:
-        stale = append(cache, cache)  # what an earlier frame left, in the newest frame's place
-        if part == "velocity_sums":
-            kept: Any = stale.velocity_sums[:, : cache.capacity + 1]
-        else:
-            count = getattr(cache, part)[0].shape[-2] + 1
-            kept = tuple(x[..., :count, :] for x in getattr(stale, part))
-        return append(cache, frame)._replace(**{part: kept})
+    def partly(memory: Memory, frame: Memory) -> Memory:
+        return extended(memory, frame)._replace(**{part: getattr(memory, part)})
 
-    monkeypatch.setattr(KVCache, "append", partly)
-    model = with_semantics(tiny, "rolling")
-    assert not check_agreement(model, "rolling", exact=True, every=False).passed
+    monkeypatch.setattr(Memory, "extended", partly)
+    assert not agreement(with_semantics(tiny, "rolling"))["passed"]
 
 
-def test_what_is_not_finite_fails(tiny, monkeypatch) -> None:
-    ours = exactness._ours
-    monkeypatch.setattr(exactness, "_ours", lambda *args: ours(*args) * torch.nan)
-    model = with_semantics(tiny, "rolling")
-    found = check_agreement(model, "rolling", exact=True, every=False)
-    assert not found.passed
-    assert found.relative_error == pytest.approx(torch.finfo(torch.float32).max)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_far_off(value) -> None:
+    latents = torch.ones(2, 3)
+    assert exactness._distance(latents * value, latents) >= torch.finfo(torch.float32).max
 
 
 def test_the_rollouts_outlive_two_windows_and_one_begins_anew(tiny) -> None:
@@ -85,27 +75,23 @@ def test_the_rollouts_outlive_two_windows_and_one_begins_anew(tiny) -> None:
     assert ages[-1] == (11, 6, 13)
 
 
-def test_half_precision_may_round_as_naive_steps_do(tiny) -> None:
-    half, rounded = in_halves(tiny)
-    found = check_rounding(half, rounded, "rolling")
-    assert found.passed
-    assert TOLERANCE < found.error < 1.5 * found.naive_error
+def test_half_precision_may_round_as_the_baseline_does_and_not_worse(tiny, monkeypatch) -> None:
+    half = in_precision(tiny, torch.bfloat16)
+    reference = in_precision(half, torch.float32)
+    found = check_exactness(reference, ["rolling"], torch.bfloat16, every=False)
+    (row,) = found["roundings"]
+    assert found["passed"] and row["passed"]
+    assert TOLERANCE < row["error"] < 1.5 * row["naive_error"]
+    latents = exactness._latents
+    monkeypatch.setattr(exactness, "_latents", lambda *given: 1.1 * latents(*given))
+    models = with_semantics(half, "rolling"), with_semantics(reference, "rolling")
+    assert not check_rounding(*models, "rolling")["passed"]
 
 
-def test_half_precision_may_not_round_worse(tiny, monkeypatch) -> None:
-    ours = exactness._ours
-    monkeypatch.setattr(exactness, "_ours", lambda *args: 1.1 * ours(*args))
-    assert not check_rounding(*in_halves(tiny), "rolling").passed
-
-
-def in_halves(model: Vid2World) -> tuple[Vid2World, Vid2World]:
-    """Return a model in half precision, and one in single precision with the same weights."""
-    half = in_precision(model, torch.bfloat16)
-    return with_semantics(half, "rolling"), with_semantics(
-        in_precision(half, torch.float32), "rolling"
-    )
-
-
-def test_the_solver_that_asks_for_velocities_goes_again(tiny) -> None:
-    check_agreement(with_semantics(tiny, "rolling"), "rolling", exact=True, every=False)
-    assert exactness.PROBE not in SOLVERS
+def test_all_passes_only_if_each_does(tiny, monkeypatch) -> None:
+    fine = {"passed": True, "exact": True, "relative_error": 1e-6, "sample_error": 1e-6}
+    monkeypatch.setattr(exactness, "check_agreement", lambda *given, **settings: fine)
+    monkeypatch.setattr(exactness, "check_rounding", lambda *given: {"passed": False})
+    found = check_exactness(tiny, ["rolling"], torch.bfloat16, every=False)
+    assert (found["passed"], found["max_relative_error"]) == (False, 1e-6)
+    assert check_exactness(tiny, ["rolling"], torch.float32, every=False)["passed"]

@@ -5,8 +5,13 @@ import pytest
 import torch
 
 from v2w_gym.configs.checks import BenchConfig
-from v2w_gym.evaluation.checks.bench.arms import full_window, with_steps
-from v2w_gym.evaluation.checks.bench.models import in_precision, make_model, with_semantics
+from v2w_gym.evaluation.checks.bench.models import (
+    full_window,
+    in_precision,
+    make_model,
+    with_semantics,
+    with_steps,
+)
 
 
 def test_no_weight_is_left_at_zero_and_a_seed_fixes_all(tiny) -> None:
@@ -55,22 +60,3 @@ def test_a_checkpoint_gets_the_sampler_and_window_of_the_benchmark(tiny, tmp_pat
     assert model.window == 6
     assert model.cfg.sampler == tiny.cfg.sampler
     assert torch.equal(model.unet.conv_in.weight, tiny.unet.conv_in.weight)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"device": "gpu"}, "expected a device that PyTorch can use here.*found 'gpu'"),
-        ({"size": "ful"}, "expected size to be one of .* did you mean 'full'"),
-        ({"size": "full"}, "expected device=cuda for size=full, found device=cpu"),
-    ],
-)
-def test_what_is_missing_is_named(settings, message) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_model(BenchConfig(**settings))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_named() -> None:
-    with pytest.raises(ValueError, match="expected a device that PyTorch can use here"):
-        make_model(BenchConfig(size="full", device="cuda"))

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from v2w_gym.evaluation.checks.bench.report import to_json, to_text
 
 from v2w_gym.configs.checks import BenchConfig
 from v2w_gym.evaluation.checks.bench import run
 from v2w_gym.evaluation.checks.bench.exactness import Agreement, Rounding
-from v2w_gym.evaluation.checks.bench.report import to_json, to_text
 from v2w_gym.evaluation.checks.bench.run import run_bench
 
 TINY = BenchConfig(
