@@ -12,7 +12,7 @@ from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.evaluation.checks.bench.counting import Cost, step_cost
+from v2w_gym.evaluation.checks.bench.costs import Cost, step_costs
 from v2w_gym.evaluation.checks.fidelity import replay
 from v2w_gym.evaluation.checks.fidelity.distance import pixel_error, to_psnr
 from v2w_gym.evaluation.checks.fidelity.run import run_fidelity
@@ -51,7 +51,9 @@ def checkpoint(tmp_path_factory):
 def _quick_counts():
     """Counting is slow, and tested where it is done: here any number will do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("v2w_gym.evaluation.checks.fidelity.run.step_cost", lambda model: Cost(7, 8))
+        patch.setattr(
+            "v2w_gym.evaluation.checks.fidelity.run.step_costs", lambda model, numbers: [Cost(7, 8)]
+        )
         yield
 
 
@@ -153,7 +155,7 @@ def test_the_same_sampler_is_the_same_and_others_are_not(finished):
 
 
 def test_the_cost_of_a_frame_is_measured(finished, monkeypatch):
-    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.run.step_cost", step_cost)
+    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.run.step_costs", step_costs)
     cfg = change(finished[0], candidates={"fewer": {"steps": 1}})
     found = by_name(run_fidelity(cfg))
     passed = [measured.cost.frame_forwards for measured in found.values()]
