@@ -7,12 +7,12 @@ Speed is measured against this, and steps must be equal to it.
 
 import torch
 from torch import Tensor
-from v2w_gym.world_models.vid2world.timeline import Window
 
 from v2w_gym.world_models.base import FrameNoise, RolloutState
 from v2w_gym.world_models.sampler import FIRST_DRAW, history_level, noisy_history
 from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.vid2world.model import Vid2World
+from v2w_gym.world_models.vid2world.temporal import FullWindow
 
 
 @torch.inference_mode()
@@ -67,8 +67,8 @@ def _guided(
         mask = torch.ones_like(levels, dtype=torch.bool)
         mask[:, -1] = with_action
         keys = model.context_keys(state.context, 1, frames, slice(frames))
-        told = model.told(state.condition, actions, mask, keys)
-        branches.append(model.velocity(window, levels, told, Window(frames, reach)))
+        conditioning = model.conditioning(state.condition, actions, mask, keys)
+        branches.append(model.velocity(window, levels, conditioning, FullWindow(frames, reach)))
     conditional, unconditional = branches
     # v = v_u + s (v_c - v_u), then a share of the spread of v_c
     guided = unconditional + cfg.guidance_scale * (conditional - unconditional)

@@ -1,8 +1,9 @@
 """The check passes steps that are exact, and nothing else."""
 
+from typing import Any
+
 import pytest
 import torch
-from v2w_gym.world_models.vid2world.timeline import Memory
 
 from v2w_gym.evaluation.checks.bench import exactness
 from v2w_gym.evaluation.checks.bench.exactness import (
@@ -14,6 +15,7 @@ from v2w_gym.evaluation.checks.bench.exactness import (
     steps_compared,
 )
 from v2w_gym.evaluation.checks.bench.models import in_precision, with_semantics
+from v2w_gym.world_models.vid2world.kv_cache import KVCache
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 
@@ -48,14 +50,20 @@ def test_a_cache_that_evicts_too_late_fails(tiny, monkeypatch) -> None:
     assert not found["passed"]
 
 
-@pytest.mark.parametrize("part", ["keys", "values", "inputs", "velocities"])
+@pytest.mark.parametrize("part", ["keys", "values", "conv_inputs", "velocity_sums"])
 def test_a_cache_with_a_stale_part_fails(tiny, monkeypatch, part) -> None:
-    extended = Memory.extended
+    append = KVCache.append
 
-    def partly(memory: Memory, frame: Memory) -> Memory:
-        return extended(memory, frame)._replace(**{part: getattr(memory, part)})
+    def partly(cache: KVCache, frame: KVCache) -> KVCache:
+        stale = append(cache, cache)  # what an earlier frame left, in the newest frame's place
+        if part == "velocity_sums":
+            kept: Any = stale.velocity_sums[:, : cache.capacity + 1]
+        else:
+            count = getattr(cache, part)[0].shape[-2] + 1
+            kept = tuple(x[..., :count, :] for x in getattr(stale, part))
+        return append(cache, frame)._replace(**{part: kept})
 
-    monkeypatch.setattr(Memory, "extended", partly)
+    monkeypatch.setattr(KVCache, "append", partly)
     assert not agreement(with_semantics(tiny, "rolling"))["passed"]
 
 
