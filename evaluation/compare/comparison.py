@@ -1,4 +1,4 @@
-"""Set simulated rollouts against real trials: agreement, and which policies can be told apart."""
+"""Compare rollouts in a world model with trials: agreement, and which policies differ."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -38,7 +38,7 @@ class Agreement:
         task: Name of the task, or `MEAN_OF_TASKS`.
         policies: The K policies compared, weakest in reality first.
         real: Their K success rates in reality.
-        simulated: Their K simulated success rates.
+        simulated: Their K success rates in the world model.
         summaries: Each of `SUMMARIES` with an interval that carries the noise of both sides.
         top1_probability: Posterior probability that simulation picks the policy best in reality.
         pearson_without_one: Range of Pearson's r when each policy in turn is left out.
@@ -207,6 +207,8 @@ def _mean_of_tasks(
 
 def _summarise(task: str, policies: tuple[str, ...], by_task: list[list[Cell]]) -> Agreement:
     """Summarise K policies from a table of cells, (tasks, K); rates are averaged over tasks."""
+    # The observed rates give each summary its value, and draws from the posterior of the true rates
+    # on both sides its interval. One seed: the same tables give the same intervals.
     generator = np.random.default_rng(0)
     observed, draws = [], []
     for side in ("real", "simulated"):
@@ -217,6 +219,7 @@ def _summarise(task: str, policies: tuple[str, ...], by_task: list[list[Cell]]) 
         draws.append(st.sample_rates(successes, n, DRAWS, generator).mean(1))
     (real, sim), (real_draws, sim_draws) = observed, draws
     r = float(st.pearson(real=real, sim=sim))
+    # The mean of top-1 over draws is the probability that simulation picks the best policy.
     return Agreement(
         task=task,
         policies=policies,
@@ -238,6 +241,7 @@ def _pairs(task: str, policies: tuple[str, ...], simulated: Starts, real: Starts
     names = list(itertools.combinations(mine, 2))
     sides = []
     for starts in (simulated, real):
+        # Gap per start in [-1, 1], second minus first; starts that only one attempted are dropped.
         gaps = [(starts[task, b] - starts[task, a]).dropna() for a, b in names]
         p_values = st.holm([st.sign_test(int((g > 0).sum()), int((g < 0).sum())) for g in gaps])
         sides.append([(float(g.mean()), p) for g, p in zip(gaps, p_values, strict=True)])

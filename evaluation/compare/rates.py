@@ -71,7 +71,10 @@ class Paired:
 
     @property
     def agreement_by_chance(self) -> float:
-        """The agreement of two unrelated coins with these two success rates."""
+        """The agreement of two independent coins with these success rates p and q.
+
+        P(same outcome) = p q + (1 - p) (1 - q)
+        """
         if not self.n:
             return float("nan")
         sim = (self.both + self.only_simulated) / self.n
@@ -123,7 +126,7 @@ def make_cells(simulated: pd.DataFrame, real: pd.DataFrame) -> tuple[Cell, ...]:
 
 
 def check_tables(simulated: pd.DataFrame, real: pd.DataFrame) -> None:
-    """Check that rollouts, or a plan of rollouts without outcomes, can be set against trials.
+    """Check that rollouts, or a plan of rollouts without outcomes, can be compared with trials.
 
     Raises:
         ValueError: As for `compare`.
@@ -215,6 +218,8 @@ def _rate(frame: pd.DataFrame, key: tuple[str, str], per_start: "pd.Series[float
 
 
 def _paired(simulated: "pd.Series[float]", real: "pd.Series[float]") -> Paired:
+    # McNemar's table over common starts: both, only one, neither. A start that was attempted with
+    # several seeds counts with its share of successes.
     common = simulated.index.intersection(real.index)
     sim, ref = simulated[common].to_numpy(), real[common].to_numpy()
     return Paired(
@@ -233,15 +238,15 @@ def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, .
     shown = {(cell.task, cell.policy) for cell in cells}
     tried = set(zip(real["task"], real["policy"], strict=True))
     notes += [
-        f"{policy} on {task} is left out: nothing was recorded in simulation."
+        f"{policy} on {task} is left out: there are no rollouts of it."
         for task, policy in sorted(tried - shown)
     ]
     for task in sorted({cell.task for cell in cells if cell.compared}):
         found = [set(f.loc[f["task"] == task, "start"].astype(str)) for f in (simulated, real)]
         if found[0] != found[1]:
             notes.append(
-                f"{task}: {len(found[0])} starts in simulation and {len(found[1])} in reality, "
-                f"{len(found[0] & found[1])} of them the same; only those are paired."
+                f"{task}: rollouts began at {len(found[0])} starts and trials at {len(found[1])}. "
+                f"{len(found[0] & found[1])} starts are the same, and only those are paired."
             )
     return notes + _other_weights(simulated, real)
 
@@ -252,7 +257,7 @@ def _not_compared(real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
     tried = sorted(set(real["policy"]))
     for cell in cells:
         if not cell.simulated.n:
-            why = "left out: the judge abstained on every attempt."
+            why = "left out: the judge abstained on every rollout."
         elif not cell.real.n:
             near = "" if cell.policy in tried else hint(cell.policy, tried)
             why = f"not compared: there are no trials of it{near or '.'}"

@@ -1,8 +1,10 @@
-"""How well simulated success rates predict real ones, and how sure anyone can be: numbers only.
+"""How well simulated success rates predict real ones, and how sure that is: numbers only.
 
 A summary takes `real` and `sim` of shape (..., K): success rates of the same K policies. It works
 over the last axis, so the same function serves one observed table and thousands of posterior draws
 of it. A summary that is not defined for its input is NaN, never a convenient number.
+
+In the comments below x_i is the real and y_i the simulated success rate of policy i.
 """
 
 import math
@@ -54,6 +56,8 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
         raise ValueError(f"expected 0 <= successes <= n, found successes = {successes}, n = {n}")
     if n == 0:
         return 0.0, 1.0
+    # All rates p with |rate - p| <= z sqrt(p (1 - p) / n): the roots of a quadratic equation in p,
+    #   (rate + z^2 / 2n  +-  z sqrt(rate (1 - rate) / n + z^2 / 4n^2)) / (1 + z^2 / n).
     rate, z2 = successes / n, NORMAL_QUANTILE**2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = NORMAL_QUANTILE * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n**2)) / (1 + z2 / n)
@@ -63,18 +67,25 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
 def sample_rates(
     successes: ArrayLike, n: ArrayLike, draws: int, generator: np.random.Generator
 ) -> Array:
-    """Draw (draws, ...) plausible true success rates: the posterior under Jeffreys' prior."""
+    """Draw (draws, ...) plausible true success rates: the posterior under Jeffreys' prior.
+
+    Source: Brown, Cai and DasGupta 2001, "Interval Estimation for a Binomial Proportion".
+    """
     successes, n = np.asarray(successes, float), np.asarray(n, float)
     shape = (draws, *successes.shape)
+    # The prior is Beta(1/2, 1/2); s successes in n starts make it Beta(s + 1/2, n - s + 1/2).
     return np.asarray(generator.beta(successes + 0.5, n - successes + 0.5, shape))
 
 
 def pearson(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the linear correlation in [-1, 1]; NaN if either side is constant."""
+    """Return the linear correlation in [-1, 1]; NaN if either side is constant.
+
+    r = sum_i (x_i - mean x) (y_i - mean y) / sqrt(sum_i (x_i - mean x)^2 sum_i (y_i - mean y)^2)
+    """
     real, sim = _centred(real), _centred(sim)
     with np.errstate(invalid="ignore"):
         r = (real * sim).sum(-1) / np.sqrt((real**2).sum(-1) * (sim**2).sum(-1))
-    return np.asarray(np.clip(r, -1, 1))
+    return np.asarray(np.clip(r, -1, 1))  # rounding may lead just outside
 
 
 def spearman(*, real: ArrayLike, sim: ArrayLike) -> Array:
@@ -85,7 +96,8 @@ def spearman(*, real: ArrayLike, sim: ArrayLike) -> Array:
 def kendall(*, real: ArrayLike, sim: ArrayLike) -> Array:
     """Return Kendall's tau-b, pairs in the same order against pairs in the opposite one.
 
-    NaN if either side is constant.
+    tau = sum_ij s_ij t_ij / sqrt(sum_ij s_ij^2 sum_ij t_ij^2), where s_ij and t_ij are the signs of
+    x_i - x_j and y_i - y_j. Tied pairs count in neither sum. NaN if either side is constant.
     """
     real, sim = np.sign(_gaps(real)), np.sign(_gaps(sim))
     with np.errstate(invalid="ignore"):
@@ -96,14 +108,16 @@ def kendall(*, real: ArrayLike, sim: ArrayLike) -> Array:
 def mmrv(*, real: ArrayLike, sim: ArrayLike) -> Array:
     """Return the mean maximum rank violation in [0, 1], exactly as SIMPLER's code computes it.
 
-    For each policy, the largest real gap to another one that the simulation orders differently;
-    then the mean. Strict comparisons: a tie on one side only counts for one policy of the pair, not
-    for the other.
+    MMRV = 1/K sum_i max_j |x_i - x_j| [(y_i > y_j) differs from (x_i > x_j)]
 
-    Source: SIMPLER, section III-B. Gaps are real ones; swapping the arguments changes the result,
-    hence the keywords.
+    The comparisons are strict: a tie on one side only counts for one policy of the pair, not for
+    the other. Gaps are real ones; swapping the arguments changes the result, hence the keywords.
+
+    Source: Li et al. 2024, "Evaluating Real-World Robot Manipulation Policies in Simulation"
+    (SIMPLER), section III-B.
     """
     real_gap, sim_gap = _gaps(real), _gaps(sim)
+    # Rank violation of each pair: [i, j] is True where only one side puts i above j.
     violated = (sim_gap > 0) != (real_gap > 0)
     return np.asarray((np.abs(real_gap) * violated).max(-1).mean(-1))
 
@@ -115,22 +129,25 @@ def mmrv_ties(*, real: ArrayLike, sim: ArrayLike) -> Array:
     it, for both policies. Without ties this equals `mmrv`.
     """
     real_gap, sim_gap = _gaps(real), _gaps(sim)
+    # 0 in the same order, 1/2 tied on one side, 1 in the opposite order.
     violation = np.abs(np.sign(sim_gap) - np.sign(real_gap)) / 2
     return np.asarray((np.abs(real_gap) * violation).max(-1).mean(-1))
 
 
 def mean_bias(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the mean of simulated minus real; positive if the simulation flatters."""
+    """Return the mean of y_i - x_i; positive if the world model overestimates."""
     return np.asarray((np.asarray(sim, float) - np.asarray(real, float)).mean(-1))
 
 
 def mean_absolute_error(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the mean distance between simulated and real."""
+    """Return the mean of |y_i - x_i|."""
     return np.asarray(np.abs(np.asarray(sim, float) - np.asarray(real, float)).mean(-1))
 
 
 def slope(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the least-squares slope of simulated on real; below 1, scores are squeezed together.
+    """Return the least-squares slope of simulated on real; below 1, differences shrink.
+
+    slope = sum_i (x_i - mean x) (y_i - mean y) / sum_i (x_i - mean x)^2
 
     NaN if the real rates are all the same. Noise in the real rates alone also pulls it below 1.
     """
@@ -163,6 +180,7 @@ def fisher_interval(r: float, k: int) -> tuple[float, float]:
     """
     if k < 4 or math.isnan(r) or math.isclose(abs(r), 1, rel_tol=1e-12):
         return math.nan, math.nan
+    # atanh(r) is nearly normal with standard deviation 1 / sqrt(k - 3).  Source: Fisher 1921.
     centre, half = math.atanh(r), NORMAL_QUANTILE / math.sqrt(k - 3)
     return math.tanh(centre - half), math.tanh(centre + half)
 
@@ -195,6 +213,7 @@ def sign_test(plus: int, minus: int) -> float:
 
     With one binary outcome per side and pair this is the exact McNemar test. 1 if no pair differs.
     """
+    # Without a difference, each pair that differs goes either way with probability 1/2.
     if plus + minus == 0:
         return 1.0
     return float(stats.binomtest(plus, plus + minus).pvalue)
@@ -202,6 +221,8 @@ def sign_test(plus: int, minus: int) -> float:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p values adjusted for being one family of tests (Holm 1979), in the same order."""
+    # The smallest of m p values is multiplied by m, the next by m - 1, and so on. None falls below
+    # the adjusted value before it, none exceeds 1.
     order = np.argsort(p_values)
     adjusted = np.asarray(p_values, float)[order] * np.arange(len(p_values), 0, -1)
     result = np.empty(len(p_values))

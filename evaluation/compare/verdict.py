@@ -1,4 +1,7 @@
-"""Say in plain sentences what a comparison supports, and what it does not."""
+"""Say in plain sentences what a comparison supports, and what it does not.
+
+A rollout is one attempt in the world model. A trial is one attempt on the robot.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,13 +34,13 @@ SEPARATION: tuple[tuple[Told, Kind, str, str], ...] = (
         "opposite order",
         "not supported",
         "can be told apart on both sides, in opposite orders",
-        " The world model ranks these wrongly.",
+        " The world model ranks these pairs wrongly.",
     ),
     (
         "only simulated",
         "not supported",
         "can be told apart in the world model but not on the {reference}",
-        " Their simulated order is unconfirmed.",
+        " No trial confirms their simulated order.",
     ),
     (
         "only real",
@@ -48,11 +51,11 @@ SEPARATION: tuple[tuple[Told, Kind, str, str], ...] = (
     (
         "neither",
         "not supported",
-        "cannot be told apart on either side with this many starts",
-        " That is not evidence that they are equal.",
+        "cannot be told apart on either side with this number of starts",
+        " This is no evidence that they are equal.",
     ),
 )
-"""What is said of the pairs of each kind: supported or not, what can be done, what follows."""
+"""Sentence about the pairs of each kind: whether it supports, what was found, what follows."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def headline(comparison: Comparison) -> str:
     """Return the verdict in one sentence, about the mean of the tasks if there are several."""
     if not comparison.compared:
         return (
-            "Simulated success rates only: nothing can be concluded about the "
+            "Simulated success rates only. Without trials, nothing can be concluded about the "
             f"{comparison.reference}."
         )
     overall = comparison.agreements[-1]
@@ -103,15 +106,15 @@ def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "supported",
             f"{cell.task}: {cell.policy} succeeds from {percent(rate.value)} [{low}, {high}] of "
-            f"{_count(rate.n, 'start')} in this world model, as its judge sees it.",
+            f"{_count(rate.n, 'start')} in this world model, according to its judge.",
         )
     if lacking:
         names = ", ".join(dict.fromkeys(cell.policy for cell in lacking))
         yield Finding(
             "not supported",
-            f"How often {names} would succeed on the {comparison.reference}: there are no trials "
-            "to compare with, and a world model may flatter or underrate any policy. `v2w trials` "
-            "records some.",
+            f"How often {names} would succeed on the {comparison.reference} is unknown. There are no "
+            "trials to compare with, and a world model may overestimate or underestimate any "
+            "policy. `v2w trials` records trials.",
         )
 
 
@@ -119,8 +122,9 @@ def _reference(comparison: Comparison) -> Iterator[Finding]:
     if comparison.compared and comparison.reference == STANDIN:
         yield Finding(
             "caution",
-            'The reference called "stand-in robot" is a simulated robot. Nothing here was measured '
-            "on a real one, and agreement with the stand-in does not show agreement with one.",
+            'The reference called "stand-in robot" is a simulated robot. Nothing on this page was '
+            "measured on a real robot. Agreement with the stand-in does not show agreement with a "
+            "real robot.",
         )
 
 
@@ -130,9 +134,9 @@ def _few_policies(comparison: Comparison) -> Iterator[Finding]:
         orders = f"{round(1 / chance_of_perfect_order(k)):,}"
         yield Finding(
             "caution",
-            f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank "
-            f"statistic is weak evidence. A random order of {k} is right once in {orders} times, "
-            f"so no test of the order can give p below 1/{orders}.",
+            f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank statistic "
+            f"is weak evidence. A random order of {k} policies is right once in {orders} times, so "
+            f"no test of the order can give a p value below 1/{orders}.",
         )
 
 
@@ -150,32 +154,35 @@ def _per_task(comparison: Comparison) -> Iterator[Finding]:
 def _correlation(agreement: Agreement) -> Finding:
     k, r, name = len(agreement.policies), agreement.summaries["pearson"], _title(agreement)
     if k < 3:
-        text = f"{name}: r needs at least three policies, found {k}."
+        text = f"{name}: r needs at least three policies. This comparison has {k}."
         return Finding("not supported", text)
     if not r.defined:
         side = "simulation" if len(set(agreement.simulated)) == 1 else "reality"
-        text = f"{name}: r is undefined: all policies have the same success rate in {side}."
+        text = f"{name}: r is undefined because all policies have the same success rate in {side}."
         return Finding("not supported", text)
-    text = f"{name}, k = {k} policies: r = {with_interval(r)} from the noise of the attempts"
+    text = (
+        f"{name}, k = {k} policies: r = {with_interval(r)}. The interval carries the noise of a "
+        "limited number of starts."
+    )
     if k > 3:
         low, high = map(decimal, agreement.pearson_without_one)
-        text += f"; {low} to {high} when any one policy is left out"
+        text += f" Without any one policy, r is {low} to {high}."
         low, high = map(decimal, agreement.pearson_other_policies)
-        text += f"; [{low}, {high}] as a guess for other policies"
+        text += f" As a guess for other policies, r is in [{low}, {high}]."
     if r.low > 0 and agreement.pearson_other_policies[0] > 0:
-        return Finding("supported", f"{text}. Higher simulated rates go with higher real ones.")
+        return Finding("supported", f"{text} Higher simulated rates go with higher real rates.")
     if r.low > 0:
-        text += ". It holds for these policies and does not carry over to others."
+        text += " The relation holds for these policies and is not shown to carry over to others."
         return Finding("not supported", text)
-    return Finding("not supported", f"{text}. No relation is established.")
+    return Finding("not supported", f"{text} No relation is established.")
 
 
 def _best(agreement: Agreement) -> Finding:
     regret, sure = agreement.summaries["regret"], agreement.top1_probability
     text = (
-        f"{_title(agreement)}: choosing the best policy in the world model "
-        f"({_winners(agreement)}) finds the best one in reality with probability "
-        f"{decimal(sure)} and costs {with_interval(regret, percent)} of real success."
+        f"{_title(agreement)}: the best policy in the world model ({_winners(agreement)}) is the "
+        f"best one in reality with probability {decimal(sure)}. Choosing it costs "
+        f"{with_interval(regret, percent)} of real success."
     )
     if sure >= CONFIDENT:
         return Finding("supported", text)
@@ -189,17 +196,16 @@ def _bias(agreement: Agreement) -> Finding:
         "points on average"
     )
     if bias.low > 0 or bias.high < 0:
-        text += (
-            f", so the world model {'flatters' if bias.value > 0 else 'underrates'} these policies"
-        )
+        error = "overestimates" if bias.value > 0 else "underestimates"
+        text += f", so the world model {error} these policies."
     else:
-        text += ", so no overall bias is shown"
+        text += ", so no overall bias is shown."
     if slope.defined and slope.high < 1:
         text += (
-            f"; a real difference of 10 points shows as {10 * slope.value:.0f} in simulation: "
-            "scores are squeezed together, though noise in the real rates explains part of it"
+            f" A real difference of 10 points shows as {10 * slope.value:.0f} in simulation. Noise "
+            "in the real rates explains part of this shrinking."
         )
-    return Finding("caution", f"{text}. Read simulated rates as a ranking, not as success rates.")
+    return Finding("caution", f"{text} Read simulated rates as a ranking, not as success rates.")
 
 
 def _separation(task: str, pairs: list[Pair], reference: str) -> Iterator[Finding]:
@@ -223,9 +229,9 @@ def _do_nothing(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "caution",
             f"{cell.task}: the policy that does nothing succeeds in "
-            f"{percent(cell.simulated.value)} [{low}, {high}] of simulated attempts"
-            + (f" and {percent(real)} of real ones. " if cell.real.n else ". ")
-            + ("Read the excess as hallucinated success." if excess else "No excess is seen."),
+            f"{percent(cell.simulated.value)} [{low}, {high}] of its rollouts"
+            + (f" and {percent(real)} of its trials. " if cell.real.n else ". ")
+            + ("Read the excess as hallucinated success." if excess else "There is no excess."),
         )
 
 
@@ -234,14 +240,16 @@ def _same_start(comparison: Comparison) -> Iterator[Finding]:
         paired = [c.paired for c in comparison.compared if c.task == task and c.paired.n]
         n = sum(p.n for p in paired)
         if not n:
-            yield Finding("not supported", f"{task}: no start was attempted on both sides.")
+            text = f"{task}: no start has both a rollout and a trial, so nothing can be paired."
+            yield Finding("not supported", text)
             continue
         agreement = sum(p.agreement * p.n for p in paired) / n
         by_chance = sum(p.agreement_by_chance * p.n for p in paired) / n
         yield Finding(
             "caution",
-            f"{task}: from the same start both sides end the same way in {percent(agreement)} of "
-            f"{n} cases; each policy's success rates alone would give {percent(by_chance)}.",
+            f"{task}: from the same start, rollout and trial end the same way in "
+            f"{percent(agreement)} of {n} cases. Success rates alone would give "
+            f"{percent(by_chance)}.",
         )
 
 
@@ -254,13 +262,14 @@ def _left_out(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "caution",
             f"The judge abstained in {abstained} of {attempts} rollouts, most often for "
-            f"{worst.policy} on {worst.task} ({worst.simulated.abstained}). They count neither as "
-            "success nor as failure; that is fair only if abstaining is unrelated to success.",
+            f"{worst.policy} on {worst.task} ({worst.simulated.abstained}). These rollouts count "
+            "neither as success nor as failure. That is fair only if abstaining is unrelated to "
+            "success.",
         )
     if any(c.simulated.attempts > c.simulated.n for c in cells):
         yield Finding(
             "caution",
-            "Some starts were attempted several times. Intervals and tests count starts.",
+            "Several rollouts began at the same start. Intervals and tests count starts.",
         )
     yield from (Finding("caution", note) for note in comparison.notes)
 

@@ -56,7 +56,7 @@ def test_a_policy_on_which_the_judge_always_abstains_is_left_out_and_named() -> 
     comparison = compare(attempts({"a": "10", "b": "??"}), attempts({"a": "10", "b": "10"}))
     assert comparison.policies == ("a",)
     assert comparison.notes == (
-        "b on close_drawer is left out: the judge abstained on every attempt.",
+        "b on close_drawer is left out: the judge abstained on every rollout.",
     )
 
 
@@ -82,7 +82,7 @@ def test_the_second_policy_of_a_missing_task_is_named() -> None:
     assert comparison.policies == ("b",)
     assert comparison.notes == (
         "a on close_drawer is not compared: there are no trials of it.",
-        "c on close_drawer is left out: nothing was recorded in simulation.",
+        "c on close_drawer is left out: there are no rollouts of it.",
     )
 
 
@@ -149,7 +149,7 @@ def test_a_policy_tried_on_one_task_of_two_is_compared_on_that_one() -> None:
 
 def test_doing_nothing_without_trials_is_still_held_against_the_world_model() -> None:
     caution = texts(compare(attempts({"zero": "1000"}), attempts({"a": "1"})), "caution")
-    assert "25 % [5 %, 70 %] of simulated attempts. Read the excess as hallucinated" in caution
+    assert "25 % [5 %, 70 %] of its rollouts. Read the excess as hallucinated" in caution
 
 
 def test_other_scenes_under_the_same_index_are_refused() -> None:
@@ -211,7 +211,7 @@ def test_a_constant_simulation_has_no_correlation_and_says_so() -> None:
     same = {"a": "1100", "b": "1100", "c": "1100"}
     comparison = compare(attempts(same), attempts({"a": "0000", "b": "1100", "c": "1111"}))
     assert not comparison.agreements[0].summaries["pearson"].defined
-    assert "r is undefined: all policies have the same success rate in simulation" in texts(
+    assert "r is undefined because all policies have the same success rate in simulation" in texts(
         comparison, "not supported"
     )
     assert headline(comparison) == "With 3 policies no correlation can be judged."
@@ -219,7 +219,9 @@ def test_a_constant_simulation_has_no_correlation_and_says_so() -> None:
 
 def test_two_policies_are_no_correlation() -> None:
     comparison = compare(*[attempts({"a": "0000", "b": "1111"})] * 2)
-    assert "r needs at least three policies, found 2" in texts(comparison, "not supported")
+    assert "r needs at least three policies. This comparison has 2" in texts(
+        comparison, "not supported"
+    )
 
 
 def test_pairs_that_differ_on_each_side() -> None:
@@ -230,7 +232,7 @@ def test_pairs_that_differ_on_each_side() -> None:
     assert told == {("a", "b"): "same order", ("a", "c"): "only real", ("b", "c"): "only simulated"}
     opposite = compare(attempts({"a": ones, "b": zeros}), attempts({"a": zeros, "b": ones}))
     assert opposite.pairs[0].told == "opposite order"
-    assert "The world model ranks these wrongly" in texts(opposite, "not supported")
+    assert "The world model ranks these pairs wrongly" in texts(opposite, "not supported")
 
 
 def test_holm_is_applied_over_the_pairs_of_a_task() -> None:
@@ -257,7 +259,7 @@ def test_few_policies_never_support_a_claim_about_other_policies() -> None:
     outcomes = {"a": "0" * 60, "b": "01" * 30, "c": "1" * 60}
     comparison = compare(attempts(outcomes), attempts(outcomes))
     assert "r = " not in texts(comparison, "supported")
-    assert "does not carry over" in texts(comparison, "not supported")
+    assert "is not shown to carry over" in texts(comparison, "not supported")
     assert "right once in 6 times" in texts(comparison, "caution")
 
 

@@ -121,7 +121,7 @@ def test_without_any_trials_the_page_speaks_of_simulation_alone(untried: Path) -
     assert "Simulated success rates only" in html and "no trials.</p>" in html
     for absent in ("Agreement", "McNemar", "same start", "compared with the", "not tried"):
         assert absent not in html
-    assert "<code>v2w trials</code> records some" in html
+    assert "<code>v2w trials</code> records trials" in html
     assert not (untried.parent / "scatter.png").exists()
 
 
