@@ -112,8 +112,8 @@ def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
         names = ", ".join(dict.fromkeys(cell.policy for cell in lacking))
         yield Finding(
             "not supported",
-            f"How often {names} would succeed on the {comparison.reference} is unknown. There are no "
-            "trials to compare with, and a world model may overestimate or underestimate any "
+            f"How often {names} would succeed on the {comparison.reference} is unknown. There are "
+            "no trials to compare with, and a world model may overestimate or underestimate any "
             "policy. `v2w trials` records trials.",
         )
 
@@ -134,9 +134,9 @@ def _few_policies(comparison: Comparison) -> Iterator[Finding]:
         orders = f"{round(1 / chance_of_perfect_order(k)):,}"
         yield Finding(
             "caution",
-            f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank statistic "
-            f"is weak evidence. A random order of {k} policies is right once in {orders} times, so "
-            f"no test of the order can give a p value below 1/{orders}.",
+            f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank "
+            f"statistic is weak evidence. A random order of {k} policies is right once in {orders} "
+            f"times, so no test of the order can give a p value below 1/{orders}.",
         )
 
 
