@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
 from v2w_gym.configs.text import to_path
 from v2w_gym.judges import drawer
 from v2w_gym.judges.base import Judge, StepJudge
@@ -21,7 +21,7 @@ JUDGES: Mapping[str, MakeJudge] = {drawer.KIND: drawer.make_judge}
 """How a file becomes a judge, by the kind on its card. To add a judge, write a file beside
 `drawer.py` and add a line here."""
 BUNDLED_JUDGES: Mapping[str, Path] = {
-    "standin_sawyer": Path(__file__).parents[1] / "weights" / "judge.safetensors"
+    STANDIN_SAWYER.name: Path(__file__).parents[1] / "weights" / "judge.safetensors"
 }
 """Robot -> the judge that comes with the package and is that robot's default."""
 DEFAULT, BUNDLED = "default", "bundled"
@@ -68,8 +68,12 @@ def check_judge(judge: StepJudge | str | None) -> None:
     _check_file(to_path(judge))
 
 
-def load_judge(path: str | None, robot: RobotSpec) -> Judge:
-    """Load a judge of a robot, once per process; None is the bundled one.
+def load_judge(path: str | None = None, robot: RobotSpec = STANDIN_SAWYER) -> Judge:
+    """Load a judge, once per process.
+
+    Args:
+        path: A judge (.safetensors); None is the one that is bundled for the robot.
+        robot: Whose frames it must be made for.
 
     Raises:
         FileNotFoundError: No such file.
