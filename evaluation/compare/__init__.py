@@ -1,1 +1,1 @@
-"""Simulated success rates against real ones: rates, statistics, and what they support."""
+"""How well do simulated success rates agree with real ones, and what does that support?"""

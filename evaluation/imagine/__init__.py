@@ -1,1 +1,1 @@
-"""Imagine one rollout, or every move of a robot, and show it."""
+"""What does the world model imagine after a start: one rollout, or every move of the robot?"""

@@ -15,9 +15,10 @@ from PIL import Image
 
 from v2w_gym.configs.evaluate import ActionControlConfig, ImagineConfig, RolloutConfig
 from v2w_gym.configs.names import lookup
-from v2w_gym.evaluation.imagine.driven import begin, drive
+from v2w_gym.evaluation.closed_loop import policy_seed
 from v2w_gym.evaluation.imagine.scenes import Script, choose_task, load_context, write_script
 from v2w_gym.evaluation.imagine.stepwise import (
+    Acting,
     Planned,
     imagine_at_once,
     imagine_stepwise,
@@ -26,6 +27,7 @@ from v2w_gym.evaluation.imagine.stepwise import (
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pairs
 from v2w_gym.evaluation.records.video import write_video
 from v2w_gym.policies.loading import make_policies
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
@@ -71,22 +73,12 @@ def _run_rollout(
     clips = _as_clip_model(model) if at_once else None
     context = load_context(cfg, model.robot, 1 if clips else model.context_frames)
     events: Mapping[str, int] = {}
-    if cfg.policy is not None:
-        with make_policies([cfg.policy], model.robot) as (driver,):
-            course = begin(cfg, driver)
-            folder = _open(cfg, model, context, json.dumps(driver.identity).encode())
-            script, seconds, events = drive(cfg, model, course, folder, context)
+    if cfg.policy is None:
+        folder, script, seconds = _imagine_planned(cfg, model, clips, context, key)
     else:
-        longest = model.window - 1 if clips else math.inf
-        script = write_script(cfg, model.robot, len(context.frames), longest)
-        tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
-        folder = _open(cfg, model, context, script.actions.tobytes())
-        plan = Planned(script.actions[None])
-        seconds = (
-            imagine_at_once(folder, clips, context, plan, key)
-            if clips
-            else imagine_stepwise(folder, model, context, plan, key)
-        )
+        with make_policies([cfg.policy], model.robot) as (policy,):
+            folder, script, seconds = _imagine_acting(cfg, model, policy, context, key)
+            events = dict(policy.events[0])
     np.save(folder / "actions.npy", script.actions)
     frames = load_frames(folder, 1, len(script.actions))[0]
     write_video(folder / "rollout.mp4", frames, model.robot.control_hz)
@@ -101,6 +93,42 @@ def _run_rollout(
         "recorded_actions": vars(script.misfits),
     }
     return _save_found(folder / "rollout.json", found, cfg, model)
+
+
+def _imagine_planned(
+    cfg: RolloutConfig,
+    model: WorldModel,
+    clips: ClipModel | None,
+    context: Context,
+    key: RolloutKey,
+) -> tuple[Path, Script, float]:
+    """Take actions that are known beforehand; return folder, script and seconds per frame."""
+    longest = model.window - 1 if clips else math.inf
+    script = write_script(cfg, model.robot, len(context.frames), longest)
+    tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
+    folder = _open(cfg, model, context, script.actions.tobytes())
+    plan = Planned(script.actions[None])
+    if clips:
+        return folder, script, imagine_at_once(folder, clips, context, plan, key)
+    return folder, script, imagine_stepwise(folder, model, context, plan, key)
+
+
+def _imagine_acting(
+    cfg: RolloutConfig, model: WorldModel, policy: RobotPolicy, context: Context, key: RolloutKey
+) -> tuple[Path, Script, float]:
+    """Let a policy act closed loop; return folder, script and seconds per frame."""
+    task = choose_task(cfg, model.robot)
+    if cfg.mode != "autoregressive":
+        raise ValueError(f"expected mode=autoregressive where a policy acts, found mode={cfg.mode}")
+    instruction = cfg.instruction or task.instruction
+    policy.reset([instruction], seeds=[policy_seed(cfg.seed, cfg.episode)])
+    folder = _open(cfg, model, context, json.dumps(policy.identity).encode())
+    course = Acting(policy, task.horizon if cfg.steps is None else cfg.steps)
+    seconds = imagine_stepwise(folder, model, context, course, key)
+    ending = ", until it ended the episode" if course.over else ""
+    title = f'{policy.meta.name} with the instruction "{instruction}"{ending}'
+    script = Script(title, np.stack(course.actions), ("",) * len(course.actions))
+    return folder, script, seconds
 
 
 def run_action_control(
@@ -181,8 +209,8 @@ def draw_rollout(
 ) -> NDArray[np.uint8]:
     """Draw the frames (N + 1, H, W, 3) of a rollout, below those recorded if there are any."""
     columns = choose_columns(len(frames))
-    told = ("start", *script.moves)  # what led to each frame
-    captions = [f"{_clock(column, rate)}\n{told[column]}" for column in columns]
+    led_by = ("start", *script.moves)  # what led to each frame
+    captions = [f"{_clock(column, rate)}\n{led_by[column]}" for column in columns]
     rows = {"imagined": frames[columns]}
     if script.recorded is not None:
         rows = {"recorded": script.recorded[columns], **rows}

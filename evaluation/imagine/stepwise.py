@@ -1,4 +1,7 @@
-"""Imagine futures of one start in a folder, frame by frame; an interruption loses nothing."""
+"""Imagine futures of one start in a folder, frame by frame; an interruption loses nothing.
+
+The actions are planned or a policy chooses them as it acts.
+"""
 
 import time
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.pictures import read_picture
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, FrameNoise, RolloutState, WorldModel
@@ -59,12 +63,34 @@ class Planned:
         return self.actions[:, step]
 
 
+class Acting:
+    """What a policy does in one future until it ends the episode; see `Course`.
+
+    When a run goes on, the policy is shown all frames again, so that its history is the same.
+    """
+
+    futures = 1
+
+    def __init__(self, policy: RobotPolicy, steps: int) -> None:
+        """Take a policy that has just been reset."""
+        self.policy, self.steps = policy, steps
+        self.over = False
+        self.actions: list[NDArray[np.float32]] = []
+
+    def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """See `Course.choose`."""
+        actions = self.policy.act(frames, np.ones(1, np.bool_))
+        self.over = bool(self.policy.robot.terminates(actions)[0])
+        self.actions.append(actions[0])
+        return actions
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands.
 
     Attributes:
-        state: What the world model remembers.
+        state: The world model's rollout state.
         actions: (N, B, A), what led to each of the N frames imagined so far.
         seconds: Time spent on them.
     """

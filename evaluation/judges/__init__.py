@@ -1,1 +1,1 @@
-"""Judges of whole rollouts: how they are checked, trained and measured."""
+"""Does a judge fit what it will see, and how good is one that was trained?"""

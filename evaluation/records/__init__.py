@@ -1,1 +1,1 @@
-"""What is kept of rollouts: rows, videos, strips of frames."""
+"""What is kept of a run: rows, videos, strips of frames, tables of trials."""

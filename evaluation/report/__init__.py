@@ -1,1 +1,1 @@
-"""The page, plots and table that show a comparison."""
+"""How is a comparison shown: the page, its plots, its strips and its notes."""
