@@ -14,7 +14,7 @@ from v2w_gym.configs.convert import VerifyPolicyConfig
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import ROBOTS, TERMINATE
-from v2w_gym.evaluation.records.shown_frames import find_weakness, load_frames
+from v2w_gym.evaluation.checks.shown_frames import find_weakness, load_frames
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.instructions import load_table
 from v2w_gym.policies.processing.images import check_bars, fit_frames

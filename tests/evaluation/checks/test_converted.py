@@ -15,7 +15,7 @@ from tests.networks import TINY_RT1
 from v2w_gym.configs.convert import VerifyPolicyConfig
 from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.evaluation.checks.converted import compare, to_table, to_tokens, verify_policy
-from v2w_gym.evaluation.records.shown_frames import find_weakness, load_frames
+from v2w_gym.evaluation.checks.shown_frames import find_weakness, load_frames
 from v2w_gym.policies.base import ActionBatch, Policy, PolicyMeta
 from v2w_gym.policies.instructions import InstructionTable, make_table
 from v2w_gym.policies.rt1.network import RT1Network
