@@ -29,7 +29,7 @@ class Finished:
         frames: (T, H, W, 3) uint8, the start frame first.
         success: Whether the environment called it a success.
         solved_at_start: Whether the task was solved before the first action.
-        events: How often what went wrong and was coped with.
+        events: What went wrong while the policy acted, and how often.
     """
 
     slot: int
@@ -64,7 +64,7 @@ def run_attempts(
         options: For `envs.reset`.
 
     Raises:
-        ValueError: Environments in which nobody decides on success, or say what is to be done.
+        ValueError: Environments without a judge, or without instructions.
     """
     seeds: Any = list(env_seeds)  # Gymnasium takes a list; its annotation knows only one number
     newest, infos = envs.reset(seed=seeds, options=dict(options))

@@ -9,7 +9,7 @@ SCHEMA = JudgeTrainConfig
 
 def main(cfg: JudgeTrainConfig) -> None:
     """Train, and show the accuracy."""
-    from v2w_gym.evaluation.judges.training import train_judge
+    from v2w_gym.evaluation.judges.drawer import train_judge
 
     judge = train_judge(cfg)
     print(json.dumps(judge.card["held_out"], indent=2))

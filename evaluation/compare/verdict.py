@@ -25,8 +25,6 @@ NAMED = 4
 """How many pairs a sentence names before it counts the rest."""
 DO_NOTHING = "zero"
 """Name of the policy that does nothing."""
-
-
 Kind = Literal["supported", "not supported", "caution"]
 SEPARATION: tuple[tuple[Told, Kind, str, str], ...] = (
     ("same order", "supported", "can be told apart on both sides, in the same order", ""),

@@ -47,7 +47,7 @@ class Row:
         policy_fingerprint: Of its weights and driver settings; see `RobotPolicy.fingerprint`.
         model_fingerprint: sha256 of the world model's card, which covers weights and settings.
         video: The rollout's video, relative to the run folder.
-        events: How often what went wrong while the policy acted and was coped with.
+        events: What went wrong while the policy acted, and how often.
     """
 
     policy: str

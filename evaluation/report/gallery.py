@@ -63,7 +63,8 @@ def make_gallery(
 ) -> list[Strip]:
     """Return one success and one failure per policy and task, where there are any.
 
-    Rollouts that contradict reality come first, then the earliest start; abstentions never.
+    Rollouts that contradict a trial come first, then the earliest start. No rollout on which the
+    judge abstained is shown.
     """
     outcomes = {
         (task, policy, start): float(rate)

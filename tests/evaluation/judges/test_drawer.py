@@ -6,7 +6,7 @@ import torch
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import JudgeTrainConfig
-from v2w_gym.evaluation.judges.training import augment, measure, train_judge
+from v2w_gym.evaluation.judges.drawer import augment, measure, train_judge
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 
