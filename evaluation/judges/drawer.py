@@ -185,7 +185,8 @@ def _fit(
         mean, log_variance = network(augment(to_tensor(frames[rows]), rng))
         target = torch.from_numpy(openings[rows]) / SCALE
         # Negative log-likelihood of the target t under N(m, v), up to a constant:
-        #   (log v + (t - m)^2 / v) / 2, weighted by v^beta = sqrt(v), through which no gradient flows.
+        #   (log v + (t - m)^2 / v) / 2,
+        # weighted by v^beta with beta = 1/2. No gradient flows through the weight.
         likelihood = 0.5 * (log_variance + (target - mean) ** 2 / log_variance.exp())
         optimiser.step((likelihood * (0.5 * log_variance).exp().detach()).mean())
     return network, optimiser.changes
