@@ -27,7 +27,7 @@ class ConvertPolicyConfig(Settings):
 
 @dataclass(frozen=True)
 class VerifyPolicyConfig(Settings):
-    """Which converted policy is held against which original, on which frames.
+    """Which converted policy is compared with which original, on which frames.
 
     Attributes:
         converted: Checkpoint (.safetensors) that `v2w convert-policy` wrote.

@@ -10,6 +10,7 @@ from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import PolicyConfig
 from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.policies.adapters.saved_model import load_saved_model
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.instructions import InstructionTable, load_table
 from v2w_gym.policies.planner.policy import KIND as PLANNER
@@ -19,7 +20,6 @@ from v2w_gym.policies.remote.client import connect
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.rt1.policy import KIND as RT1
 from v2w_gym.policies.rt1.policy import load_rt1
-from v2w_gym.policies.saved_model import load_saved_model
 from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
 from v2w_gym.world_models.checkpoint import read_card
 

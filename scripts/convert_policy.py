@@ -1,4 +1,4 @@
-"""Turn the TensorFlow SavedModel of an RT-1 policy into a checkpoint, without TensorFlow."""
+"""Turn the TensorFlow SavedModel of an RT-1 policy into a checkpoint that PyTorch runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Hold a converted RT-1 against the SavedModel it was made from, frame by frame."""
+"""Compare a converted RT-1 with the SavedModel it was made from, frame by frame."""
 
 import json
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import ROBOTS, TERMINATE
 from v2w_gym.evaluation.checks.shown_frames import find_weakness, load_frames
+from v2w_gym.policies.adapters.saved_model import load_saved_model
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.instructions import load_table
 from v2w_gym.policies.processing.images import check_bars, fit_frames
 from v2w_gym.policies.rt1.policy import RT1Policy, load_rt1
 from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
-from v2w_gym.policies.saved_model import load_saved_model
 from v2w_gym.world_models.files import write_text
 
 LEAST_STEPS = 8
@@ -103,7 +103,7 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
     Raises:
         FileNotFoundError: A file that is not there.
         ValueError: Frames that do not fit, an unknown instruction, or a damaged policy.
-        OSError: The SavedModel's worker cannot be started or kept alive.
+        OSError: The server of the SavedModel cannot be started or kept alive.
     """
     robot = lookup(ROBOTS, cfg.robot, "robot")
     output = Path(cfg.output)
@@ -125,7 +125,7 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
         "settings": {**asdict(cfg), "instruction": told},
         "converted": converted.meta.fingerprint,
         "saved_model": original.meta.fingerprint,
-        "saved_model_says": original.description["says"],
+        "saved_model_says": original.metadata["says"],
     }
     _write(output, result, provenance)
     return result

@@ -70,7 +70,7 @@ class RemotePolicy:
         """Take a server's first connection; see `connect`."""
         self.meta = replace(meta, fingerprint=add_constants(meta.fingerprint, constants))
         self._cfg, self._constants = cfg, constants
-        self._address, self._url, self._metadata = first.address, first.url, first.metadata
+        self._address, self._url, self.metadata = first.address, first.url, first.metadata
         self._stateless = _is_stateless(first, cfg)
         self._resets = is_announced(first.url, first.metadata, "supports_reset")
         self._channels = [first]
@@ -226,11 +226,11 @@ class RemotePolicy:
 
     def _open(self, attempts: int = 0) -> Channel:
         channel = Channel(self._address, self._cfg, attempts)
-        if fingerprint(channel.metadata) != fingerprint(self._metadata):
+        if fingerprint(channel.metadata) != fingerprint(self.metadata):
             channel.close()
             raise ValueError(
                 f"expected the policy server at {self._url} to serve what it served at first, "
-                f"found {brief(channel.metadata)} instead of {brief(self._metadata)}; begin the "
+                f"found {brief(channel.metadata)} instead of {brief(self.metadata)}; begin the "
                 "run again"
             )
         return channel

@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,26 +13,29 @@ INSTALL = "pip install '.[tensorflow]'"
 NOISE = re.compile(r"\{\{[^}]*\}\} |\[Op:\w+\].*", re.DOTALL)
 """What TensorFlow writes before and behind the reason of an error."""
 REASON_LENGTH = 200
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def import_tensorflow() -> Any:
-    """Return the module `tensorflow`.
+def import_tensorflow(onednn: bool = False) -> Any:
+    """Return the module `tensorflow`; a program that has imported it keeps its own settings.
+
+    Args:
+        onednn: Whether networks may run on oneDNN, as is TensorFlow's default. Files are read
+            without it, since it logs a notice as soon as it is imported.
 
     Raises:
         ModuleNotFoundError: It is not installed.
     """
-    in_use = "tensorflow" in sys.modules  # by a program that has chosen devices and threads itself
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Without oneDNN, convolutions give the same numbers on every machine, and no notice is logged.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    if "tensorflow" in sys.modules:
+        return sys.modules["tensorflow"]
     try:
-        import tensorflow as tf
+        with _environment(QUIET if onednn else {**QUIET, "TF_ENABLE_ONEDNN_OPTS": "0"}):
+            import tensorflow as tf
     except ModuleNotFoundError as error:
         raise _missing("tensorflow", error) from error
-    if not in_use:
-        tf.config.set_visible_devices([], "GPU")  # PyTorch's
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.set_visible_devices([], "GPU")  # PyTorch's
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
 
 
@@ -66,6 +69,18 @@ def reading(what: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return what TensorFlow says of an error, as one short line."""
     return printable(NOISE.sub("", str(error)).strip(), REASON_LENGTH)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set those that are not set, for the block alone: processes started later do not inherit."""
+    added = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def _missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:

@@ -1,11 +1,8 @@
-"""Write a small SavedModel with the signature of a published RT-1; needs TensorFlow.
+"""Small SavedModels with the signature of a published RT-1; import this where TensorFlow is.
 
-`python build_saved_model.py OUTPUT '{"size": [256, 320], ...}'`. Its actions are a recording, or a
-formula of image memory, instruction and state, so that anything lost on the way changes them.
+Their actions are a recording, or a formula of image memory, instruction and state, so that anything
+lost on the way changes them.
 """
-
-import json
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -130,8 +127,3 @@ class Model(tf.Module):
                 lambda: {"int64": tf.identity(self.step)}
             ).get_concrete_function(),
         }
-
-
-if __name__ == "__main__":
-    model = Model(json.loads(sys.argv[2]))
-    tf.saved_model.save(model, sys.argv[1], signatures=model.signatures())
