@@ -14,53 +14,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.names import hint, lookup
-from v2w_gym.world_models.data.tensorflow import import_tensorflow, import_tfds, reading, reason
+from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.data.rlds_schema import (
+    INFO,
+    Feature,
+    Shard,
+    list_shards,
+    read_features,
+    read_info,
+)
+from v2w_gym.world_models.data.tensorflow import import_tensorflow, reading
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
-
-INFO, FEATURES = "dataset_info.json", "features.json"
-STEPS = "steps/"
 
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4
 """Bytes of a TFRecord before its data (length and checksum), and behind it (checksum)."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One named value of every step, or of the whole episode.
-
-    Attributes:
-        path: Its name in a record, such as "steps/action/world_vector".
-        kind: "tensor", "text" or "image"; anything else cannot be read.
-        shape: Shape of one value; None where any size will do.
-        dtype: Type of its values.
-        spec: How `tf.io.parse_single_example` reads it.
-        decode: From an encoded image to its pixels.
-    """
-
-    path: str
-    kind: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-    spec: Any
-    decode: Any
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of a split.
-
-    Attributes:
-        path: The file.
-        first: Number of its first record that belongs to the split.
-        records: How many of its records belong to the split.
-        is_whole: Whether the last of them must be the last of the file.
-    """
-
-    path: Path
-    first: int
-    records: int
-    is_whole: bool
 
 
 @dataclass(frozen=True)
@@ -136,23 +103,9 @@ def open_rlds(folder: str | Path, split: str = "train") -> RldsDataset:
         ValueError: Unknown split, another file format, or no RLDS episodes.
     """
     folder = Path(folder)
-    for name in (INFO, FEATURES):
-        _check_builder_folder(folder, name)
-    info, specs = _read_info(folder)
-    shards = _list_shards(info, split)
-    _check_there(folder, info, split, [shard.path for shard in shards])
-    found = {f.path: f for f in _find_features(info.features, "", specs)}
-    steps = {
-        path.removeprefix(STEPS): feature
-        for path, feature in found.items()
-        if path.startswith(STEPS)
-    }
-    if not steps:
-        raise ValueError(
-            f"expected RLDS episodes (a feature named 'steps') in {folder / FEATURES}, found "
-            f"{list(found)}"
-        )
-    whole = {path: feature for path, feature in found.items() if not path.startswith(STEPS)}
+    info = read_info(folder)
+    steps, whole = read_features(folder, info)
+    shards = list_shards(folder, info, split)
     return RldsDataset(f"{info.name} {info.version}", split, shards, steps, whole)
 
 
@@ -284,106 +237,6 @@ class RldsEpisode:
         size = "x".join(str(size or "any") for size in feature.shape)
         with reading(f"an image of {size} in {feature.path}, step {step}, {self.origin}"):
             return feature.decode(encoded).numpy()
-
-
-def _check_builder_folder(folder: Path, name: str) -> None:
-    if (folder / name).is_file():
-        return
-    below = ", ".join(str(found.parent) for found in sorted(folder.glob(f"*/{name}")))
-    raise FileNotFoundError(
-        f"expected a TFDS builder folder ({INFO}, {FEATURES} and TFRecord files) at {folder}, "
-        f"found no {name}; "
-        + (f"did you mean {below}?" if below else "give the folder of one version of a dataset")
-    )
-
-
-def _read_info(folder: Path) -> tuple[Any, Mapping[str, Any]]:
-    """Return what TFDS knows of a dataset, and how TensorFlow reads each of its features."""
-    tfds = import_tfds()
-    try:
-        info = tfds.builder_from_directory(folder).info
-        specs = info.features.tf_example_spec
-    except Exception as error:  # TFDS lets pass whatever its parsers raise
-        raise ValueError(
-            f"expected a dataset that TFDS describes in {folder / INFO} and {FEATURES}, found "
-            f"this: {reason(error)}; copy both again, or write the dataset again with TFDS >= 4.6"
-        ) from error
-    if info.file_format is not tfds.core.FileFormat.TFRECORD:
-        raise ValueError(
-            f"expected TFRecord files in {folder}, found {info.file_format.value}; write the "
-            "dataset as tfrecord with `tfds convert_format`"
-        )
-    return info, specs
-
-
-def _list_shards(info: Any, split: str) -> tuple[Shard, ...]:
-    """Return the files of a split, in order."""
-    try:
-        files = info.splits[split].file_instructions
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"expected a split of {info.name} or a part of one, such as train[:12shard], found "
-            f"{split!r}{hint(split, list(info.splits))}; {reason(error)}"
-        ) from error
-    return tuple(
-        Shard(Path(f.filename), f.skip, f.take, f.skip + f.take == f.examples_in_shard)
-        for f in files
-        if f.take > 0
-    )
-
-
-def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) -> None:
-    """Check that the wanted files are there; else say which part of the split is."""
-    missing = [path.name for path in wanted if not path.is_file()]
-    if not missing:
-        return
-    advice = "copy the missing ones"
-    name = split.partition("[")[0]
-    there = [Path(path).is_file() for path in info.splits[name].filepaths]
-    if any(there) and "+" not in name:
-        start = there.index(True)
-        end = [*there, False].index(False, start)
-        advice += f", or read a part: split={name}[{start}shard:{end}shard]"
-    raise FileNotFoundError(
-        f"expected {len(wanted)} files of the split {split} in {folder}, found no {missing[0]} "
-        f"({len(missing)} are missing); {advice}"
-    )
-
-
-def _find_features(node: Any, path: str, specs: Mapping[str, Any]) -> Iterator[Feature]:
-    """Yield every feature below a node of what TFDS read from `features.json`."""
-    features = import_tfds().features
-    for name, feature in sorted(node.items()):  # TFDS gives them in a random order
-        below = f"{path}{name}"
-        if isinstance(feature, features.Sequence) and f"{below}/" == STEPS:
-            feature = feature.feature
-        if isinstance(feature, features.FeaturesDict):
-            yield from _find_features(feature, f"{below}/", specs)
-        else:
-            yield _to_feature(below, feature, specs.get(below))
-
-
-def _to_feature(path: str, feature: Any, spec: Any) -> Feature:
-    kind = _find_kind(feature)
-    if not kind:
-        return Feature(path, type(feature).__name__, (), np.dtype(object), None, None)
-    dtype = np.dtype(feature.np_dtype)
-    return Feature(path, kind, feature.shape, dtype, spec, feature.decode_example)
-
-
-def _find_kind(feature: Any) -> str:
-    """Return "tensor", "text" or "image"; nothing for what is stored in another way."""
-    tfds = import_tfds()
-    if isinstance(feature, tfds.features.Image):
-        return "image"
-    if not isinstance(feature, tfds.features.Tensor):
-        return ""
-    stored, dtype = feature.get_serialized_info(), np.dtype(feature.np_dtype)
-    if stored.shape != feature.shape or None in feature.shape or stored.np_dtype != dtype:
-        return ""
-    if dtype.kind in "biuf":
-        return "tensor"
-    return "text" if dtype.kind == "O" and not feature.shape else ""
 
 
 def _count(feature: Feature) -> int:
