@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -57,9 +58,18 @@ def is_running(pid: int) -> bool:
 
 
 class TestConformance(PolicyConformance):
+    @pytest.fixture(scope="class")
+    def kept(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedPolicy]:
+        folder = tmp_path_factory.mktemp("fake")
+        (folder / "plan.json").write_text("[]")
+        command = [sys.executable, str(FAKE), str(folder)]
+        with closing(StartedPolicy(command, SETTINGS, "fake", 30.0)) as policy:
+            yield policy
+
     @pytest.fixture
-    def policy(self, start: START) -> StartedPolicy:
-        return start()
+    def policy(self, kept: StartedPolicy, monkeypatch: pytest.MonkeyPatch) -> StartedPolicy:
+        monkeypatch.setattr(kept, "close", lambda: None)
+        return kept
 
 
 def test_a_server_is_started_and_says_what_it_serves(start: START, tmp_path: Path) -> None:
