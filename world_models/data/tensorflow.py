@@ -1,5 +1,6 @@
 """TensorFlow and TFDS, imported when a file of theirs is read: quiet, on the CPU, in one thread."""
 
+import logging
 import os
 import re
 import sys
@@ -50,6 +51,7 @@ def import_tfds() -> Any:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError as error:
         raise _missing("tensorflow-datasets", error) from error
+    logging.getLogger("absl").setLevel(logging.WARNING)  # TFDS tells of every folder it opens
     return tfds
 
 
