@@ -59,7 +59,8 @@ def is_running(pid: int) -> bool:
 
 class TestConformance(PolicyConformance):
     @pytest.fixture(scope="class")
-    def kept(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedPolicy]:
+    @classmethod
+    def kept(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedPolicy]:
         folder = tmp_path_factory.mktemp("fake")
         (folder / "plan.json").write_text("[]")
         command = [sys.executable, str(FAKE), str(folder)]
