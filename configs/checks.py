@@ -117,7 +117,7 @@ class BenchConfig(Settings):
 
 @dataclass(frozen=True)
 class FidelityConfig(WorldModelSettings):
-    """Which ways of sampling are held against a baseline, and on which rollouts.
+    """Which ways of sampling are compared with a baseline, and on which rollouts.
 
     Attributes:
         output: Folder for the results; the same command resumes there.

@@ -7,8 +7,8 @@ SCHEMA = FidelityConfig
 
 def main(cfg: FidelityConfig) -> None:
     """Run the comparison, print what it found, and say where the results are."""
+    from v2w_gym.evaluation.checks.fidelity.fidelity import run_fidelity
     from v2w_gym.evaluation.checks.fidelity.report import to_markdown
-    from v2w_gym.evaluation.checks.fidelity.run import run_fidelity
 
     print(to_markdown(run_fidelity(cfg)))
     for name in ("fidelity.md", "fidelity.json", "fidelity.png", "strip.png"):

@@ -219,6 +219,37 @@ def sign_test(plus: int, minus: int) -> float:
     return float(stats.binomtest(plus, plus + minus).pvalue)
 
 
+def paired_difference(both: int, gained: int, lost: int, neither: int) -> Estimate:
+    """Return the difference of two success rates seen on the same n rollouts; NaN for none.
+
+    The interval has a width even if nothing differs, and stays within [-1, 1].
+
+    Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial
+    proportions based on paired data", method 10.
+    """
+    n = both + gained + lost + neither
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan)
+    first, second = (both + gained) / n, (both + lost) / n
+    (low1, high1), (low2, high2) = wilson(both + gained, n), wilson(both + lost, n)
+    # phi, the correlation of the pairs, with a continuity correction where it is positive
+    margins = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
+    product = both * neither - gained * lost
+    corrected = max(product - n / 2, 0) if product > 0 else product
+    phi = corrected / math.sqrt(margins) if margins else 0.0
+    down = _hypotenuse(first - low1, high2 - second, phi)
+    up = _hypotenuse(high1 - first, second - low2, phi)
+    difference = (gained - lost) / n
+    return Estimate(difference, difference - down, difference + up)
+
+
+def mean_estimate(values: Array) -> Estimate:
+    """Return the mean of at least two independent values (N,) with Student's 95 % interval."""
+    mean, n = float(values.mean()), len(values)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * values.std(ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p values adjusted for being one family of tests (Holm 1979), in the same order."""
     # The smallest of m p values is multiplied by m, the next by m - 1, and so on. None falls below
@@ -240,6 +271,10 @@ def estimate(value: float, draws: Array) -> Estimate:
         return Estimate(math.nan, math.nan, math.nan)
     low, high = np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, min(value, float(low)), max(value, float(high)))
+
+
+def _hypotenuse(a: float, b: float, correlation: float) -> float:
+    return math.sqrt(max(0.0, a**2 - 2 * correlation * a * b + b**2))
 
 
 def _centred(rates: ArrayLike) -> Array:

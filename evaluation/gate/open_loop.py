@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from v2w_gym.evaluation.compare.statistics import wilson
+from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts
 from v2w_gym.world_models.base import FrameNoise, WorldModel
 from v2w_gym.world_models.data.episodes import Episode
@@ -125,17 +126,11 @@ def measure_open_loop(
 def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:
     first = np.stack([episode.frames[:1] for episode in episodes])
     actions = np.stack([episode.actions for episode in episodes])
-    seeds = tuple(episode.seed for episode in episodes)
-    state = model.start(first, actions[:, :0], _noise(seeds, 0))
-    frames = [first[:, 0]]
-    for t in range(actions.shape[1]):
-        state = model.step(state, actions[:, t], _noise(seeds, t + 1))
-        frames.append(model.render(state))
-    return np.stack(frames, axis=1)
-
-
-def _noise(seeds: tuple[int, ...], frame: int) -> FrameNoise:
-    return FrameNoise(seeds, (0,) * len(seeds), (frame,) * len(seeds))
+    zeros = (0,) * len(episodes)
+    noise = FrameNoise(tuple(episode.seed for episode in episodes), zeros, frames=zeros)
+    states = replay(model, first, actions[:, :0], actions, noise)
+    next(states)  # the first frame is the recorded one
+    return np.stack([first[:, 0], *map(model.render, states)], axis=1)
 
 
 def _agrees(verdicts: Verdicts, truth: NDArray[np.bool_]) -> NDArray[np.bool_]:

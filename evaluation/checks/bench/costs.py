@@ -33,7 +33,10 @@ class Cost:
 
 @contextmanager
 def frame_forwards(model: Vid2World) -> Iterator[list[int]]:
-    """Collect, call by call, how many frames reach the network's last layer in the context."""
+    """Collect, call by call, how many frames reach the network's last layer in the context.
+
+    The hook also keeps a GPU from replaying a captured graph, which passes no layer.
+    """
     found: list[int] = []
 
     def passed(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -56,21 +59,21 @@ def cached_step(
 def step_costs(model: Vid2World, numbers: Sequence[int], step: Step = cached_step) -> list[Cost]:
     """Return what a step costs with each of some numbers of denoising steps.
 
-    Tensors without values pass. Two and three denoising steps are counted: every further one costs
-    what the third does.
+    Tensors without values pass. One and two denoising steps are counted: every further one costs
+    what the second does.
     """
     with torch.device("meta"):
         twin = Vid2World(model.cfg).eval().requires_grad_(False)
     state, noise = full_window(twin, 1)
     given = state, torch.from_numpy(a_move(twin.robot)[None]), noise
-    (frames2, flops2), (frames3, flops3) = (
-        _count(twin, partial(step, with_steps(twin, n), *given)) for n in (2, 3)
+    (frames, flops), (frames2, flops2) = (
+        _count(twin, partial(step, with_steps(twin, n), *given)) for n in (1, 2)
     )
     _, decoder = _count(twin, partial(twin.autoencoder.decode, state.condition))
     return [
         Cost(
-            frame_forwards=frames2 + (n - 2) * (frames3 - frames2),
-            flops=flops2 + (n - 2) * (flops3 - flops2) + decoder,
+            frame_forwards=frames + (n - 1) * (frames2 - frames),
+            flops=flops + (n - 1) * (flops2 - flops) + decoder,
         )
         for n in numbers
     ]

@@ -1,1 +1,1 @@
-"""Is this implementation the published one? Golden cases and how ours is held against them."""
+"""Is this implementation the published one? Reference test vectors, and what ours gives."""

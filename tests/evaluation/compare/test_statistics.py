@@ -147,3 +147,37 @@ def test_estimate_always_holds_its_value_and_has_no_interval_without_one() -> No
     undefined = st.estimate(math.nan, np.array([0.1, 0.2]))
     assert not undefined.defined
     assert math.isnan(undefined.low)
+
+
+def test_mean_has_students_interval():
+    found = st.mean_estimate(np.array([1.0, 2.0, 3.0]))
+    half = 4.3027 / 3**0.5  # quantile of t with 2 degrees of freedom, standard deviation 1
+    assert (found.value, found.low, found.high) == pytest.approx((2, 2 - half, 2 + half), rel=1e-4)
+
+
+def test_interval_of_a_difference_is_newcombes():
+    found = st.paired_difference(36, 12, 2, 0)  # in table II of the paper
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+
+
+@pytest.mark.parametrize("counts", [(36, 12, 2, 0), (20, 12, 2, 16), (3, 0, 0, 0), (0, 9, 0, 1)])
+def test_exchanging_both_sides_mirrors_the_interval(counts):
+    both, gained, lost, neither = counts
+    one, other = st.paired_difference(*counts), st.paired_difference(both, lost, gained, neither)
+    assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low))
+    assert -1 <= one.low <= one.value <= one.high <= 1
+
+
+def test_agreement_narrows_the_interval():
+    agreeing, crossing = st.paired_difference(25, 0, 0, 25), st.paired_difference(0, 25, 25, 0)
+    assert agreeing.high - agreeing.low < 0.6 * (crossing.high - crossing.low)
+
+
+def test_no_difference_still_has_a_width_that_shrinks_with_n():
+    few, many = st.paired_difference(5, 0, 0, 0), st.paired_difference(50, 0, 0, 0)
+    assert few.value == many.value == 0
+    assert few.high > many.high > 0.01
+
+
+def test_nothing_tried_is_no_difference():
+    assert math.isnan(st.paired_difference(0, 0, 0, 0).value)

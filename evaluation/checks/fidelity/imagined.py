@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -16,6 +16,8 @@ from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.bench import seconds
+from v2w_gym.evaluation.checks.bench.models import device_of
+from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
 from v2w_gym.world_models.base import FrameNoise
 from v2w_gym.world_models.data.arrays import DAMAGED
@@ -45,7 +47,7 @@ class Scenes:
     Attributes:
         task: Name of what is attempted.
         frames: (N, K, H, W, 3) uint8, what each begins with.
-        before: (N, K - 1, A) actions taken between those; NaN where an action is not known.
+        known: (N, K - 1, A) actions taken between those; NaN where an action is not known.
         actions: (N, T, A) actions taken from there on.
         recorded: (N, T + 1, H, W, 3) uint8, what a camera saw of it from the newest known frame
             on; None where nobody took these actions.
@@ -53,13 +55,9 @@ class Scenes:
 
     task: str
     frames: NDArray[np.uint8]
-    before: NDArray[np.float32]
+    known: NDArray[np.float32]
     actions: NDArray[np.float32]
     recorded: NDArray[np.uint8] | None
-
-    def __len__(self) -> int:
-        """Return the number of rollouts (N)."""
-        return len(self.frames)
 
     @property
     def steps(self) -> int:
@@ -68,22 +66,20 @@ class Scenes:
 
     @property
     def digest(self) -> str:
-        """The sha256 of everything a sampler is shown."""
-        digest = hashlib.sha256()
-        for array in (self.frames, self.before, self.actions):
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        """The sha256 of everything a sampler is given."""
+        arrays = self.frames, self.known, self.actions
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(frozen=True)
-class Replay:
+class Imagined:
     """What one sampler imagined of N rollouts of T steps, and how fast.
 
     Attributes:
         latents: (N, T, C, h, w) float32.
         frames: (N, T + 1, H, W, 3) uint8; the first is the newest known one.
         seconds: Median time for one frame of one rollout, decoding included; of the processor, or
-            on a GPU between events.
+            on a GPU by the clock.
         process: Where the time was taken, see `PROCESS`.
     """
 
@@ -111,13 +107,13 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
                 f"{len(context.frames)}"
             )
         contexts.append(context)
-        scripts.append(write_script(rollout, robot, len(context.frames), inf))
+        scripts.append(write_script(rollout, robot, known, inf))
     tell(sum((script.misfits for script in scripts), NOTHING_AMISS), ", ".join(cfg.episodes))
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,
         frames=np.stack([context.frames for context in contexts]),
-        before=np.stack([context.actions for context in contexts]),
+        known=np.stack([context.actions for context in contexts]),
         actions=np.stack([script.actions for script in scripts]),
         recorded=np.stack(recorded) if recorded else None,
     )
@@ -132,8 +128,13 @@ def list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     """
     starts: list[int | str] = list(range(cfg.limit))
     if cfg.episodes:
-        paths = (path for path in list_episodes(cfg.episodes) if _attempts(path, task))
-        starts = [str(path) for path in islice(paths, max(cfg.limit, 0))]
+        # A recording counts if it is of the task, or does not say of which.
+        paths = (
+            str(path)
+            for path in list_episodes(cfg.episodes)
+            if load_recording(path, count=1).task in (None, task.name)
+        )
+        starts = list(islice(paths, max(cfg.limit, 0)))
     if len(starts) < 2:
         raise ValueError(
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "
@@ -149,46 +150,19 @@ def list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     ]
 
 
-class Batch:
-    """Rollouts that are imagined together, and what they have come to."""
-
-    def __init__(self, variant: Variant, scenes: Scenes, rows: list[int]) -> None:
-        """Begin; `rows` are the scenes, and the episodes of their noise."""
-        self._model, self._actions = variant.model, scenes.actions[rows]
-        self._known = scenes.frames.shape[1]
-        seeds, frames = (variant.seed,) * len(rows), (self._known - 1,) * len(rows)
-        self._noise = FrameNoise(seeds, tuple(rows), frames)
-        first = scenes.frames[rows], scenes.before[rows]
-        self._state = self._model.start(*first, self._noise)
-        self.latents: list[NDArray[np.float32]] = []
-        self.frames = [scenes.frames[rows, -1]]
-
-    def __len__(self) -> int:
-        """Return the number of rollouts (B)."""
-        return len(self._actions)
-
-    def advance(self) -> None:
-        """Imagine one more frame and look at it."""
-        step = len(self.latents)
-        noise = replace(self._noise, frames=(self._known + step,) * len(self))
-        self._state = self._model.step(self._state, self._actions[:, step], noise)
-        self.latents.append(self._state.latents[:, -1].float().cpu().numpy())
-        self.frames.append(self._model.render(self._state))
-
-
-def replay(variant: Variant, scenes: Scenes, batch_size: int) -> Replay:
+def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
     """Imagine every rollout; rollout i has the noise of episode i of the variant's seed."""
-    rows = list(range(len(scenes)))
-    device = variant.model.unet.conv_in.weight.device
+    rows = list(range(len(scenes.frames)))
     batches, taken = [], []
     with tqdm(total=len(rows) * scenes.steps, unit="frame", desc=variant.name) as progress:
         for first in rows[::batch_size]:
-            batch = Batch(variant, scenes, rows[first : first + batch_size])
-            for _ in range(scenes.steps):
-                taken.append(seconds(batch.advance, device) / len(batch))
-                progress.update(len(batch))
+            batch = _Batch(variant, scenes, rows[first : first + batch_size])
             batches.append(batch)
-    return Replay(
+            for _ in range(scenes.steps):
+                size = len(batch.frames[0])
+                taken.append(seconds(batch.advance, device_of(variant.model)) / size)
+                progress.update(size)
+    return Imagined(
         latents=np.concatenate([np.stack(batch.latents, axis=1) for batch in batches]),
         frames=np.concatenate([np.stack(batch.frames, axis=1) for batch in batches]),
         seconds=float(np.median(taken)),
@@ -196,34 +170,44 @@ def replay(variant: Variant, scenes: Scenes, batch_size: int) -> Replay:
     )
 
 
-def save_replay(path: Path, found: Replay) -> None:
+class _Batch:
+    """Rollouts that are imagined together: rows of the scenes."""
+
+    def __init__(self, variant: Variant, scenes: Scenes, rows: list[int]) -> None:
+        frames, newest = scenes.frames[rows], scenes.frames.shape[1] - 1
+        noise = FrameNoise((variant.seed,) * len(rows), tuple(rows), (newest,) * len(rows))
+        given = frames, scenes.known[rows], scenes.actions[rows]
+        self._model, self._states = variant.model, replay(variant.model, *given, noise)
+        next(self._states)
+        self.latents: list[NDArray[np.float32]] = []
+        self.frames = [frames[:, -1]]
+
+    def advance(self) -> None:
+        """Imagine one more frame and decode it."""
+        state = next(self._states)
+        self.latents.append(state.latents[:, -1].float().cpu().numpy())
+        self.frames.append(self._model.render(state))
+
+
+def save_imagined(path: Path, found: Imagined) -> None:
     """Write one `.npz`; it appears whole or not at all."""
     arrays = {name: np.asarray(value) for name, value in vars(found).items()}
     with replacing(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_replay(path: Path) -> Replay:
-    """Read what `save_replay` wrote.
+def load_imagined(path: Path) -> Imagined:
+    """Read what `save_imagined` wrote.
 
     Raises:
         ValueError: A damaged file.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return Replay(
-                latents=file["latents"],
-                frames=file["frames"],
-                seconds=float(file["seconds"]),
-                process=str(file["process"]),
-            )
+            time_taken, process = float(file["seconds"]), str(file["process"])
+            return Imagined(file["latents"], file["frames"], time_taken, process)
     except (*DAMAGED, TypeError) as error:
         raise ValueError(
             f"expected imagined rollouts at {path}, found a damaged file "
             f"({type(error).__name__}); delete it and run the same command again"
         ) from error
-
-
-def _attempts(path: Path, task: Task) -> bool:
-    """Whether a recording is of a task, or does not say of which."""
-    return load_recording(path, count=1).task in (None, task.name)

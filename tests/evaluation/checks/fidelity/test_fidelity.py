@@ -13,9 +13,9 @@ from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.checks.bench.costs import Cost, step_costs
-from v2w_gym.evaluation.checks.fidelity import replay
-from v2w_gym.evaluation.checks.fidelity.distance import pixel_error, to_psnr
-from v2w_gym.evaluation.checks.fidelity.run import run_fidelity
+from v2w_gym.evaluation.checks.fidelity import imagined as imagining
+from v2w_gym.evaluation.checks.fidelity.change import pixel_error, to_psnr
+from v2w_gym.evaluation.checks.fidelity.fidelity import run_fidelity
 from v2w_gym.evaluation.imagine.imagination import run_rollout
 from v2w_gym.evaluation.imagine.stepwise import load_frames
 from v2w_gym.evaluation.records.rows import ROWS, load_rows
@@ -52,7 +52,8 @@ def _quick_counts():
     """Counting is slow, and tested where it is done: here any number will do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "v2w_gym.evaluation.checks.fidelity.run.step_costs", lambda model, numbers: [Cost(7, 8)]
+            "v2w_gym.evaluation.checks.fidelity.fidelity.step_costs",
+            lambda model, numbers: [Cost(7, 8)],
         )
         yield
 
@@ -87,7 +88,7 @@ def finished(checkpoint, tmp_path_factory):
 @pytest.fixture
 def imagined(monkeypatch):
     """Return the names of the samplers that really imagine, and what can interrupt at one."""
-    names, run = [], replay.replay
+    names, run = [], imagining.imagine
 
     def watched(variant, scenes, batch_size):
         if variant.name == watched.interrupt_at:
@@ -96,7 +97,7 @@ def imagined(monkeypatch):
         return run(variant, scenes, batch_size)
 
     watched.interrupt_at = None
-    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.run.replay", watched)
+    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.fidelity.imagine", watched)
     return names, watched
 
 
@@ -134,7 +135,7 @@ def means(distance):
 
 
 def replay_of(cfg, name):
-    return replay.load_replay(Path(cfg.output) / "variants" / name / "replay.npz")
+    return imagining.load_imagined(Path(cfg.output) / "variants" / name / "replay.npz")
 
 
 def test_the_same_sampler_is_the_same_and_others_are_not(finished):
@@ -155,7 +156,7 @@ def test_the_same_sampler_is_the_same_and_others_are_not(finished):
 
 
 def test_the_cost_of_a_frame_is_measured(finished, monkeypatch):
-    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.run.step_costs", step_costs)
+    monkeypatch.setattr("v2w_gym.evaluation.checks.fidelity.fidelity.step_costs", step_costs)
     cfg = change(finished[0], candidates={"fewer": {"steps": 1}})
     found = by_name(run_fidelity(cfg))
     passed = [measured.cost.frame_forwards for measured in found.values()]
@@ -183,11 +184,11 @@ def test_rollouts_are_those_of_the_rollout_command(finished, tmp_path):
 
 def test_another_seed_is_that_seed(finished):
     cfg = finished[0]
-    scenes = replay.load_scenes(cfg, STANDIN_SAWYER, 1)
+    scenes = imagining.load_scenes(cfg, STANDIN_SAWYER, 1)
     model = load_world_model(cfg.checkpoint, sampler=cfg.sampler)
-    expected = replay.replay(replay.Variant("", model, 1), scenes, 3)
+    expected = imagining.imagine(imagining.Variant("", model, 1), scenes, 3)
     np.testing.assert_array_equal(replay_of(cfg, "another_seed").frames, expected.frames)
-    moved = replay.load_scenes(change(cfg, seed=1), STANDIN_SAWYER, 1)
+    moved = imagining.load_scenes(change(cfg, seed=1), STANDIN_SAWYER, 1)
     assert (moved.actions != scenes.actions).any()
 
 
@@ -215,7 +216,7 @@ def test_what_is_done_is_not_done_again(cfg, imagined):
 
 def test_times_of_another_process_are_not_compared(cfg, monkeypatch):
     run_fidelity(cfg)
-    monkeypatch.setattr(replay, "PROCESS", "a later one")
+    monkeypatch.setattr(imagining, "PROCESS", "a later one")
     found = by_name(run_fidelity(change(cfg, candidates={"card": "card", "two": {"steps": 2}})))
     assert found["card"].relative_time is not None
     assert found["two"].relative_time is None
@@ -283,7 +284,7 @@ def test_recorded_episodes_of_the_task_are_replayed(cfg, episodes):
     expected = [load_episode(Path(episodes) / f"episode_{i}.npz").frames for i in (0, 2, 3)]
     of_baseline = replay_of(cfg, "baseline").frames
     np.testing.assert_array_equal(of_baseline[:, 0], np.stack(expected)[:, 0])
-    error = pixel_error(of_baseline[:, 1:], np.stack(expected)[:, 1:])
+    error = pixel_error(of_baseline, np.stack(expected))
     ratio = to_psnr(error.mean(1)).mean()
     assert measured["baseline"].recorded_psnr.value == pytest.approx(ratio)
     assert measured["same"].recorded_change.value == 0
@@ -309,7 +310,7 @@ class TossedCoin:
 
 def test_closed_loop_pairs_every_candidate_with_the_baseline(cfg, monkeypatch):
     monkeypatch.setattr(
-        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path, robot: TossedCoin()
+        "v2w_gym.evaluation.checks.fidelity.fidelity.load_judge", lambda path, robot: TossedCoin()
     )
     few = {"limit": 2, "steps": 1, "candidates": {"same": {}, "fewer": {"steps": 1}}}
     found = by_name(run_fidelity(change(cfg, policies=["zero", "random"], starts=4, **few)))
@@ -329,7 +330,7 @@ def test_closed_loop_pairs_every_candidate_with_the_baseline(cfg, monkeypatch):
 
 def test_other_starts_in_the_same_folder_are_refused_before_anything_is_imagined(cfg, monkeypatch):
     monkeypatch.setattr(
-        "v2w_gym.evaluation.checks.fidelity.run.load_judge", lambda path, robot: TossedCoin()
+        "v2w_gym.evaluation.checks.fidelity.fidelity.load_judge", lambda path, robot: TossedCoin()
     )
     few = {"limit": 2, "steps": 1, "policies": ["zero"], "candidates": {"same": {}}}
     run_fidelity(change(cfg, starts=1, **few))
@@ -391,7 +392,7 @@ def test_the_command_prints_what_it_writes(cfg, capsys):
 
 
 def test_moves_begin_at_the_bundled_starts(finished):
-    scenes = replay.load_scenes(finished[0], STANDIN_SAWYER, 1)
+    scenes = imagining.load_scenes(finished[0], STANDIN_SAWYER, 1)
     starts = [start.frame for start in bundled_starts(TASK)[:3]]
     np.testing.assert_array_equal(scenes.frames[:, -1], starts)
     assert len(np.unique(scenes.actions, axis=0)) > 1
