@@ -30,12 +30,12 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> WorldModelConfig:
     return TINY
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model():
     return randomised
 
