@@ -4,39 +4,24 @@ The scalar and the vector environment are both thin over this module, so a rollo
 either.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.robots import ClippedActions
-from v2w_gym.configs.tasks import Task, find_task
+from v2w_gym.configs.robots import ClippedActions, RobotSpec
+from v2w_gym.configs.tasks import Task
+from v2w_gym.interface import Progress, RolloutKey
 from v2w_gym.judges.asking import ask_success
 from v2w_gym.judges.base import StepJudge
-from v2w_gym.progress import Progress, RolloutKey
-from v2w_gym.starts import Context, draw_start, load_start
-from v2w_gym.world_models.base import (
-    FrameNoise,
-    RolloutState,
-    WorldModel,
-    join_states,
-    rows_by_label,
-)
+from v2w_gym.starts import draw_start, load_start
+from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states, rows_by_label
 
-
-@dataclass(frozen=True)
-class Place:
-    """One rollout in a state that it shares with others, so that stepping them copies nothing.
-
-    Attributes:
-        batch: What the world model remembers of all of them.
-        row: Which of them it is.
-    """
-
-    batch: RolloutState
-    row: int
+Plan: TypeAlias = tuple[RolloutKey, Task, int | str | None]
+"""What an attempt will be: its key, task and start; see `load_start`, None draws a bundled one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,9 @@ class Attempt:
     Attributes:
         task: What is attempted.
         key: Which random numbers the world model uses.
-        place: Where what the world model remembers of it is found; None once it is `closed`.
+        batch: The state of all rollouts that last stepped together, which they share so that
+            stepping them again copies nothing; None once the attempt is `closed`.
+        row: Which of them it is.
         frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
         context_frames: How many of them it began with.
         progress: What the judge and the actions have said so far.
@@ -54,29 +41,20 @@ class Attempt:
 
     task: Task
     key: RolloutKey
-    place: Place | None
+    batch: RolloutState | None
+    row: int
     frames: tuple[NDArray[np.uint8], ...]
     context_frames: int
     progress: Progress
 
     def closed(self) -> "Attempt":
         """Return the attempt as it ended, without what only going on would need."""
-        return replace(self, place=None)
+        return replace(self, batch=None)
 
     @property
     def steps(self) -> int:
         """Number of actions taken since."""
         return len(self.frames) - self.context_frames
-
-    @property
-    def success(self) -> bool:
-        """Whether the policy has just solved the task; see `Progress`."""
-        return self.progress.success
-
-    @property
-    def terminated(self) -> bool:
-        """Whether the attempt is over for a reason other than time."""
-        return self.progress.terminated
 
     @property
     def info(self) -> dict[str, Any]:
@@ -85,52 +63,55 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where attempts take place: a world model, a task, a start and a judge.
+class Simulation:
+    """A world model, and the judge of what happens in it.
 
     Attributes:
         model: The world model.
         judge: Decides success; None means that nothing is said of success.
-        task: Name of the task, unless a reset names another.
-        start: See `load_start`, unless a reset names another; None draws a bundled start.
     """
 
     model: WorldModel
     judge: StepJudge | None
-    task: str
-    start: int | str | None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Setting":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Simulation":
         """Share it: nothing in it changes, and a network is not copied to branch an attempt."""
         return self
 
-    def begin(
-        self, keys: Sequence[RolloutKey], options: Sequence[Mapping[str, Any]]
-    ) -> list[Attempt]:
-        """Begin one attempt per key; its options may name another `task`, `start` or `episode`.
-
-        Attempts that begin with equally many frames share one call of the model.
+    def begin(self, plans: Sequence[Plan]) -> list[Attempt]:
+        """Begin one attempt per plan; those of equally many frames share one call of the model.
 
         Raises:
             FileNotFoundError: A start that is no file.
-            ValueError: Unknown task or start, or one that is not the robot's.
+            ValueError: Unknown start, or one that is not the robot's.
         """
         robot = self.model.robot
-        tasks = [find_task(chosen.get("task", self.task), robot.name) for chosen in options]
-        keys = [
-            replace(key, episode=chosen.get("episode", key.episode))
-            for key, chosen in zip(keys, options, strict=True)
-        ]
         contexts = [
             load_start(
-                self._source(chosen.get("start", self.start), task, key),
+                _drawn(key, task, robot) if start is None else start,
                 task.name,
                 robot,
                 self.model.context_frames,
             )
-            for chosen, task, key in zip(options, tasks, keys, strict=True)
+            for key, task, start in plans
         ]
-        return self._begun(tasks, keys, contexts)
+        begun: dict[int, Attempt] = {}
+        for rows in rows_by_label([len(context.frames) for context in contexts]):
+            length = len(contexts[rows[0]].frames)
+            state = self.model.start(
+                np.stack([contexts[row].frames for row in rows]),
+                np.stack([contexts[row].actions for row in rows]),
+                _noise([plans[row][0] for row in rows], [length - 1] * len(rows)),
+            )
+            for place, row in enumerate(rows):
+                key, task, _ = plans[row]
+                frames, progress = tuple(contexts[row].frames), Progress(self.judge is not None)
+                begun[row] = Attempt(task, key, state, place, frames, length, progress)
+        attempts = [begun[row] for row in range(len(plans))]
+        return [
+            replace(attempt, progress=attempt.progress.began(solved))
+            for attempt, solved in zip(attempts, self._solved(attempts), strict=True)
+        ]
 
     def advance(self, attempts: Sequence[Attempt], fitted: ClippedActions) -> list[Attempt]:
         """Take one action in each of B attempts that are not closed.
@@ -140,7 +121,7 @@ class Setting:
         if not attempts:
             return []
         state = self.model.step(
-            _gather([attempt.place for attempt in attempts if attempt.place]),
+            _gather(attempts),
             fitted.actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )
@@ -149,7 +130,8 @@ class Setting:
         newer = [
             replace(
                 attempt,
-                place=Place(state, row),
+                batch=state,
+                row=row,
                 frames=(*attempt.frames, frame),
                 progress=attempt.progress.acted(
                     stopped=bool(stopped[row]),
@@ -164,35 +146,6 @@ class Setting:
         return [
             replace(attempt, progress=attempt.progress.seen(solved))
             for attempt, solved in zip(newer, self._solved(newer), strict=True)
-        ]
-
-    def _source(self, start: int | str | None, task: Task, key: RolloutKey) -> int | str:
-        """Return where the start comes from; a drawn one depends on the key alone."""
-        if start is not None:
-            return start
-        rng = np.random.default_rng([key.seed, key.episode])
-        return draw_start(task.name, self.model.robot, rng)
-
-    def _begun(
-        self, tasks: Sequence[Task], keys: Sequence[RolloutKey], contexts: Sequence[Context]
-    ) -> list[Attempt]:
-        begun: dict[int, Attempt] = {}
-        for rows in rows_by_label([len(context.frames) for context in contexts]):
-            length = len(contexts[rows[0]].frames)
-            state = self.model.start(
-                np.stack([contexts[row].frames for row in rows]),
-                np.stack([contexts[row].actions for row in rows]),
-                _noise([keys[row] for row in rows], [length - 1] * len(rows)),
-            )
-            for i, row in enumerate(rows):
-                frames, progress = tuple(contexts[row].frames), Progress(self.judge is not None)
-                begun[row] = Attempt(
-                    tasks[row], keys[row], Place(state, i), frames, length, progress
-                )
-        attempts = [begun[row] for row in range(len(contexts))]
-        return [
-            replace(attempt, progress=attempt.progress.began(solved))
-            for attempt, solved in zip(attempts, self._solved(attempts), strict=True)
         ]
 
     def _solved(self, attempts: Sequence[Attempt]) -> list[bool]:
@@ -217,9 +170,14 @@ def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:
     )
 
 
-def _gather(places: Sequence[Place]) -> RolloutState:
-    """Return rollouts as one state; those that lie together in order are not copied."""
-    batch = places[0].batch
-    if all(place.batch is batch for place in places):
-        return batch.select([place.row for place in places])
-    return join_states([place.batch.select([place.row]) for place in places])
+def _drawn(key: RolloutKey, task: Task, robot: RobotSpec) -> int:
+    """Draw a bundled start, which depends on the key alone."""
+    return draw_start(task.name, robot, np.random.default_rng([key.seed, key.episode]))
+
+
+def _gather(attempts: Sequence[Attempt]) -> RolloutState:
+    """Return the rollouts as one state; those that lie together in order are not copied."""
+    batch = attempts[0].batch
+    if batch is not None and all(attempt.batch is batch for attempt in attempts):
+        return batch.select([attempt.row for attempt in attempts])
+    return join_states([a.batch.select([a.row]) for a in attempts if a.batch is not None])

@@ -1,29 +1,30 @@
 """One robot imagined by a world model, as a Gymnasium environment."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.actions import ActionRule
-from v2w_gym.attempts import Attempt
+from v2w_gym.attempts import Attempt, Plan
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.world_model import WorldModelSettings
-from v2w_gym.judges.base import StepJudge
-from v2w_gym.judges.loading import DEFAULT
-from v2w_gym.making import choose_model, make_setting
-from v2w_gym.progress import RolloutKey, check_options, next_key
-from v2w_gym.spaces import (
+from v2w_gym.interface import (
+    ActionRule,
+    RolloutKey,
     action_space,
+    check_options,
     check_render_mode,
     full_info,
+    next_key,
     observation,
     observation_space,
 )
+from v2w_gym.judges.base import StepJudge
+from v2w_gym.judges.loading import DEFAULT
+from v2w_gym.making import choose_model, make_simulation
 from v2w_gym.starts import load_start
 from v2w_gym.world_models.base import WorldModel
 
@@ -93,7 +94,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
                 another robot.
         """
         chosen = choose_model(model, world_model, Vid2WorldEnv)
-        self.setting = make_setting(chosen, robots, task, start, judge)
+        self.simulation = make_simulation(chosen, robots, task, start, judge)
         self.render_mode = check_render_mode(render_mode)
         robot = self.robot
         self._rule = ActionRule(robot, strict=strict_actions, terminate=terminate)
@@ -102,7 +103,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         self.observation_space = observation_space(robot, obs_type)
         self.obs_type = obs_type
         self._attempt: Attempt | None = None
-        self._task = task
+        self._task = self._next_task = task
+        self._start = start
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -118,8 +120,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             FileNotFoundError: A start that is no file.
             ValueError: Unknown task or start, or one that is not the robot's.
         """
-        chosen = check_options(options)
-        self._begin(self.setting.begin([self._next_key(seed)], [chosen])[0])
+        plan = self._plan(seed, check_options(options))
+        self._begin(self.simulation.begin([plan])[0])
         return self._observation(), self._info()
 
     def step(
@@ -132,10 +134,10 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             gymnasium.error.ResetNeeded: No reset yet.
         """
         fitted = self._rule.fit_one(action)
-        attempt = self.setting.advance([self._begun()], fitted)[0]
+        attempt = self.simulation.advance([self.attempt], fitted)[0]
         self._attempt = attempt
-        reward = float(attempt.success)
-        return self._observation(), reward, attempt.terminated, False, self._info()
+        reward = float(attempt.progress.success)
+        return self._observation(), reward, attempt.progress.terminated, False, self._info()
 
     def render(self) -> NDArray[np.uint8]:
         """Return the newest frame (H, W, 3), uint8.
@@ -143,12 +145,23 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         Raises:
             gymnasium.error.ResetNeeded: No reset yet.
         """
-        return self._begun().frames[-1].copy()
+        return self.attempt.frames[-1].copy()
+
+    @property
+    def attempt(self) -> Attempt:
+        """The present attempt, which never changes: a step makes a new one.
+
+        Raises:
+            gymnasium.error.ResetNeeded: No reset yet.
+        """
+        if self._attempt is None:
+            raise gym.error.ResetNeeded("expected reset() first; call env.reset(seed=...)")
+        return self._attempt
 
     @property
     def robot(self) -> RobotSpec:
         """Whose camera and actions these are."""
-        return self.setting.model.robot
+        return self.simulation.model.robot
 
     @property
     def task(self) -> str:
@@ -162,13 +175,12 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
     @task.setter
     def task(self, name: str) -> None:
         find_task(name, self.robot.name)
-        self.setting = replace(self.setting, task=name)
-        self._task = name
+        self._task = self._next_task = name
 
     @property
     def task_description(self) -> str:
         """The present attempt's instruction."""
-        task = self._attempt.task if self._attempt else TASKS[self.setting.task]
+        task = self._attempt.task if self._attempt else TASKS[self._next_task]
         return task.instruction
 
     @property
@@ -179,30 +191,28 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             FileNotFoundError: Set to a start that is no file.
             ValueError: Set to an unknown start, or to one that is not the robot's.
         """
-        return self.setting.start
+        return self._start
 
     @start.setter
     def start(self, start: int | str | None) -> None:
         if start is not None:
-            load_start(start, self.setting.task, self.robot, self.setting.model.context_frames)
-        self.setting = replace(self.setting, start=start)
+            load_start(start, self._next_task, self.robot, self.simulation.model.context_frames)
+        self._start = start
 
-    def _next_key(self, seed: int | None) -> RolloutKey:
+    def _plan(self, seed: int | None, options: Mapping[str, Any]) -> Plan:
         super().reset(seed=seed)
         previous = self._attempt.key if self._attempt else None
-        return next_key(previous, seed, self.np_random)
+        key = next_key(previous, seed, self.np_random)
+        key = RolloutKey(key.seed, options.get("episode", key.episode))
+        task = find_task(options.get("task", self._next_task), self.robot.name)
+        return key, task, options.get("start", self._start)
 
     def _begin(self, attempt: Attempt) -> None:
         self._attempt, self._task = attempt, attempt.task.name
 
-    def _begun(self) -> Attempt:
-        if self._attempt is None:
-            raise gym.error.ResetNeeded("expected reset() first; call env.reset(seed=...)")
-        return self._attempt
-
     def _observation(self) -> Any:
-        return observation(self._begun().frames[-1].copy(), self.obs_type)
+        return observation(self.attempt.frames[-1].copy(), self.obs_type)
 
     def _info(self) -> dict[str, Any]:
-        attempt = self._begun()
-        return full_info(attempt.info, self.obs_type, attempt.terminated)
+        attempt = self.attempt
+        return full_info(attempt.info, self.obs_type, attempt.progress.terminated)

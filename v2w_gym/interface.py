@@ -1,18 +1,152 @@
-"""How an attempt at a task stands: what a judge and the actions have said so far.
+"""What all environments here have in common: spaces, actions, options, and what `info` says.
 
-Every environment keeps this count, so success, endings and `info` mean the same in all of them.
+So actions, success and endings mean the same in a world model and on the stand-in robot.
 """
 
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from gymnasium.spaces import Box, Dict, Space
+from numpy.typing import NDArray
 
+from v2w_gym.configs.names import lookup
+from v2w_gym.configs.robots import ENDINGS, ROUNDING, ClippedActions, RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.judges.base import SOLVED_FRAMES
+
+OBS_TYPES = {"frame": False, "pixels": True}
+"""Form of an observation -> whether it is a dict with the key "pixels", as LeRobot wants it."""
+
+
+def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
+    """Return the robot's own action bounds: a `Box` (A,) float32.
+
+    A value the robot cannot move gets room for rounding, because Gymnasium warns of equal bounds.
+    """
+    room = np.where(robot.low == robot.high, ROUNDING, 0).astype(np.float32)
+    space = Box(robot.low - room, robot.high + room, dtype=np.float32)
+    return cast("Space[NDArray[np.float32]]", space)
+
+
+def frame_space(robot: RobotSpec) -> Space[NDArray[np.uint8]]:
+    """Return the space of camera frames: a `Box` (H, W, 3) uint8."""
+    return cast("Space[NDArray[np.uint8]]", Box(0, 255, (*robot.frame_size, 3), np.uint8))
+
+
+def observation_space(robot: RobotSpec, obs_type: str) -> Space[Any]:
+    """Return the space of observations: camera frames, or a `Dict` of them.
+
+    Raises:
+        ValueError: An unknown form.
+    """
+    frames = frame_space(robot)
+    return Dict(pixels=frames) if lookup(OBS_TYPES, obs_type, "obs_type") else frames
+
+
+def observation(frames: NDArray[np.uint8], obs_type: str) -> Any:
+    """Return one frame or a batch of frames in the form that `obs_type` names."""
+    return {"pixels": frames} if OBS_TYPES[obs_type] else frames
+
+
+def full_info(info: dict[str, Any], obs_type: str, terminated: bool) -> dict[str, Any]:
+    """Return what goes with an observation: LeRobot reads the last step's info in `final_info`."""
+    return {**info, "final_info": info} if OBS_TYPES[obs_type] and terminated else info
+
+
+def check_render_mode(mode: str | None) -> str | None:
+    """Return `mode` if it is None or "rgb_array".
+
+    Raises:
+        ValueError: Another mode; for "human", make the environment through Gymnasium.
+    """
+    if mode in (None, "rgb_array"):
+        return mode
+    raise ValueError(
+        f"expected render_mode None or 'rgb_array', found {mode!r}; "
+        "gym.make(..., render_mode='human') opens a window around 'rgb_array'"
+    )
+
+
+class ActionRule:
+    """Fits actions to a robot, says once what it had to change, and refuses what cannot be meant.
+
+    A wrong shape and what is not finite are always errors.
+    """
+
+    def __init__(self, robot: RobotSpec, *, strict: bool, terminate: str) -> None:
+        """Choose how actions are taken.
+
+        Args:
+            robot: Who executes them.
+            strict: Refuse values outside the bounds instead of clipping them.
+            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+
+        Raises:
+            ValueError: An unknown `terminate`, or a `strict` that is not True or False.
+        """
+        if not isinstance(strict, bool):
+            raise ValueError(f"expected strict_actions to be True or False, found {strict!r}")
+        self._robot = robot
+        self._strict = strict
+        self._ignores_endings = lookup(ENDINGS, terminate, "terminate")
+        self._warned = False
+
+    def fit(self, actions: NDArray[np.float32]) -> ClippedActions:
+        """Return actions (B, A) as the robot executes them.
+
+        Raises:
+            ValueError: Wrong shape, not finite, or, where that is strict, outside the bounds.
+        """
+        if self._strict:
+            actions = self._robot.check_actions(actions)
+        fitted = self._robot.clip_actions(actions)
+        if fitted.clipped.any():
+            self._warn(np.asarray(actions, np.float32), fitted)
+        if self._ignores_endings:
+            return replace(fitted, actions=self._robot.ignore_endings(fitted.actions))
+        return fitted
+
+    def fit_one(self, action: NDArray[np.float32]) -> ClippedActions:
+        """Return one action (A,) as the robot executes it, as a batch of one.
+
+        Raises:
+            ValueError: As `fit`.
+        """
+        return self.fit(to_numbers(action, (self._robot.action_size,))[None])
+
+    def _warn(self, actions: NDArray[np.float32], fitted: ClippedActions) -> None:
+        """Say once what was clipped: `info` counts the rest."""
+        if self._warned:
+            return
+        self._warned = True
+        row, column = (int(i) for i in np.argwhere(fitted.clipped)[0])
+        warnings.warn(
+            f"an action outside the bounds of robot {self._robot.name!r} is clipped: "
+            f"{self._robot.value_names[column]} = {actions[row, column]:g}, not in "
+            f"[{self._robot.low[column]:g}, {self._robot.high[column]:g}]. Further ones are "
+            "counted in info['actions_clipped']; strict_actions=True refuses them",
+            stacklevel=4,
+        )
+
+
+def to_numbers(action: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return what a policy gave as float32 numbers of a shape.
+
+    Raises:
+        ValueError: No numbers, or another shape.
+    """
+    what = "an action" if len(shape) == 1 else "actions"
+    try:
+        numbers = np.asarray(action, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"expected {what} of shape {shape}, found no numbers: {error}") from error
+    if numbers.shape != shape:
+        raise ValueError(f"expected {what} of shape {shape}, found {numbers.shape}")
+    return numbers
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from v2w_gym.attempts import Setting
+from v2w_gym.attempts import Simulation
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import HUB_IDS
 from v2w_gym.configs.robots import ROBOTS
@@ -41,14 +41,14 @@ def choose_model(
     return settings if model is None else model
 
 
-def make_setting(
+def make_simulation(
     model: WorldModel | WorldModelSettings,
     robots: Sequence[str] | None,
     task: str,
     start: int | str | None,
     judge: StepJudge | str | None,
-) -> Setting:
-    """Put together where attempts take place.
+) -> Simulation:
+    """Load what attempts take place in, once all that can be is checked.
 
     Raises:
         FileNotFoundError: A checkpoint or start that is no file.
@@ -72,7 +72,7 @@ def make_setting(
     find_task(task, robot.name)
     if start is not None:
         load_start(start, task, robot, model.context_frames)
-    return Setting(model, find_judge(judge, robot), task, start)
+    return Simulation(model, find_judge(judge, robot))
 
 
 def load_model(settings: WorldModelSettings, robots: Sequence[str] | None) -> WorldModel:

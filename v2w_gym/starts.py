@@ -1,4 +1,9 @@
-"""Where a rollout in a world model begins: what a camera saw before the policy takes over."""
+"""Starts: where a rollout in a world model begins.
+
+A start is the initial condition of a rollout: the frame, or the few frames and the actions between
+them, that a camera saw before the policy takes over. It is bundled, or read from a file; `Context`
+is what a world model is given of it.
+"""
 
 import os
 from collections.abc import Sequence
@@ -28,7 +33,7 @@ FIRST_SEED = 2_000_000
 
 @dataclass(frozen=True)
 class Start:
-    """One start: `frame` (H, W, 3) uint8 is what `StandinEnv(task).reset(seed=seed)` shows."""
+    """A bundled start: `frame` (H, W, 3) is what `StandinEnv(task).reset(seed=seed)` shows."""
 
     task: str
     seed: int
@@ -37,7 +42,7 @@ class Start:
 
 @dataclass(frozen=True)
 class Context:
-    """What a rollout begins with.
+    """What a world model is given of a start: its context frames.
 
     Attributes:
         frames: (T, H, W, 3) uint8, oldest first.

@@ -5,25 +5,65 @@ from copy import copy
 from functools import partial
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
-from v2w_gym.actions import to_numbers
-from v2w_gym.configs.names import lookup
+from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.configs.world_model import WorldModelSettings
+from v2w_gym.env import Vid2WorldEnv
+from v2w_gym.interface import check_options, observation, to_numbers
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import DEFAULT
 from v2w_gym.making import choose_model
-from v2w_gym.progress import check_options
-from v2w_gym.slots import Slot
-from v2w_gym.spaces import observation
 from v2w_gym.world_models.base import WorldModel
 
 AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
+
+
+class Slot(Vid2WorldEnv):
+    """One slot of the vector environment: the scalar environment with a time limit of its own.
+
+    Alone, it does what the scalar environment in Gymnasium's `TimeLimit` does.
+    """
+
+    _max_episode_steps = -1
+    """Steps after which an attempt is truncated, -1 for no limit; `TimeLimit` calls it so too."""
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Imagine what the camera sees after `action` (A,); see `Vid2WorldEnv.step`."""
+        if self.attempt.batch is None:
+            raise gym.error.ResetNeeded("expected reset() of a slot that is over before step()")
+        observation, reward, terminated, _, info = super().step(action)
+        return observation, reward, terminated, self.truncated, info
+
+    def get_wrapper_attr(self, name: str) -> Any:
+        """Return an attribute.
+
+        Raises:
+            AttributeError: An unknown one.
+        """
+        if hasattr(self, name):
+            return getattr(self, name)
+        known = [each for each in dir(self) if not each.startswith("__")]
+        raise AttributeError(
+            f"expected an attribute of Vid2WorldEnv, found {name!r}{hint(name, known)}"
+        )
+
+    @property
+    def truncated(self) -> bool:
+        """Whether time has run out."""
+        limit = self._max_episode_steps
+        return limit != -1 and self.attempt.steps >= limit
+
+    @property
+    def over(self) -> bool:
+        """Whether the present attempt has ended."""
+        return self.attempt.progress.terminated or self.truncated
 
 
 class Vid2WorldVectorEnv(SyncVectorEnv):
@@ -105,7 +145,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         )
         slot._max_episode_steps = max_episode_steps
         super().__init__([partial(copy, slot)] * num_envs, autoreset_mode=mode)
-        self.setting = slot.setting
+        self.simulation = slot.simulation
 
     def reset(
         self,
@@ -151,8 +191,9 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         for row in running:
             slot = self._slots[row]
-            rewards[row] = slot.attempt.success
-            terminated[row], truncated[row] = slot.attempt.terminated, slot.truncated
+            progress = slot.attempt.progress
+            rewards[row] = progress.success
+            terminated[row], truncated[row] = progress.terminated, slot.truncated
         if self.autoreset_mode is AutoresetMode.NEXT_STEP:
             self._begin_next(np.flatnonzero(over).tolist())
         infos = self._ended(np.flatnonzero(terminated | truncated).tolist())
@@ -162,7 +203,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
     @property
     def robot(self) -> RobotSpec:
         """Whose camera and actions these are."""
-        return self.setting.model.robot
+        return self.simulation.model.robot
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -185,7 +226,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
     def _infos(self, infos: dict[str, Any], rows: Sequence[int]) -> dict[str, Any]:
         for row in rows:
             slot = self._slots[row]
-            infos = self._add_info(infos, slot.info, row)
+            infos = self._add_info(infos, slot._info(), row)
             if self.autoreset_mode is AutoresetMode.DISABLED:
                 infos = self._add_info(infos, {"over": slot.over}, row)
         return infos
@@ -196,24 +237,24 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
         actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
         actions[over] = self.robot.make_action()
-        return self._slots[0].rule.fit(actions)
+        return self._slots[0]._rule.fit(actions)
 
     def _advance(self, rows: Sequence[int], fitted: ClippedActions) -> None:
         attempts = [self._slots[row].attempt for row in rows]
-        newer = self.setting.advance(attempts, fitted.select(rows))
+        newer = self.simulation.advance(attempts, fitted.select(rows))
         for row, attempt in zip(rows, newer, strict=True):
-            self._slots[row].attempt = attempt
+            self._slots[row]._attempt = attempt
 
     def _ended(self, rows: Sequence[int]) -> dict[str, Any]:
         """Do with slots that have just ended what the autoreset mode asks for; tell of it."""
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.DISABLED:
             for row in rows:  # what only going on would need is let go of
-                self._slots[row].attempt = self._slots[row].attempt.closed()
+                self._slots[row]._attempt = self._slots[row].attempt.closed()
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             for row in rows:
                 slot = self._slots[row]
-                final = {"final_obs": slot.observation, "final_info": slot.info}
+                final = {"final_obs": slot._observation(), "final_info": slot._info()}
                 infos = self._add_info(infos, final, row)
             self._begin_next(rows)
         return infos
@@ -228,11 +269,9 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         seeds: Sequence[int | None],
         options: Sequence[Mapping[str, Any]],
     ) -> None:
-        slots = [self._slots[row] for row in rows]
-        keys = [slot.next_key(seeds[row]) for row, slot in zip(rows, slots, strict=True)]
-        chosen = [{**slot.defaults, **options[row]} for row, slot in zip(rows, slots, strict=True)]
-        for slot, attempt in zip(slots, self.setting.begin(keys, chosen), strict=True):
-            slot.begin(attempt)
+        plans = [self._slots[row]._plan(seeds[row], options[row]) for row in rows]
+        for row, attempt in zip(rows, self.simulation.begin(plans), strict=True):
+            self._slots[row]._begin(attempt)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> Sequence[int | None]:
         if seed is None:

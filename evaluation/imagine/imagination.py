@@ -26,9 +26,9 @@ from v2w_gym.evaluation.imagine.stepwise import (
 )
 from v2w_gym.evaluation.records.strips import choose_columns, draw_grid, draw_pairs
 from v2w_gym.evaluation.records.video import write_video
+from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.progress import RolloutKey
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified

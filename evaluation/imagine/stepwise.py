@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 
+from v2w_gym.interface import RolloutKey
 from v2w_gym.pictures import read_picture
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.progress import RolloutKey
 from v2w_gym.starts import Context
-from v2w_gym.world_models.base import ClipModel, FrameNoise, RolloutState, WorldModel
+from v2w_gym.world_models.base import ClipModel, WorldModel
 from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.saved_state import reading_state, save_state

@@ -14,10 +14,9 @@ from v2w_gym.evaluation import trials
 from v2w_gym.evaluation.closed_loop import check_distinct
 from v2w_gym.evaluation.records.trials import load_trials
 from v2w_gym.evaluation.trials import run_trials
+from v2w_gym.interface import Progress, action_space, frame_space
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.scripted import zero_policy
-from v2w_gym.progress import Progress
-from v2w_gym.spaces import action_space, frame_space
 from v2w_gym.starts import bundled_starts
 from v2w_gym.world_models.run_folder import hold
 

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym import making
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
@@ -18,7 +19,6 @@ from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.judges import loading as judges
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from v2w_gym.world_models.base import FrameNoise
 from v2w_gym.world_models.copy_last import CopyLast
 
 ID = "Vid2World-RT1-v0"
@@ -127,7 +127,7 @@ def test_episodes_differ_and_can_be_named(world):
 def test_a_copy_shares_the_world_model(world):
     for env in (Vid2WorldEnv(world), Vid2WorldVectorEnv(2, 5, world)):
         env.reset(seed=0)
-        assert copy.deepcopy(env).setting.model is world
+        assert copy.deepcopy(env).simulation.model is world
 
 
 def test_unseeded_environments_differ(world):

@@ -64,8 +64,8 @@ def test_window_and_context_are_as_configured(made):
     robot = ROBOTS["csgo_player"]
     for step in range(2):
         made_env.step(robot.moves["W"])
-        attempt = made_env.unwrapped._attempt
-        lengths = attempt.place.batch.lengths.tolist()
+        attempt = made_env.unwrapped.attempt
+        lengths = attempt.batch.lengths.tolist()
         assert (attempt.context_frames, lengths) == (2, [3]), step
 
 

@@ -30,7 +30,7 @@ def theirs(world, judge):
 
 NAMES = [
     *["action_space", "observation_space", "render_mode", "metadata", "np_random_seed", "task"],
-    *["task_description", "start", "robot", "obs_type", "setting", "_max_episode_steps"],
+    *["task_description", "start", "robot", "obs_type", "simulation", "_max_episode_steps"],
 ]
 
 

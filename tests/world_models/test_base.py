@@ -3,9 +3,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from v2w_gym.world_models.state import FrameNoise, begin_state, join_states, step_in_groups
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.world_models.base import FrameNoise, begin_state, join_states, step_in_groups
 from v2w_gym.world_models.copy_last import CopyLast
 
 

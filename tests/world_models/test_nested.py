@@ -1,8 +1,7 @@
 from typing import NamedTuple
 
 import torch
-
-from v2w_gym.world_models.nested import leaves, map_nested, refill
+from v2w_gym.world_models.state import leaves, map_nested, refill
 
 
 class Pair(NamedTuple):

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym.configs.model import PRESETS, DiffusionConfig, SamplerConfig
-from v2w_gym.world_models.base import FrameNoise
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.sampler import (
     FIRST_DRAW,

@@ -10,21 +10,24 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.actions import ActionRule
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.tasks import TASKS, find_task
-from v2w_gym.judges.asking import ask_success
-from v2w_gym.judges.base import StepJudge
-from v2w_gym.judges.loading import DEFAULT, find_judge
-from v2w_gym.progress import Progress, RolloutKey, check_options, next_key
-from v2w_gym.spaces import (
+from v2w_gym.interface import (
+    ActionRule,
+    Progress,
+    RolloutKey,
     action_space,
+    check_options,
     check_render_mode,
     full_info,
+    next_key,
     observation,
     observation_space,
 )
+from v2w_gym.judges.asking import ask_success
+from v2w_gym.judges.base import StepJudge
+from v2w_gym.judges.loading import DEFAULT, find_judge
 from v2w_gym.standin.drawer import drawer_task, margin
 from v2w_gym.standin.robot import Sawyer, StandinState, load_mujoco
 

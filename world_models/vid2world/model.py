@@ -10,12 +10,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, step_in_groups
 
 from v2w_gym.configs.loader import from_mapping
 from v2w_gym.configs.model import SamplerConfig, WorldModelConfig
 from v2w_gym.configs.model_limits import check_context_frames, check_model_config, check_networks
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.base import FrameNoise, RolloutState, begin_state, step_in_groups
 from v2w_gym.world_models.checkpoint import (
     card_of,
     card_without_checkpoint,

@@ -18,10 +18,10 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from v2w_gym.world_models.state import FrameNoise, RolloutState, step_in_groups
 
 from v2w_gym.configs.model import SamplerConfig, UNetConfig
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.base import FrameNoise, RolloutState, step_in_groups
 from v2w_gym.world_models.sampler import (
     Denoiser,
     Network,

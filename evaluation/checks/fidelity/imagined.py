@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RolloutConfig
@@ -19,7 +20,6 @@ from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.checks.bench.models import device_of
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
-from v2w_gym.world_models.base import FrameNoise
 from v2w_gym.world_models.data.arrays import DAMAGED
 from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell

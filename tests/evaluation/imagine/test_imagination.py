@@ -20,9 +20,9 @@ from v2w_gym.evaluation.imagine.imagination import (
 from v2w_gym.evaluation.imagine.scenes import load_context
 from v2w_gym.evaluation.imagine.stepwise import Planned, imagine_stepwise
 from v2w_gym.evaluation.records.video import read_video
+from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.loading import make_policy
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.progress import RolloutKey
 from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.data.episodes import Episode, save_episode
 from v2w_gym.world_models.frames import to_tensor, to_uint8

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from v2w_gym.world_models.state import FrameNoise, join_states
 
 from v2w_gym.configs.model import GeometryConfig, SamplerConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
-from v2w_gym.world_models.base import FrameNoise, join_states
 from v2w_gym.world_models.sampler import (
     guided_velocity,
     history_level,

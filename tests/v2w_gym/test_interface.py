@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.configs.tasks import TASKS
-from v2w_gym.progress import Progress, RolloutKey, next_key
+from v2w_gym.interface import Progress, RolloutKey, next_key
 
 CALM = {"stopped": False, "clipped": False, "not_one_hot": False}
 
