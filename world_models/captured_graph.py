@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
 from v2w_gym.world_models.state import Nested, leaves, map_nested, refill
 
 Function: TypeAlias = Callable[[Nested], Nested]

@@ -14,9 +14,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states
 
 from v2w_gym.world_models.base import ClipModel, WorldModel
+from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states
 
 SEEDS = (0, 1, 2)
 KNOWN = 2

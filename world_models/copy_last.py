@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.checkpoint import card_without_checkpoint, fingerprint_of
 from v2w_gym.world_models.frames import check_clip, check_context, to_tensor, to_uint8
+from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state
 
 
 class CopyLast:

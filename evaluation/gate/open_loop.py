@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym.evaluation.compare.statistics import wilson
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.data.episodes import Episode
+from v2w_gym.world_models.state import FrameNoise
 
 HORIZONS = (1, 5, 10, 20)
 """Steps after the first frame at which pixels are compared."""

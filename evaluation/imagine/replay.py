@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 
 def replay(

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
-from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 from v2w_gym.interface import RolloutKey
 from v2w_gym.pictures import read_picture
@@ -24,6 +23,7 @@ from v2w_gym.world_models.base import ClipModel, WorldModel
 from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.saved_state import reading_state, save_state
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 STATE = "state.pt"
 

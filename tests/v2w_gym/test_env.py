@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym import making
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
@@ -20,6 +19,7 @@ from v2w_gym.judges import loading as judges
 from v2w_gym.starts import bundled_starts
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.copy_last import CopyLast
+from v2w_gym.world_models.state import FrameNoise
 
 ID = "Vid2World-RT1-v0"
 WEIGHTS = Path(making.__file__).parents[1] / "world_models" / "weights" / "standin.safetensors"

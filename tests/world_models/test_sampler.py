@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym.configs.model import PRESETS, DiffusionConfig, SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
@@ -17,6 +16,7 @@ from v2w_gym.world_models.sampler import (
     sample_next_frame,
     window_denoiser,
 )
+from v2w_gym.world_models.state import FrameNoise
 
 SCHEDULE = NoiseSchedule(DiffusionConfig())
 NOISE = FrameNoise((1, 2), (0, 0), (5, 5))

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, step_in_groups
 
 from v2w_gym.configs.loader import from_mapping
 from v2w_gym.configs.model import SamplerConfig, WorldModelConfig
@@ -30,6 +29,7 @@ from v2w_gym.world_models.checkpoint import (
 from v2w_gym.world_models.device import DTYPES
 from v2w_gym.world_models.frames import check_clip, check_context
 from v2w_gym.world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
+from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, step_in_groups
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.networks import Networks
 from v2w_gym.world_models.vid2world.next_frame import (

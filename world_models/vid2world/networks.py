@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from v2w_gym.world_models.state import FrameNoise, Nested
 
 from v2w_gym.configs.model import WorldModelConfig
 from v2w_gym.configs.model_limits import check_networks
@@ -14,6 +13,7 @@ from v2w_gym.world_models.captured_graph import GraphedFunction
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import from_canvas, to_canvas, to_tensor, to_uint8
 from v2w_gym.world_models.sampler import ENCODE_DRAW, each_frame
+from v2w_gym.world_models.state import FrameNoise, Nested
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 from v2w_gym.world_models.vid2world.clip_towers import FrameContext
 from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys

@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
-from v2w_gym.world_models.state import FrameNoise, RolloutState, step_in_groups
 
 from v2w_gym.configs.model import SamplerConfig, UNetConfig
 from v2w_gym.configs.names import lookup
@@ -33,6 +32,7 @@ from v2w_gym.world_models.sampler import (
     window_denoiser,
 )
 from v2w_gym.world_models.solvers import make_solver
+from v2w_gym.world_models.state import FrameNoise, RolloutState, step_in_groups
 from v2w_gym.world_models.vid2world.conditioning import Conditioning
 from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, KVCache, PreparedCache, sums
 from v2w_gym.world_models.vid2world.networks import Networks

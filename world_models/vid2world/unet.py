@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from v2w_gym.world_models.state import Nested
 
 from v2w_gym.configs.model import UNetConfig
 from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.state import Nested
 from v2w_gym.world_models.vid2world.attention import CrossAttention, SpatialTransformer, zero
 from v2w_gym.world_models.vid2world.conditioning import (
     ActionEmbedding,

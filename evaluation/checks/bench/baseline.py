@@ -7,10 +7,10 @@ Speed is measured against this, and steps must be equal to it.
 
 import torch
 from torch import Tensor
-from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 from v2w_gym.world_models.sampler import FIRST_DRAW, history_level, noisy_history
 from v2w_gym.world_models.solvers import make_solver
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.temporal import FullWindow
 

@@ -9,9 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 from v2w_gym.evaluation.checks.bench.models import a_move, full_window, with_steps
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 Step: TypeAlias = Callable[[Vid2World, RolloutState, Tensor, FrameNoise], object]

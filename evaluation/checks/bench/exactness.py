@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
-from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, join_states
 
 from v2w_gym.configs.checks import APPROXIMATE
 from v2w_gym.evaluation.checks.bench.baseline import naive_next
@@ -23,6 +22,7 @@ from v2w_gym.evaluation.checks.bench.models import (
     with_semantics,
     with_steps,
 )
+from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, join_states
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 Row: TypeAlias = dict[str, Any]

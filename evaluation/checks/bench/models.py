@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 from v2w_gym.configs.checks import BENCH_SAMPLER, BENCH_SIZES, SEMANTICS, BenchConfig
 from v2w_gym.configs.model import WorldModelConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.device import usable_device
 from v2w_gym.world_models.loading import load_world_model
+from v2w_gym.world_models.state import FrameNoise, RolloutState
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 

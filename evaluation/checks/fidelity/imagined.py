@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from v2w_gym.world_models.state import FrameNoise
 
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RolloutConfig
@@ -25,6 +24,7 @@ from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import replacing
+from v2w_gym.world_models.state import FrameNoise
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 PROCESS = str(time.time_ns())

@@ -1,6 +1,6 @@
 import torch
-from v2w_gym.world_models.state import leaves
 
+from v2w_gym.world_models.state import leaves
 from v2w_gym.world_models.vid2world.kv_cache import KVCache
 
 

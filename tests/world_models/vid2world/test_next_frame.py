@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from v2w_gym.world_models.state import FrameNoise, join_states
 
 from v2w_gym.configs.model import GeometryConfig, SamplerConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
@@ -16,6 +15,7 @@ from v2w_gym.world_models.sampler import (
     noisy_history,
     sample_next_frame,
 )
+from v2w_gym.world_models.state import FrameNoise, join_states
 from v2w_gym.world_models.vid2world.kv_cache import KVCache
 from v2w_gym.world_models.vid2world.next_frame import (
     sample_full_window,

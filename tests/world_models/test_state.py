@@ -3,10 +3,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from v2w_gym.world_models.state import FrameNoise, begin_state, join_states, step_in_groups
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.world_models.copy_last import CopyLast
+from v2w_gym.world_models.state import (
+    FrameNoise,
+    begin_state,
+    join_states,
+    leaves,
+    map_nested,
+    refill,
+    step_in_groups,
+)
+
+
+class Pair(NamedTuple):
+    one: torch.Tensor
+    many: tuple[torch.Tensor, ...]
+
+
+def pair(*values):
+    first, *rest = (torch.tensor(float(value)) for value in values)
+    return Pair(first, tuple(rest))
 
 
 def test_noise_of_a_rollout_does_not_depend_on_its_neighbours():
@@ -63,10 +81,6 @@ def test_a_state_begins_with_room_for_its_window():
 
 
 def test_parts_of_a_state_may_be_nested():
-    class Pair(NamedTuple):
-        one: torch.Tensor
-        many: tuple[torch.Tensor, ...]
-
     state = begin_state(torch.rand(3, 1, 1, 2, 2), torch.empty(3, 0, 2), 2)
     row = torch.arange(3.0)
     state = replace(state, cache=Pair(row, (row + 10, row + 20)))
@@ -93,3 +107,20 @@ def test_groups_go_their_own_way_and_come_back_in_order():
 def test_noise_is_selected_with_its_rollouts():
     noise = FrameNoise((1, 2, 3), (4, 5, 6), (7, 8, 9))
     assert noise.select([2, 0]) == FrameNoise((3, 1), (6, 4), (9, 7))
+
+
+def test_leaves_come_from_left_to_right():
+    assert [float(t) for t in leaves((pair(1, 2, 3), (), pair(4)))] == [1, 2, 3, 4]
+
+
+def test_structure_and_names_are_kept():
+    added = map_nested(torch.add, (pair(1, 2, 3),), (pair(10, 20, 30),))
+    assert isinstance(added[0], Pair)
+    assert added[0].one == 11 and [float(t) for t in added[0].many] == [22, 33]
+
+
+def test_what_is_taken_apart_can_be_put_together():
+    nested = (pair(1, 2), (pair(3),))
+    again = refill(nested, iter([tensor + 1 for tensor in leaves(nested)]))
+    assert [float(t) for t in leaves(again)] == [2, 3, 4]
+    assert again[0].one == 2 and again[1][0].one == 4
