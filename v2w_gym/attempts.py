@@ -113,7 +113,7 @@ class Simulation:
             for attempt, solved in zip(attempts, self._solved(attempts), strict=True)
         ]
 
-    def advance(self, attempts: Sequence[Attempt], fitted: ClippedActions) -> list[Attempt]:
+    def advance(self, attempts: Sequence[Attempt], taken: ClippedActions) -> list[Attempt]:
         """Take one action in each of B attempts that are not closed.
 
         All share one call of the model, however long each has been going on.
@@ -122,11 +122,11 @@ class Simulation:
             return []
         state = self.model.step(
             _gather(attempts),
-            fitted.actions,
+            taken.actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )
-        clipped: NDArray[np.bool_] = np.any(fitted.clipped, axis=1)
-        stopped = self.model.robot.terminates(fitted.actions)
+        clipped: NDArray[np.bool_] = np.any(taken.clipped, axis=1)
+        stopped = self.model.robot.terminates(taken.actions)
         newer = [
             replace(
                 attempt,
@@ -136,7 +136,7 @@ class Simulation:
                 progress=attempt.progress.acted(
                     stopped=bool(stopped[row]),
                     clipped=bool(clipped[row]),
-                    not_one_hot=bool(fitted.not_one_hot[row]),
+                    not_one_hot=bool(taken.not_one_hot[row]),
                 ),
             )
             for row, (attempt, frame) in enumerate(

@@ -133,8 +133,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             ValueError: Wrong shape, not finite, or, with `strict_actions`, out of bounds.
             gymnasium.error.ResetNeeded: No reset yet.
         """
-        fitted = self._rule.fit_one(action)
-        attempt = self.simulation.advance([self.attempt], fitted)[0]
+        taken = self._rule.clip_one(action)
+        attempt = self.simulation.advance([self.attempt], taken)[0]
         self._attempt = attempt
         reward = float(attempt.progress.success)
         return self._observation(), reward, attempt.progress.terminated, False, self._info()

@@ -72,7 +72,7 @@ def check_render_mode(mode: str | None) -> str | None:
 
 
 class ActionRule:
-    """Fits actions to a robot, says once what it had to change, and refuses what cannot be meant.
+    """Clips actions to a robot's bounds, says so once, and refuses what cannot be meant.
 
     A wrong shape and what is not finite are always errors.
     """
@@ -95,7 +95,7 @@ class ActionRule:
         self._ignores_endings = lookup(ENDINGS, terminate, "terminate")
         self._warned = False
 
-    def fit(self, actions: NDArray[np.float32]) -> ClippedActions:
+    def clip(self, actions: NDArray[np.float32]) -> ClippedActions:
         """Return actions (B, A) as the robot executes them.
 
         Raises:
@@ -103,27 +103,27 @@ class ActionRule:
         """
         if self._strict:
             actions = self._robot.check_actions(actions)
-        fitted = self._robot.clip_actions(actions)
-        if fitted.clipped.any():
-            self._warn(np.asarray(actions, np.float32), fitted)
+        taken = self._robot.clip_actions(actions)
+        if taken.clipped.any():
+            self._warn(np.asarray(actions, np.float32), taken)
         if self._ignores_endings:
-            return replace(fitted, actions=self._robot.ignore_endings(fitted.actions))
-        return fitted
+            return replace(taken, actions=self._robot.ignore_endings(taken.actions))
+        return taken
 
-    def fit_one(self, action: NDArray[np.float32]) -> ClippedActions:
+    def clip_one(self, action: NDArray[np.float32]) -> ClippedActions:
         """Return one action (A,) as the robot executes it, as a batch of one.
 
         Raises:
-            ValueError: As `fit`.
+            ValueError: As `clip`.
         """
-        return self.fit(to_numbers(action, (self._robot.action_size,))[None])
+        return self.clip(to_numbers(action, (self._robot.action_size,))[None])
 
-    def _warn(self, actions: NDArray[np.float32], fitted: ClippedActions) -> None:
+    def _warn(self, actions: NDArray[np.float32], taken: ClippedActions) -> None:
         """Say once what was clipped: `info` counts the rest."""
         if self._warned:
             return
         self._warned = True
-        row, column = (int(i) for i in np.argwhere(fitted.clipped)[0])
+        row, column = (int(i) for i in np.argwhere(taken.clipped)[0])
         warnings.warn(
             f"an action outside the bounds of robot {self._robot.name!r} is clipped: "
             f"{self._robot.value_names[column]} = {actions[row, column]:g}, not in "

@@ -186,7 +186,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         """
         over = np.array([slot.over for slot in self._slots])
         running = np.flatnonzero(~over).tolist()
-        self._advance(running, self._fitted(actions, over))
+        self._advance(running, self._clipped(actions, over))
         rewards = np.zeros(self.num_envs)
         terminated, truncated = np.zeros((2, self.num_envs), np.bool_)
         for row in running:
@@ -231,17 +231,17 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
                 infos = self._add_info(infos, {"over": slot.over}, row)
         return infos
 
-    def _fitted(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> ClippedActions:
+    def _clipped(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> ClippedActions:
         """Return the actions as they are taken; those of slots that are over do not matter."""
         if np.isscalar(actions):
             raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
         actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
         actions[over] = self.robot.make_action()
-        return self._slots[0]._rule.fit(actions)
+        return self._slots[0]._rule.clip(actions)
 
-    def _advance(self, rows: Sequence[int], fitted: ClippedActions) -> None:
+    def _advance(self, rows: Sequence[int], taken: ClippedActions) -> None:
         attempts = [self._slots[row].attempt for row in rows]
-        newer = self.simulation.advance(attempts, fitted.select(rows))
+        newer = self.simulation.advance(attempts, taken.select(rows))
         for row, attempt in zip(rows, newer, strict=True):
             self._slots[row]._attempt = attempt
 

@@ -128,12 +128,12 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
             gymnasium.error.ResetNeeded: No reset yet.
         """
         self._check_begun()
-        fitted = self._rule.fit_one(action)
-        self._hold(fitted.actions[0])
+        taken = self._rule.clip_one(action)
+        self._hold(taken.actions[0])
         self._progress = self._progress.acted(
-            stopped=bool(self.robot.terminates(fitted.actions)[0]),
-            clipped=bool(fitted.clipped.any()),
-            not_one_hot=bool(fitted.not_one_hot[0]),
+            stopped=bool(self.robot.terminates(taken.actions)[0]),
+            clipped=bool(taken.clipped.any()),
+            not_one_hot=bool(taken.not_one_hot[0]),
         ).seen(self._is_solved())
         reward = float(self._progress.success)
         return self._observation(), reward, self._progress.terminated, False, self._info()
