@@ -56,6 +56,6 @@ def world_model_settings(
         if name not in known:
             raise TypeError(
                 f"{caller.__name__} got an unexpected argument {name!r}"
-                f"{hint(name, [*named, *known])}; a world model is chosen by {', '.join(known)}"
+                f"{hint(name, [*named, *known])} (a world model is chosen by {', '.join(known)})"
             )
     return WorldModelSettings(**{name: v for name, v in given.items() if v is not None})
