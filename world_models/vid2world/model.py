@@ -171,7 +171,7 @@ class Vid2World(Networks):
         The autoencoder stays in float32, which pixels need. A card that changes says so.
         """
         precision = lookup(DTYPES, dtype, "dtype")
-        if precision == self.unet.conv_in.weight.dtype:
+        if precision == self.precision:
             return self
         with torch.device("meta"):
             other = Vid2World(self.cfg)
