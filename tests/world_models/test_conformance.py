@@ -45,12 +45,17 @@ class TestTiny(ClipModelConformance):
         return make_model(replace(tiny_config, unet=unet)).with_sampler(sampler)
 
 
+@pytest.fixture(scope="module")
+def published(make_model):
+    cfg = SIZES["tiny"].of(PUBLISHED["google_robot"])
+    cfg = replace(cfg, robot="standin_sawyer", geometry=None, window=4)
+    sampler = replace(preset_sampler("reference", cfg), steps=2)
+    return make_model(cfg).with_sampler(sampler)
+
+
 class TestPublished(ClipModelConformance):
     """The parts, the pooled norms and the quirks of the published models, at a stamp's size."""
 
-    @pytest.fixture(scope="class")
-    def model(self, make_model):
-        cfg = SIZES["tiny"].of(PUBLISHED["google_robot"])
-        cfg = replace(cfg, robot="standin_sawyer", geometry=None, window=4)
-        sampler = replace(preset_sampler("reference", cfg), steps=2)
-        return make_model(cfg).with_sampler(sampler)
+    @pytest.fixture
+    def model(self, published):
+        return published
