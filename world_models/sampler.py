@@ -1,7 +1,9 @@
-"""Draw latent frames: one that follows a history, or a whole clip; with causal action guidance.
+"""Sample latent frames: the one that follows a history, or a whole clip, with action guidance.
 
-Source: Vid2World section 4.2 and algorithm 2. The steps themselves are in
-    `v2w_gym.world_models.solvers`.
+A frame starts as noise. Each denoising step asks the network for a velocity, combines the
+conditional and the unconditional one (guidance), and lets a solver take the step.
+
+Source: Vid2World section 4.2 and algorithm 2. The solvers are in `v2w_gym.world_models.solvers`.
 """
 
 from collections.abc import Callable
@@ -15,40 +17,41 @@ from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.solvers import Solver, check_solver, make_solver, trailing_levels
 
 Denoiser: TypeAlias = Callable[[Tensor, int], Tensor]
-"""(what is drawn, its noise level) -> guided velocity of the same shape."""
+"""(noisy latents, their noise level) -> guided velocity of the same shape."""
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(noisy (B, T, C, h, w), noise levels (B, T), action mask (G B, T)) -> velocity (G B, T, C, h, w).
 
-With guidance the mask asks for two branches: first the one that is told the action.
+The action mask is True where an action is kept. With guidance there are two branches: first the
+conditional one, then the unconditional one, whose mask drops the newest action.
 """
 
 FIRST_DRAW, HISTORY_DRAW, STEP_DRAW = 0, 1, 2
 ENCODE_DRAW, MASK_DRAW = 2**20, 2**20 + 1
-"""What each draw of a frame's noise is for; the draw of step i is `STEP_DRAW` + i."""
+"""Draw numbers of a frame's counter-based noise; the draw of step i is `STEP_DRAW` + i."""
 
 
 class Noise(Protocol):
-    """Standard normal numbers of the frame that is being made, and of those before it."""
+    """Counter-based normal noise of the frame that is sampled, and of those before it."""
 
     def normal(self, draw: int, shape: tuple[int, ...]) -> Tensor:
         """Return numbers (B, *shape), the same at every call."""
         ...
 
     def earlier(self, frames: int) -> "Noise":
-        """Return the noise of the frame made `frames` frames before this one."""
+        """Return the noise of the frame that was sampled `frames` frames before this one."""
         ...
 
 
 def sample(
     denoise: Denoiser, solver: Solver, noise: Tensor, draw: Callable[[int], Tensor]
 ) -> Tensor:
-    """Turn noise of any shape into what `denoise` knows.
+    """Turn noise of any shape into clean latents.
 
     Args:
-        denoise: Says which velocity a noisy latent has.
+        denoise: Gives the velocity of noisy latents.
         solver: A fresh one.
         noise: Standard normal numbers.
-        draw: Fresh ones for a step, where the solver asks for them.
+        draw: Returns fresh ones for a step; called where the solver adds noise.
     """
     noisy = noise
     for index, level in enumerate(solver.levels):
@@ -68,9 +71,9 @@ def sample_next_frame(
     """Return the latent (B, C, h, w) of the frame that `noise` belongs to.
 
     Args:
-        denoise: Knows the frame's history.
+        denoise: Conditioned on the frame's history.
         schedule: The noise schedule.
-        cfg: Which solver.
+        cfg: Solver and steps.
         like: Any tensor (B, C, h, w), for shape and device.
         noise: Of the frame.
     """
@@ -85,25 +88,25 @@ def sample_clip(
     network: Network,
     schedule: NoiseSchedule,
     cfg: SamplerConfig,
-    hidden: Tensor,
+    unconditional_mask: Tensor,
     like: Tensor,
     noise: Noise,
 ) -> Tensor:
-    """Return the latents (B, T, C, h, w) of a whole clip, all frames at one noise level throughout.
+    """Return the latents (B, T, C, h, w) of a whole clip; all frames share each noise level.
 
     Args:
         network: The network.
         schedule: Its noise schedule.
         cfg: Solver and guidance.
-        hidden: (B, T) mask of the actions that the unconditional branch keeps.
+        unconditional_mask: (B, T), the actions that the unconditional branch keeps.
         like: Any tensor (B, C, h, w), for shape and device.
         noise: Of the last frame.
     """
-    length, shape = hidden.shape[1], tuple(like.shape[1:])
-    masks = torch.ones_like(hidden), hidden
+    length, shape = unconditional_mask.shape[1], tuple(like.shape[1:])
+    masks = torch.ones_like(unconditional_mask), unconditional_mask
 
     def denoise(clip: Tensor, level: int) -> Tensor:
-        levels = torch.full_like(hidden, level, dtype=torch.long)
+        levels = torch.full_like(unconditional_mask, level, dtype=torch.long)
         return guided_velocity(network, cfg, clip, levels, masks)
 
     first = each_frame(noise, FIRST_DRAW, length, shape).to(like)
@@ -112,26 +115,29 @@ def sample_clip(
 
 
 def window_denoiser(
-    network: Network, cfg: SamplerConfig, known: Tensor, known_level: int
+    network: Network, cfg: SamplerConfig, history: Tensor, history_level: int
 ) -> Denoiser:
-    """Denoise a frame by running the network over the whole window that ends with it.
+    """Denoise a frame by passing the full window that ends with it through the network.
 
     Args:
         network: The network.
         cfg: Guidance.
-        known: (B, T, C, h, w) the frames before it, at the history noise level.
-        known_level: That level.
+        history: (B, T, C, h, w) the frames before it, at the history noise level.
+        history_level: That level.
     """
-    batch, length = known.shape[:2]
-    kept = torch.ones(batch, length + 1, dtype=torch.bool, device=known.device)
-    hidden = kept.clone()
-    hidden[:, -1] = False
+    batch, length = history.shape[:2]
+    # The unconditional branch drops the action that leads to the newest frame, and no other.
+    conditional = torch.ones(batch, length + 1, dtype=torch.bool, device=history.device)
+    unconditional = conditional.clone()
+    unconditional[:, -1] = False
 
     def denoise(newest: Tensor, level: int) -> Tensor:
-        levels = torch.full_like(kept, known_level, dtype=torch.long)
+        # Noise levels (k_history, ..., k_history, k), as in Diffusion Forcing.
+        levels = torch.full_like(conditional, history_level, dtype=torch.long)
         levels[:, -1] = level
-        window = torch.cat([known, newest[:, None]], dim=1)
-        return guided_velocity(network, cfg, window, levels, (kept, hidden))[:, -1]
+        window = torch.cat([history, newest[:, None]], dim=1)
+        masks = conditional, unconditional
+        return guided_velocity(network, cfg, window, levels, masks)[:, -1]
 
     return denoise
 
@@ -139,15 +145,16 @@ def window_denoiser(
 def noisy_history(
     schedule: NoiseSchedule, cfg: SamplerConfig, history: Tensor, noise: Noise
 ) -> Tensor:
-    """Bring known frames (B, T, C, h, w), the newest of which has `noise`, to the history level.
+    """Bring history frames (B, T, C, h, w) to the history noise level.
 
-    A frame's noise is its own, the same however long it is remembered.
+    `noise` belongs to the newest of them. A frame's noise is drawn from its own counter, so it is
+    the same at every later step, and a cache computed from it stays valid.
     """
     length, shape = history.shape[1], tuple(history.shape[2:])
     draws = each_frame(noise, HISTORY_DRAW, length, shape).to(history)
     levels = torch.full(history.shape[:2], history_level(schedule, cfg), device=history.device)
-    known = schedule.rescaled(history, levels) if cfg.rescale_history else history
-    return schedule.add_noise(known, draws, levels)
+    scaled = schedule.rescaled(history, levels) if cfg.rescale_history else history
+    return schedule.add_noise(scaled, draws, levels)
 
 
 def guided_velocity(
@@ -157,39 +164,46 @@ def guided_velocity(
     levels: Tensor,
     masks: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """Return the velocity (B, T, C, h, w) of a window, pushed towards what its actions imply.
+    """Return the guided velocity (B, T, C, h, w) of a window.
 
-    Both branches share one call; `masks` are the actions that each keeps. A scale of 1 needs no
-    second branch. The rescale compares spreads over the whole window, known frames included, as
-    the published code does.
+    Both branches share one call. `masks` are the actions that the conditional and the unconditional
+    branch keep. A scale of 1 needs no second branch. The rescale compares standard deviations over
+    the whole window, history included, as the published code does.
     """
-    kept, hidden = masks
+    conditional_mask, unconditional_mask = masks
     if cfg.guidance_scale == 1:
-        return network(window, levels, kept)
-    told, untold = network(window, levels, torch.cat([kept, hidden])).chunk(2)
-    guided = guide(cfg, told, untold)
-    spread = told.std((1, 2, 3, 4), keepdim=True) / guided.std((1, 2, 3, 4), keepdim=True)
-    return rescale(cfg, guided, spread)
+        return network(window, levels, conditional_mask)
+    both = network(window, levels, torch.cat([conditional_mask, unconditional_mask]))
+    conditional, unconditional = both.chunk(2)
+    guided = guide(cfg, conditional, unconditional)
+    window_dims = (1, 2, 3, 4)
+    ratio = conditional.std(window_dims, keepdim=True) / guided.std(window_dims, keepdim=True)
+    return rescale(cfg, guided, ratio)
 
 
-def guide(cfg: SamplerConfig, told: Tensor, untold: Tensor) -> Tensor:
-    """Push a velocity away from that of the branch that is not told the action.
+def guide(cfg: SamplerConfig, conditional: Tensor, unconditional: Tensor) -> Tensor:
+    """Return v_u + s (v_c - v_u): causal action guidance with scale s = 1 + lambda.
 
-    Source: Vid2World equation of causal action guidance, s = 1 + lambda.
+    Source: Vid2World section 4.2, (1 + lambda) eps_c - lambda eps_u; velocity is linear in eps.
     """
-    return untold + cfg.guidance_scale * (told - untold)
+    return unconditional + cfg.guidance_scale * (conditional - unconditional)
 
 
-def rescale(cfg: SamplerConfig, guided: Tensor, spread: Tensor) -> Tensor:
-    """Give a guided velocity a share of the unguided spread, `spread` being their ratio.
+def rescale(cfg: SamplerConfig, guided: Tensor, ratio: Tensor) -> Tensor:
+    """Return phi v std(v_c) / std(v) + (1 - phi) v, which undoes a share phi of the overexposure.
+
+    Args:
+        cfg: `guidance_rescale` is phi.
+        guided: The guided velocity v.
+        ratio: std(v_c) / std(v).
 
     Source: Lin et al. 2024, section 3.4.
     """
-    return guided * (cfg.guidance_rescale * spread + 1 - cfg.guidance_rescale)
+    return guided * (cfg.guidance_rescale * ratio + 1 - cfg.guidance_rescale)
 
 
 def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
-    """Refuse settings with which nothing sensible can be drawn.
+    """Refuse settings that no frame can be sampled with.
 
     Raises:
         ValueError: A setting out of range.
@@ -199,16 +213,18 @@ def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
 
 
 def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:
-    """Return the noise level that known frames are given.
+    """Return the noise level of history frames.
+
+    Without a setting it is the last but one of the steps' levels, as in the published code.
 
     Raises:
-        ValueError: Not a level, or one that hangs on a second step where there is only one.
+        ValueError: Not a level, or none is set and there is only one step.
     """
     if cfg.history_noise_level is not None:
         if cfg.history_noise_level > len(schedule) - 2:
             raise ValueError(
                 f"expected history_noise_level <= {len(schedule) - 2}, as the last level is noise "
-                f"alone and shows nothing of the known frames, found {cfg.history_noise_level}"
+                f"alone and shows nothing of the history frames, found {cfg.history_noise_level}"
             )
         return cfg.history_noise_level
     if cfg.steps < 2:
@@ -220,6 +236,6 @@ def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:
 
 
 def each_frame(noise: Noise, draw: int, frames: int, shape: tuple[int, ...]) -> Tensor:
-    """Return one draw of each of the last `frames` frames: (B, T, *shape)."""
+    """Return one draw for each of the last `frames` frames: (B, T, *shape)."""
     draws = [noise.earlier(frames - 1 - t).normal(draw, shape) for t in range(frames)]
     return torch.stack(draws, dim=1)

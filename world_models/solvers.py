@@ -1,8 +1,11 @@
-"""Solvers: what takes a latent from noise to clean, step by step, from the velocities it is given.
+"""Solvers: they take a latent from noise to clean, step by step, from predicted velocities.
 
-DDIM is what the published code uses. DPM-Solver++(2M) and UniPC remember earlier predictions of the
-clean latent, so that they need fewer steps. All three work on a signal that the schedule scales
-(dynamic rescale) and that is absent at the last level (zero terminal signal-to-noise ratio).
+The published code uses DDIM. DPM-Solver++(2M) and UniPC combine earlier predictions of the clean
+latent with the newest one, so they need fewer steps.
+
+A noisy latent is x = a c x0 + s eps, with signal power a^2, noise s^2 = 1 - a^2, and the dynamic
+rescale c of the clean latent x0. The velocity is v = a eps - s c x0, so that
+c x0 = a x - s v and eps = a v + s x. At the last level a = 0 (zero terminal signal-to-noise ratio).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,17 +23,17 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.world_models.diffusion import NoiseSchedule
 
 FEWEST_WITH_LOW_END = 6
-"""Steps of a multistep solver from which on one is spent at a low noise level."""
+"""A multistep solver with at least so many steps spends one at a low noise level."""
 
 
 class Solver(Protocol):
-    """Takes the steps of one frame, or of a whole clip; a fresh one for each.
+    """Takes the denoising steps of one frame, or of a whole clip; each needs a fresh one.
 
-    Latents have any shape: all of them are at one noise level.
+    Latents have any shape. All of them are at one noise level.
     """
 
     levels: Sequence[int]
-    """The noise level at which the network is asked, per step."""
+    """The noise level of the network's input, per step."""
 
     def spreads(self, index: int) -> bool:
         """Return whether step `index` adds fresh noise."""
@@ -41,9 +44,9 @@ class Solver(Protocol):
 
         Args:
             index: Number of the step, from 0.
-            noisy: Latents at `levels[index]`; not to be written over before the next step is done.
-            velocity: What the network says about them, guided.
-            draw: Fresh noise, where the step spreads; None elsewhere.
+            noisy: Latents at `levels[index]`. The solver may keep them until the next step.
+            velocity: Their guided velocity.
+            draw: Fresh noise, where the step adds some; None elsewhere.
 
         Returns:
             Latents at the next level, or the result.
@@ -53,14 +56,14 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One DDIM step: from one noise level to the next, with every factor in single precision.
+    """One DDIM step from a noise level to the next; every factor is in single precision.
 
     Attributes:
         level: The noise level that it starts from.
         power: Share of signal power where it ends; 1 is the clean latent.
         rescale: Factor on the clean latent, from the scale at `level` to the scale at the end.
-        direction: Factor on the noise that the prediction implies.
-        spread: Factor on fresh noise.
+        direction: Factor on the predicted noise.
+        spread: Factor on fresh noise (sigma).
     """
 
     level: int
@@ -71,10 +74,10 @@ class Step:
 
 
 class Ddim:
-    """DDIM, first order; with eta it adds noise as it goes; a `Solver`.
+    """DDIM, first order; with eta > 0 each step adds noise; a `Solver`.
 
-    Source: Song et al. 2021, equation 12; dynamic rescale moves the clean latent from one level's
-    scale to the next one's.
+    x' = a' c' x0 + sqrt(1 - a'^2 - sigma^2) eps + sigma z, with primes at the end of the step.
+    Source: Song et al. 2021, equation 12; dynamic rescale (c) as in the published code.
     """
 
     def __init__(self, schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
@@ -91,15 +94,15 @@ class Ddim:
     def step(self, index: int, noisy: Tensor, velocity: Tensor, draw: Tensor | None) -> Tensor:
         """Take step `index`, see `Solver`."""
         step, signal, noise = self._steps[index], self._signals[index], self._noises[index]
-        clean = (signal * noisy - noise * velocity) * step.rescale
-        implied = signal * velocity + noise * noisy
-        moved = step.power**0.5 * clean + step.direction * implied
+        clean = (signal * noisy - noise * velocity) * step.rescale  # c' x0
+        predicted_noise = signal * velocity + noise * noisy  # eps
+        moved = step.power**0.5 * clean + step.direction * predicted_noise
         return moved if draw is None else moved + step.spread * draw
 
 
 @dataclass(frozen=True)
 class _Point:
-    """Where a step starts or ends; squared, its amplitudes need not sum to 1.
+    """Where a step starts or ends. The squares of `signal` and `noise` need not sum to 1.
 
     Attributes:
         power: Share of signal power, without dynamic rescale.
@@ -121,23 +124,24 @@ class _Point:
 
     @property
     def log_ratio(self) -> float:
-        """The logarithm of signal over noise: the time in which multistep solvers are written."""
+        """Lambda = log(signal / noise), the time in which multistep solvers are written."""
         if self.signal == 0:
             return -inf
         return inf if self.noise == 0 else log(self.signal / self.noise)
 
     def clean(self, noisy: Tensor, velocity: Tensor) -> Tensor:
-        """Return the clean latent, at scale 1, that noisy latents and their velocity imply."""
+        """Return the predicted clean latent at scale 1: x0 = (a x - s v) / c."""
         return (self.power**0.5 / self.scale) * noisy - (self.noise / self.scale) * velocity
 
 
 class Multistep:
     """DPM-Solver++(2M), or UniPC of order 2 where it also corrects; second order; a `Solver`.
 
-    The clean latent is predicted at each level. Between two levels the exact solution weighs that
-    prediction exponentially, so a step is `carry * latents + gain * weighted predictions`. UniPC's
-    predictor with B2(h) is DPM-Solver++(2M); its corrector goes over the step once more when the
-    prediction at its end is known, which costs no call of the network.
+    With x0(lambda) the predicted clean latent, the exact step over an interval of width h is
+    x' = (s'/s) x + s' integral of exp(lambda) x0(lambda) d lambda. A polynomial through the newest
+    predictions replaces x0 in it, so a step is `carry * x + gain * weighted predictions`. UniPC's
+    predictor with B2(h) is DPM-Solver++(2M). Its corrector repeats the step once the prediction at
+    its end is there, which costs no call of the network.
     Source: Lu et al. 2022 (DPM-Solver++), algorithm 2; Zhao et al. 2023 (UniPC), section 3.
     """
 
@@ -150,8 +154,8 @@ class Multistep:
         self._points.append(_Point(1, 1) if cfg.finish_clean else _Point(powers[0], scales[last]))
         self._widths = [end.log_ratio - start.log_ratio for start, end in pairwise(self._points)]
         self._corrects = corrects
-        self._seen: list[Tensor] = []  # earlier clean predictions, newest first
-        self._left: Tensor | None = None  # where the last step started
+        self._predictions: list[Tensor] = []  # clean latents, newest first
+        self._start: Tensor | None = None  # latents where the last step started
 
     def spreads(self, index: int) -> bool:
         """Return whether step `index` adds fresh noise: never."""
@@ -159,19 +163,20 @@ class Multistep:
 
     def step(self, index: int, noisy: Tensor, velocity: Tensor, draw: Tensor | None) -> Tensor:
         """Take step `index`, see `Solver`."""
-        self._seen = [self._points[index].clean(noisy, velocity), *self._seen[:2]]
-        if self._corrects and self._left is not None:
-            noisy = self._move(index - 1, self._left, _corrector(self._widths, index - 1))
-        self._left = noisy
+        # The prediction at this level also is the one at the end of the step before.
+        self._predictions = [self._points[index].clean(noisy, velocity), *self._predictions[:2]]
+        if self._corrects and self._start is not None:
+            noisy = self._move(index - 1, self._start, _corrector(self._widths, index - 1))
+        self._start = noisy
         return self._move(index, noisy, _predictor(self._widths, index))
 
     def _move(self, index: int, start: Tensor, weights: Sequence[float]) -> Tensor:
-        """Cross one interval with the newest predictions, weighted; the weights sum to 1."""
+        """Cross one interval with the weighted newest predictions; the weights sum to 1."""
         here, there = self._points[index], self._points[index + 1]
-        carry = there.noise / here.noise
-        gain = there.signal - carry * here.signal
+        carry = there.noise / here.noise  # s' / s
+        gain = there.signal - carry * here.signal  # s' integral of exp(lambda)
         moved = carry * start
-        for weight, clean in zip(weights, self._seen, strict=False):
+        for weight, clean in zip(weights, self._predictions, strict=False):
             moved = moved + (gain * weight) * clean
         return moved
 
@@ -187,7 +192,7 @@ def make_solver(schedule: NoiseSchedule, cfg: SamplerConfig) -> Solver:
 
 
 def check_solver(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
-    """Refuse steps, eta or a solver that cannot be.
+    """Check the solver's name, its eta and the number of steps.
 
     Raises:
         ValueError: One that is out of range, or an eta that the solver does not have.
@@ -218,9 +223,9 @@ def trailing_levels(noise_levels: int, steps: int) -> list[int]:
 def multistep_levels(noise_levels: int, steps: int) -> list[int]:
     """Return the levels of a multistep solver: trailing ones, the last of them near the clean end.
 
-    The last step is of first order, since it ends without noise. From where a dozen trailing steps
-    leave it, its error outweighs that of the others, so one of them is spent at a low level. Below
-    `FEWEST_WITH_LOW_END` none can be spared.
+    The last step ends without noise and is of first order. After a dozen trailing steps its error
+    is larger than that of all others, so one step is spent at a low level. With fewer than
+    `FEWEST_WITH_LOW_END` steps none can be spared.
 
     Raises:
         ValueError: More steps than levels, or none.
@@ -234,8 +239,7 @@ def multistep_levels(noise_levels: int, steps: int) -> list[int]:
 def ddim_steps(schedule: NoiseSchedule, cfg: SamplerConfig) -> list[Step]:
     """Return the DDIM steps of one frame, from noise to the clean latent (or to level 0).
 
-    Source: DDIM equations 12 and 16. In single precision the radicand of `direction` can fall just
-    below zero at the first step; it is held at zero, where the published code gives NaN.
+    Source: DDIM equations 12 and 16.
     """
     levels = trailing_levels(len(schedule), cfg.steps)
     powers, scales = schedule.alphas_cumprod.numpy(), schedule.scale.numpy()
@@ -252,18 +256,22 @@ def _step(
 ) -> Step:
     """Tabulate one step from (power, scale) to (power, scale)."""
     before, after = float(start[0]), float(end[0])
+    # sigma = eta sqrt((1 - a'^2) / (1 - a^2) (1 - a^2 / a'^2)), DDIM equation 16.
     noise_share = (1 - after) / float(1 - start[0])
     spread = np.float32(eta * (noise_share * (1 - before / after)) ** 0.5)
+    # In single precision 1 - a'^2 - sigma^2 can fall just below zero at the first step. It is held
+    # at zero, where the published code gives NaN.
     radicand = 1 - np.float32(after) - spread**2
     direction = float(max(radicand, np.float32(0))) ** 0.5
     return Step(level, after, float(np.float32(end[1]) / start[1]), direction, float(spread))
 
 
 def _predictor(widths: Sequence[float], index: int) -> tuple[float, ...]:
-    """Weights of the predictions, newest first, that carry over interval `index`.
+    """Return the weights of the predictions, newest first, over interval `index`.
 
-    A step that starts or ends at infinity is of first order. So is the one after the first: its
-    slope is 0, since what it looks back on is infinitely far away.
+    They extrapolate the line through two predictions to the middle of the interval: 1 + r and -r
+    with r = h / (2 h_before). A step that starts or ends at infinity is of first order. So is the
+    one after the first: there h_before is infinite and r = 0.
     """
     if index == 0 or isinf(widths[index]):
         return (1.0,)
@@ -272,22 +280,25 @@ def _predictor(widths: Sequence[float], index: int) -> tuple[float, ...]:
 
 
 def _corrector(widths: Sequence[float], index: int) -> tuple[float, ...]:
-    """Weights of the predictions, newest first, when the one at the end of the interval is known.
+    """Return the weights of the predictions, newest first, once that at the interval's end is there.
 
-    They integrate the parabola through three predictions, or the line through two, exactly. From
-    pure noise on, where the interval is infinite, the prediction hardly changes at first, and
-    UniPC's first-order weights stay finite: half of each end.
+    They integrate the parabola through three predictions, or the line through two, exactly. The
+    first interval starts at pure noise and is infinite. UniPC's first-order weights stay finite
+    there: half of each end.
     """
     width = widths[index]
     if isinf(width):
         return (0.5, 0.5)
-    mean = -1 / expm1(-width) - 1 / width  # of time within the interval, from 0 to 1
+    # Moments of u = (lambda - start) / h in [0, 1] under the weight exp(lambda):
+    # E[u] = 1 / (1 - exp(-h)) - 1 / h and E[u^2] = 1 / (1 - exp(-h)) - 2 E[u] / h.
+    mean = -1 / expm1(-width) - 1 / width
     mean_square = -1 / expm1(-width) - 2 * mean / width
     if isinf(widths[index - 1]):
         return (mean, 1 - mean)
-    past = widths[index - 1] / width
-    new = (mean_square + past * mean) / (1 + past)
-    old = (mean_square - mean) / (past * (1 + past))
+    # Lagrange's polynomials through u = 1 (new), 0 and -before (old), integrated.
+    before = widths[index - 1] / width
+    new = (mean_square + before * mean) / (1 + before)
+    old = (mean_square - mean) / (before * (1 + before))
     return (new, 1 - new - old, old)
 
 

@@ -1,6 +1,6 @@
-"""What the published weights were trained with and nobody would choose: needed to run them only.
+"""Quirks of the published weights: mistakes they were trained with, needed to run them.
 
-Each quirk is switched on by the configuration of a published model and by nothing else.
+Only the configuration of a published model switches them on.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ TOKENS_PER_FRAME = 16
 
 
 class HeightCausalConv(nn.Conv2d):
-    """The last 3 x 3 convolution, made causal by mistake: along image height, as if it were time.
+    """The last 3 x 3 convolution, causal along image height, which was mistaken for time.
 
-    A row is computed from itself and the two rows above it.
+    A row depends on itself and on the two rows above it.
     """
 
     def __init__(self, channels: int, out_channels: int) -> None:
@@ -29,11 +29,11 @@ class HeightCausalConv(nn.Conv2d):
 
 
 def tokens_by_frame(tokens: Tensor, frames: int) -> Tensor:
-    """Deal image tokens (B, M, D) out to T = `frames` frames: (B, F, M / F, D).
+    """Distribute image tokens (B, M, D) over T = `frames` frames: (B, F, M / F, D).
 
-    In a window of exactly M / 16 frames each frame gets 16 tokens of its own; in any other, every
-    frame gets all of them. The published code decides by counting tokens, so its autoregressive
-    rollouts see all tokens until the window is full.
+    In a window of exactly M / 16 frames each frame gets 16 tokens of its own (F = T). In any other
+    window every frame gets all of them (F = 1). The published code decides by the number of tokens,
+    so its autoregressive rollouts read all tokens until the window is full.
     """
     own = tokens.shape[1] == TOKENS_PER_FRAME * frames
     return tokens.unflatten(1, (frames if own else 1, -1))

@@ -1,7 +1,8 @@
-"""Make the temporal convolutions of a video network causal and keep what its weights know.
+"""Weight transfer: make the temporal convolutions of a pretrained video network causal.
 
 A centred kernel of radius m reads frames t - m to t + m, a causal one of the same length reads
-t - 2m to t. Each mode is a matrix that mixes the old taps into new ones; biases stay as they are.
+t - 2m to t. Each mode is a matrix M that mixes the old taps w into new ones, w' = M w. Biases stay
+as they are.
 
 Source: Vid2World section 4.1 and appendix A.2; m is the radius, p the order.
 """
@@ -17,7 +18,7 @@ from torch import Tensor
 from v2w_gym.configs.names import lookup
 
 TEMPORAL_KERNEL = re.compile(r"\.temporal\.convs\.\d+\.conv\.weight$")
-"""The weights of a `UNet` that are kernels along time."""
+"""Names of the weights of a `UNet` that are kernels along time."""
 
 
 def causal_kernel(kernel: Tensor, mode: str, order: int = 2, axis: int = 2) -> Tensor:
@@ -45,6 +46,7 @@ def causal_kernel(kernel: Tensor, mode: str, order: int = 2, axis: int = 2) -> T
     if not 1 <= order <= taps:
         raise ValueError(f"expected an order from 1 to {taps} for {taps} taps, found {order}")
     matrix = torch.from_numpy(make_matrix(taps // 2, order)).to(kernel)
+    # w' = M w along the axis of time, for every pair of channels and every place in the kernel.
     return torch.tensordot(matrix, kernel.movedim(axis, 0), dims=1).movedim(0, axis).contiguous()
 
 
@@ -61,7 +63,7 @@ def causal_weights(weights: Mapping[str, Tensor], mode: str, order: int = 2) -> 
 
 
 def shift(radius: int, order: int) -> NDArray[np.float64]:
-    """Keep every tap, so that each looks `radius` frames further into the past."""
+    """Keep every tap: w' = w, so that each reads `radius` frames further into the past."""
     return np.eye(2 * radius + 1)
 
 
@@ -75,8 +77,10 @@ def extrapolative(radius: int, order: int) -> NDArray[np.float64]:
 
     With radius 1 and order 2: (w0, w1, w2) becomes (0, w0 - w2, w1 + 2 w2).
     """
+    # Future frame t + k is about sum_j gamma[k, j] z_(t - j), so the tap of frame t - j gains
+    # sum_k gamma[k, j] w_k.
     matrix = masked(radius, order)
-    newest_first = matrix[::-1]
+    newest_first = matrix[::-1]  # a view whose row j is the new tap for frame t - j
     newest_first[:order, radius + 1 :] += extrapolation(radius, order).T
     return matrix
 
@@ -86,10 +90,11 @@ def extrapolation(radius: int, order: int) -> NDArray[np.float64]:
 
     Source: Vid2World appendix A.2, gamma = 1/p + (t + k - mu) (tau_j - mu) / S.
     """
-    middle = (order - 1) / 2  # t - mu: how long ago the fitted frames' middle was
-    ahead = np.arange(1, radius + 1)[:, None] + middle
-    times = middle - np.arange(order)
-    spread = (times**2).sum() or 1.0  # a single frame has no slope
+    # Least squares over tau_j = t - j, j = 0 .. p - 1, with mean mu = t - (p - 1) / 2.
+    middle = (order - 1) / 2  # t - mu
+    ahead = np.arange(1, radius + 1)[:, None] + middle  # t + k - mu
+    times = middle - np.arange(order)  # tau_j - mu
+    spread = (times**2).sum() or 1.0  # S; a single frame has no slope
     return 1 / order + ahead * times / spread
 
 
