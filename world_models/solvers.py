@@ -280,7 +280,7 @@ def _predictor(widths: Sequence[float], index: int) -> tuple[float, ...]:
 
 
 def _corrector(widths: Sequence[float], index: int) -> tuple[float, ...]:
-    """Return the weights of the predictions, newest first, once that at the interval's end is there.
+    """Return the weights of the predictions, newest first, the one at the interval's end included.
 
     They integrate the parabola through three predictions, or the line through two, exactly. The
     first interval starts at pure noise and is infinite. UniPC's first-order weights stay finite
