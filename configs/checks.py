@@ -4,14 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
-from v2w_gym.configs.model import (
-    PRESET_NAMES,
-    AutoencoderConfig,
-    SamplerConfig,
-    SamplerSettings,
-    UNetConfig,
-    WorldModelConfig,
-)
+from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.configs.rules import (
     Amount,
@@ -26,6 +19,7 @@ from v2w_gym.configs.rules import (
     distinct,
     some,
 )
+from v2w_gym.configs.sampler import PRESET_NAMES, SamplerConfig, SamplerSettings
 from v2w_gym.configs.values import Settings
 from v2w_gym.configs.world_model import WorldModelSettings
 

@@ -1,11 +1,10 @@
 """Settings of the world model: what is stored on a checkpoint's card and rebuilds the network."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Annotated, TypeAlias
 
-from v2w_gym.configs.names import lookup
-from v2w_gym.configs.rules import OneOf, Pixels, Range, Share, SomeOf
+from v2w_gym.configs.rules import OneOf, Pixels, Range
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.configs.values import Settings
 
 Channels: TypeAlias = Annotated[int, Range(1, 16_384)]
@@ -14,8 +13,6 @@ Heads: TypeAlias = Annotated[int, Range(1, 1024)]
 Layers: TypeAlias = Annotated[int, Range(0, 256)]
 Blocks: TypeAlias = Annotated[int, Range(1, 64)]
 Multiplier: TypeAlias = Annotated[int, Range(1, 64)]
-NoiseLevel: TypeAlias = Annotated[int, Range(0, 99_999)]
-"""A level of a noise schedule; how many there are is checked where the schedule is known."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class UNetConfig(Settings):
             channels that there are.
         context_channels: Channels of the tokens that cross-attention reads; 0 for no such layers.
         action_embedding: `linear` for continuous values, `table` for on-off ones, `none`.
-        rate_embedding: Whether the network is told frames per second.
+        rate_embedding: Whether the network is conditioned on frames per second.
         causal: Whether temporal layers look back only; the network Vid2World starts from does not.
         output_conv: `plain`, or `height_causal` as in the published weights: a quirk.
         groups: Groups of every group normalisation.
@@ -183,70 +180,6 @@ class DiffusionConfig(Settings):
 
 
 @dataclass(frozen=True)
-class SamplerConfig(Settings):
-    """How the next frame is drawn (`v2w_gym.world_models.sampler`, `v2w_gym.world_models.solvers`).
-
-    Attributes:
-        solver: What takes the steps: `ddim`, or `dpm++` or `unipc`, which need fewer of them.
-        steps: Denoising steps per frame.
-        eta: 0 is deterministic given the first noise; 1 is as stochastic as DDPM, with ddim only.
-        guidance_scale: Causal action guidance; 1 switches it off.
-        guidance_rescale: Share by which the guided output gets the spread of the unguided one.
-        history_noise_level: Noise level given to the frames that are known already; null for the
-            last but one of the steps' levels, which grows as steps shrink.
-        rescale_history: Whether known frames get the scale their noise level had in training.
-        finish_clean: Whether the last step ends at the clean latent at scale 1, not at level 0.
-        sample_latents: Whether recorded frames are encoded to a random draw, not to the mean.
-        own_context: Whether the branch without the action reads the conditioning frame as the
-            autoencoder gives it back, not as it is.
-        reencode: Whether a window that slides is decoded and encoded again.
-        clip_keep: When a whole clip is drawn, the share of actions that the branch without them
-            keeps at random.
-        history: `window` looks at the last frames afresh, which is exact; `rolling` remembers
-            further than the window, for norms per frame; `frozen` keeps the statistics of pooled
-            norms through a frame, an approximation.
-    """
-
-    solver: str = "ddim"
-    steps: Annotated[int, Range(1, 1000)] = 4
-    eta: Share = 0.0
-    guidance_scale: Annotated[float, Range(0, 100)] = 1.0
-    guidance_rescale: Share = 0.0
-    history_noise_level: NoiseLevel | None = 10
-    rescale_history: bool = True
-    finish_clean: bool = True
-    sample_latents: bool = False
-    own_context: bool = False
-    reencode: bool = False
-    clip_keep: Share = 0.0
-    history: str = "window"
-
-
-SamplerSettings: TypeAlias = Annotated[dict[str, Any], SomeOf(SamplerConfig)]
-"""Sampler settings that differ from others, by name."""
-
-_PUBLISHED = SamplerConfig(
-    steps=50, eta=1.0, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39
-)
-PRESETS: Mapping[str, SamplerConfig] = {
-    "clean": _PUBLISHED,
-    "reference": replace(
-        _PUBLISHED,
-        history_noise_level=None,
-        rescale_history=False,
-        finish_clean=False,
-        sample_latents=True,
-        own_context=True,
-        reencode=True,
-        clip_keep=0.8,
-    ),
-}
-"""For the published weights: `reference` does what the official code does, quirks included."""
-PRESET_NAMES = ("draft", "standard", "faithful", *PRESETS)
-"""What `preset_sampler` knows."""
-
-
-@dataclass(frozen=True)
 class WorldModelConfig(Settings):
     """A whole world model.
 
@@ -254,14 +187,13 @@ class WorldModelConfig(Settings):
         robot: Name of the `RobotSpec` whose actions it understands.
         window: Most frames it looks at, the new one included.
         context_frames: Recorded frames it is made to begin with.
-        raw_fields: Action fields it is told in the robot's own units; the others are brought from
+        raw_fields: Action fields that stay in the robot's own units; the others are brought from
             the robot's bounds to [-1, 1].
-        first_action: What the first frame of a window is told in place of the action before it:
-            `hidden` shows the action where it is known, `zeros` never does, as in the published
-            training code.
+        first_action: How the first frame of a window is conditioned: `hidden` on the action before
+            it, dropped where unknown; `zeros` on zeros, as in the published training code.
         condition_frame: Which frame conditions the window: the `start` of the rollout, or the
             `oldest` frame of the window.
-        rate: Frames per second the network is told, if it is told a rate.
+        rate: Frames per second for the rate embedding, if the network has one.
         autoencoder: See `AutoencoderConfig`.
         kl_autoencoder: Takes the place of `autoencoder`.
         context: See `ContextConfig`.
@@ -285,33 +217,3 @@ class WorldModelConfig(Settings):
     unet: UNetConfig = field(default_factory=UNetConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
-
-
-def preset_sampler(name: str, model: WorldModelConfig) -> SamplerConfig:
-    """Return the sampler that a preset means for a world model.
-
-    | preset | for | how |
-    |---|---|---|
-    | `draft` | a first look | 8 UniPC steps or fewer; the history is not made afresh |
-    | `standard` | everyday use | 12 UniPC steps |
-    | `faithful` | measuring the other two | 50 DDIM steps |
-    | `clean` | published weights, for 50 steps with noise | `PRESETS` |
-    | `reference` | comparing with the official code | `PRESETS` |
-
-    The first three change the checkpoint's own sampler, for guidance and the noise level of known
-    frames belong to its weights; where eta is 1 in it, `draft` and `standard` set it to 0. A
-    draft never takes more steps than the checkpoint asks for. The last two replace its sampler.
-
-    Raises:
-        ValueError: An unknown name.
-    """
-    own = model.sampler
-    remembered = "rolling" if model.unet.temporal_norm == "per_frame" else "frozen"
-    few = replace(own, solver="unipc", steps=12, eta=0.0, history="window")
-    presets = {
-        "draft": replace(few, steps=min(8, own.steps), history=remembered),
-        "standard": few,
-        "faithful": replace(own, solver="ddim", steps=50, history="window"),
-        **PRESETS,
-    }
-    return lookup(presets, name, "preset")

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from v2w_gym.configs.model import (
-    PRESETS,
     ClipConfig,
     ContextConfig,
     DiffusionConfig,
@@ -17,6 +16,7 @@ from v2w_gym.configs.model import (
 )
 from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, ROBOTS
 from v2w_gym.configs.rules import PathText, Range, Seed, Size
+from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.configs.values import Settings
 
 _RT1 = WorldModelConfig(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from v2w_gym.configs.model import NoiseLevel, WorldModelConfig
+from v2w_gym.configs.model import WorldModelConfig
 from v2w_gym.configs.rt1 import RT1Config
 from v2w_gym.configs.rules import (
     Amount,
@@ -22,6 +22,7 @@ from v2w_gym.configs.rules import (
     distinct,
     some,
 )
+from v2w_gym.configs.sampler import NoiseLevel
 from v2w_gym.configs.tasks import tasks_of
 from v2w_gym.configs.values import Settings
 

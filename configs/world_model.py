@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from v2w_gym.configs.model import PRESET_NAMES, SamplerSettings
 from v2w_gym.configs.names import hint
 from v2w_gym.configs.rules import OneOf, PathText, Window
+from v2w_gym.configs.sampler import PRESET_NAMES, SamplerSettings
 from v2w_gym.configs.values import Settings
 
 

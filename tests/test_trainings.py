@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from tests.networks import TINY_RT1
-from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.configs.train import (
     AdamConfig,
     AutoencoderTrainConfig,

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from v2w_gym.configs.model import SamplerConfig
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.solvers import Solver, check_solver, make_solver, trailing_levels
 

@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
-from v2w_gym.configs.model import SamplerConfig
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
 
 FEWEST_WITH_LOW_END = 6

@@ -12,9 +12,9 @@ import pytest
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import GateConfig, RankConfig, RolloutConfig, TrialsConfig
 from v2w_gym.configs.loader import default_of, load_config
-from v2w_gym.configs.model import SamplerConfig
 from v2w_gym.configs.policies import PolicyConfig
 from v2w_gym.configs.rules import Range, SomeOf
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.configs.train import (
     JudgeTrainConfig,
     TrainConfig,

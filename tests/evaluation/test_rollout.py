@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from v2w_gym.configs.evaluate import RankConfig
-from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.evaluation.gate import committed
 from v2w_gym.evaluation.rank import rank
 from v2w_gym.evaluation.records.rows import ROWS, read_rows

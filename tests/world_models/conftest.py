@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 TINY = WorldModelConfig(

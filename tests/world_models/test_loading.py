@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from v2w_gym.configs.model import PRESETS
 from v2w_gym.configs.published import ConvertConfig, RandomCheckpointConfig
+from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.checkpoint import save_checkpoint
 from v2w_gym.world_models.loading import HUB_ID, KINDS, find_checkpoint, load_world_model
 from v2w_gym.world_models.vid2world.published.convert import convert, write_random

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from v2w_gym.configs.model import PRESETS, DiffusionConfig, SamplerConfig
+from v2w_gym.configs.model import DiffusionConfig
+from v2w_gym.configs.sampler import PRESETS, SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.solvers import (
     SOLVERS,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from v2w_gym.configs.loader import from_mapping
-from v2w_gym.configs.model import SamplerConfig, preset_sampler
+from v2w_gym.configs.sampler import SamplerConfig, preset_sampler
 from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.world_models.device import check_dtype, usable_device
 from v2w_gym.world_models.vid2world.model import Vid2World, load_vid2world
@@ -44,7 +44,11 @@ def _set_up(read: Reader, path: Path, settings: WorldModelSettings) -> Vid2World
     check_dtype(settings.dtype, device)
     model = _weights(read, path, path.stat().st_mtime_ns, device, settings.dtype)
     cfg = model.cfg
-    chosen = cfg.sampler if settings.preset is None else preset_sampler(settings.preset, cfg)
+    chosen = (
+        cfg.sampler
+        if settings.preset is None
+        else preset_sampler(settings.preset, cfg.sampler, cfg.unet.temporal_norm)
+    )
     chosen = from_mapping(SamplerConfig, {**asdict(chosen), **settings.sampler}, "sampler")
     window = cfg.window if settings.window is None else settings.window
     known = cfg.context_frames if settings.context_frames is None else settings.context_frames

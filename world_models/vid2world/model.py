@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from v2w_gym.configs.loader import from_mapping
-from v2w_gym.configs.model import SamplerConfig, WorldModelConfig
+from v2w_gym.configs.model import WorldModelConfig
 from v2w_gym.configs.model_limits import check_context_frames, check_model_config, check_networks
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.checkpoint import (
     card_of,
     card_without_checkpoint,

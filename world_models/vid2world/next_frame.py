@@ -19,8 +19,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from v2w_gym.configs.model import SamplerConfig, UNetConfig
+from v2w_gym.configs.model import UNetConfig
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.sampler import (
     Denoiser,
     Network,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from v2w_gym.configs.model import PRESETS
+from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.evaluation.checks.parity.network import (
     MODEL,
     SCHEDULE,

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from v2w_gym.configs.evaluate import GateConfig
-from v2w_gym.configs.model import AutoencoderConfig, SamplerConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.evaluation.gate import gate
 from v2w_gym.evaluation.gate.gate import run_gate
 from v2w_gym.evaluation.records.rows import Row

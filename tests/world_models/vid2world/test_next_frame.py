@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym.configs.model import GeometryConfig, SamplerConfig
+from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.sampler import (
     guided_velocity,
     history_level,

@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from v2w_gym.configs.model import PRESETS
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import PUBLISHED, SIZES, ConvertConfig, RandomCheckpointConfig
+from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.checkpoint import check_free, read_card
 from v2w_gym.world_models.diffusion import published_buffers
 from v2w_gym.world_models.files import check_writable, replacing, sha256_of

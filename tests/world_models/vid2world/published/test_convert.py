@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from v2w_gym.configs.model import PRESETS
 from v2w_gym.configs.published import PUBLISHED, SIZES, ConvertConfig, RandomCheckpointConfig
+from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.files import sha256_of
 from v2w_gym.world_models.state import FrameNoise
 from v2w_gym.world_models.vid2world.model import load_vid2world
