@@ -11,8 +11,8 @@ import torch
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
-from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.evaluation.checks.bench.costs import Cost, step_costs
 from v2w_gym.evaluation.checks.fidelity import imagined as imagining
 from v2w_gym.evaluation.checks.fidelity.change import pixel_error, to_psnr
