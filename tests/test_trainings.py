@@ -26,7 +26,7 @@ from v2w_gym.configs.train import (
     TrainPlannerConfig,
     TrainPolicyConfig,
 )
-from v2w_gym.evaluation.judges import training as judge
+from v2w_gym.evaluation.judges import drawer as judge
 from v2w_gym.policies.planner import training as planner
 from v2w_gym.policies.rt1 import training as rt1
 from v2w_gym.world_models import training as world_model

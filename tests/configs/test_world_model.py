@@ -7,7 +7,7 @@ import pytest
 from v2w_gym.configs.checks import FidelityConfig
 from v2w_gym.configs.evaluate import ActionControlConfig, GateConfig, RankConfig, RolloutConfig
 from v2w_gym.configs.loader import load_config
-from v2w_gym.configs.model import PRESET_NAMES, WorldModelConfig, preset_sampler
+from v2w_gym.configs.sampler import PRESET_NAMES, SamplerConfig, preset_sampler
 from v2w_gym.configs.values import Settings
 from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
 
@@ -40,9 +40,9 @@ def test_they_nest(tmp_path):
 
 
 def test_every_preset_that_may_be_named_is_known():
-    assert all(preset_sampler(name, WorldModelConfig()) for name in PRESET_NAMES)
+    assert all(preset_sampler(name, SamplerConfig(), "per_frame") for name in PRESET_NAMES)
     with pytest.raises(ValueError, match="expected preset to be one of"):
-        preset_sampler("drafft", WorldModelConfig())
+        preset_sampler("drafft", SamplerConfig(), "per_frame")
 
 
 def test_keywords_are_checked_at_once():

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from v2w_gym.configs.model import preset_sampler
 from v2w_gym.configs.published import PUBLISHED, SIZES
 from v2w_gym.configs.robots import STANDIN_SAWYER
+from v2w_gym.configs.sampler import preset_sampler
 from v2w_gym.world_models.conformance import ClipModelConformance
 from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.loading import load_world_model
@@ -49,7 +49,7 @@ class TestTiny(ClipModelConformance):
 def published(make_model):
     cfg = SIZES["tiny"].of(PUBLISHED["google_robot"])
     cfg = replace(cfg, robot="standin_sawyer", geometry=None, window=4)
-    sampler = replace(preset_sampler("reference", cfg), steps=2)
+    sampler = replace(preset_sampler("reference", cfg.sampler, cfg.unet.temporal_norm), steps=2)
     return make_model(cfg).with_sampler(sampler)
 
 

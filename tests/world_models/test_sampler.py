@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from v2w_gym.configs.model import DiffusionConfig, SamplerConfig
+from v2w_gym.configs.model import DiffusionConfig
 from v2w_gym.configs.sampler import PRESETS, SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.sampler import (

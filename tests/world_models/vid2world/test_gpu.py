@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from v2w_gym.configs.model import SamplerConfig
 from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.captured_graph import CAPTURE_AFTER
 from v2w_gym.world_models.state import FrameNoise
