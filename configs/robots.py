@@ -63,7 +63,7 @@ class RobotSpec:
         fields: The action's fields, in the order in which they are concatenated.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
-        moves_by_field: What `make_action` is told for each of `moves`.
+        moves_by_field: Arguments of `make_action` for each of `moves`.
     """
 
     name: str
@@ -113,7 +113,7 @@ class RobotSpec:
     @cached_property
     def moves(self) -> Mapping[str, NDArray[np.float32]]:
         """A few telling actions (A,) by label; each differs from rest in one field."""
-        return {label: self.make_action(**told) for label, told in self.moves_by_field.items()}
+        return {label: self.make_action(**values) for label, values in self.moves_by_field.items()}
 
     def make_action(self, **values: Value) -> NDArray[np.float32]:
         """Return an action (A,) that does nothing except in the named fields.
@@ -177,8 +177,8 @@ class RobotSpec:
         """
         if TERMINATE not in self.slices:
             return np.zeros(len(actions), np.bool_)
-        said = actions[:, self.slices[TERMINATE]]
-        return _is_one_hot(said) & (np.argmax(said, axis=1) == 0)
+        endings = actions[:, self.slices[TERMINATE]]
+        return _is_one_hot(endings) & (np.argmax(endings, axis=1) == 0)
 
     def ignore_endings(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return `actions` (B, A) with every wish to end the episode replaced by rest."""

@@ -12,7 +12,7 @@ class Task:
 
     Attributes:
         name: Key in `TASKS`.
-        instruction: What a language-conditioned policy is told.
+        instruction: What a language-conditioned policy is asked to do.
         horizon: Control steps after which an attempt counts as failed.
         robots: Names of the robots that can attempt it.
     """

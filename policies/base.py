@@ -87,7 +87,7 @@ class Policy(Protocol):
         """Forget everything and prepare one slot per instruction, or begin anew in some slots.
 
         Args:
-            instructions: (B,) what each slot is told to do.
+            instructions: (B,) what each slot is asked to do.
             seeds: (B,) what each slot's random choices depend on.
             slots: Slots of the last reset that begin anew; the others go on as they were, and their
                 instructions and seeds here do not count. None for a batch that begins as a whole.

@@ -19,13 +19,13 @@ STEPS, SLOTS = 9, 3
 
 
 class PolicyConformance:
-    """Give the fixture `policy`; give `told` and `size` too where the defaults do not fit.
+    """Give the fixture `policy`; give `instructions` too where the defaults do not fit.
 
     A policy whose `max_batch` is smaller than three is tested in as many slots.
     """
 
     @pytest.fixture
-    def told(self) -> Sequence[str]:
+    def instructions(self) -> Sequence[str]:
         """Three instructions that the policy knows."""
         return ["close the drawer", "open the drawer", "close the drawer"]
 
@@ -48,34 +48,34 @@ class PolicyConformance:
         policy.close()  # twice is safe
 
     def test_actions_have_the_shape_that_the_policy_announces(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str]
     ) -> None:
         """(B, chunk, D) float32, finite, of a layout that is known."""
-        actions = roll(policy, frames, told)
+        actions = roll(policy, frames, instructions)
         size = ACTION_LAYOUTS[policy.meta.layout].size
         assert actions.shape == (STEPS, frames.shape[1], policy.meta.chunk, size)
         assert actions.dtype == np.float32
         assert np.isfinite(actions).all()
 
     def test_reset_forgets_everything(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str]
     ) -> None:
         """The same frames after a reset give the same actions."""
-        first = roll(policy, frames, told)
-        roll(policy, frames[::-1], told[::-1], first_seed=7)
-        assert (roll(policy, frames, told) == first).all()
+        first = roll(policy, frames, instructions)
+        roll(policy, frames[::-1], instructions[::-1], first_seed=7)
+        assert (roll(policy, frames, instructions) == first).all()
 
     def test_a_slot_begins_anew_while_the_others_go_on(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str], slots: int
     ) -> None:
         """A slot that is reset alone acts as a fresh one, the others as before, to the last bit."""
         if "slots" not in inspect.signature(policy.reset).parameters:
             pytest.skip("its reset takes no slots: it is only ever reset as a whole")
         before, after = frames[: STEPS // 2], frames[STEPS // 2 :]
-        through = roll(policy, frames, told)[len(before) :]
-        fresh = roll(policy, after[:, :1], [told[1]], first_seed=7)
-        roll(policy, before, told)
-        again = [told[1], *["not heard"] * (slots - 1)]
+        through = roll(policy, frames, instructions)[len(before) :]
+        fresh = roll(policy, after[:, :1], [instructions[1]], first_seed=7)
+        roll(policy, before, instructions)
+        again = [instructions[1], *["not heard"] * (slots - 1)]
         policy.reset(again, seeds=[7] * slots, slots=[0])
         everybody = np.ones(slots, bool)
         renewed = np.stack([policy.act(now, everybody).actions for now in after])
@@ -83,55 +83,55 @@ class PolicyConformance:
         assert (renewed[:, 1:] == through[:, 1:]).all()
         for wrong in ([slots], [-1], [0.5], [[0]], [True] + [False] * (slots - 1)):
             with pytest.raises(ValueError, match="expected slots as numbers from 0"):
-                policy.reset(told[:slots], seeds=range(slots), slots=wrong)  # type: ignore[arg-type]
+                policy.reset(instructions[:slots], seeds=range(slots), slots=wrong)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=f"for all {slots} slots of the last reset"):
             policy.reset([], seeds=[], slots=[])
-        policy.reset(told[:slots], seeds=range(slots), slots=[])  # nobody begins
+        policy.reset(instructions[:slots], seeds=range(slots), slots=[])  # nobody begins
 
     def test_a_slot_acts_the_same_alone(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str]
     ) -> None:
         """Nobody else in the batch matters, to the last bit."""
-        together = roll(policy, frames, told)
+        together = roll(policy, frames, instructions)
         for slot in range(frames.shape[1]):
-            alone = roll(policy, frames[:, [slot]], [told[slot]], first_seed=slot)
+            alone = roll(policy, frames[:, [slot]], [instructions[slot]], first_seed=slot)
             assert (alone[:, 0] == together[:, slot]).all()
 
     def test_a_slot_that_is_not_asked_remembers_nothing_of_it(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str], slots: int
     ) -> None:
         """An inactive slot is left as it is."""
-        expected = roll(policy, frames[1:], told)[:, -1]
-        policy.reset(told[:slots], seeds=range(slots))
+        expected = roll(policy, frames[1:], instructions)[:, -1]
+        policy.reset(instructions[:slots], seeds=range(slots))
         policy.act(frames[0], np.arange(slots) < slots - 1)
         everybody = np.ones(slots, bool)
         resumed = [policy.act(now, everybody).actions[-1] for now in frames[1:]]
         assert (np.stack(resumed) == expected).all()
 
     def test_slots_may_be_asked_one_by_one(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str], slots: int
     ) -> None:
         """Asked apart, the last one first, slots act as when they are asked together."""
-        together = roll(policy, frames, told)
-        policy.reset(told[:slots], seeds=range(slots))
+        together = roll(policy, frames, instructions)
+        policy.reset(instructions[:slots], seeds=range(slots))
         for now, expected in zip(frames, together, strict=True):
             for slot in reversed(range(slots)):
                 answer = policy.act(now, np.arange(slots) == slot)
                 assert (answer.actions[slot] == expected[slot]).all()
 
     def test_frames_are_not_changed(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str]
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str]
     ) -> None:
         """What it is shown stays what it was."""
         before = frames.copy()
-        roll(policy, frames, told)
+        roll(policy, frames, instructions)
         assert (frames == before).all()
 
     def test_wrong_inputs_are_refused(
-        self, policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], slots: int
+        self, policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str], slots: int
     ) -> None:
         """Types, sizes and numbers that do not fit give an error that says what was expected."""
-        policy.reset(told[:slots], seeds=range(slots))
+        policy.reset(instructions[:slots], seeds=range(slots))
         everybody = np.ones(slots, bool)
         with pytest.raises(ValueError, match="expected uint8 frames"):
             policy.act(frames[0].astype(np.float32), everybody)
@@ -142,22 +142,22 @@ class PolicyConformance:
         with pytest.raises(ValueError, match="expected a bool mask"):
             policy.act(frames[0], np.ones(slots))  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="expected one seed per instruction"):
-            policy.reset(told[:slots], seeds=range(slots + 1))
+            policy.reset(instructions[:slots], seeds=range(slots + 1))
 
-    def test_too_many_slots_are_refused(self, policy: Policy, told: Sequence[str]) -> None:
+    def test_too_many_slots_are_refused(self, policy: Policy, instructions: Sequence[str]) -> None:
         """A policy that acts in few slots says so before it acts."""
         if policy.meta.max_batch is None:
             pytest.skip("acts in any number of slots")
         many = policy.meta.max_batch + 1
         with pytest.raises(ValueError, match="expected at most"):
-            policy.reset([told[0]] * many, seeds=range(many))
+            policy.reset([instructions[0]] * many, seeds=range(many))
 
 
 def roll(
-    policy: Policy, frames: NDArray[np.uint8], told: Sequence[str], first_seed: int = 0
+    policy: Policy, frames: NDArray[np.uint8], instructions: Sequence[str], first_seed: int = 0
 ) -> NDArray[np.float32]:
     """Return the policy's actions (steps, B, chunk, D) on `frames` (steps, B, H, W, 3)."""
     slots = frames.shape[1]
-    policy.reset(told[:slots], seeds=range(first_seed, first_seed + slots))
+    policy.reset(instructions[:slots], seeds=range(first_seed, first_seed + slots))
     everybody = np.ones(slots, bool)
     return np.stack([policy.act(now, everybody).actions for now in frames])

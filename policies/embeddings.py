@@ -248,7 +248,7 @@ def extend(
 ) -> InstructionTable:
     """Return `table` with the vectors of the `texts` that it lacks, sorted.
 
-    Texts are normalised before they are encoded, as policies normalise what they are told.
+    Texts are normalised before they are encoded, as policies normalise their instructions.
 
     Args:
         table: Vectors that came from the same encoder; this is checked first.

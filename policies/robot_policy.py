@@ -122,7 +122,7 @@ class RobotPolicy:
         that attempt's instruction and seed, or the slot goes on with the old ones.
 
         Args:
-            instructions: (B,) what each slot is told to do.
+            instructions: (B,) what each slot is asked to do.
             seeds: (B,) what each slot's random choices depend on.
             slots: Slots of the last reset that begin anew, while the others go on with their chunks
                 and memories; instructions and seeds of those do not count. None for all.
@@ -216,8 +216,8 @@ class RobotPolicy:
 
     def _next(self, index: int) -> NDArray[np.float32]:
         slot = self._slots[index]
-        queue, said = next_action(slot.queue, self._executed)
-        moved = to_robot_layout(said, self._layout, self.robot)
+        queue, chosen = next_action(slot.queue, self._executed)
+        moved = to_robot_layout(chosen, self._layout, self.robot)
         kind = self._layout.gripper
         if is_impossible(moved, kind, self.robot):
             self.events[index][IMPOSSIBLE] += 1

@@ -47,7 +47,7 @@ class PlannerPolicy:
         )
         self._network = network.eval()
         self._robot = robot
-        self._told: list[str] = []
+        self._instructions: list[str] = []
         self._plans: list[Plan] = []
 
     def reset(
@@ -58,10 +58,10 @@ class PlannerPolicy:
         slots: Sequence[int] | None = None,
     ) -> None:
         """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(self.meta, instructions, seeds, slots, len(self._told))
-        told = renew(self._told, instructions, slots)
-        self._plans = [lookup(PLANS, normalise(text), "instruction") for text in told]
-        self._told = told
+        check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
+        renewed = renew(self._instructions, instructions, slots)
+        self._plans = [lookup(PLANS, normalise(text), "instruction") for text in renewed]
+        self._instructions = renewed
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""

@@ -57,6 +57,6 @@ def next_action(queue: Queue, cfg: ProcessingConfig) -> tuple[Queue, NDArray[np.
     # The largest weight is brought to 1, so that no exponential overflows.
     exponents = -cfg.ensemble * np.arange(len(queue))
     weights = np.exp(exponents - exponents.max())
-    said = np.stack([answer[0] for answer in queue])  # (answers, D)
-    mean = (weights[:, None] * said).sum(0) / weights.sum()
+    proposed = np.stack([answer[0] for answer in queue])  # (answers, D)
+    mean = (weights[:, None] * proposed).sum(0) / weights.sum()
     return later, mean.astype(np.float32)

@@ -58,8 +58,8 @@ def _to_array(name: str, declared: object) -> NDArray[Any]:
         return _to_values(name, declared)
     if len(declared) != 1 or set(declared) - set(MADE):
         raise _unknown(name, declared)
-    (form, told), *_ = declared.items()
-    return MADE[form](name, told)
+    (form, value), *_ = declared.items()
+    return MADE[form](name, value)
 
 
 def _to_values(name: str, declared: object) -> NDArray[Any]:
@@ -80,12 +80,12 @@ def _to_zeros(name: str, sizes: object) -> NDArray[Any]:
     return np.zeros(_to_shape(name, {"zeros": sizes}, sizes), np.float32)
 
 
-def _to_image(name: str, told: object) -> NDArray[Any]:
-    if isinstance(told, str):
-        return _read_image(name, Path(told))
-    shape = _to_shape(name, {"image": told}, told)
+def _to_image(name: str, value: object) -> NDArray[Any]:
+    if isinstance(value, str):
+        return _read_image(name, Path(value))
+    shape = _to_shape(name, {"image": value}, value)
     if len(shape) != 2 or 0 in shape:
-        raise _unknown(name, {"image": told})
+        raise _unknown(name, {"image": value})
     return np.zeros((*shape, 3), np.uint8)
 
 
@@ -96,8 +96,8 @@ MADE: Mapping[str, Callable[[str, object], NDArray[Any]]] = {
 """How an input is made that is not spelt out."""
 
 
-def _to_shape(name: str, declared: object, told: object) -> tuple[int, ...]:
-    sizes = tuple(told) if isinstance(told, list | tuple) else ()
+def _to_shape(name: str, declared: object, value: object) -> tuple[int, ...]:
+    sizes = tuple(value) if isinstance(value, list | tuple) else ()
     whole = all(type(size) is int and 0 <= size <= MOST_VALUES for size in sizes)
     if not sizes or not whole or math.prod(sizes) > MOST_VALUES:
         raise _unknown(name, declared)

@@ -74,7 +74,7 @@ class RemotePolicy:
         self._stateless = _is_stateless(first, cfg)
         self._resets = is_announced(first.url, first.metadata, "supports_reset")
         self._channels = [first]
-        self._told: list[str] = []
+        self._instructions: list[str] = []
         self._events: set[str] = set()
 
     def probe(self) -> None:
@@ -100,7 +100,7 @@ class RemotePolicy:
                 raise
             _log.warning("asked about a black frame and %r, %s", PROBE_PROMPT, error)
         finally:
-            self._told = []
+            self._instructions = []
 
     def reset(
         self,
@@ -116,17 +116,17 @@ class RemotePolicy:
             TimeoutError: No answer in time.
             ValueError: What the server reports, such as an instruction that it does not know.
         """
-        begun = check_reset(self.meta, instructions, seeds, slots, len(self._told))
-        told = renew(self._told, instructions, slots)
+        begun = check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
+        renewed = renew(self._instructions, instructions, slots)
         with self._abandoned_on_error():
             if slots is None:
                 self._begin_all(len(instructions))
             for slot in begun:
                 self._begin(slot)
-        self._told = told
+        self._instructions = renewed
         if self._resets:
-            asked = {slot: {"instruction": told[slot], "seed": int(seeds[slot])} for slot in begun}
-            self._exchange({slot: {RESET_KEY: asked[slot]} for slot in begun})
+            episodes = {s: {"instruction": renewed[s], "seed": int(seeds[s])} for s in begun}
+            self._exchange({slot: {RESET_KEY: begin} for slot, begin in episodes.items()})
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`.
@@ -136,12 +136,12 @@ class RemotePolicy:
             TimeoutError: No answer in time.
             ValueError: Also an answer of another shape, or what the server reports.
         """
-        check_frames(self.meta, len(self._told), frames, active)
+        check_frames(self.meta, len(self._instructions), frames, active)
         requests = {
             int(slot): {
                 **self._constants,
                 self._cfg.image_key: frames[slot],
-                self._cfg.prompt_key: self._told[slot],
+                self._cfg.prompt_key: self._instructions[slot],
             }
             for slot in np.flatnonzero(active)
         }
@@ -157,7 +157,7 @@ class RemotePolicy:
         """See `Policy.close`; the next reset connects again."""
         for channel in self._channels:
             channel.close()
-        self._channels, self._told = [], []
+        self._channels, self._instructions = [], []
 
     def _exchange(
         self, requests: Mapping[int, Message]

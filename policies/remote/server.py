@@ -126,7 +126,7 @@ class PolicyServer:
         """Serve until `stop`, Ctrl-C or SIGTERM; then end all connections and close all policies.
 
         Args:
-            started: Is told the server's URL when clients can connect.
+            started: Is given the server's URL when clients can connect.
 
         Raises:
             OSError: The address cannot be listened at.
@@ -213,7 +213,7 @@ class PolicyServer:
 
 
 class Episode:
-    """What one connection's policy has been told.
+    """What one connection's policy works on.
 
     Attributes:
         policy: Who answers; None before the first request.
@@ -223,9 +223,9 @@ class Episode:
         """Begin without an instruction, for a client of this name."""
         self.policy: Policy | None = None
         self._take, self._client = take, client
-        self._told: str | None = None
+        self._instruction: str | None = None
         self._knows = False
-        """Whether the client has begun an episode itself, or was told that it should."""
+        """Whether the client has begun an episode itself, or was warned that it should."""
 
     def answer(self, message: bytes | str) -> bytes:
         """Return the answer to a request.
@@ -251,14 +251,14 @@ class Episode:
 
     def _act(self, policy: Policy, request: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
-        told, asked = request.get(PROMPT_KEY, self._told), request.get(RESET_KEY)
-        if not isinstance(told, str):
+        instruction, asked = request.get(PROMPT_KEY, self._instruction), request.get(RESET_KEY)
+        if not isinstance(instruction, str):
             raise ValueError(
                 f"expected an instruction {PROMPT_KEY!r}, found {brief(list(request))}"
             )
         seed = _seed_of(asked)
-        if asked or told != self._told:
-            self._begin(policy, told, seed)
+        if asked or instruction != self._instruction:
+            self._begin(policy, instruction, seed)
         self._knows |= bool(asked)
         self._warn(policy)
         batch = policy.act(_frame(request)[None], np.ones(1, np.bool_))
@@ -268,15 +268,16 @@ class Episode:
             "server_timing": {"infer_ms": 1000 * (time.monotonic() - began)},
         }
 
-    def _begin(self, policy: Policy, told: object, seed: object) -> None:
-        if not isinstance(told, str) or len(told) > MOST_TEXT:
+    def _begin(self, policy: Policy, instruction: object, seed: object) -> None:
+        if not isinstance(instruction, str) or len(instruction) > MOST_TEXT:
             raise ValueError(
-                f"expected an instruction of at most {MOST_TEXT} characters, found {brief(told)}"
+                f"expected an instruction of at most {MOST_TEXT} characters, found "
+                f"{brief(instruction)}"
             )
         if not is_whole_number(seed):
             raise ValueError(f"expected a whole number as seed, found {brief(seed)}")
-        policy.reset([told], seeds=[int(seed)])
-        self._told = told
+        policy.reset([instruction], seeds=[int(seed)])
+        self._instruction = instruction
 
     def _warn(self, policy: Policy) -> None:
         """Say once what a client that never begins an episode may not know."""

@@ -18,8 +18,8 @@ class TestPlanner(PolicyConformance):
     def policy(self, network: PerceptionNetwork) -> Policy:
         return PlannerPolicy(network, STANDIN_SAWYER, "planner")
 
-    def test_actions_are_within_the_robots_bounds(self, policy: Policy, frames, told):
-        actions = roll(policy, frames, told).reshape(-1, STANDIN_SAWYER.action_size)
+    def test_actions_are_within_the_robots_bounds(self, policy: Policy, frames, instructions):
+        actions = roll(policy, frames, instructions).reshape(-1, STANDIN_SAWYER.action_size)
         assert (STANDIN_SAWYER.check_actions(actions) == actions).all()
         assert actions[:, STANDIN_SAWYER.slices["world_vector"]].any()
 
