@@ -13,9 +13,18 @@ DOMAINS = {
 
 
 def register_environments() -> None:
-    """Make `gym.make` know the ids; this loads neither torch nor a simulator."""
+    """Make `gym.make` know the ids; this loads neither torch nor a simulator.
+
+    Raises:
+        ValueError: A robot without a task.
+    """
     for name, robots in DOMAINS.items():
         tasks = tasks_of(robots[0])
+        if not tasks:
+            raise ValueError(
+                f"expected a task of robot {robots[0]!r} in configs/tasks.py, found none; add one "
+                f"for {name}"
+            )
         gym.register(
             id=name,
             entry_point="v2w_gym.env:Vid2WorldEnv",

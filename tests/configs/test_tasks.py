@@ -3,6 +3,7 @@
 import gymnasium as gym
 import pytest
 
+from v2w_gym import registration
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.registration import DOMAINS
@@ -32,6 +33,12 @@ def test_the_robots_of_an_environment_share_their_tasks():
         assert len({tuple(tasks_of(robot)) for robot in robots}) == 1
         horizons = {task.horizon for task in tasks_of(robots[0]).values()}
         assert gym.spec(name).max_episode_steps == max(horizons)
+
+
+def test_a_robot_without_a_task_is_named(monkeypatch):
+    monkeypatch.setattr(registration, "DOMAINS", {"Vid2World-New-v0": ["new_robot"]})
+    with pytest.raises(ValueError, match="a task of robot 'new_robot' .*add one for Vid2World-New"):
+        registration.register_environments()
 
 
 def test_a_task_is_found_for_its_robots():
