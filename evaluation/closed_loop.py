@@ -46,7 +46,7 @@ class Finished:
 
 def run_attempts(
     envs: VectorEnv[Any, Any, Any],
-    driver: RobotPolicy,
+    policy: RobotPolicy,
     *,
     env_seeds: Sequence[int],
     policy_seeds: Sequence[int],
@@ -58,9 +58,9 @@ def run_attempts(
         envs: Environments without autoreset whose `info` holds `instruction` and `success`, and
             may hold `solved_at_start`. With several slots, those that are over must bear to be
             stepped.
-        driver: Acts in all slots at once.
+        policy: Acts in all slots at once.
         env_seeds: One per slot, for `envs.reset`.
-        policy_seeds: One per slot, for `driver.reset`.
+        policy_seeds: One per slot, for `policy.reset`.
         options: For `envs.reset`.
 
     Raises:
@@ -74,11 +74,11 @@ def run_attempts(
                 f"expected {name!r} in the info of the environments, found {sorted(infos)}; make "
                 "them with a judge (judge=...)"
             )
-    driver.reset(list(infos["instruction"]), seeds=policy_seeds)
+    policy.reset(list(infos["instruction"]), seeds=policy_seeds)
     frames = [[frame.copy()] for frame in newest]
     active = np.ones(envs.num_envs, np.bool_)
     while active.any():
-        newest, _, terminated, truncated, infos = envs.step(driver.act(newest, active))
+        newest, _, terminated, truncated, infos = envs.step(policy.act(newest, active))
         for slot in np.flatnonzero(active).tolist():
             frames[slot].append(newest[slot].copy())
         solved_at_start = infos.get("solved_at_start", np.zeros(envs.num_envs, np.bool_))
@@ -86,7 +86,7 @@ def run_attempts(
         active = active & ~over
         for slot in np.flatnonzero(over).tolist():
             success, solved = bool(infos["success"][slot]), bool(solved_at_start[slot])
-            events = {**driver.events[slot], **({SOLVED: 1} if solved else {})}
+            events = {**policy.events[slot], **({SOLVED: 1} if solved else {})}
             yield Finished(slot, np.stack(frames[slot]), success, solved, events)
 
 

@@ -392,9 +392,9 @@ def test_differences_ignore_the_frame_all_share():
 def test_a_policy_acts_on_what_is_imagined(tmp_path):
     found, frames = rollout(tmp_path, policy="rt1-converged", task="open_drawer", steps=4)
     actions = np.load(tmp_path / "actions.npy")
-    driver = make_policy("rt1-converged", STANDIN_SAWYER)
-    driver.reset(["open the drawer"], seeds=[0])
-    seen = [driver.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
+    policy = make_policy("rt1-converged", STANDIN_SAWYER)
+    policy.reset(["open the drawer"], seeds=[0])
+    seen = [policy.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
     assert np.array_equal(actions, seen)
     assert (found["steps"], len(frames), found["events"]) == (4, 5, {})
 
