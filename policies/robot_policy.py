@@ -23,8 +23,8 @@ from v2w_gym.policies.processing.actions import (
     Gripper,
     check_layout,
     check_settings,
+    clip_to_bounds,
     ends_episode,
-    fit_to_bounds,
     is_impossible,
     to_robot,
     to_robot_layout,
@@ -42,7 +42,7 @@ from v2w_gym.policies.processing.images import (
     RESIZES,
     bar_brightness,
     check_bars,
-    fit_frames,
+    preprocess_frames,
 )
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class RobotPolicy:
     def _ask(self, frames: NDArray[np.uint8], asked: NDArray[np.bool_]) -> None:
         first = asked & [slot.step == 0 for slot in self._slots]
         check_bars(frames[first], self.cfg)
-        shown = fit_frames(frames[asked], self.meta.image_size, self.cfg)
+        shown = preprocess_frames(frames[asked], self.meta.image_size, self.cfg)
         lit = bar_brightness(frames[asked], self.cfg) > NEARLY_BLACK
         for index in np.flatnonzero(asked)[lit]:
             self.events[index][LIT_BARS] += 1
@@ -222,7 +222,7 @@ class RobotPolicy:
         if is_impossible(moved, kind, self.robot):
             self.events[index][IMPOSSIBLE] += 1
         gripper, moved = to_robot(slot.gripper, moved, kind, self.robot, self.cfg)
-        action, changed = fit_to_bounds(moved, self.robot)
+        action, changed = clip_to_bounds(moved, self.robot)
         self._slots[index] = Slot(queue, gripper, slot.step + 1)
         self.events[index].update(changed)
         if ENDINGS[self.cfg.terminate] and ends_episode(action, self.robot):

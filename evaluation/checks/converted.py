@@ -18,7 +18,7 @@ from v2w_gym.evaluation.checks.shown_frames import find_weakness, load_frames
 from v2w_gym.policies.adapters.saved_model import load_saved_model
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.instructions import load_table
-from v2w_gym.policies.processing.images import check_bars, fit_frames
+from v2w_gym.policies.processing.images import check_bars, preprocess_frames
 from v2w_gym.policies.rt1.policy import RT1Policy, load_rt1
 from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 from v2w_gym.world_models.files import write_text
@@ -115,7 +115,7 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
     frames = load_frames(Path(cfg.frames), cfg.steps)
     driven = ProcessingConfig(crop=cfg.crop)
     check_bars(frames, driven)
-    shown = fit_frames(frames, converted.meta.image_size, driven)
+    shown = preprocess_frames(frames, converted.meta.image_size, driven)
     told = cfg.instruction or next(iter(converted.table.texts), "")
     converted.table.row(told)  # before TensorFlow is started
     original = load_saved_model(Path(cfg.saved_model), robot, converted.table, cfg.python)

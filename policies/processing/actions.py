@@ -167,7 +167,7 @@ def ends_episode(action: Action, robot: RobotSpec) -> bool:
     return bool(robot.terminates(action[None])[0])
 
 
-def fit_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, ...]]:
+def clip_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, ...]]:
     """Return the action (A,) that the robot executes, and what was changed; see `clip_actions`.
 
     Fields that this robot cannot move rest, and do not count: a policy made for another robot is

@@ -98,7 +98,7 @@ RESIZES: Mapping[str, Callable[[Frames, Size], Frames]] = {
 """Frames (B, H, W, 3) and a height and width -> frames (B, h, w, 3)."""
 
 
-def fit_frames(frames: Frames, size: Size | None, cfg: ProcessingConfig) -> Frames:
+def preprocess_frames(frames: Frames, size: Size | None, cfg: ProcessingConfig) -> Frames:
     """Crop frames (B, H, W, 3) and resize them to a policy's `size`; None for any size.
 
     Raises:

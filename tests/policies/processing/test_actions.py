@@ -22,8 +22,8 @@ from v2w_gym.policies.processing.actions import (
     NOT_ONE_HOT,
     Gripper,
     check_layout,
+    clip_to_bounds,
     ends_episode,
-    fit_to_bounds,
     is_impossible,
     to_opening,
     to_relative,
@@ -217,7 +217,7 @@ def test_values_within_the_bounds_are_left_alone() -> None:
     for _ in range(20):
         anywhere = rng.uniform(GOOGLE_ROBOT.low, GOOGLE_ROBOT.high).astype(np.float32)
         anywhere[7:10] = np.eye(3)[rng.integers(3)]
-        fitted, changed = fit_to_bounds(anywhere, GOOGLE_ROBOT)
+        fitted, changed = clip_to_bounds(anywhere, GOOGLE_ROBOT)
         assert (fitted == anywhere).all()
         assert not changed
 
@@ -225,18 +225,18 @@ def test_values_within_the_bounds_are_left_alone() -> None:
 def test_values_beyond_the_bounds_are_clipped() -> None:
     action = GOOGLE_ROBOT.make_action(world_vector=(0.5, -3, 1.5), rotation_delta=(0, 2, 0))
     wanted = GOOGLE_ROBOT.make_action(world_vector=(0.5, -1, 1), rotation_delta=(0, np.pi / 2, 0))
-    fitted, changed = fit_to_bounds(action, GOOGLE_ROBOT)
+    fitted, changed = clip_to_bounds(action, GOOGLE_ROBOT)
     assert (fitted == wanted).all()
     assert changed == (CLIPPED,)
-    assert not fit_to_bounds(float32(*[0] * 8, 1, *[0] * 3, 1 + 1e-7), GOOGLE_ROBOT)[1]
+    assert not clip_to_bounds(float32(*[0] * 8, 1, *[0] * 3, 1 + 1e-7), GOOGLE_ROBOT)[1]
 
 
 def test_what_the_robot_cannot_move_is_dropped() -> None:
     moves = {"rotation_delta": 0.3, "base_displacement_vector": 0.2, "world_vector": 0.01}
-    fitted, changed = fit_to_bounds(GOOGLE_ROBOT.make_action(**moves), STANDIN_SAWYER)
+    fitted, changed = clip_to_bounds(GOOGLE_ROBOT.make_action(**moves), STANDIN_SAWYER)
     assert (fitted == STANDIN_SAWYER.make_action(world_vector=0.01)).all()
     assert not changed
-    assert fit_to_bounds(GOOGLE_ROBOT.make_action(world_vector=0.06), STANDIN_SAWYER)[1]
+    assert clip_to_bounds(GOOGLE_ROBOT.make_action(world_vector=0.06), STANDIN_SAWYER)[1]
 
 
 @pytest.mark.parametrize(
@@ -254,14 +254,14 @@ def test_only_a_one_hot_says_something(
     said: tuple[float, ...], wanted: tuple[float, ...] | None
 ) -> None:
     action = GOOGLE_ROBOT.make_action(terminate_episode=said)
-    fitted, changed = fit_to_bounds(action, GOOGLE_ROBOT)
+    fitted, changed = clip_to_bounds(action, GOOGLE_ROBOT)
     assert tuple(fitted[7:10]) == (wanted or (0, 1, 0))
     assert changed == (() if wanted else (NOT_ONE_HOT,))
     assert ends_episode(fitted, GOOGLE_ROBOT) == (wanted == (1, 0, 0))
 
 
 def test_other_robots_have_no_ending() -> None:
-    action, changed = fit_to_bounds(CSGO_PLAYER.make_action(keys=0.4), CSGO_PLAYER)
+    action, changed = clip_to_bounds(CSGO_PLAYER.make_action(keys=0.4), CSGO_PLAYER)
     assert (action[:11] == np.float32(0.4)).all()
     assert not changed
     assert not ends_episode(action, CSGO_PLAYER)

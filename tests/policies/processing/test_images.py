@@ -14,8 +14,8 @@ from v2w_gym.policies.processing.images import (
     bilinear_trunc,
     check_bars,
     crop_bars,
-    fit_frames,
     lanczos3,
+    preprocess_frames,
     resize_with_pad,
 )
 
@@ -103,7 +103,7 @@ def test_padding_keeps_the_aspect_ratio(
     found: tuple[int, int], size: tuple[int, int], filled: tuple[slice, slice]
 ) -> None:
     frames = np.full((2, *found, 3), 90, np.uint8)
-    fitted = fit_frames(frames, size, ProcessingConfig(resize="resize_with_pad"))
+    fitted = preprocess_frames(frames, size, ProcessingConfig(resize="resize_with_pad"))
     wanted = np.zeros((2, *size, 3), np.uint8)
     rows, columns = filled
     wanted[:, rows, columns] = 90
@@ -201,35 +201,35 @@ def test_frames_without_bars_are_not_cut() -> None:
 
 def test_frames_of_the_right_size_are_left_alone() -> None:
     frames = pictures((256, 320), seed=0)
-    assert fit_frames(frames, (256, 320), PLAIN) is frames
-    assert fit_frames(frames, None, PLAIN) is frames
+    assert preprocess_frames(frames, (256, 320), PLAIN) is frames
+    assert preprocess_frames(frames, None, PLAIN) is frames
 
 
 def test_frames_are_cropped_and_then_resized() -> None:
     cfg = ProcessingConfig(crop="bars", resize="bilinear_trunc")
     wanted = bilinear_trunc(pictures((320, 400), seed=1), (256, 320))
-    assert (fit_frames(letterboxed(), (256, 320), cfg) == wanted).all()
+    assert (preprocess_frames(letterboxed(), (256, 320), cfg) == wanted).all()
 
 
 def test_another_aspect_ratio_is_refused_unless_asked_for() -> None:
     frames = pictures((48, 64), seed=0)
     message = r"policy's 32 x 40 pixels, found 48 x 64; .*crop=bars.* stretch=true"
     with pytest.raises(ValueError, match=message):
-        fit_frames(frames, (32, 40), PLAIN)
-    stretched = fit_frames(frames, (32, 40), ProcessingConfig(stretch=True))
+        preprocess_frames(frames, (32, 40), PLAIN)
+    stretched = preprocess_frames(frames, (32, 40), ProcessingConfig(stretch=True))
     assert (stretched == bilinear(frames, (32, 40))).all()
 
 
 def test_a_pixel_more_or_less_is_no_other_aspect_ratio() -> None:
-    assert fit_frames(pictures((100, 151), seed=0), (50, 75), PLAIN).shape == (2, 50, 75, 3)
+    assert preprocess_frames(pictures((100, 151), seed=0), (50, 75), PLAIN).shape == (2, 50, 75, 3)
 
 
 def test_rules_have_names() -> None:
     frames = pictures((16, 16), seed=0)
     with pytest.raises(ValueError, match="did you mean 'bilinear'"):
-        fit_frames(frames, (8, 8), ProcessingConfig(resize="bilinaer"))
+        preprocess_frames(frames, (8, 8), ProcessingConfig(resize="bilinaer"))
     with pytest.raises(ValueError, match="expected crop to be one of"):
-        fit_frames(frames, (8, 8), ProcessingConfig(crop="centre"))
+        preprocess_frames(frames, (8, 8), ProcessingConfig(crop="centre"))
 
 
 @pytest.mark.parametrize("axis", [1, 2])
