@@ -27,8 +27,8 @@ env = gymnasium.make("Vid2World-RT1-v0", start=0)
 env.reset(seed=0)
 for _ in range(2):
     env.step(env.action_space.sample())
-judge, trials = v2w_gym.load_judge(), v2w_gym.load_trials()
-assert len(trials) and configs.MINE
+judge, trials = v2w_gym.load_judge(None, env.unwrapped.robot), v2w_gym.load_trials()
+assert judge and len(trials)
 """
 
 
