@@ -76,11 +76,12 @@ def test_a_server_that_is_killed_within_an_episode_is_named() -> None:
 def test_a_server_that_hangs_is_noticed_even_if_it_does_not_read() -> None:
     with started("random") as (process, url):
         policy = connect(url, RemoteConfig(timeout_s=0.5))
-        for size in (64, 4000):  # the second frame does not fit into the system's buffers
+        # the second frame does not fit into the system's buffers
+        for size, waited in ((64, "an answer"), (4000, "room for a request")):
             policy.reset(TOLD[:1], seeds=[0])
             process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
-            with pytest.raises(OSError, match=f"an answer from the policy server at {url}"):
+            with pytest.raises(OSError, match=f"{waited} from the policy server at {url}"):
                 policy.act(np.zeros((1, size, size, 3), np.uint8), BOTH[:1])
             assert time.monotonic() - began < 10
             process.send_signal(signal.SIGCONT)
