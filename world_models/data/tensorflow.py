@@ -15,6 +15,8 @@ NOISE = re.compile(r"\{\{[^}]*\}\} |\[Op:\w+\].*", re.DOTALL)
 """What TensorFlow writes before and behind the reason of an error."""
 REASON_LENGTH = 200
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
+GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
+"""The module by which TensorFlow shows its symbols to all libraries; it does without."""
 
 
 def import_tensorflow(onednn: bool = False) -> Any:
@@ -30,7 +32,10 @@ def import_tensorflow(onednn: bool = False) -> Any:
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     try:
-        with _environment(QUIET if onednn else {**QUIET, "TF_ENABLE_ONEDNN_OPTS": "0"}):
+        with (
+            _environment(QUIET if onednn else {**QUIET, "TF_ENABLE_ONEDNN_OPTS": "0"}),
+            _own_symbols(),
+        ):
             import tensorflow as tf
     except ModuleNotFoundError as error:
         raise _missing("tensorflow", error) from error
@@ -71,6 +76,23 @@ def reading(what: str) -> Iterator[None]:
 def reason(error: Exception) -> str:
     """Return what TensorFlow says of an error, as one short line."""
     return printable(NOISE.sub("", str(error)).strip(), REASON_LENGTH)
+
+
+@contextmanager
+def _own_symbols() -> Iterator[None]:
+    """Keep the symbols of what is imported apart from those of other libraries.
+
+    TensorFlow and the OpenGL library that MuJoCo renders with both contain LLVM. Where one finds
+    the other's symbols, the process crashes, whichever of them is loaded first.
+    """
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
+    sys.modules[GLOBAL_FLAGS] = None  # type: ignore[assignment]  # so that importing it fails
+    try:
+        yield
+    finally:
+        del sys.modules[GLOBAL_FLAGS]
+        sys.setdlopenflags(flags)
 
 
 @contextmanager

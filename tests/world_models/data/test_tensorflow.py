@@ -1,6 +1,7 @@
 """TensorFlow as it is imported: late, quiet, and out of PyTorch's way."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -42,3 +43,16 @@ def test_its_errors_become_one_short_line():
     message = str(error.value)
     assert message.startswith("expected a number, found this: StringToNumberOp could not correctly")
     assert message.endswith("; copy it again") and len(message) < 300 and "{{" not in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", ["tensorflow first", "robot first"])
+def test_it_lives_beside_the_renderer_of_the_stand_in_robot(order):
+    """Both contain LLVM; without care the process dies when the second one is loaded."""
+    pytest.importorskip("mujoco")
+    steps = [
+        "from v2w_gym.world_models.data.tensorflow import import_tensorflow; import_tensorflow()",
+        "from v2w_gym import StandinEnv; StandinEnv().reset(seed=0)",
+    ]
+    code = "; ".join(steps if order == "tensorflow first" else reversed(steps))
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
