@@ -85,7 +85,7 @@ class RobotSpec:
             rotation="rpy" if ROTATION in names else "none",
         )
 
-    @property
+    @cached_property
     def action_size(self) -> int:
         """Number of values in one action (A)."""
         return self.action_layout.size
@@ -105,7 +105,7 @@ class RobotSpec:
         """One name per action value, such as `world_vector[0]` or `keys[w]`."""
         return tuple(f"{f.name}[{i}]" for f in self.fields for i in f.labels or range(f.size))
 
-    @property
+    @cached_property
     def slices(self) -> Mapping[str, slice]:
         """Where each field lies in the action."""
         return self.action_layout.slices
@@ -142,13 +142,11 @@ class RobotSpec:
         fitted = np.clip(actions, self.low, self.high)
         clipped = np.abs(fitted - actions) > ROUNDING
         not_one_hot = np.zeros(len(actions), np.bool_)
-        for f in self.fields:
-            if f.is_one_hot:
-                place = self.slices[f.name]
-                silent = ~_is_one_hot(actions[:, place])
-                fitted[silent, place] = f.resting
-                clipped[:, place] = False
-                not_one_hot |= silent
+        for place, resting in self._one_hot_fields:
+            silent = ~_is_one_hot(actions[:, place])
+            fitted[silent, place] = resting
+            clipped[:, place] = False
+            not_one_hot |= silent
         return ClippedActions(fitted, clipped, not_one_hot)
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -189,6 +187,11 @@ class RobotSpec:
         going_on = actions.copy()
         going_on[ends, place] = self.make_action()[place]
         return going_on
+
+    @cached_property
+    def _one_hot_fields(self) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
+        """Where each one-hot field lies, and its values at rest."""
+        return tuple((self.slices[f.name], f.resting) for f in self.fields if f.is_one_hot)
 
     def _finite(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return actions as float32 if they are (B, A) finite numbers."""

@@ -29,8 +29,7 @@ from v2w_gym.evaluation.records.rows import (
     run_identity,
     video_name,
 )
-from v2w_gym.judges.asking import ask_verdicts
-from v2w_gym.judges.base import Judge
+from v2w_gym.judges.base import Judge, ask_verdicts
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import WorldModel, check_identified

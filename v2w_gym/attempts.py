@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.tasks import Task
-from v2w_gym.interface import Progress, RolloutKey
-from v2w_gym.judges.asking import ask_success
+from v2w_gym.interface import Progress, RolloutKey, ask_success
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.starts import draw_start, load_start
 from v2w_gym.world_models.base import WorldModel

@@ -16,7 +16,7 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ENDINGS, ROUNDING, ClippedActions, RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.configs.values import is_whole_number
-from v2w_gym.judges.base import SOLVED_FRAMES
+from v2w_gym.judges.base import SOLVED_FRAMES, StepJudge
 
 OBS_TYPES = {"frame": False, "pixels": True}
 """Form of an observation -> whether it is a dict with the key "pixels", as LeRobot wants it."""
@@ -241,6 +241,25 @@ class Progress:
             "actions_not_one_hot": self.actions_not_one_hot,
             **(verdict if self.judged else {}),
         }
+
+
+def ask_success(judge: StepJudge, frames: NDArray[np.uint8], task: str) -> list[bool]:
+    """Return a judge's verdict on the last frame of each of B videos (B, T, H, W, 3).
+
+    Raises:
+        ValueError: An answer that is not one bool for each video.
+    """
+    answer: object = judge.success(frames, task)
+    if not isinstance(answer, np.ndarray):
+        found = f"{type(answer).__name__}"
+    elif answer.dtype == np.bool_ and answer.shape == (len(frames),):
+        return [bool(solved) for solved in answer]
+    else:
+        found = f"{answer.dtype} {answer.shape}"
+    raise ValueError(
+        f"expected the judge's `success` to return a bool array of shape ({len(frames)},), found "
+        f"{found}; correct {type(judge).__name__}"
+    )
 
 
 def check_options(options: object) -> Mapping[str, Any]:

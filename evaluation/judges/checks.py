@@ -8,8 +8,8 @@ import numpy as np
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import tasks_of
-from v2w_gym.judges.asking import ask_success, ask_verdicts
-from v2w_gym.judges.base import SOLVED_FRAMES, Judge, Quantity
+from v2w_gym.interface import ask_success
+from v2w_gym.judges.base import SOLVED_FRAMES, Judge, Quantity, ask_verdicts
 from v2w_gym.starts import load_start
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.data.episodes import Episode, load_robot_episode

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.configs.tasks import TASKS
-from v2w_gym.interface import Progress, RolloutKey, next_key
+from v2w_gym.interface import Progress, RolloutKey, ask_success, next_key
 
 CALM = {"stopped": False, "clipped": False, "not_one_hot": False}
 
@@ -70,3 +70,28 @@ def test_a_seed_begins_with_episode_0_and_none_counts_on():
     assert next_key(RolloutKey(3, 5), 9, rng) == RolloutKey(9, 0)
     assert next_key(RolloutKey(3, 5), None, rng) == RolloutKey(3, 6)
     assert next_key(None, None, rng).episode == 0
+
+
+class Steps:
+    def __init__(self, answer):
+        self.answer = answer
+
+    def success(self, frames, task):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ([True, False], "found list"),
+        (None, "found NoneType"),
+        (np.array([True]), r"found bool \(1,\)"),
+        (np.array([[True, False]]), r"found bool \(1, 2\)"),
+        (np.array([1.0, np.nan]), r"found float64 \(2,\)"),
+    ],
+)
+def test_a_judge_answers_with_one_bool_per_video(answer, found):
+    videos = np.zeros((2, 3, 8, 8, 3), np.uint8)
+    assert ask_success(Steps(np.array([True, False])), videos, "close_drawer") == [True, False]
+    with pytest.raises(ValueError, match=found):
+        ask_success(Steps(answer), videos, "close_drawer")

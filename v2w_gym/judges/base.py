@@ -95,6 +95,37 @@ class MeasuringJudge(Judge, Protocol):
         ...
 
 
+def ask_verdicts(judge: Judge, frames: NDArray[np.uint8], task: str) -> Verdicts:
+    """Return a judge's verdicts on B rollouts (B, T, H, W, 3).
+
+    Raises:
+        ValueError: Frames or a task that the judge does not know, or an answer without one bool
+            `success`, one bool `abstained` and one `score` in [0, 1] per rollout.
+    """
+    verdicts = judge.verdicts(frames, task)
+    for name, kind in (("success", np.bool_), ("abstained", np.bool_), ("score", np.floating)):
+        _check_values(judge.name, name, getattr(verdicts, name, None), kind, len(frames))
+    outside = ~((verdicts.score >= 0) & (verdicts.score <= 1))  # true for NaN as well
+    if outside.any():
+        raise ValueError(
+            f"expected scores from 0 to 1 from judge {judge.name!r}, found "
+            f"{verdicts.score[outside][0]}"
+        )
+    return verdicts
+
+
+def _check_values(judge: str, name: str, found: object, kind: type, count: int) -> None:
+    what = type(found).__name__
+    if isinstance(found, np.ndarray):
+        if found.shape == (count,) and np.issubdtype(found.dtype, kind):
+            return
+        what = f"{found.dtype} {found.shape}"
+    raise ValueError(
+        f"expected `{name}` of the verdicts of judge {judge!r} to be an array of {kind.__name__} "
+        f"with shape ({count},), one value per rollout, found {what}"
+    )
+
+
 def decide(
     solved: NDArray[np.bool_], readable: NDArray[np.bool_], confidence: NDArray[np.float64]
 ) -> Verdicts:

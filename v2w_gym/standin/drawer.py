@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from typing import TypeVar, cast
 
@@ -38,6 +39,7 @@ DRAWER_TASKS: Mapping[str, DrawerTask] = {
 """By name, as in `v2w_gym.configs.tasks.TASKS`. The drawer's rail ends at 0.16 m."""
 
 
+@cache
 def drawer_task(name: str) -> DrawerTask:
     """Return a task of the drawer.
 

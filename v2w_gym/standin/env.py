@@ -18,6 +18,7 @@ from v2w_gym.interface import (
     Progress,
     RolloutKey,
     action_space,
+    ask_success,
     check_options,
     check_render_mode,
     full_info,
@@ -25,7 +26,6 @@ from v2w_gym.interface import (
     observation,
     observation_space,
 )
-from v2w_gym.judges.asking import ask_success
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import DEFAULT, find_judge
 from v2w_gym.standin.drawer import drawer_task, margin
