@@ -6,7 +6,8 @@ conditional and the unconditional one (guidance), and lets a solver take the ste
 Source: Vid2World section 4.2 and algorithm 2. The solvers are in `v2w_gym.world_models.solvers`.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
-from v2w_gym.world_models.solvers import Solver, check_solver, make_solver, trailing_levels
+from v2w_gym.world_models.solvers import make_solver, trailing_levels
 
 Denoiser: TypeAlias = Callable[[Tensor, int], Tensor]
 """(noisy latents, their noise level) -> guided velocity of the same shape."""
@@ -42,174 +43,152 @@ class Noise(Protocol):
         ...
 
 
-def sample(
-    denoise: Denoiser, solver: Solver, noise: Tensor, draw: Callable[[int], Tensor]
-) -> Tensor:
-    """Turn noise of any shape into clean latents.
+class Sampler:
+    """Samples frames with one schedule and one set of settings.
 
-    Args:
-        denoise: Gives the velocity of noisy latents.
-        solver: A fresh one.
-        noise: Standard normal numbers.
-        draw: Returns fresh ones for a step; called where the solver adds noise.
+    What follows from these two alone is computed here, once for all frames.
+
+    Attributes:
+        cfg: The settings.
+        levels: The noise level of each denoising step.
+        history_level: The noise level of history frames.
     """
-    noisy = noise
-    for index, level in enumerate(solver.levels):
-        velocity = denoise(noisy, level)
-        fresh = draw(index).to(noisy) if solver.spreads(index) else None
-        noisy = solver.step(index, noisy, velocity, fresh)
-    return noisy
 
+    def __init__(self, schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
+        """Prepare a solver, and what brings history frames to their noise level.
 
-def sample_next_frame(
-    denoise: Denoiser,
-    schedule: NoiseSchedule,
-    cfg: SamplerConfig,
-    like: Tensor,
-    noise: Noise,
-) -> Tensor:
-    """Return the latent (B, C, h, w) of the frame that `noise` belongs to.
+        Raises:
+            ValueError: A setting out of range.
+        """
+        self.cfg = cfg
+        self._unused_solver = make_solver(schedule, cfg)
+        self.levels: Sequence[int] = self._unused_solver.levels
+        self.history_level = history_level(schedule, cfg)
+        power = schedule.alphas_cumprod[self.history_level]
+        scale = schedule.scale[self.history_level].item()
+        self._history_scale = scale if cfg.rescale_history else 1.0
+        self._history_signal, self._history_noise = power.sqrt().item(), (1 - power).sqrt().item()
 
-    Args:
-        denoise: Conditioned on the frame's history.
-        schedule: The noise schedule.
-        cfg: Solver and steps.
-        like: Any tensor (B, C, h, w), for shape and device.
-        noise: Of the frame.
-    """
-    shape = tuple(like.shape[1:])
-    first = noise.normal(FIRST_DRAW, shape).to(like)
-    return sample(
-        denoise, make_solver(schedule, cfg), first, lambda i: noise.normal(STEP_DRAW + i, shape)
-    )
+    def next_frame(self, denoise: Denoiser, like: Tensor, noise: Noise) -> Tensor:
+        """Return the latent (B, C, h, w) of the frame that `noise` belongs to.
 
+        Args:
+            denoise: Conditioned on the frame's history.
+            like: Any tensor (B, C, h, w), for shape and device.
+            noise: Of the frame.
+        """
+        shape = tuple(like.shape[1:])
+        first = noise.normal(FIRST_DRAW, shape).to(like)
+        return self._sample(denoise, first, lambda i: noise.normal(STEP_DRAW + i, shape))
 
-def sample_clip(
-    network: Network,
-    schedule: NoiseSchedule,
-    cfg: SamplerConfig,
-    unconditional_mask: Tensor,
-    like: Tensor,
-    noise: Noise,
-) -> Tensor:
-    """Return the latents (B, T, C, h, w) of a whole clip; all frames share each noise level.
+    def clip(
+        self, network: Network, unconditional_mask: Tensor, like: Tensor, noise: Noise
+    ) -> Tensor:
+        """Return the latents (B, T, C, h, w) of a whole clip; all frames share each noise level.
 
-    Args:
-        network: The network.
-        schedule: Its noise schedule.
-        cfg: Solver and guidance.
-        unconditional_mask: (B, T), the actions that the unconditional branch keeps.
-        like: Any tensor (B, C, h, w), for shape and device.
-        noise: Of the last frame.
-    """
-    length, shape = unconditional_mask.shape[1], tuple(like.shape[1:])
-    masks = torch.ones_like(unconditional_mask), unconditional_mask
+        Args:
+            network: The network.
+            unconditional_mask: (B, T), the actions that the unconditional branch keeps.
+            like: Any tensor (B, C, h, w), for shape and device.
+            noise: Of the last frame.
+        """
+        length, shape = unconditional_mask.shape[1], tuple(like.shape[1:])
+        masks = torch.ones_like(unconditional_mask), unconditional_mask
 
-    def denoise(clip: Tensor, level: int) -> Tensor:
-        levels = torch.full_like(unconditional_mask, level, dtype=torch.long)
-        return guided_velocity(network, cfg, clip, levels, masks)
+        def denoise(clip: Tensor, level: int) -> Tensor:
+            levels = torch.full_like(unconditional_mask, level, dtype=torch.long)
+            return self.guided_velocity(network, clip, levels, masks)
 
-    first = each_frame(noise, FIRST_DRAW, length, shape).to(like)
-    solver = make_solver(schedule, cfg)
-    return sample(denoise, solver, first, lambda i: each_frame(noise, STEP_DRAW + i, length, shape))
+        first = each_frame(noise, FIRST_DRAW, length, shape).to(like)
+        return self._sample(
+            denoise, first, lambda i: each_frame(noise, STEP_DRAW + i, length, shape)
+        )
 
+    def window_denoiser(self, network: Network, history: Tensor) -> Denoiser:
+        """Denoise a frame by passing the full window that ends with it through the network.
 
-def window_denoiser(
-    network: Network, cfg: SamplerConfig, history: Tensor, history_level: int
-) -> Denoiser:
-    """Denoise a frame by passing the full window that ends with it through the network.
+        Args:
+            network: The network.
+            history: (B, T, C, h, w) the frames before it, at the history noise level.
+        """
+        batch, length = history.shape[:2]
+        # The unconditional branch drops the action that leads to the newest frame, and no other.
+        conditional = torch.ones(batch, length + 1, dtype=torch.bool, device=history.device)
+        unconditional = conditional.clone()
+        unconditional[:, -1] = False
 
-    Args:
-        network: The network.
-        cfg: Guidance.
-        history: (B, T, C, h, w) the frames before it, at the history noise level.
-        history_level: That level.
-    """
-    batch, length = history.shape[:2]
-    # The unconditional branch drops the action that leads to the newest frame, and no other.
-    conditional = torch.ones(batch, length + 1, dtype=torch.bool, device=history.device)
-    unconditional = conditional.clone()
-    unconditional[:, -1] = False
+        def denoise(newest: Tensor, level: int) -> Tensor:
+            # Noise levels (k_history, ..., k_history, k), as in Diffusion Forcing.
+            levels = torch.full_like(conditional, self.history_level, dtype=torch.long)
+            levels[:, -1] = level
+            window = torch.cat([history, newest[:, None]], dim=1)
+            masks = conditional, unconditional
+            return self.guided_velocity(network, window, levels, masks)[:, -1]
 
-    def denoise(newest: Tensor, level: int) -> Tensor:
-        # Noise levels (k_history, ..., k_history, k), as in Diffusion Forcing.
-        levels = torch.full_like(conditional, history_level, dtype=torch.long)
-        levels[:, -1] = level
-        window = torch.cat([history, newest[:, None]], dim=1)
-        masks = conditional, unconditional
-        return guided_velocity(network, cfg, window, levels, masks)[:, -1]
+        return denoise
 
-    return denoise
+    def noisy_history(self, history: Tensor, noise: Noise) -> Tensor:
+        """Bring history frames (B, T, C, h, w) to the history noise level: a c x0 + s eps.
 
+        `noise` belongs to the newest of them. A frame's noise is drawn from its own counter, so it
+        is the same at every later step, and a cache computed from it stays valid.
+        """
+        length, shape = history.shape[1], tuple(history.shape[2:])
+        draws = each_frame(noise, HISTORY_DRAW, length, shape).to(history)
+        scaled = self._history_scale * history
+        return self._history_signal * scaled + self._history_noise * draws
 
-def noisy_history(
-    schedule: NoiseSchedule, cfg: SamplerConfig, history: Tensor, noise: Noise
-) -> Tensor:
-    """Bring history frames (B, T, C, h, w) to the history noise level.
+    def guided_velocity(
+        self, network: Network, window: Tensor, levels: Tensor, masks: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Return the guided velocity (B, T, C, h, w) of a window.
 
-    `noise` belongs to the newest of them. A frame's noise is drawn from its own counter, so it is
-    the same at every later step, and a cache computed from it stays valid.
-    """
-    length, shape = history.shape[1], tuple(history.shape[2:])
-    draws = each_frame(noise, HISTORY_DRAW, length, shape).to(history)
-    levels = torch.full(history.shape[:2], history_level(schedule, cfg), device=history.device)
-    scaled = schedule.rescaled(history, levels) if cfg.rescale_history else history
-    return schedule.add_noise(scaled, draws, levels)
+        Both branches share one call. `masks` are the actions that the conditional and the
+        unconditional branch keep. A scale of 1 needs no second branch. The rescale compares
+        standard deviations over the whole window, history included, as the published code does.
+        """
+        conditional_mask, unconditional_mask = masks
+        if self.cfg.guidance_scale == 1:
+            return network(window, levels, conditional_mask)
+        both = network(window, levels, torch.cat([conditional_mask, unconditional_mask]))
+        conditional, unconditional = both.chunk(2)
+        guided = self.guide(conditional, unconditional)
+        window_dims = (1, 2, 3, 4)
+        ratio = conditional.std(window_dims, keepdim=True) / guided.std(window_dims, keepdim=True)
+        return self.rescale(guided, ratio)
 
+    def guide(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
+        """Return v_u + s (v_c - v_u): causal action guidance with scale s = 1 + lambda.
 
-def guided_velocity(
-    network: Network,
-    cfg: SamplerConfig,
-    window: Tensor,
-    levels: Tensor,
-    masks: tuple[Tensor, Tensor],
-) -> Tensor:
-    """Return the guided velocity (B, T, C, h, w) of a window.
+        Source: Vid2World section 4.2, (1 + lambda) eps_c - lambda eps_u; velocity is linear in eps.
+        """
+        return unconditional + self.cfg.guidance_scale * (conditional - unconditional)
 
-    Both branches share one call. `masks` are the actions that the conditional and the unconditional
-    branch keep. A scale of 1 needs no second branch. The rescale compares standard deviations over
-    the whole window, history included, as the published code does.
-    """
-    conditional_mask, unconditional_mask = masks
-    if cfg.guidance_scale == 1:
-        return network(window, levels, conditional_mask)
-    both = network(window, levels, torch.cat([conditional_mask, unconditional_mask]))
-    conditional, unconditional = both.chunk(2)
-    guided = guide(cfg, conditional, unconditional)
-    window_dims = (1, 2, 3, 4)
-    ratio = conditional.std(window_dims, keepdim=True) / guided.std(window_dims, keepdim=True)
-    return rescale(cfg, guided, ratio)
+    def rescale(self, guided: Tensor, ratio: Tensor) -> Tensor:
+        """Return phi v std(v_c) / std(v) + (1 - phi) v: it undoes a share phi of overexposure.
 
+        Args:
+            guided: The guided velocity v.
+            ratio: std(v_c) / std(v).
 
-def guide(cfg: SamplerConfig, conditional: Tensor, unconditional: Tensor) -> Tensor:
-    """Return v_u + s (v_c - v_u): causal action guidance with scale s = 1 + lambda.
+        Source: Lin et al. 2024, section 3.4; `SamplerConfig.guidance_rescale` is phi.
+        """
+        return guided * (self.cfg.guidance_rescale * ratio + 1 - self.cfg.guidance_rescale)
 
-    Source: Vid2World section 4.2, (1 + lambda) eps_c - lambda eps_u; velocity is linear in eps.
-    """
-    return unconditional + cfg.guidance_scale * (conditional - unconditional)
+    def _sample(self, denoise: Denoiser, noise: Tensor, draw: Callable[[int], Tensor]) -> Tensor:
+        """Turn noise of any shape into clean latents.
 
-
-def rescale(cfg: SamplerConfig, guided: Tensor, ratio: Tensor) -> Tensor:
-    """Return phi v std(v_c) / std(v) + (1 - phi) v, which undoes a share phi of the overexposure.
-
-    Args:
-        cfg: `guidance_rescale` is phi.
-        guided: The guided velocity v.
-        ratio: std(v_c) / std(v).
-
-    Source: Lin et al. 2024, section 3.4.
-    """
-    return guided * (cfg.guidance_rescale * ratio + 1 - cfg.guidance_rescale)
-
-
-def check_sampler(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
-    """Refuse settings that no frame can be sampled with.
-
-    Raises:
-        ValueError: A setting out of range.
-    """
-    check_solver(schedule, cfg)
-    history_level(schedule, cfg)
+        Args:
+            denoise: Gives the velocity of noisy latents.
+            noise: Standard normal numbers.
+            draw: Returns fresh ones for a step; called where the solver adds noise.
+        """
+        solver, noisy = copy.deepcopy(self._unused_solver), noise
+        for index, level in enumerate(solver.levels):
+            velocity = denoise(noisy, level)
+            fresh = draw(index).to(noisy) if solver.spreads(index) else None
+            noisy = solver.step(index, noisy, velocity, fresh)
+        return noisy
 
 
 def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:

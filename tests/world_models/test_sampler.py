@@ -10,12 +10,8 @@ from v2w_gym.world_models.sampler import (
     FIRST_DRAW,
     HISTORY_DRAW,
     STEP_DRAW,
-    guided_velocity,
+    Sampler,
     history_level,
-    noisy_history,
-    sample_clip,
-    sample_next_frame,
-    window_denoiser,
 )
 from v2w_gym.world_models.state import FrameNoise
 
@@ -30,9 +26,10 @@ def branches(noisy, levels, mask):
 
 
 def next_frame(network, schedule, cfg, history, noise):
-    known = noisy_history(schedule, cfg, history, noise.earlier(1))
-    denoise = window_denoiser(network, cfg, known, history_level(schedule, cfg))
-    return sample_next_frame(denoise, schedule, cfg, history[:, -1], noise)
+    sampler = Sampler(schedule, cfg)
+    known = sampler.noisy_history(history, noise.earlier(1))
+    denoise = sampler.window_denoiser(network, known)
+    return sampler.next_frame(denoise, history[:, -1], noise)
 
 
 class GaussianWorld:
@@ -84,10 +81,10 @@ def test_history_is_told_its_own_noise_level():
 
 
 def test_noise_of_a_remembered_frame_stays_the_same():
-    cfg = SamplerConfig(history_noise_level=100)
+    sampler = Sampler(SCHEDULE, SamplerConfig(history_noise_level=100))
     latents = torch.randn(1, 4, 2, 2, 2)
-    now = noisy_history(SCHEDULE, cfg, latents, FrameNoise((3,), (0,), (9,)))
-    later = noisy_history(SCHEDULE, cfg, latents[:, 1:], FrameNoise((3,), (0,), (9,)))
+    now = sampler.noisy_history(latents, FrameNoise((3,), (0,), (9,)))
+    later = sampler.noisy_history(latents[:, 1:], FrameNoise((3,), (0,), (9,)))
     assert torch.equal(now[:, 1:], later)
     assert not torch.equal(now, latents)
 
@@ -104,10 +101,10 @@ def test_guidance_of_one_is_no_guidance_and_two_pushes_twice_as_far():
         return branches(noisy, levels, mask)[0] + mask[..., None, None, None]
 
     window, levels = torch.randn(2, 3, 1, 2, 2), torch.zeros(2, 3, dtype=torch.long)
-    plain = guided_velocity(denoise, SamplerConfig(), window, levels, masks(2, 3))
+    plain = Sampler(SCHEDULE, SamplerConfig()).guided_velocity(denoise, window, levels, masks(2, 3))
     assert torch.equal(plain, window + 1)
-    cfg = SamplerConfig(guidance_scale=2.0)
-    pushed = guided_velocity(denoise, cfg, window, levels, masks(2, 3))
+    sampler = Sampler(SCHEDULE, SamplerConfig(guidance_scale=2.0))
+    pushed = sampler.guided_velocity(denoise, window, levels, masks(2, 3))
     torch.testing.assert_close(pushed[:, -1], window[:, -1] + 2)
     torch.testing.assert_close(pushed[:, :-1], window[:, :-1] + 1)
 
@@ -116,10 +113,10 @@ def test_full_guidance_rescale_restores_the_spread_of_the_whole_window():
     def denoise(noisy, levels, mask):
         return branches(noisy, levels, mask)[0] * (1 + mask[..., None, None, None])
 
-    cfg = SamplerConfig(guidance_scale=3.0, guidance_rescale=1.0)
+    sampler = Sampler(SCHEDULE, SamplerConfig(guidance_scale=3.0, guidance_rescale=1.0))
     window, levels = torch.randn(2, 2, 4, 8, 8), torch.zeros(2, 2, dtype=torch.long)
     kept, hidden = masks(2, 2)
-    guided = guided_velocity(denoise, cfg, window, levels, (kept, hidden))
+    guided = sampler.guided_velocity(denoise, window, levels, (kept, hidden))
     told = denoise(window, levels, kept)
     torch.testing.assert_close(guided.std((1, 2, 3, 4)), told.std((1, 2, 3, 4)))
     assert not torch.allclose(guided[:, -1].std((1, 2, 3)), told[:, -1].std((1, 2, 3)))
@@ -148,8 +145,9 @@ def test_history_gets_the_scale_of_its_level_unless_told_otherwise():
     schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
     latents = torch.randn(2, 3, 1, 2, 2)
     cfg = SamplerConfig(history_noise_level=399)
-    scaled = noisy_history(schedule, cfg, latents, NOISE)
-    plain = noisy_history(schedule, replace(cfg, rescale_history=False), latents, NOISE)
+    scaled = Sampler(schedule, cfg).noisy_history(latents, NOISE)
+    unscaled = Sampler(schedule, replace(cfg, rescale_history=False))
+    plain = unscaled.noisy_history(latents, NOISE)
     signal = schedule.alphas_cumprod[399].sqrt()
     torch.testing.assert_close(plain - scaled, 0.3 * signal * latents)
 
@@ -211,7 +209,7 @@ def test_a_whole_clip_has_the_distribution_of_the_exact_denoiser():
     cfg = SamplerConfig(steps=500, eta=1.0)
     hidden = torch.zeros(2, 4, dtype=torch.bool)
     world = GaussianWorld(0.6, 0.3)
-    clip = sample_clip(world, SCHEDULE, cfg, hidden, torch.empty(2, 4, 16, 16), NOISE)
+    clip = Sampler(SCHEDULE, cfg).clip(world, hidden, torch.empty(2, 4, 16, 16), NOISE)
     assert clip.shape == (2, 4, 4, 16, 16)
     assert clip.mean().item() == pytest.approx(0.6, abs=0.02)
     assert clip.std().item() == pytest.approx(0.3, abs=0.02)
@@ -220,12 +218,12 @@ def test_a_whole_clip_has_the_distribution_of_the_exact_denoiser():
 
 
 def test_a_clip_does_not_depend_on_its_batch():
-    cfg = SamplerConfig(steps=3, eta=1.0)
+    sampler = Sampler(SCHEDULE, SamplerConfig(steps=3, eta=1.0))
 
     def draw(noise):
         hidden = torch.zeros(len(noise.seeds), 4, dtype=torch.bool)
         like = torch.empty(len(hidden), 1, 2, 2)
-        return sample_clip(GaussianWorld(0.0, 1.0), SCHEDULE, cfg, hidden, like, noise)
+        return sampler.clip(GaussianWorld(0.0, 1.0), hidden, like, noise)
 
     together = draw(FrameNoise((1, 2), (0, 0), (5, 5)))
     torch.testing.assert_close(draw(FrameNoise((2,), (0,), (5,))), together[1:])

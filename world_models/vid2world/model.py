@@ -29,7 +29,7 @@ from v2w_gym.world_models.checkpoint import (
 )
 from v2w_gym.world_models.device import DTYPES
 from v2w_gym.world_models.frames import check_clip, check_context
-from v2w_gym.world_models.sampler import MASK_DRAW, check_sampler, each_frame, sample_clip
+from v2w_gym.world_models.sampler import MASK_DRAW, Sampler, each_frame
 from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, step_in_groups
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.networks import Networks
@@ -138,8 +138,8 @@ class Vid2World(Networks):
         led = F.pad(torch.from_numpy(actions), (0, 0, 1, 0), value=torch.nan).to(state.actions)
         uniform = torch.special.ndtr(each_frame(noise, MASK_DRAW, length, ()))
         unconditional = (uniform < keep).to(led.device)  # (B, T)
-        network, cfg = window_network(self, state, led), self.cfg.sampler
-        latents = sample_clip(network, self.schedule, cfg, unconditional, state.condition, noise)
+        network = window_network(self, state, led)
+        latents = self.sampler.clip(network, unconditional, state.condition, noise)
         return self.frames(latents.flatten(0, 1)).reshape(len(frames), length, *frames.shape[1:])
 
     def with_sampler(self, sampler: SamplerConfig) -> "Vid2World":
@@ -148,7 +148,6 @@ class Vid2World(Networks):
         Raises:
             ValueError: A setting out of range, or one that is for published checkpoints only.
         """
-        check_sampler(self.schedule, sampler)
         if sampler.sample_latents and not isinstance(self.autoencoder, KLAutoencoder):
             raise ValueError(
                 "expected sample_latents=false: this model's autoencoder gives latents without "
@@ -214,6 +213,7 @@ class Vid2World(Networks):
         check_networks(cfg)
         other = copy.copy(self)
         other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
+        other.sampler = Sampler(self.schedule, cfg.sampler)
         if self._card and cfg != from_mapping(WorldModelConfig, self._card["config"], "the card"):
             other.card = {**self._card, "config": asdict(cfg)}
         return other

@@ -12,7 +12,7 @@ from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.world_models.captured_graph import GraphedFunction
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import from_canvas, to_canvas, to_tensor, to_uint8
-from v2w_gym.world_models.sampler import ENCODE_DRAW, each_frame
+from v2w_gym.world_models.sampler import ENCODE_DRAW, Sampler, each_frame
 from v2w_gym.world_models.state import FrameNoise, Nested
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 from v2w_gym.world_models.vid2world.clip_towers import FrameContext
@@ -31,6 +31,7 @@ class Networks(nn.Module):
         robot: The robot whose camera and actions they model.
         window: Most frames of a forward pass, the new one included.
         schedule: The noise schedule.
+        sampler: What samples with it, by the settings.
     """
 
     def __init__(self, cfg: WorldModelConfig) -> None:
@@ -54,6 +55,7 @@ class Networks(nn.Module):
         self.unet = UNet(cfg.unet, channels, self.robot.action_size)
         self._graphed = GraphedFunction(self.unet.decode_velocity, self.unet)
         self.schedule = NoiseSchedule(cfg.diffusion)
+        self.sampler = Sampler(self.schedule, cfg.sampler)
 
     def velocity(
         self,

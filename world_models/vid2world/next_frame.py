@@ -22,17 +22,7 @@ from torch import Tensor
 from v2w_gym.configs.model import UNetConfig
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.sampler import SamplerConfig
-from v2w_gym.world_models.sampler import (
-    Denoiser,
-    Network,
-    guide,
-    history_level,
-    noisy_history,
-    rescale,
-    sample_next_frame,
-    window_denoiser,
-)
-from v2w_gym.world_models.solvers import make_solver
+from v2w_gym.world_models.sampler import Denoiser, Network
 from v2w_gym.world_models.state import FrameNoise, RolloutState, step_in_groups
 from v2w_gym.world_models.vid2world.conditioning import Conditioning
 from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, KVCache, PreparedCache, sums
@@ -86,8 +76,7 @@ def step_after_cache(
     """Take a step with rollouts of any age; every denoising step passes the newest frame alone."""
     cache = _prepare(model, state, state.lengths)
     denoise = _decode_denoiser(model, state, cache, actions)
-    schedule, cfg = model.schedule, model.cfg.sampler
-    latent = sample_next_frame(denoise, schedule, cfg, state.condition, noise)
+    latent = model.sampler.next_frame(denoise, state.condition, noise)
     return update_cache(model, state.followed(latent, actions), noise, cache)
 
 
@@ -102,11 +91,11 @@ def sample_full_window(
         actions: They lead to the new frame.
         noise: Of the new frame.
     """
-    cfg, schedule = model.cfg.sampler, model.schedule
-    history = noisy_history(schedule, cfg, seen.latents, noise.earlier(1))
+    sampler = model.sampler
+    history = sampler.noisy_history(seen.latents, noise.earlier(1))
     network = window_network(model, seen, torch.cat([seen.actions, actions[:, None]], dim=1))
-    denoise = window_denoiser(network, cfg, history, history_level(schedule, cfg))
-    return sample_next_frame(denoise, schedule, cfg, seen.condition, noise)
+    denoise = sampler.window_denoiser(network, history)
+    return sampler.next_frame(denoise, seen.condition, noise)
 
 
 def window_network(
@@ -209,15 +198,14 @@ def _decode_denoiser(
     model: Networks, state: RolloutState, cache: PreparedCache, actions: Tensor
 ) -> Denoiser:
     """Denoise the newest frame alone; what no denoising step changes is computed here, once."""
-    cfg, unet = model.cfg.sampler, model.unet
-    branches = 1 if cfg.guidance_scale == 1 else 2
+    sampler, unet = model.sampler, model.unet
+    branches = 1 if sampler.cfg.guidance_scale == 1 else 2
     conditioning = _newest_conditioning(model, state, actions, branches)
     # The embeddings of all noise levels, as one batch: (steps, G B, 1, C') for each block.
-    steps = list(make_solver(model.schedule, cfg).levels)
-    levels = torch.tensor(steps, device=actions.device)[:, None, None]
+    levels = torch.tensor(sampler.levels, device=actions.device)[:, None, None]
     levels = levels.expand(-1, branches * len(state), 1)
     shifts = unet.shifts(unet.embed(levels, conditioning))
-    by_level = {level: tuple(s[i, :, 0] for s in shifts) for i, level in enumerate(steps)}
+    by_level = {level: tuple(s[i, :, 0] for s in shifts) for i, level in enumerate(sampler.levels)}
     frame, context = conditioning.frame, conditioning.context
 
     def denoise(newest: Tensor, level: int) -> Tensor:
@@ -228,10 +216,10 @@ def _decode_denoiser(
         if branches == 1:
             return velocity
         conditional, unconditional = velocity.chunk(2)
-        guided = guide(cfg, conditional, unconditional)
-        # std(conditional) / std(guided) over the whole window, as `guided_velocity` has it.
+        guided = sampler.guide(conditional, unconditional)
+        # std(conditional) / std(guided) over the whole window, as `Sampler.guided_velocity` has it.
         ratio = _squared_deviation(conditional, cache) / _squared_deviation(guided, cache)
-        return rescale(cfg, guided, ratio.sqrt()[:, None, None, None])
+        return sampler.rescale(guided, ratio.sqrt()[:, None, None, None])
 
     return denoise
 
@@ -279,7 +267,5 @@ def _newest_conditioning(
 
 def _at_history_level(model: Networks, latents: Tensor, noise: FrameNoise) -> tuple[Tensor, Tensor]:
     """Return frames (B, T, C, h, w) at the history noise level, and that level (B, T)."""
-    cfg, schedule = model.cfg.sampler, model.schedule
-    noisy = noisy_history(schedule, cfg, latents, noise)
-    level = history_level(schedule, cfg)
-    return noisy, torch.full(latents.shape[:2], level, device=latents.device)
+    levels = torch.full(latents.shape[:2], model.sampler.history_level, device=latents.device)
+    return model.sampler.noisy_history(latents, noise), levels

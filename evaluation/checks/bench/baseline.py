@@ -8,7 +8,7 @@ Speed is measured against this, and steps must be equal to it.
 import torch
 from torch import Tensor
 
-from v2w_gym.world_models.sampler import FIRST_DRAW, history_level, noisy_history
+from v2w_gym.world_models.sampler import FIRST_DRAW
 from v2w_gym.world_models.solvers import make_solver
 from v2w_gym.world_models.state import FrameNoise, RolloutState
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -33,15 +33,14 @@ def naive_next(
         reach: None for a window, in which each frame attends to all before it. A number lets all
             frames of the state pass, each attending to so many, its own included.
     """
-    cfg, schedule = model.cfg.sampler, model.schedule
-    length = int(state.lengths[0])
+    sampler, length = model.sampler, int(state.lengths[0])
     looked_at = length if reach else min(length, model.window - 1)
-    known = noisy_history(schedule, cfg, state.latents[:, -looked_at:], noise.earlier(1))
+    known = sampler.noisy_history(state.latents[:, -looked_at:], noise.earlier(1))
     actions = torch.cat([state.actions[:, -looked_at:], action[:, None].to(known)], dim=1)
-    solver = make_solver(schedule, cfg)
+    solver = make_solver(model.schedule, sampler.cfg)
     newest = noise.normal(FIRST_DRAW, tuple(state.condition.shape[1:])).to(known)
     for index, level in enumerate(solver.levels):
-        levels = torch.full(actions.shape[:2], history_level(schedule, cfg), device=known.device)
+        levels = torch.full(actions.shape[:2], sampler.history_level, device=known.device)
         levels[:, -1] = level
         window = torch.cat([known, newest[:, None]], dim=1)
         velocity = _guided(model, state, window, levels, actions, reach)

@@ -21,11 +21,7 @@ from v2w_gym.world_models.sampler import (
     FIRST_DRAW,
     HISTORY_DRAW,
     STEP_DRAW,
-    history_level,
-    noisy_history,
-    sample_clip,
-    sample_next_frame,
-    window_denoiser,
+    Sampler,
 )
 from v2w_gym.world_models.solvers import ddim_steps
 from v2w_gym.world_models.vid2world.conditioning import Conditioning
@@ -80,7 +76,7 @@ def ddim_nar(vector: Vector) -> Iterator[Comparison]:
         kept = vector.tensor("in/uncond_mask_nar")[:, :frames].bool()
         hidden = torch.zeros_like(kept) if run.settings.get("uncond") == "none" else kept
         like, noise = vector.frames("in/z")[:, 0], replace(run.noise, frame=frames - 1)
-        clip = sample_clip(run, SCHEDULE, run.cfg, hidden, like, noise)
+        clip = run.sampler.clip(run, hidden, like, noise)
         yield vector.compare(f"{name}/samples", clip.transpose(1, 2), SAMPLES)
         steps = torch.stack([*(noisy for noisy, _ in run.calls[1:]), clip])
         yield from vector.compare_given({f"{name}/x_prev": steps.transpose(2, 3)}, SAMPLES)
@@ -113,7 +109,7 @@ class _Run:
 
     Attributes:
         settings: Its settings in the vector.
-        cfg: Those of our sampler.
+        sampler: Our sampler, with its settings.
         noise: Its random draws.
         calls: Noisy latents (B, T, C, h, w) and velocities (G B, T, C, h, w) of each call.
     """
@@ -121,13 +117,14 @@ class _Run:
     def __init__(self, vector: Vector, network: UNet, name: str) -> None:
         self._vector, self._network, self._name = vector, network, name
         self.settings = vector.info["runs"][name]
-        self.cfg = replace(
+        cfg = replace(
             PRESETS["reference"],
             steps=self.settings["steps"],
             eta=self.settings["eta"],
             guidance_scale=self.settings["cfg_scale"],
             guidance_rescale=self.settings["guidance_rescale"],
         )
+        self.sampler = Sampler(SCHEDULE, cfg)
         self.noise = RecordedNoise(dict(self._draws()))
         self.calls: list[tuple[Tensor, Tensor]] = []
 
@@ -150,9 +147,9 @@ class _Run:
 
     def next_frame(self, latents: Tensor, noise: RecordedNoise) -> Tensor:
         """Draw the frame that follows latents (B, T, C, h, w)."""
-        known = noisy_history(SCHEDULE, self.cfg, latents, noise.earlier(1))
-        denoise = window_denoiser(self, self.cfg, known, history_level(SCHEDULE, self.cfg))
-        return sample_next_frame(denoise, SCHEDULE, self.cfg, latents[:, -1], noise)
+        known = self.sampler.noisy_history(latents, noise.earlier(1))
+        denoise = self.sampler.window_denoiser(self, known)
+        return self.sampler.next_frame(denoise, latents[:, -1], noise)
 
     def velocities(self, call: int, output: str, tolerance: Tolerance) -> Iterator[Comparison]:
         """Compare each branch of one call with an output, if the vector has it."""
@@ -165,7 +162,7 @@ class _Run:
         """Yield what each random draw was for, its frame, and the numbers (B, C, h, w)."""
         for entry in self.settings["draws"]:
             is_step = "step" in entry
-            if is_step and self.cfg.eta == 0:
+            if is_step and self.sampler.cfg.eta == 0:
                 continue  # without effect, and not stored
             drawn = self._vector.frames(f"rng/{self._name}/{entry['i']:04d}")
             kind = FIRST_DRAW if entry["i"] == 0 else HISTORY_DRAW

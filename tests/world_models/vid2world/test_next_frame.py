@@ -10,12 +10,6 @@ import torch
 from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
 from v2w_gym.configs.sampler import SamplerConfig
-from v2w_gym.world_models.sampler import (
-    guided_velocity,
-    history_level,
-    noisy_history,
-    sample_next_frame,
-)
 from v2w_gym.world_models.state import FrameNoise, join_states
 from v2w_gym.world_models.vid2world.kv_cache import KVCache
 from v2w_gym.world_models.vid2world.next_frame import (
@@ -112,12 +106,12 @@ class Rollouts:
 
 def whole_episode(model, state, latents, actions, noise):
     """Draw a frame with one pass over all frames since the start, attention reaching a window."""
-    cfg, schedule = model.cfg.sampler, model.schedule
+    sampler = model.sampler
     network = window_network(
         model, state, actions, FullWindow(actions.shape[1], reach=model.window)
     )
-    known = noisy_history(schedule, cfg, latents, noise.earlier(1))
-    level, seen = history_level(schedule, cfg), model.window
+    known = sampler.noisy_history(latents, noise.earlier(1))
+    level, seen = sampler.history_level, model.window
 
     def denoise(newest, noise_level):
         """Guide over the frames of the window, of a pass over all of them."""
@@ -131,9 +125,9 @@ def whole_episode(model, state, latents, actions, noise):
             return network(*inputs)[:, -seen:]
 
         window = torch.cat([known, newest[:, None]], 1)
-        return guided_velocity(windowed, cfg, window, levels, (kept, hidden))[:, -1]
+        return sampler.guided_velocity(windowed, window, levels, (kept, hidden))[:, -1]
 
-    return sample_next_frame(denoise, schedule, cfg, state.condition, noise)
+    return sampler.next_frame(denoise, state.condition, noise)
 
 
 def error(found, expected):
