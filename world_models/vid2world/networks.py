@@ -16,11 +16,11 @@ from v2w_gym.world_models.sampler import ENCODE_DRAW, Sampler, each_frame
 from v2w_gym.world_models.state import FrameNoise, Nested
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 from v2w_gym.world_models.vid2world.clip_towers import FrameContext
-from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
+from v2w_gym.world_models.vid2world.layers import Context, ContextKeys
 from v2w_gym.world_models.vid2world.published.quirks import tokens_by_frame
 from v2w_gym.world_models.vid2world.temporal import FullWindow
-from v2w_gym.world_models.vid2world.unet import DecodeInputs, UNet
+from v2w_gym.world_models.vid2world.unet import Conditioning, DecodeInputs, UNet
 
 
 class Networks(nn.Module):

@@ -24,11 +24,10 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.sampler import Denoiser, Network
 from v2w_gym.world_models.state import FrameNoise, RolloutState, step_in_groups
-from v2w_gym.world_models.vid2world.conditioning import Conditioning
 from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, KVCache, PreparedCache, sums
 from v2w_gym.world_models.vid2world.networks import Networks
 from v2w_gym.world_models.vid2world.temporal import FullWindow
-from v2w_gym.world_models.vid2world.unet import DecodeInputs
+from v2w_gym.world_models.vid2world.unet import Conditioning, DecodeInputs
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {
     "window": ("per_frame", "pooled"),

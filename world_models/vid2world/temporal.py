@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from v2w_gym.configs.model import UNetConfig
-from v2w_gym.world_models.vid2world.attention import Attention, TransformerBlock, attend, zero
 from v2w_gym.world_models.vid2world.kv_cache import TAPS, CacheWriter, PreparedCache, sums
+from v2w_gym.world_models.vid2world.layers import Attention, TransformerBlock, attend, zero
 
 
 class TemporalContext(Protocol):

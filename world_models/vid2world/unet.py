@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from v2w_gym.configs.model import UNetConfig
 from v2w_gym.configs.names import lookup
 from v2w_gym.world_models.state import Nested
-from v2w_gym.world_models.vid2world.attention import CrossAttention, SpatialTransformer, zero
-from v2w_gym.world_models.vid2world.conditioning import (
+from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, PreparedCache
+from v2w_gym.world_models.vid2world.layers import (
     ActionEmbedding,
-    Conditioning,
     Context,
     ContextKeys,
+    CrossAttention,
     NumberEmbedding,
+    SpatialTransformer,
+    zero,
 )
-from v2w_gym.world_models.vid2world.kv_cache import CacheWriter, PreparedCache
 from v2w_gym.world_models.vid2world.published.quirks import HeightCausalConv
 from v2w_gym.world_models.vid2world.temporal import (
     DecodeStep,
@@ -34,6 +35,26 @@ OUTPUT_CONVS: Mapping[str, Callable[[int, int], nn.Module]] = {
     "plain": lambda channels, out: nn.Conv2d(channels, out, 3, padding=1),
     "height_causal": HeightCausalConv,
 }
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Conditioning of a window of T frames of B rollouts.
+
+    Attributes:
+        frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame, for all or for each.
+        actions: (B, T, A) the action that led to each frame, normalised; None for a network
+            without actions.
+        action_mask: (B, T) True or 1 keeps the action, False or 0 drops it.
+        rate: (B,) frames per second; None for a network without a rate.
+        context: See `UNet.context_keys`; empty for a network without cross-attention.
+    """
+
+    frame: Tensor
+    actions: Tensor | None = None
+    action_mask: Tensor | None = None
+    rate: Tensor | None = None
+    context: tuple[ContextKeys, ...] = ()
 
 
 class UNet(nn.Module):

@@ -12,13 +12,13 @@ from v2w_gym.evaluation.checks.parity.towers import FORWARD, fill, shapes_of
 from v2w_gym.evaluation.checks.parity.vectors import Comparison, Tolerance, Vector, compare
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.vid2world.clip_towers import TEXT_LENGTH
-from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context, ContextKeys
+from v2w_gym.world_models.vid2world.layers import Context, ContextKeys
 from v2w_gym.world_models.vid2world.published.describe import action_kind, describe_unet, is_causal
 from v2w_gym.world_models.vid2world.published.layout import NETWORK, base_of
 from v2w_gym.world_models.vid2world.published.quirks import causal_output, tokens_by_frame
 from v2w_gym.world_models.vid2world.published.transfer import causal_weights
 from v2w_gym.world_models.vid2world.published.weight_names import Shape, Source, unet_sources
-from v2w_gym.world_models.vid2world.unet import UNet
+from v2w_gym.world_models.vid2world.unet import Conditioning, UNet
 
 NO_GRADIENT = 1e-6
 """Below this a reference gradient is rounding noise: a group norm of one channel per group, as the

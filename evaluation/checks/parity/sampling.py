@@ -24,8 +24,7 @@ from v2w_gym.world_models.sampler import (
     Sampler,
 )
 from v2w_gym.world_models.solvers import ddim_steps
-from v2w_gym.world_models.vid2world.conditioning import Conditioning
-from v2w_gym.world_models.vid2world.unet import UNet
+from v2w_gym.world_models.vid2world.unet import Conditioning, UNet
 
 SAMPLES = Tolerance(1e-4)
 """For a whole sampling run."""

@@ -9,7 +9,7 @@ from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.published import PUBLISHED, SIZES
 from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.state import FrameNoise
-from v2w_gym.world_models.vid2world.conditioning import Context
+from v2w_gym.world_models.vid2world.layers import Context
 from v2w_gym.world_models.vid2world.model import Vid2World, load_vid2world
 
 

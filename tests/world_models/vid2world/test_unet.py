@@ -3,10 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from v2w_gym.world_models.vid2world.attention import FUSED_FROM, attend
-from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding, Conditioning, Context
+from v2w_gym.world_models.vid2world.layers import FUSED_FROM, ActionEmbedding, Context, attend
 from v2w_gym.world_models.vid2world.temporal import FullWindow, TemporalConv
-from v2w_gym.world_models.vid2world.unet import UNet
+from v2w_gym.world_models.vid2world.unet import Conditioning, UNet
 
 B, T, C = 2, 5, 4
 

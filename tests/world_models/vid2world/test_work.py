@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from v2w_gym.configs.published import PUBLISHED
-from v2w_gym.world_models.vid2world.conditioning import Conditioning, Context
 from v2w_gym.world_models.vid2world.kv_cache import CacheWriter
+from v2w_gym.world_models.vid2world.layers import Context
 from v2w_gym.world_models.vid2world.temporal import FullWindow
-from v2w_gym.world_models.vid2world.unet import DecodeInputs, UNet
+from v2w_gym.world_models.vid2world.unet import Conditioning, DecodeInputs, UNet
 
 LATENT = (4, 40, 64)
 GIGA = 1e9

@@ -16,7 +16,7 @@ from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.checkpoint import check_free, read_card
 from v2w_gym.world_models.diffusion import published_buffers
 from v2w_gym.world_models.files import check_writable, replacing, sha256_of
-from v2w_gym.world_models.vid2world.conditioning import ActionEmbedding
+from v2w_gym.world_models.vid2world.layers import ActionEmbedding
 from v2w_gym.world_models.vid2world.model import Vid2World
 from v2w_gym.world_models.vid2world.published.layout import base_of, published_shapes, sources
 from v2w_gym.world_models.vid2world.published.load import Published, load_published, read_published

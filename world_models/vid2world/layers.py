@@ -1,16 +1,18 @@
-"""Attention: softmax over heads, transformer blocks, and attention inside a frame.
+"""Layers that know nothing of time: embeddings, attention, and transformers inside a frame.
 
 Attention along time uses the same blocks; see `v2w_gym.world_models.vid2world.temporal`.
 """
 
+import math
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from v2w_gym.configs.model import UNetConfig
-from v2w_gym.world_models.vid2world.conditioning import Context, ContextKeys
 
 FUSED_FROM = 2**16
 """Scores per head from which PyTorch's fused kernel is used: it never holds all of them.
@@ -77,6 +79,29 @@ class Attention(nn.Module):
         )
         out: Tensor = self.to_out(join_heads(read(query, key, value)))
         return out
+
+
+@dataclass(frozen=True)
+class Context:
+    """Tokens that cross-attention reads.
+
+    Attributes:
+        text: (B, L, D) embedding of a prompt.
+        image: (B F, M, D) tokens of the conditioning frame: one set for all frames (F = 1), or
+            one for each (F = T).
+    """
+
+    text: Tensor
+    image: Tensor
+
+
+class ContextKeys(NamedTuple):
+    """Keys and values of a context in one cross-attention: text (B, L, C), image (B F, M, C)."""
+
+    text_key: Tensor
+    text_value: Tensor
+    image_key: Tensor
+    image_value: Tensor
 
 
 class CrossAttention(nn.Module):
@@ -178,3 +203,65 @@ class SpatialTransformer(nn.Module):
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (N, hw, C)
         tokens = self.project_out(self.block(self.project_in(tokens), attend, keys))
         return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class NumberEmbedding(nn.Module):
+    """Embed numbers by sinusoids: a noise level per frame (Diffusion Forcing), or a rate.
+
+    Source: Vid2World section 4.2.
+    """
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        """Build for sinusoids of `channels` values."""
+        super().__init__()
+        self.hidden = nn.Linear(channels, embedding)
+        self.out = nn.Linear(embedding, embedding)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Turn numbers (...) into embeddings (..., E)."""
+        half = self.hidden.in_features // 2
+        powers = torch.arange(half, dtype=torch.float32, device=numbers.device) / half
+        angles = numbers[..., None].float() * torch.exp(-math.log(10000) * powers)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(self.hidden.weight.dtype)
+        embedding: Tensor = self.out(F.silu(self.hidden(waves)))
+        return embedding
+
+
+class ActionTable(nn.Module):
+    """One vector for each value that can be on; an action is the sum of those that are."""
+
+    def __init__(self, action_size: int, channels: int) -> None:
+        """Build a table (A, channels)."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(action_size, channels))
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Turn on-off actions (..., A) into sums (..., channels)."""
+        return actions @ self.weight
+
+
+class ActionEmbedding(nn.Module):
+    """Embed the action that led to each frame; a dropped action contributes nothing.
+
+    Source: Vid2World section 4.2 (action injection per frame, dropout per frame).
+    """
+
+    def __init__(self, kind: str, action_size: int, channels: int, embedding: int) -> None:
+        """Build for `linear` (continuous) or `table` (on-off) actions.
+
+        Raises:
+            ValueError: Unknown kind.
+        """
+        super().__init__()
+        if kind not in ("linear", "table"):
+            raise ValueError(f"expected action_embedding 'linear' or 'table', found {kind!r}")
+        self.table = ActionTable(action_size, channels) if kind == "table" else None
+        first = [nn.Linear(action_size, channels), nn.SiLU()] if kind == "linear" else []
+        self.layers = nn.Sequential(
+            *first, nn.Linear(channels, embedding), nn.SiLU(), nn.Linear(embedding, embedding)
+        )
+
+    def forward(self, actions: Tensor, action_mask: Tensor) -> Tensor:
+        """Embed actions (B, T, A), kept where `action_mask` (B, T) is set: (B, T, E)."""
+        embedding: Tensor = self.layers(self.table(actions) if self.table else actions)
+        return embedding * action_mask[..., None]
