@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if not (Path(__file__).parent / "configs").is_dir():
     raise ImportError(
-        f"expected a folder or a link to one at {Path(__file__).parent / 'configs'}, found none: "
-        "the repository was copied without its symbolic links; install v2w-gym from a clone made "
-        "with `git clone -c core.symlinks=true`, or from a wheel"
+        f"expected a folder or a symbolic link at {Path(__file__).parent / 'configs'}, found none; "
+        "the repository was copied without its symbolic links: install v2w-gym from a wheel, or "
+        "from a clone made with `git clone -c core.symlinks=true`"
     )
 
 from v2w_gym.configs.names import hint
@@ -89,7 +89,7 @@ calm_threads_after_fork()  # Gymnasium's AsyncVectorEnv and SB3's SubprocVecEnv 
 try:
     from v2w_gym.registration import register_environments
 except ModuleNotFoundError as error:
-    if error.name != "gymnasium":  # a policy server beside somebody's model needs no environments
+    if error.name != "gymnasium":  # a policy server needs no environments, and runs without it
         raise
 else:
     register_environments()

@@ -1,4 +1,4 @@
-"""What every environment must do, whatever moves its robot: a test to inherit.
+"""Conformance tests that every environment passes, simulated or imagined.
 
 class TestMine(EnvironmentConformance):
     @pytest.fixture
@@ -27,36 +27,35 @@ ADVICE = (
     "no rollout counts as a success",
     "using the small bundled world model",
 )
-"""Warnings that say how an environment was made, and no fault of it."""
+"""Warnings about how an environment was made; they are expected."""
 
 
 class SolvedFrom:
-    """A judge that calls an attempt solved as soon as it has so many frames."""
+    """A judge that calls an attempt solved once it has `frames` frames, the start included."""
 
     def __init__(self, frames: int) -> None:
-        """Choose from how many frames on, those that it began with included."""
         self.frames = frames
 
     def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """See `v2w_gym.judges.base.StepJudge`."""
         return np.full(len(frames), frames.shape[1] >= self.frames)
 
 
 @pytest.mark.filterwarnings(*(f"ignore:{text}" for text in ADVICE))
 class EnvironmentConformance:
-    """Give the fixture `make`: it takes an environment's keyword arguments and makes one.
+    """Tests of an environment; a subclass adds the fixture `make`.
 
-    What it makes begins with one frame at every reset and has room for a dozen steps.
+    `make` takes an environment's keyword arguments and returns the environment. Its attempts begin
+    with one frame and have a time limit of at least 12 steps.
     """
 
     @pytest.fixture
     def env(self, make: Callable[..., Env]) -> Env:
-        """An environment with everything left as it is by default."""
+        """An environment with default arguments."""
         return make()
 
     @pytest.fixture
     def robot(self, env: Env) -> RobotSpec:
-        """Whose camera and actions it has."""
+        """The robot of `env`."""
         return robot_of(env)
 
     @pytest.fixture(params=["at rest", "moving"])
@@ -66,31 +65,31 @@ class EnvironmentConformance:
             return robot.make_action()
         return next(iter(robot.moves.values()))
 
-    def test_gymnasium_finds_nothing_wrong(self, make: Callable[..., Env]) -> None:
-        """Gymnasium's own checker has no error and no warning."""
+    def test_gymnasium_check_env_passes(self, make: Callable[..., Env]) -> None:
+        """`check_env` raises no error and gives no warning."""
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             for expected in ADVICE:
                 warnings.filterwarnings("ignore", expected)
             check_env(make(render_mode="rgb_array").unwrapped)
 
-    def test_info_says_the_same_at_every_moment(
+    def test_reset_and_step_return_the_same_info_keys(
         self, env: Env, action: NDArray[np.float32]
     ) -> None:
-        """Keys and types do not depend on where the attempt is."""
+        """`info` has the same keys and types after a reset and after a step."""
         _, begun = env.reset(seed=3)
         after = env.step(action)[4]
         assert set(begun) == set(after)
         assert {name: type(value) for name, value in begun.items()} == {
             name: type(value) for name, value in after.items()
         }
-        task, told = (env.get_wrapper_attr(name) for name in ("task", "task_description"))
-        assert (begun["task"], begun["instruction"]) == (task, told)
+        task, instruction = (env.get_wrapper_attr(name) for name in ("task", "task_description"))
+        assert (begun["task"], begun["instruction"]) == (task, instruction)
         assert (begun["seed"], begun["episode_index"]) == (3, 0)
         assert (begun["actions_clipped"], begun["actions_not_one_hot"]) == (0, 0)
 
     def test_zeros_are_neutral(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Zeros do what rest does, and never end an attempt."""
+        """An action of zeros equals the robot's resting action and does not end an attempt."""
         resting, zeros = make(), make()
         for env in (resting, zeros):
             env.reset(seed=0)
@@ -101,17 +100,17 @@ class EnvironmentConformance:
             assert not terminated
 
     def test_sampled_actions_do_not_end_an_attempt(self, make: Callable[..., Env]) -> None:
-        """Who explores at random is not thrown out."""
+        """Random exploration runs until the time limit."""
         env = make(judge=None)
         env.action_space.seed(0)
         env.reset(seed=0)
         for _ in range(12):
             assert not env.step(env.action_space.sample())[2]
 
-    def test_what_is_out_of_bounds_is_clipped_and_counted(
+    def test_actions_out_of_bounds_are_clipped_and_counted(
         self, make: Callable[..., Env], robot: RobotSpec
     ) -> None:
-        """One warning, then a count; the bound itself leads to the same frame."""
+        """The first clipped action warns, every one is counted; `strict_actions` raises."""
         value = movable_value(robot)
         beyond, bound = robot.make_action(), robot.make_action()
         beyond[value], bound[value] = robot.high[value] + 1, robot.high[value]
@@ -131,8 +130,8 @@ class EnvironmentConformance:
         with pytest.raises(ValueError, match=r"expected .* in \["):
             strict.step(beyond)
 
-    def test_what_cannot_be_meant_is_refused(self, env: Env, robot: RobotSpec) -> None:
-        """Another shape and what is no number are errors, and change nothing."""
+    def test_invalid_actions_are_errors(self, env: Env, robot: RobotSpec) -> None:
+        """A wrong shape or a value that is no finite number raises and changes nothing."""
         frame, _ = env.reset(seed=0)
         for size in (robot.action_size - 1, robot.action_size + 1):
             with pytest.raises(ValueError, match="expected an action of shape"):
@@ -152,21 +151,21 @@ class EnvironmentConformance:
         assert frame.shape == env.observation_space.shape
 
     def test_a_policy_may_end_the_attempt(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """By an explicit one-hot alone, unless that is ignored."""
+        """An exact one-hot ends the attempt, unless `terminate="ignore"`."""
         if TERMINATE not in robot.slices:
             pytest.skip(f"{robot.name} has no action that ends an attempt")
         end = robot.make_action(**{TERMINATE: (1, 0, 0)})
         soft = robot.make_action(**{TERMINATE: (0.6, 0.3, 0.1)})
-        stopping, going_on = make(), make(terminate="ignore")
-        for env in (stopping, going_on):
+        stopping, ignoring = make(), make(terminate="ignore")
+        for env in (stopping, ignoring):
             env.reset(seed=0)
         _, _, terminated, _, info = stopping.step(soft)
         assert (terminated, info["actions_not_one_hot"]) == (False, 1)
         assert stopping.step(end)[2]
-        assert not going_on.step(end)[2]
+        assert not ignoring.step(end)[2]
 
     def test_a_seed_fixes_every_pixel(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Whatever was done before, and in whichever environment."""
+        """Frames depend on the seed and the actions, not on earlier attempts."""
         one, two = make(), make()
         two.reset(seed=9)
         for move in robot.moves.values():
@@ -176,15 +175,15 @@ class EnvironmentConformance:
     def test_episodes_follow_one_another_and_can_be_named(
         self, make: Callable[..., Env], robot: RobotSpec
     ) -> None:
-        """A reset without a seed is the next episode; an option names any."""
+        """A reset without a seed begins the next episode; the option `episode` chooses one."""
         env = make()
         third = [roll(env, robot, seed=4), roll(env, robot), roll(env, robot)][2]
         named = roll(make(), robot, seed=4, options={"episode": 2, "not an option": 1})
         np.testing.assert_array_equal(named, third)
         assert env.reset()[1]["episode_index"] == 3
 
-    def test_frames_are_the_callers(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Writing into a frame changes nothing."""
+    def test_frames_are_copies(self, make: Callable[..., Env], robot: RobotSpec) -> None:
+        """Writing into a returned frame does not change the environment."""
         env = make(render_mode="rgb_array")
         frame, _ = env.reset(seed=0)
         kept = frame.copy()
@@ -194,7 +193,7 @@ class EnvironmentConformance:
         assert np.asarray(env.render()).any()
 
     def test_reset_comes_first(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Nothing can be stepped or shown before."""
+        """`step` and `render` raise before the first reset."""
         env = make(render_mode="rgb_array").unwrapped
         with pytest.raises(gym.error.ResetNeeded):
             env.step(robot.make_action())
@@ -210,7 +209,7 @@ class EnvironmentConformance:
             {"terminate": "perhaps"},
             {"terminate": ["stop"]},
             {"strict_actions": "no"},
-            {"judge": "nobody in particular"},
+            {"judge": "not a judge"},
             {"judge": np.zeros(2)},
             {"start": -1},
             {"start": True},
@@ -227,7 +226,7 @@ class EnvironmentConformance:
                 make(**arguments)
 
     def test_a_judge_decides(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Solved for two frames is a success, rewarded once, and ends the attempt."""
+        """A task solved in two frames is a success: reward 1, and the attempt ends."""
         env = make(judge=SolvedFrom(3))
         _, info = env.reset(seed=0)
         found = [(0.0, False, info["success"], info["is_success"])]
@@ -236,18 +235,20 @@ class EnvironmentConformance:
             found.append((float(reward), terminated, info["success"], info["is_success"]))
         assert found == [(0.0, False, False, False)] * 3 + [(1.0, True, True, True)]
 
-    def test_nobody_decides(self, make: Callable[..., Env], robot: RobotSpec) -> None:
-        """Then nothing is said of success."""
+    def test_without_a_judge_info_has_no_success(
+        self, make: Callable[..., Env], robot: RobotSpec
+    ) -> None:
+        """`judge=None` removes the success keys from `info`, and the reward stays 0."""
         env = make(judge=None)
         _, begun = env.reset(seed=0)
         _, reward, terminated, _, info = env.step(robot.make_action())
         assert (reward, terminated) == (0.0, False)
         assert not {"success", "is_success", "solved_at_start"} & ({*begun} | {*info})
 
-    def test_what_was_solved_at_the_start_is_no_success(
+    def test_a_task_solved_at_the_start_is_no_success(
         self, make: Callable[..., Env], robot: RobotSpec
     ) -> None:
-        """It is told at the reset."""
+        """The reset warns and sets `solved_at_start`; the attempt cannot succeed."""
         env = make(judge=SolvedFrom(0))
         with pytest.warns(UserWarning, match="solved already at the start"):
             assert env.reset(seed=0)[1]["solved_at_start"]
@@ -256,10 +257,10 @@ class EnvironmentConformance:
             assert (reward, terminated, info["success"]) == (0.0, False, False)
 
     @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
-    def test_a_copy_goes_on_as_the_original(
+    def test_a_copy_continues_like_the_original(
         self, env: Env, robot: RobotSpec, copied: Callable[[Env], Env]
     ) -> None:
-        """In the middle of an attempt."""
+        """A copy made during an attempt returns the same frames as the original."""
         moves = list(robot.moves.values())
         env.reset(seed=0)
         env.step(moves[0])
@@ -272,13 +273,13 @@ class EnvironmentConformance:
 
 
 def robot_of(env: Env) -> RobotSpec:
-    """Return whose camera and actions an environment has."""
+    """Return the robot of an environment."""
     robot: RobotSpec = env.get_wrapper_attr("robot")
     return robot
 
 
 def movable_value(robot: RobotSpec) -> int:
-    """Return the index of an action value that has room to move and is no part of a one-hot."""
+    """Return the index of the first continuous action value."""
     for field in robot.fields:
         if field.low < field.high and not field.is_one_hot:
             return robot.slices[field.name].start

@@ -1,4 +1,4 @@
-"""Check what an environment is given, and load the world model if it has to be loaded."""
+"""Check an environment's arguments, then load its world model and judge."""
 
 import os
 import warnings
@@ -23,21 +23,24 @@ from v2w_gym.world_models.base import WorldModel
 def choose_model(
     model: WorldModel | WorldModelSettings | None, given: Mapping[str, Any], caller: type[Any]
 ) -> WorldModel | WorldModelSettings:
-    """Return the world model that an environment is given, or the settings that choose one.
+    """Return `model`, or the settings that load one.
 
     Args:
-        model: A world model, settings that choose one, or None.
+        model: A world model, its settings, or None.
         given: Fields of `WorldModelSettings` by name.
-        caller: The environment, for messages.
+        caller: The environment, for error messages.
 
     Raises:
         TypeError: An unknown name.
-        ValueError: A setting out of range, or both a model and how to load one.
+        ValueError: A setting out of range, or both a model and settings.
     """
     settings = world_model_settings(given, caller)
     named = [f"{name}={value!r}" for name, value in given.items() if value is not None]
     if model is not None and named:
-        raise ValueError(f"expected a model or how to load one, found both ({', '.join(named)})")
+        raise ValueError(
+            f"expected a model or settings that load one, found both ({', '.join(named)}); "
+            "remove one of them"
+        )
     return settings if model is None else model
 
 
@@ -48,17 +51,17 @@ def make_simulation(
     start: int | str | None,
     judge: StepJudge | str | None,
 ) -> Simulation:
-    """Load what attempts take place in, once all that can be is checked.
+    """Check every argument that needs no weights, then load the world model and the judge.
 
     Raises:
-        FileNotFoundError: A checkpoint or start that is no file.
-        ValueError: Something unknown, or of another robot than those the environment is for.
+        FileNotFoundError: No such checkpoint or start.
+        ValueError: An unknown name, or a model, task, start or judge of another robot.
     """
     lookup(TASKS, task, "task")
     for name in robots or ():
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
-        read_recording(start, count=1)  # a wrong path is noticed before gigabytes are loaded
+        read_recording(start, count=1)  # fail on a wrong path before gigabytes are loaded
     check_judge(judge)
     if isinstance(model, WorldModelSettings):
         model = load_model(model, robots)
@@ -76,11 +79,12 @@ def make_simulation(
 
 
 def load_model(settings: WorldModelSettings, robots: Sequence[str] | None) -> WorldModel:
-    """Return the world model that is chosen, or the bundled one; loaded once per process.
+    """Return the world model of a checkpoint, or the bundled one; loaded once per process.
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: No checkpoint and no bundled model of the robots, or settings that do not fit.
+        ValueError: No checkpoint is named and the robots have no bundled model, or the settings do
+            not fit the model.
     """
     from v2w_gym.world_models.loading import load_with
 
@@ -91,12 +95,12 @@ def load_model(settings: WorldModelSettings, robots: Sequence[str] | None) -> Wo
                 f"expected checkpoint= to name a world model of {robot}, found None, and none is "
                 f"bundled; {_other_ways(robot)}"
             )
-        _say_bundled()
+        _warn_of_bundled()
     return load_with(settings)
 
 
 def _other_ways(robot: str) -> str:
-    """Say how somebody gets a world model of a robot of which none is bundled."""
+    """Say how to get a world model of a robot that has no bundled one."""
     if robot not in HUB_IDS:
         return f"train one on its episodes: v2w train model.robot={robot}"
     return (
@@ -106,7 +110,7 @@ def _other_ways(robot: str) -> str:
 
 
 @cache
-def _say_bundled() -> None:
+def _warn_of_bundled() -> None:
     warnings.warn(
         "using the small bundled world model of the stand-in robot; pass checkpoint= to use "
         f"another, such as checkpoint={HUB_IDS['google_robot']!r} with a picture as start=",

@@ -1,4 +1,4 @@
-"""Pictures and videos as a viewer shows them: upright, and in 8-bit RGB."""
+"""Read pictures and videos as a viewer shows them, upright and in 8-bit RGB."""
 
 import logging
 import struct
@@ -19,16 +19,16 @@ log = logging.getLogger(__name__)
 ONE = 1 << 16
 """The number one in a display matrix."""
 HDR = {16: "PQ", 18: "HLG"}
-"""Brightness curves of HDR videos by their number in ITU-T H.273."""
+"""Transfer functions of HDR videos by their number in ITU-T H.273."""
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3), turned as its EXIF orientation says.
+    """Return a picture (H, W, 3), turned by its EXIF orientation.
 
-    Transparency is dropped: what counts is the colour that is stored. 16-bit grey is scaled to 8.
+    Transparency is dropped and the stored colour kept. 16-bit grey is scaled to 8 bits.
 
     Raises:
-        ValueError: A damaged file, no picture, or one that is too large.
+        ValueError: The file is damaged, no picture, or too large.
     """
     from PIL import Image, ImageOps
 
@@ -42,13 +42,13 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def read_video(path: Path, count: int | None) -> NDArray[np.uint8]:
-    """Return the first `count` frames of a video, or all, (T, H, W, 3), turned as it says.
+    """Return the first `count` frames (T, H, W, 3) of a video, turned by its display matrix.
 
-    No more than these frames is decoded.
+    Only these frames are decoded; None decodes all.
 
     Raises:
-        ValueError: A damaged file, no video, frames that are to be shown at an angle, or more of
-            them than `LARGEST` bytes.
+        ValueError: The file is damaged or no video, its display matrix is no quarter turn, or the
+            frames take more than `LARGEST` bytes.
     """
     import av
 
@@ -72,14 +72,14 @@ def read_video(path: Path, count: int | None) -> NDArray[np.uint8]:
 
 
 def turn(frame: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Turn and mirror a frame (H, W, 3) as a display matrix says.
+    """Turn and mirror a frame (H, W, 3) by a display matrix.
 
     Args:
-        frame: The frame as it is stored.
-        matrix: Nine numbers, row by row: a place (x, y) is shown at (a x + c y, b x + d y).
+        frame: The stored frame.
+        matrix: Nine numbers, row by row; they show pixel (x, y) at (a x + c y, b x + d y).
 
     Raises:
-        ValueError: A matrix that does anything but quarter turns and mirrors.
+        ValueError: The matrix is not a quarter turn or a mirror.
 
     Source: ISO/IEC 14496-12, 6.2.2.
     """
@@ -88,8 +88,8 @@ def turn(frame: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]
         a, d, frame = c, b, frame.swapaxes(0, 1)
     elif {abs(a), abs(d)} != {1} or {abs(b), abs(c)} != {0}:
         raise ValueError(
-            f"frames that are to be shown turned or stretched by ({a}, {b}, {c}, {d}), no multiple "
-            "of 90 degrees; turn them with a video editor first"
+            f"a display matrix ({a}, {b}, {c}, {d}) that turns by no multiple of 90 degrees, or "
+            "stretches; turn the video with a video editor first"
         )
     return np.ascontiguousarray(frame[:: int(d), :: int(a)])
 
@@ -120,8 +120,8 @@ def _to_array(frame: Any) -> NDArray[np.uint8]:
 def _warn_of_colours(path: Path, frame: "av.VideoFrame") -> None:
     if frame.color_trc in HDR:
         log.warning(
-            "%s is an HDR video (%s): its colours come out paler than a viewer shows them; convert "
-            "it to SDR (BT.709) first",
+            "%s is an HDR video (%s), so its colours are read paler than a viewer shows them; "
+            "convert it to SDR (BT.709) first",
             *(path, HDR[frame.color_trc]),
         )
 
@@ -132,12 +132,12 @@ def _check_growing(frames: list[NDArray[np.uint8]]) -> None:
     if len(frames) * frames[0].nbytes > LARGEST:
         raise ValueError(
             f"more than {LARGEST / 2**30:g} GiB of frames ({frames[0].shape} each); cut the video, "
-            "or read only some with count="
+            "or read fewer frames with count="
         )
 
 
 def _stack(frames: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Return frames as one array; they are taken off the list, so that memory holds each once."""
+    """Stack frames; each is removed from the list as it is copied, so memory holds it once."""
     stacked = np.empty((len(frames), *frames[0].shape), np.uint8)
     for place in reversed(range(len(frames))):
         stacked[place] = frames.pop()

@@ -1,4 +1,4 @@
-"""Read what a camera recorded: a picture, a video, an array of frames, or an episode."""
+"""Read camera recordings: pictures, videos, arrays of frames, and episodes."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -16,26 +16,25 @@ __all__ = ["READERS", "Recording", "read_recording"]
 def read_recording(path: str | os.PathLike[str], *, count: int | None = None) -> Recording:
     """Read a file by its type.
 
-    - .png, .jpg: a picture, turned as its EXIF orientation says; transparency is dropped, and 16
-      bits are scaled to 8
-    - .mp4: a video, turned as it says by quarter turns; HDR is refused
+    - .png, .jpg: a picture, turned by its EXIF orientation; transparency is dropped, and 16 bits
+      are scaled to 8
+    - .mp4: a video, turned by its display matrix; an HDR video gives a warning
     - .npy: a frame (H, W, 3) or frames (T, H, W, 3)
-    - .npz: an episode of `v2w_gym.world_models.data.episodes`, or one in the layout of Vid2World's
-    RT-1
-      converter; see `v2w_gym.world_models.data.recording.load_recording`
+    - .npz: an episode of `v2w_gym.world_models.data.episodes`, or one that Vid2World's RT-1
+      converter wrote; see `v2w_gym.world_models.data.recording.load_recording`
 
     No file may take more than `v2w_gym.world_models.data.arrays.LARGEST` bytes of memory.
 
     Args:
         path: The file; a leading `~` is the home folder.
-        count: Most frames that are read, the first ones; None for all. Memory is taken for these
-            alone, so a start in a long video costs little.
+        count: Read at most this many frames, the first ones; None for all. A long video costs only
+            the memory of these frames.
 
     Raises:
         FileNotFoundError: No such file.
-        IsADirectoryError: A folder.
-        ValueError: Another file type, contents that are damaged or no recording, or a count below
-            1.
+        IsADirectoryError: The path is a folder.
+        ValueError: The file type is unknown, the contents are damaged or no recording, or `count`
+            is below 1.
     """
     path = to_path(path)
     reader = lookup(READERS, path.suffix.lower(), f"the file type of recording {str(path)!r}")

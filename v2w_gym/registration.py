@@ -1,4 +1,4 @@
-"""Which environments Gymnasium knows by id, and which robots each is for."""
+"""Register the environments with Gymnasium."""
 
 import gymnasium as gym
 
@@ -9,11 +9,11 @@ DOMAINS = {
     f"Vid2World-{domain}-v0": [robot.name for robot in ROBOTS.values() if robot.domain == domain]
     for domain in dict.fromkeys(robot.domain for robot in ROBOTS.values())
 }
-"""Environment id -> the robots it is for, which share their tasks."""
+"""Environment id -> its robots, which share their tasks."""
 
 
 def register_environments() -> None:
-    """Make `gym.make` know the ids; this loads neither torch nor a simulator.
+    """Register all environment ids without importing torch or a simulator.
 
     Raises:
         ValueError: A robot without a task.
@@ -22,8 +22,8 @@ def register_environments() -> None:
         tasks = tasks_of(robots[0])
         if not tasks:
             raise ValueError(
-                f"expected a task of robot {robots[0]!r} in configs/tasks.py, found none; add one "
-                f"for {name}"
+                f"expected a task of robot {robots[0]!r} in configs/tasks.py, found none; add a "
+                f"task for {name}"
             )
         gym.register(
             id=name,

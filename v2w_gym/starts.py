@@ -1,8 +1,8 @@
-"""Starts: where a rollout in a world model begins.
+"""Starts: the initial conditions of rollouts.
 
-A start is the initial condition of a rollout: the frame, or the few frames and the actions between
-them, that a camera saw before the policy takes over. It is bundled, or read from a file; `Context`
-is what a world model is given of it.
+A start is the frame, or the few frames and the actions between them, that a camera recorded before
+the policy acts. It is bundled or read from a file. `Context` holds the part of it that a world
+model receives.
 """
 
 import os
@@ -33,7 +33,7 @@ FIRST_SEED = 2_000_000
 
 @dataclass(frozen=True)
 class Start:
-    """A bundled start: `frame` (H, W, 3) is what `StandinEnv(task).reset(seed=seed)` shows."""
+    """A bundled start: the frame (H, W, 3) of `StandinEnv(task).reset(seed=seed)`."""
 
     task: str
     seed: int
@@ -42,11 +42,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Context:
-    """What a world model is given of a start: its context frames.
+    """The context frames with which a world model begins a rollout.
 
     Attributes:
         frames: (T, H, W, 3) uint8, oldest first.
-        actions: (T - 1, A) float32, taken between them; NaN where an action is not known.
+        actions: (T - 1, A) float32, the actions between the frames; NaN where unknown.
     """
 
     frames: NDArray[np.uint8]
@@ -54,9 +54,9 @@ class Context:
 
 
 def bundled_starts(task: str) -> list[Start]:
-    """Return the starts that come with the package for one task, in a fixed order.
+    """Return the bundled starts of a task, in a fixed order.
 
-    Tasks that begin with the same scene share them.
+    Tasks that begin with the same scene share their starts.
 
     Raises:
         ValueError: Unknown task.
@@ -66,10 +66,10 @@ def bundled_starts(task: str) -> list[Start]:
 
 
 def bundled_start(index: int, task: str) -> Start:
-    """Return one of the starts that come with the package.
+    """Return one bundled start of a task.
 
     Raises:
-        ValueError: Unknown task, or no whole number in range.
+        ValueError: Unknown task, or `index` is no integer in range.
     """
     starts = bundled_starts(task)
     if is_whole_number(index) and 0 <= index < len(starts):
@@ -81,42 +81,41 @@ def bundled_start(index: int, task: str) -> Start:
 
 
 def draw_start(task: str, robot: RobotSpec, rng: np.random.Generator) -> int:
-    """Return the index of one of the bundled starts.
+    """Draw the index of a bundled start.
 
     Raises:
-        ValueError: Unknown task, or a robot of which no start is bundled.
+        ValueError: Unknown task, or the robot has no bundled starts.
     """
-    _check_shown(robot, None)
+    _check_has_starts(robot, None)
     return int(rng.integers(len(bundled_starts(task))))
 
 
 def load_start(
     source: int | str | os.PathLike[str], task: str, robot: RobotSpec, context_frames: int
 ) -> Context:
-    """Return what a rollout of `task` begins with.
+    """Return the context frames of a start.
 
-    A recording gives its first frames, as many as it has up to `context_frames`, and the actions
-    between them if it holds any, as the robot executes them. A single picture is held still for
-    `context_frames` frames. A file is read once, and again only after it has changed.
+    A recording gives its first frames, at most `context_frames`, and the actions between them,
+    clipped to the robot's bounds. A single picture is repeated `context_frames` times. A file is
+    read once, and again only after it has changed.
 
     Args:
-        source: Index into `bundled_starts(task)`, or the path of a file that `read_recording`
-            knows.
+        source: Index into `bundled_starts(task)`, or the path of a file for `read_recording`.
         task: Name of the task.
-        robot: Whose camera and actions the rollout is about.
-        context_frames: How many frames the world model is made to begin with.
+        robot: The robot that the world model imagines.
+        context_frames: Number of frames with which the world model begins a rollout.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Unknown task, a source that is neither a path nor a number in range, a file that
-            is no recording, or frames or actions that are not the robot's.
+        ValueError: Unknown task, neither a path nor an index in range, a file that is no recording,
+            or frames or actions that do not fit the robot.
     """
     find_task(task, robot.name)
     if isinstance(source, (str, os.PathLike)):
         path = to_path(source)
         context = _read_context(path, _stamp(path), robot, context_frames)
     else:
-        _check_shown(robot, source)
+        _check_has_starts(robot, source)
         start = bundled_start(source, task)
         context = begin_with(Recording(start.frame[None]), robot, context_frames, source)
     return Context(context.frames.copy(), context.actions.copy())
@@ -125,22 +124,22 @@ def load_start(
 def begin_with(
     recording: Recording, robot: RobotSpec, context_frames: int, origin: object
 ) -> Context:
-    """Return what a rollout begins with that continues a recording; see `load_start`.
+    """Return the context frames of a rollout that continues a recording; see `load_start`.
 
     Args:
-        recording: Its first frames.
-        robot: Whose camera and actions the rollout is about.
-        context_frames: How many frames the world model is made to begin with.
+        recording: The recording; only its first frames are used.
+        robot: The robot that the world model imagines.
+        context_frames: Number of frames with which the world model begins a rollout.
         origin: Where the recording comes from, for messages.
 
     Raises:
-        ValueError: Another robot's recording, frames of another size, or impossible actions.
+        ValueError: The recording is of another robot, or its frames or actions do not fit.
     """
     frames, actions = _beginning(recording, robot, context_frames)
     try:
         if recording.robot not in (None, robot.name):
             raise ValueError(f"expected robot {robot.name!r}, found {recording.robot!r}")
-        unknown = np.full(actions.shape, np.nan, np.float32)  # sizes are checked; values are fitted
+        unknown = np.full(actions.shape, np.nan, np.float32)  # checks sizes; values follow below
         check_context(frames[None], unknown[None], robot, context_frames + 1)
     except ValueError as error:
         raise ValueError(f"start {_shown(origin)} does not fit: {error}") from error
@@ -150,7 +149,7 @@ def begin_with(
 
 
 def save_starts(path: Path, starts: Sequence[Start]) -> None:
-    """Write `starts` to one deflated `.npz`; the file appears whole or not at all."""
+    """Write `starts` to one compressed `.npz`, atomically."""
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(
             file,
@@ -169,7 +168,7 @@ def load_starts(path: Path) -> list[Start]:
 
 
 def record_starts(path: Path, count: int) -> None:
-    """Photograph `count` starts of each task on the stand-in robot and save them to `path`.
+    """Render `count` starts of each task on the stand-in robot and save them to `path`.
 
     Raises:
         ModuleNotFoundError: The `standin` extra is not installed.
@@ -190,19 +189,19 @@ def _bundled() -> list[Start]:
     return load_starts(BUNDLED)
 
 
-def _check_shown(robot: RobotSpec, asked: object) -> None:
-    """Check that the bundled starts show this robot."""
+def _check_has_starts(robot: RobotSpec, found: object) -> None:
+    """Check that the robot has bundled starts."""
     if robot.name != BUNDLED_ROBOT:
         raise ValueError(
             f"expected start to be a picture, video or episode of robot {robot.name!r}, found "
-            f"{asked!r}; the bundled starts show {BUNDLED_ROBOT!r}"
+            f"{found!r}; the bundled starts show {BUNDLED_ROBOT!r} only"
         )
 
 
 def _beginning(
     recording: Recording, robot: RobotSpec, count: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return up to `count` frames and the actions between them, NaN where they are not known."""
+    """Return up to `count` frames and the actions between them, NaN where unknown."""
     if len(recording.frames) == 1:
         resting = np.tile(robot.make_action(), (count - 1, 1))
         return np.repeat(recording.frames, count, axis=0), resting
@@ -216,12 +215,12 @@ def _beginning(
 def _read_context(
     path: Path, stamp: tuple[int, ...] | None, robot: RobotSpec, count: int
 ) -> Context:
-    """Read a file, or remember what it held as long as its stamp is the same."""
+    """Read a file; `stamp` makes the cache read a changed file again."""
     return begin_with(read_recording(path, count=count), robot, count, path)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what changes when a file does; None if there is none."""
+    """Return a stamp that changes with the file; None if there is no file."""
     if not path.exists():
         return None
     stat = path.stat()

@@ -1,4 +1,4 @@
-"""Many robots imagined at once by one world model, as a Gymnasium vector environment."""
+"""A Gymnasium vector environment that imagines many robots in one batch of a world model."""
 
 from collections.abc import Mapping, Sequence, Sized
 from copy import copy
@@ -26,18 +26,20 @@ AUTORESET_MODES = {mode.value: mode for mode in AutoresetMode}
 
 
 class Slot(Vid2WorldEnv):
-    """One slot of the vector environment: the scalar environment with a time limit of its own.
+    """One slot of the vector environment: `Vid2WorldEnv` with its own time limit.
 
-    Alone, it does what the scalar environment in Gymnasium's `TimeLimit` does.
+    It behaves as `Vid2WorldEnv` inside Gymnasium's `TimeLimit` does.
     """
 
     _max_episode_steps = -1
-    """Steps after which an attempt is truncated, -1 for no limit; `TimeLimit` calls it so too."""
+    """Steps after which an attempt is truncated, -1 for no limit; the name is `TimeLimit`'s."""
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Imagine what the camera sees after `action` (A,); see `Vid2WorldEnv.step`."""
         if self.attempt.batch is None:
-            raise gym.error.ResetNeeded("expected reset() of a slot that is over before step()")
+            raise gym.error.ResetNeeded(
+                "expected reset() before step(): this slot's attempt is over"
+            )
         observation, reward, terminated, _, info = super().step(action)
         return observation, reward, terminated, self.truncated, info
 
@@ -45,7 +47,7 @@ class Slot(Vid2WorldEnv):
         """Return an attribute.
 
         Raises:
-            AttributeError: An unknown one.
+            AttributeError: Unknown name.
         """
         if hasattr(self, name):
             return getattr(self, name)
@@ -56,7 +58,7 @@ class Slot(Vid2WorldEnv):
 
     @property
     def truncated(self) -> bool:
-        """Whether time has run out."""
+        """Whether the attempt has reached its time limit."""
         limit = self._max_episode_steps
         return limit != -1 and self.attempt.steps >= limit
 
@@ -67,15 +69,16 @@ class Slot(Vid2WorldEnv):
 
 
 class Vid2WorldVectorEnv(SyncVectorEnv):
-    """`num_envs` attempts that share every call of the world model.
+    """`num_envs` attempts that share each forward pass of the world model.
 
-    Slot i behaves as `Vid2WorldEnv` does with the same seed and episode, whatever the other slots
-    do. Slots may attempt different tasks from different starts, and need not be in step. `envs`,
-    `call`, `get_attr` and `set_attr` reach into the slots, as in any `SyncVectorEnv`.
+    Slot i behaves as `Vid2WorldEnv` does with the same seed and episode; other slots do not
+    influence it. Slots may attempt different tasks from different starts, and may be at different
+    steps. `envs`, `call`, `get_attr` and `set_attr` access the slots, as in any `SyncVectorEnv`.
 
-    Autoreset follows Gymnasium, except that in DISABLED mode a slot whose attempt has ended may be
-    stepped: it stays as it ended, its action is not looked at, its reward is 0, and it costs
-    nothing. It is flagged only in the step in which it ends; `info["over"]` stays True after it.
+    Autoreset follows Gymnasium, with one exception: in DISABLED mode, a slot whose attempt has
+    ended may be stepped. It ignores its action, keeps its last frame, returns reward 0 and costs
+    nothing. `terminated` or `truncated` is True only in the step that ends the attempt;
+    `info["over"]` stays True.
     """
 
     metadata: dict[str, Any] = {
@@ -101,27 +104,27 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **world_model: Any,
     ) -> None:
-        """Prepare `num_envs` slots; what is not named here is as in `Vid2WorldEnv`.
+        """Make `num_envs` slots.
 
         Args:
             num_envs: Number of slots.
             max_episode_steps: Steps after which an attempt is truncated; -1 for no limit.
-            model: As in `Vid2WorldEnv`, like the arguments up to `render_mode`.
-            robots: See there.
-            task: See there.
-            start: See there.
-            judge: See there.
-            strict_actions: See there.
-            terminate: See there.
-            obs_type: See there.
-            render_mode: See there.
-            autoreset_mode: When a slot that is done begins its next attempt.
-            world_model: See there.
+            model: As in `Vid2WorldEnv`.
+            robots: As in `Vid2WorldEnv`.
+            task: As in `Vid2WorldEnv`.
+            start: As in `Vid2WorldEnv`.
+            judge: As in `Vid2WorldEnv`.
+            strict_actions: As in `Vid2WorldEnv`.
+            terminate: As in `Vid2WorldEnv`.
+            obs_type: As in `Vid2WorldEnv`.
+            render_mode: As in `Vid2WorldEnv`.
+            autoreset_mode: When a slot whose attempt has ended begins the next one.
+            world_model: As in `Vid2WorldEnv`.
 
         Raises:
-            FileNotFoundError: A checkpoint or start that is no file.
+            FileNotFoundError: No such checkpoint or start.
             TypeError: An argument of an unknown name.
-            ValueError: An argument that is out of range.
+            ValueError: An argument out of range.
         """
         numbers = map(is_whole_number, (num_envs, max_episode_steps))
         if not all(numbers) or num_envs < 1 or (max_episode_steps < 1 and max_episode_steps != -1):
@@ -156,17 +159,17 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         """Begin an attempt in every slot, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: A number gives slot i `seed + i`; a list gives each slot its own; see
+            seed: A number seeds slot i with `seed + i`; a list has one seed per slot. See
                 `Vid2WorldEnv.reset`.
-            options: `start`, `task` and `episode` hold for every slot; the lists `starts`,
+            options: `start`, `task` and `episode` apply to every slot; the lists `starts`,
                 `tasks` and `episodes` have one value per slot. `reset_mask` (num_envs,) bool
-                leaves the slots that are False alone. Other names are ignored.
+                selects the slots to reset. Other names are ignored.
 
         Raises:
-            FileNotFoundError: A start that is no file.
-            TypeError: A mask that is no array of bool.
-            ValueError: Unknown task or start, or a list or mask of another length.
-            gymnasium.error.ResetNeeded: A mask that leaves out a slot that never began.
+            FileNotFoundError: The start is a path without a file.
+            TypeError: The mask is no array of bool.
+            ValueError: Unknown task or start, or a list or mask of the wrong length.
+            gymnasium.error.ResetNeeded: The mask leaves out a slot that was never reset.
         """
         named = check_options(options)
         rows = self._masked(named.get("reset_mask"))
@@ -180,8 +183,8 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
 
         Raises:
             TypeError: A single number.
-            ValueError: Wrong shape, or in a running slot not finite or, with `strict_actions`, out
-                of bounds.
+            ValueError: Wrong shape, or a running slot's action is not finite or, with
+                `strict_actions`, out of bounds.
             gymnasium.error.ResetNeeded: No reset yet.
         """
         over = np.array([slot.over for slot in self._slots])
@@ -202,12 +205,12 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
 
     @property
     def robot(self) -> RobotSpec:
-        """Whose camera and actions these are."""
+        """The robot that the world model imagines."""
         return self.simulation.model.robot
 
     @property
     def spec(self) -> EnvSpec | None:
-        """What `gym.make_vec` made this from; every slot has it too."""
+        """The spec that `gym.make_vec` used; every slot has the same."""
         return self._slots[0].spec
 
     @spec.setter
@@ -232,7 +235,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         return infos
 
     def _clipped(self, actions: NDArray[np.float32], over: NDArray[np.bool_]) -> ClippedActions:
-        """Return the actions as they are taken; those of slots that are over do not matter."""
+        """Check and clip actions (num_envs, A); slots that are over take a resting action."""
         if np.isscalar(actions):
             raise TypeError(f"expected one action for each of {self.num_envs} slots, found one")
         actions = to_numbers(actions, (self.num_envs, self.robot.action_size)).copy()
@@ -246,10 +249,10 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
             self._slots[row]._attempt = attempt
 
     def _ended(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Do with slots that have just ended what the autoreset mode asks for; tell of it."""
+        """Apply the autoreset mode to slots that have just ended; return their final infos."""
         infos: dict[str, Any] = {}
         if self.autoreset_mode is AutoresetMode.DISABLED:
-            for row in rows:  # what only going on would need is let go of
+            for row in rows:  # free what only further steps would need
                 self._slots[row]._attempt = self._slots[row].attempt.closed()
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             for row in rows:
@@ -299,7 +302,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         return values
 
     def _masked(self, mask: NDArray[np.bool_] | None) -> list[int]:
-        """Return the rows to reset."""
+        """Return the slots that a reset mask selects."""
         if mask is None:
             return list(range(self.num_envs))
         shape = (self.num_envs,)

@@ -57,7 +57,7 @@ def test_spec_survives_json(bundled):
 
 
 def test_bundled_model_says_so_once(bundled):
-    making._say_bundled.cache_clear()
+    making._warn_of_bundled.cache_clear()
     with pytest.warns(UserWarning, match="checkpoint="):
         gym.make(ID)
     with warnings.catch_warnings():
@@ -211,7 +211,9 @@ def test_a_robot_without_a_bundled_judge_has_none_and_says_how_to_get_one(tmp_pa
     with pytest.warns(UserWarning, match=r"no judge of robot 'google_robot'.*judge=PATH"):
         env = Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start)
     assert "success" not in env.reset(seed=0)[1]
-    with pytest.raises(ValueError, match=r"judge of robot 'google_robot', found one of \['standin"):
+    with pytest.raises(
+        ValueError, match=r"judge of robot 'google_robot', found bundled judges of \['standin"
+    ):
         Vid2WorldEnv(CopyLast(GOOGLE_ROBOT), start=start, judge="bundled")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -190,7 +190,9 @@ def test_a_video_is_upright(tmp_path, matrix, seen):
 def test_a_video_that_is_to_be_shown_at_an_angle_is_refused(tmp_path):
     write_video(tmp_path / "a.mp4", FRAMES)
     rotate(tmp_path / "a.mp4", (0.866, 0.5, -0.5, 0.866))
-    with pytest.raises(ValueError, match="a.mp4, found frames .*no multiple of 90 degrees"):
+    with pytest.raises(
+        ValueError, match="a.mp4, found a display matrix .*no multiple of 90 degrees"
+    ):
         read_recording(tmp_path / "a.mp4")
 
 

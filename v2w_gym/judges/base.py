@@ -1,8 +1,8 @@
-"""What a judge is: from camera frames alone, it tells whether a policy solved its task.
+"""Judges decide from camera frames alone whether a policy solved its task.
 
-An environment asks a judge about the newest frame after every step. `v2w rank` asks it about whole
-rollouts. Because environments ask them, judges live here and not in `v2w_gym.evaluation`, which
-stands above the environments.
+An environment calls `success` on the newest frame after every step; `v2w rank` calls `verdicts` on
+whole rollouts. Judges live in `v2w_gym`, because environments call them, and `v2w_gym.evaluation`
+imports environments.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ SOLVED_FRAMES = 2
 
 
 class StepJudge(Protocol):
-    """The part of a judge that an environment asks."""
+    """The part of a judge that an environment calls."""
 
     def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
         """Return whether the task is solved in the last frame of each video: (B,).
@@ -33,13 +33,13 @@ class StepJudge(Protocol):
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What a judge says about B rollouts.
+    """A judge's verdicts on B rollouts.
 
     Attributes:
-        success: (B,) whether the task, unsolved in the first frame, was solved in `SOLVED_FRAMES`
-            consecutive ones.
-        abstained: (B,) whether a failure might be a success: frames could not be read, or the task
-            was solved before the policy acted.
+        success: (B,) whether the task was solved in `SOLVED_FRAMES` consecutive frames, and not in
+            the first one.
+        abstained: (B,) whether the judge abstains: there is no success, but the judge could not
+            read some frames, or the task was solved before the policy acted.
         score: (B,) confidence in [0, 1] that the task was solved in `SOLVED_FRAMES` consecutive
             frames.
     """
@@ -53,8 +53,9 @@ class Judge(StepJudge, Protocol):
     """A judge of steps and of whole rollouts.
 
     Attributes:
-        name: Identity of the judge, which every row of a run carries; other weights, other name.
-        card: JSON values to show in a report: kind, robot, measured accuracy.
+        name: Identity of the judge, which every row of a run records. Judges with different weights
+            have different names.
+        card: JSON values that a report shows: kind, robot, measured accuracy.
     """
 
     name: str
@@ -64,19 +65,19 @@ class Judge(StepJudge, Protocol):
         """Judge B rollouts (B, T, H, W, 3).
 
         Raises:
-            ValueError: A task that this judge does not know, or frames of another type or size.
+            ValueError: The judge does not know the task, or the frames' type or size is wrong.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that a judge measures in a frame and that recorded episodes know exactly.
+    """A quantity that a judge measures in frames and that episodes record as ground truth.
 
     Attributes:
-        name: What it is, and its key in `Episode.state`.
-        unit: Unit in which people are shown it.
-        scale: Units per recorded unit, such as 100 cm per metre.
+        name: Its key in `Episode.state`.
+        unit: Unit in reports.
+        scale: Factor from the recorded unit to `unit`, such as 100 cm per metre.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Quantity:
 
 @runtime_checkable
 class MeasuringJudge(Judge, Protocol):
-    """A judge whose verdicts rest on one quantity; the validation gate checks the quantity too."""
+    """A judge that decides from one quantity, which the validation gate checks too."""
 
     quantity: Quantity
 
@@ -129,16 +130,16 @@ def _check_values(judge: str, name: str, found: object, kind: type, count: int) 
 def decide(
     solved: NDArray[np.bool_], readable: NDArray[np.bool_], confidence: NDArray[np.float64]
 ) -> Verdicts:
-    """Turn what a judge says of single frames into verdicts on B rollouts.
+    """Turn a judge's decisions on single frames into verdicts on B rollouts.
 
     Args:
         solved: (B, T) whether the task is solved in a frame; False where it is not readable.
-        readable: (B, T) whether the judge can tell.
+        readable: (B, T) whether the judge can read the frame.
         confidence: (B, T) confidence in [0, 1] that the task is solved.
     """
-    # A task that was solved before the first action is no success of the policy: undecided.
+    # A task that was solved before the first action is no success of the policy.
     success = np.asarray(_consecutive(solved).any(axis=1) & ~solved[:, 0])
-    # The best that may have happened: the task was solved in every frame that is not readable.
+    # The best possible case: the task was solved in every frame that is not readable.
     possible = np.asarray(_consecutive(solved | ~readable).any(axis=1))
     return Verdicts(
         success=success,

@@ -1,4 +1,4 @@
-"""The judge of the stand-in robot: it reads from frames how far the drawer is open, or abstains."""
+"""The stand-in robot's judge, which measures the drawer's opening in frames."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +18,16 @@ KIND = "drawer_judge"
 SCALE = 0.1
 """Metres per unit of the network's output."""
 READABLE_SIGMA = 0.02
-"""Largest standard deviation, in metres, at which a frame's opening counts as read."""
+"""Largest standard deviation of the opening, in metres, at which a frame counts as readable."""
 
 
 class OpeningNetwork(nn.Module):
-    """Reads one 64 x 64 frame: the drawer's opening and the logarithm of its variance."""
+    """Predicts the drawer's opening and its log variance from one 64 x 64 frame.
+
+    It has about 142,000 weights.
+    """
 
     def __init__(self) -> None:
-        """Make the layers; about 142,000 weights."""
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(3, 24, 5, stride=2, padding=2),
@@ -46,25 +48,25 @@ class OpeningNetwork(nn.Module):
 
 
 class DrawerJudge:
-    """Judges the stand-in's two drawer tasks by the thresholds that the stand-in robot itself uses.
+    """Judges the stand-in's two drawer tasks by the thresholds of the simulator.
 
-    It sees single frames, knows neither task nor history, and was trained on recorded frames only.
-    Its measured accuracy is on its card.
+    The network reads single frames, without task or history. It was trained on recorded frames
+    only. Its card states its measured accuracy.
     """
 
     quantity = Quantity("opening", unit="cm", scale=100)
 
     def __init__(self, network: OpeningNetwork, card: Mapping[str, Any]) -> None:
-        """Wrap a trained network; its name ends in the first digits of the card's `sha256`."""
+        """Wrap a trained network; the judge's name ends in the first digits of `card["sha256"]`."""
         self.network = network.eval().requires_grad_(False)
         self.card = card
         self.name = f"{KIND}-{card['sha256'][:12]}"
 
     def opening(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Read frames (..., 64, 64, 3): the drawer's opening and its standard deviation, metres.
+        """Return the drawer's opening in frames (..., 64, 64, 3) and its standard deviation, in m.
 
         Raises:
-            ValueError: Frames of another type or size.
+            ValueError: The frames' type or size is wrong.
         """
         if frames.dtype != np.uint8 or frames.shape[-3:] != (64, 64, 3):
             raise ValueError(
@@ -79,11 +81,11 @@ class DrawerJudge:
         return opening, SCALE * np.exp(0.5 * log_variance.double().numpy().reshape(shape))
 
     def reading(self, frames: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Read the drawer's opening in every frame (B, T, 64, 64, 3): (B, T), metres."""
+        """Return the drawer's opening in every frame (B, T, 64, 64, 3): (B, T), in metres."""
         return self.opening(frames)[0]
 
     def success(self, frames: NDArray[np.uint8], task: str) -> NDArray[np.bool_]:
-        """Return whether the newest frame of each rollout (B, T, 64, 64, 3) is read as solved."""
+        """Return whether the newest frame of each rollout (B, T, 64, 64, 3) shows success: (B,)."""
         opening, sigma = self.opening(frames[:, -1])
         return (sigma <= READABLE_SIGMA) & (margin(opening, task) >= 0)
 
@@ -93,14 +95,14 @@ class DrawerJudge:
 
 
 def judge_openings(opening: NDArray[np.float64], sigma: NDArray[np.float64], task: str) -> Verdicts:
-    """Decide from the drawer's opening (B, T) and its standard deviation, both in metres.
+    """Judge B rollouts by the drawer's opening (B, T) and its standard deviation, in metres.
 
     Raises:
         ValueError: Unknown task.
     """
     beyond = margin(opening, task)
     readable = sigma <= READABLE_SIGMA
-    # P(the true opening is beyond the threshold), the true one being normal around what was read.
+    # P(true opening beyond the threshold) = Phi(margin / sigma), for a normal true opening.
     confidence = torch.special.ndtr(torch.from_numpy(beyond / sigma)).numpy()
     return decide(readable & (beyond >= 0), readable, confidence)
 
@@ -109,6 +111,6 @@ def make_judge(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any
     """Return the judge of a checkpoint.
 
     Raises:
-        ValueError: Weights that are not those of this judge's network.
+        ValueError: The weights do not fit `OpeningNetwork`.
     """
     return DrawerJudge(make_network(path, OpeningNetwork, tensors), card)

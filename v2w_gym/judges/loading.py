@@ -1,4 +1,4 @@
-"""Find the judge that is meant: nobody, the bundled one of a robot, a file, or an object."""
+"""Load judges: the bundled one of a robot, a file, or an object."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,26 +18,26 @@ from v2w_gym.world_models.checkpoint import load_checkpoint
 MakeJudge: TypeAlias = Callable[[Path, Mapping[str, Tensor], Mapping[str, Any]], Judge]
 
 JUDGES: Mapping[str, MakeJudge] = {drawer.KIND: drawer.make_judge}
-"""How a file becomes a judge, by the kind on its card. To add a judge, write a file beside
-`drawer.py` and add a line here."""
+"""Kind on a checkpoint's card -> the function that makes the judge. To add a judge, write a file
+beside `drawer.py` and add a line here."""
 BUNDLED_JUDGES: Mapping[str, Path] = {
     STANDIN_SAWYER.name: Path(__file__).parents[1] / "weights" / "judge.safetensors"
 }
-"""Robot -> the judge that comes with the package and is that robot's default."""
+"""Robot -> its bundled judge, which is the robot's default."""
 DEFAULT, BUNDLED = "default", "bundled"
 
 
 def find_judge(judge: StepJudge | str | None, robot: RobotSpec) -> StepJudge | None:
-    """Return the judge that is meant.
+    """Return the judge that an environment's `judge` argument names.
 
     Args:
-        judge: "default" for the bundled judge of the robot, or nobody if it has none; "bundled" for
-            that judge; the path of another (.safetensors); an object; None for nobody.
-        robot: Whose attempts are judged.
+        judge: "default" for the robot's bundled judge, or no judge if it has none. "bundled" for
+            that judge. Otherwise a path (.safetensors), an object, or None for no judge.
+        robot: The robot whose attempts are judged.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a judge, or one of another robot.
+        ValueError: Not a judge, or a judge of another robot.
     """
     check_judge(judge)
     if not isinstance(judge, str):
@@ -49,11 +49,11 @@ def find_judge(judge: StepJudge | str | None, robot: RobotSpec) -> StepJudge | N
 
 
 def check_judge(judge: StepJudge | str | None) -> None:
-    """Check what can be checked of a judge before anything is loaded.
+    """Check an environment's `judge` argument without loading anything.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Neither a word nor a path nor an object that can judge.
+        ValueError: Not "default", "bundled", a path, an object with `success`, or None.
     """
     if judge is None or callable(getattr(judge, "success", None)):
         return
@@ -62,7 +62,7 @@ def check_judge(judge: StepJudge | str | None) -> None:
     if not isinstance(judge, str) or not judge.endswith(".safetensors"):
         raise ValueError(
             f"expected judge to be {DEFAULT!r}, {BUNDLED!r}, the path of a judge "
-            "(.safetensors), an object with `success(frames, task)`, or None for nobody, found "
+            "(.safetensors), an object with `success(frames, task)`, or None for no judge, found "
             f"{judge!r}"
         )
     _check_file(to_path(judge))
@@ -72,16 +72,16 @@ def load_judge(path: str | None = None, robot: RobotSpec = STANDIN_SAWYER) -> Ju
     """Load a judge, once per process.
 
     Args:
-        path: A judge (.safetensors); None is the one that is bundled for the robot.
-        robot: Whose frames it must be made for.
+        path: A judge (.safetensors); None for the robot's bundled judge.
+        robot: The robot whose rollouts are judged.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a judge, a damaged one, one of another robot, or none is bundled.
+        ValueError: A damaged file, not a judge, a judge of another robot, or no bundled judge.
     """
     if path is None and robot.name not in BUNDLED_JUDGES:
         raise ValueError(
-            f"expected a bundled judge of robot {robot.name!r}, found one of "
+            f"expected a bundled judge of robot {robot.name!r}, found bundled judges of "
             f"{list(BUNDLED_JUDGES)} only; pass judge=PATH of a judge of this robot"
         )
     file = BUNDLED_JUDGES[robot.name] if path is None else to_path(path)
@@ -90,14 +90,14 @@ def load_judge(path: str | None = None, robot: RobotSpec = STANDIN_SAWYER) -> Ju
     if judge.card.get("robot") != robot.name:
         raise ValueError(
             f"expected a judge of robot {robot.name!r}, found one of {judge.card.get('robot')!r} "
-            f"({path!r}); pass a judge of this robot, or judge=None for nobody"
+            f"({path!r}); pass a judge of this robot, or judge=None for no judge"
         )
     return judge
 
 
 @lru_cache(maxsize=4)
 def _load(file: Path, written: int) -> Judge:
-    """Load what was written to `file` at a time, so that a file that is replaced is read again."""
+    """Load a judge; `written`, the file's modification time, makes the cache reload a new file."""
     tensors, card = load_checkpoint(file)
     make = lookup(JUDGES, card["kind"], f"the kind of judge at {file}")
     return make(file, tensors, card)
@@ -115,6 +115,6 @@ def _warn_of_no_judge(robot: str) -> None:
     warnings.warn(
         f"no rollout counts as a success: no judge of robot {robot!r} is bundled, so `success` is "
         "not in info. Pass judge=PATH of a judge (v2w train-judge) or judge=OBJECT with "
-        "`success(frames, task)`; judge=None says that no judge is wanted",
+        "`success(frames, task)`; judge=None silences this warning",
         stacklevel=5,
     )

@@ -1,6 +1,6 @@
-"""How the stand-in robot is driven when episodes are recorded: experts, noise, and honest failures.
+"""Scripted behaviours for recording episodes: experts, noisy experts, and failures.
 
-A world model that has only seen success imagines success, so most behaviours here can fail.
+A world model that was trained on successes alone imagines success, so most behaviours can fail.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ Behaviour: TypeAlias = Callable[[StandinEnv, np.random.Generator], Callable[[], 
 NOISE = 0.45
 """Standard deviation of expert noise, as a fraction of the largest displacement."""
 HANDLE = slice(4, 7)
-"""Where Meta-World's observation holds the drawer handle's position."""
+"""The drawer handle's position in Meta-World's observation."""
 
 
 def expert_action(env: StandinEnv, expert: Any, task: str, misaim: float | Action = 0.0) -> Action:
@@ -36,7 +36,7 @@ def expert_action(env: StandinEnv, expert: Any, task: str, misaim: float | Actio
 
 
 def expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Act as the expert does."""
+    """Act as the expert."""
     return _expert_of(env, env.task)
 
 
@@ -62,7 +62,7 @@ def missing_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Ac
 
 
 def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Change one's mind between the task and the other one, every five steps on average."""
+    """Switch between the task and its opposite, every five steps on average."""
     experts = [_expert_of(env, env.task), _expert_of(env, drawer_task(env.task).opposite)]
     noise = _noise(rng, 0.2)
 
@@ -75,7 +75,7 @@ def undecided_expert(env: StandinEnv, rng: np.random.Generator) -> Callable[[], 
 
 
 def other_task(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Do the other task's motion, with a little noise."""
+    """Act as the expert of the opposite task, with a little noise."""
     act, noise = _expert_of(env, drawer_task(env.task).opposite), _noise(rng, 0.2)
     return lambda: _displaced(env, act(), noise())
 
@@ -94,7 +94,7 @@ def there_and_back(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Ac
 
 
 def expert_then_noise(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Start as the expert and lose the thread at a random step."""
+    """Act as the expert until a random step, then as a random walk."""
     act, walk = _expert_of(env, env.task), random_walk(env, rng)
     steps_left = int(rng.integers(2, TASKS[env.task].horizon - 4))
 
@@ -107,7 +107,7 @@ def expert_then_noise(env: StandinEnv, rng: np.random.Generator) -> Callable[[],
 
 
 def random_walk(env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Drift with correlated noise around a direction drawn per episode; the gripper twitches."""
+    """Drift with correlated noise around a direction drawn per episode; the gripper is random."""
     noise = _noise(rng, 0.8)
     drift = rng.uniform(-0.6, 0.6, 3)
 
@@ -133,7 +133,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
 
 
 def make_behaviour(name: str, env: StandinEnv, rng: np.random.Generator) -> Callable[[], Action]:
-    """Return a function that gives the next action (13,) for the environment's present state.
+    """Return a function that returns the next action (13,) for the environment's present state.
 
     Raises:
         ValueError: Unknown behaviour.
@@ -147,7 +147,7 @@ def _expert_of(env: StandinEnv, task: str, misaim: float | Action = 0.0) -> Call
 
 
 def _noise(rng: np.random.Generator, scale: float) -> Callable[[], NDArray[np.float64]]:
-    """Ornstein-Uhlenbeck noise (3,) with a correlation of 0.7 between steps."""
+    """Return a sampler of Ornstein-Uhlenbeck noise (3,), correlated by 0.7 between steps."""
     value = rng.normal(size=3) * scale
 
     def draw() -> NDArray[np.float64]:

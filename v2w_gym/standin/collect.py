@@ -17,9 +17,12 @@ from v2w_gym.world_models.data.episodes import Episode, save_episode
 
 
 def collect(cfg: CollectConfig) -> Path:
-    """Record what `cfg` asks for; episodes that exist already are kept.
+    """Record the episodes of `cfg`; existing episodes are kept.
 
-    An episode depends on its task and seed alone, so any number of workers records the same ones.
+    An episode depends on its task and seed alone, not on the number of workers.
+
+    Returns:
+        The folder of the episodes.
 
     Raises:
         ValueError: Unknown task or behaviour, or shares that do not sum to one.
@@ -27,7 +30,7 @@ def collect(cfg: CollectConfig) -> Path:
     for task in cfg.tasks:
         find_task(task, STANDIN_SAWYER.name)
     if abs(sum(cfg.behaviours.values()) - 1) > 1e-6:
-        raise ValueError(f"expected behaviour shares that sum to 1, found {cfg.behaviours}")
+        raise ValueError(f"expected behaviours with shares that sum to 1, found {cfg.behaviours}")
     output = Path(cfg.output)
     jobs = [
         (cfg, task, cfg.first_seed + i)
@@ -37,7 +40,8 @@ def collect(cfg: CollectConfig) -> Path:
     ]
     for task in cfg.tasks:
         (output / task).mkdir(parents=True, exist_ok=True)
-    workers = (cfg.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN))  # Ctrl-C is ours alone
+    # Workers ignore Ctrl-C: the parent process handles it.
+    workers = (cfg.workers, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     with multiprocessing.get_context("spawn").Pool(*workers) as pool:
         for _ in tqdm(pool.imap(_record_job, jobs, 8), total=len(jobs), unit="episode"):
             pass
@@ -45,12 +49,12 @@ def collect(cfg: CollectConfig) -> Path:
 
 
 def episode_path(folder: Path, task: str, seed: int) -> Path:
-    """Where the episode of a task and seed is kept."""
+    """Return the path of the episode of a task and seed."""
     return folder / task / f"episode_{seed:08d}.npz"
 
 
 def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
-    """Drive the robot with one behaviour from the start that `seed` fixes to the task's horizon."""
+    """Record one behaviour from the start that `seed` fixes, up to the task's horizon."""
     frame, _ = env.reset(seed=seed)
     act = make_behaviour(behaviour, env, np.random.default_rng([seed, 1]))
     expert = make_expert(env.task)
@@ -83,7 +87,7 @@ def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
 
 @lru_cache
 def _env(task: str) -> StandinEnv:
-    """Return this process's simulator of a task: loading one takes longer than an episode."""
+    """Return this process's simulator of a task; loading it takes longer than an episode."""
     return StandinEnv(task)
 
 

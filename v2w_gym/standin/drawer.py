@@ -1,4 +1,4 @@
-"""The stand-in's tasks: what the simulator shows, and which openings of the drawer solve them."""
+"""The stand-in's drawer tasks: their simulator and the drawer openings that solve them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ Opening = TypeVar("Opening", float, NDArray[np.float64])
 
 @dataclass(frozen=True)
 class DrawerTask:
-    """A task as the simulated drawer knows it.
+    """A task with the simulated drawer.
 
     Attributes:
-        simulator: Meta-World's environment; it decides whether the drawer begins open or closed,
-            and its expert solves the task.
+        simulator: Name of Meta-World's environment. It decides whether the drawer begins open or
+            closed, and its expert solves the task.
         solved: Smallest and largest opening, in metres, that count as solved.
         opposite: Task that undoes it.
-        expert_gain: What the expert's motion is multiplied by, so that it fits the horizon.
+        expert_gain: Factor on the expert's motion, so that it finishes within the horizon.
     """
 
     simulator: str
@@ -36,7 +36,7 @@ DRAWER_TASKS: Mapping[str, DrawerTask] = {
     "close_drawer": DrawerTask("drawer-close-v3", (-inf, 0.03), opposite="open_drawer"),
     "open_drawer": DrawerTask("drawer-open-v3", (0.12, inf), "close_drawer", expert_gain=2.5),
 }
-"""By name, as in `v2w_gym.configs.tasks.TASKS`. The drawer's rail ends at 0.16 m."""
+"""Name in `v2w_gym.configs.tasks.TASKS` -> drawer task. The drawer's rail ends at 0.16 m."""
 
 
 @cache
@@ -50,7 +50,7 @@ def drawer_task(name: str) -> DrawerTask:
 
 
 def margin(opening: Opening, task: str) -> Opening:
-    """Return by how many metres openings are on the solved side of the task's nearest threshold.
+    """Return how many metres inside (positive) or outside the solved range an opening is.
 
     Raises:
         ValueError: Not a task of the drawer.
@@ -60,7 +60,7 @@ def margin(opening: Opening, task: str) -> Opening:
 
 
 def begins_as(task: str) -> str:
-    """Return the first task that begins with the same scene, of which starts are bundled."""
+    """Return the first task that begins with the same scene; starts are bundled for that one."""
     simulator = DRAWER_TASKS[task].simulator if task in DRAWER_TASKS else None
     alike = (name for name, other in DRAWER_TASKS.items() if other.simulator == simulator)
     return next(alike, task)

@@ -1,6 +1,7 @@
-"""The robot that stands in for reality, behind the interface of the world models' environments.
+"""The stand-in robot as a Gymnasium environment, with the interface of `Vid2WorldEnv`.
 
-This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .[standin]`.
+The stand-in takes the place of a real robot. It is a physics simulation (MuJoCo) and needs
+`pip install .[standin]`.
 """
 
 from collections.abc import Mapping
@@ -33,18 +34,18 @@ from v2w_gym.standin.robot import Sawyer, StandinState, load_mujoco
 
 
 class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
-    """One stand-in robot with a camera: what `Vid2WorldEnv` is, with physics in place of a model.
+    """A simulated robot with a camera, interchangeable with `Vid2WorldEnv`.
 
-    Takes the 13 RT-1 action values (`STANDIN_SAWYER`) and returns 64 x 64 frames; spaces, options,
-    reward, endings and `info` are those of `Vid2WorldEnv`. `world_vector` is the commanded hand
-    displacement in metres, `gripper_closedness_action` is added to the gripper's command in
+    It takes the 13 RT-1 action values (`STANDIN_SAWYER`) and returns 64 x 64 frames. Spaces,
+    options, reward, endings and `info` are those of `Vid2WorldEnv`. `world_vector` is the commanded
+    hand displacement in metres. `gripper_closedness_action` is added to the gripper's command in
     [-1 open, 1 closed].
 
-    Success reads the drawer's true opening unless another judge is named. Meta-World's own
-    criterion for opening is not used: it asks for 0.17 m, which the arm reaches only by bending
-    the rail's soft stop, and no camera could tell.
+    By default, success is read from the drawer's true opening. Meta-World's own criterion for
+    opening is not used: it requires 0.17 m, which the arm reaches only by bending the rail's soft
+    stop, and a camera cannot see the difference.
 
-    A copy (pickle, deepcopy) repeats the actions of the attempt, which leads to the same state.
+    A copy (pickle, deepcopy) repeats the actions of the attempt to reach the same state.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
@@ -65,10 +66,11 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
         Args:
             task: Name of the task; see `v2w_gym.configs.tasks`.
-            start: Index of a bundled start; None draws a start of its own at each reset.
-            judge: "default" reads the simulator's state; others are asked as in `Vid2WorldEnv`.
-            strict_actions: Refuse actions outside the bounds instead of clipping them.
-            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+            start: Index of a bundled start; None draws a new start at each reset.
+            judge: "default" reads the simulator's state; otherwise as in `Vid2WorldEnv`.
+            strict_actions: Raise an error for actions outside the bounds instead of clipping them.
+            terminate: Effect of an action's termination value: "stop" ends the attempt, "ignore"
+                continues it.
             obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.
             render_mode: None or "rgb_array".
 
@@ -101,9 +103,8 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         """Begin an attempt: episode 0 of `seed`, or the next episode of the last seed.
 
         Args:
-            seed: Fixes where hand and cabinet begin, unless a start is named.
-            options: May name another `task` or `start`, or the `episode` to begin; other names
-                are ignored.
+            seed: Fixes the initial positions of hand and cabinet, unless a start is named.
+            options: May set `task`, `start` or `episode` of this attempt; other names are ignored.
 
         Raises:
             ValueError: Unknown task or start.
@@ -121,7 +122,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Hold the action (13,) for one control step.
+        """Execute the action (13,) for one control step.
 
         Raises:
             ValueError: Wrong shape, not finite, or, with `strict_actions`, out of bounds.
@@ -154,10 +155,10 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def task(self) -> str:
-        """Name of the present attempt's task, or, once it is set, of the next attempt's.
+        """Name of the present attempt's task; setting it chooses the next attempt's.
 
         Raises:
-            ValueError: Set to an unknown task, or to one of other robots.
+            ValueError: Set to an unknown task, or to a task of another robot.
         """
         return self._named
 
@@ -167,7 +168,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def start(self) -> int | None:
-        """What the next attempts begin with, unless a reset names another start.
+        """The start of the next attempts, unless `reset` names another one.
 
         Raises:
             ValueError: Set to an unknown start.
@@ -186,17 +187,17 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def state(self) -> StandinState:
-        """The simulator's state, for experts, labels and judges' ground truth."""
+        """The simulator's state, the ground truth for experts, labels and judges."""
         return self._sawyer.state
 
     @property
     def solved(self) -> bool:
-        """Whether the drawer is now where the task wants it."""
+        """Whether the drawer's opening solves the task now."""
         return bool(margin(self.state.opening, self._task.name) >= 0)
 
     @property
     def simulator_observation(self) -> NDArray[np.float64]:
-        """The observation (39,) that Meta-World's own expert policies read."""
+        """Meta-World's observation (39,), the input of its expert policies."""
         return self._sawyer.observation
 
     @property
@@ -208,14 +209,14 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
             self._sawyers[task] = Sawyer(task, self.robot.frame_size)
 
     def _begin(self) -> None:
-        """Put arm and cabinet where the attempt begins."""
+        """Place arm and cabinet at the start of the attempt."""
         self._load(self._task.name)
         self._sawyer.begin(self._start_rng())
         self._frames, self._taken = [self._sawyer.photograph()], []
         self._progress = Progress(judged=self._judge is not None).began(self._is_solved())
 
     def _start_rng(self) -> np.random.Generator:
-        """Return what draws the start: it depends on seed and episode, or on the bundled start."""
+        """Return the start's random generator, seeded by a bundled start or by (seed, episode)."""
         if self._start_seed is not None:
             return np.random.default_rng(self._start_seed)
         assert self._key is not None
@@ -223,7 +224,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         return np.random.default_rng([seed, episode] if episode else seed)
 
     def _hold(self, action: NDArray[np.float32]) -> None:
-        """Execute an action (13,) within the bounds, and photograph what it leads to."""
+        """Execute an action (13,) within the bounds, and render the next frame."""
         displacement = action[self.robot.slices[HAND]]
         change = float(action[self.robot.slices[GRIPPER]][0])
         self._sawyer.hold(displacement, change)
@@ -250,7 +251,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
             raise gym.error.ResetNeeded("expected reset() first; call env.reset(seed=...)")
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return everything but the simulators, which hold what cannot be copied."""
+        """Return the state without the simulators, which cannot be pickled."""
         return {**self.__dict__, "_sawyers": {}, "_frames": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -275,12 +276,12 @@ def make_expert(task: str) -> Any:
 
 
 def _seed_of(start: int | None, task: str) -> int | None:
-    """Return the seed of a bundled start; None if the robot draws a start of its own."""
+    """Return the seed of a bundled start; None for None."""
     from v2w_gym.starts import bundled_start
 
     if isinstance(start, str):
         raise ValueError(
-            f"expected start to be the number of a bundled start, or None, found {start!r}; the "
-            "stand-in robot cannot be put into a picture"
+            f"expected start to be the index of a bundled start, or None, found {start!r}; the "
+            "stand-in robot cannot begin from a picture"
         )
     return None if start is None else bundled_start(start, task).seed

@@ -1,4 +1,4 @@
-"""The simulator behind the stand-in robot: Meta-World's Sawyer arm, a drawer and a camera.
+"""The stand-in robot's simulator: Meta-World's Sawyer arm, a drawer and a camera.
 
 This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .[standin]`.
 """
@@ -20,9 +20,9 @@ HELD_STEPS = 5
 REACH = 0.01
 """Metres the arm's target moves in one simulator step at full deflection."""
 RENDER_SCALE = 2
-"""Frames are rendered this much larger and averaged down, so edges carry sub-pixel positions."""
+"""Frames are rendered this much larger and averaged, so edges carry sub-pixel positions."""
 WORKSPACE = np.array([[-0.20, 0.42, 0.05], [0.20, 0.85, 0.28]])
-"""Lowest and highest hand position, metres: what the camera sees."""
+"""Lowest and highest hand position, in metres; the camera sees this box."""
 HAND_START = np.array([[-0.10, 0.44, 0.10], [0.10, 0.52, 0.24]])
 """Box of hand positions at the start of an episode, metres."""
 DRAWER_START = np.array([-0.10, 0.10])
@@ -33,7 +33,14 @@ DRAWER_JOINT = "goal_slidey"
 
 @dataclass(frozen=True)
 class StandinState:
-    """What the simulator knows and a camera does not: (3,) hand and drawer handle, in metres."""
+    """The simulator's state.
+
+    Attributes:
+        hand: (3,) position in metres.
+        handle: (3,) position of the drawer handle in metres.
+        opening: Opening of the drawer in metres.
+        gripper: Command in [-1 open, 1 closed].
+    """
 
     hand: NDArray[np.float64]
     handle: NDArray[np.float64]
@@ -42,7 +49,7 @@ class StandinState:
 
 
 class Sawyer:
-    """One arm in front of one drawer. What it does depends on its start and commands alone."""
+    """One arm in front of one drawer. Its motion depends on its start and commands alone."""
 
     def __init__(self, task: str, frame_size: tuple[int, int]) -> None:
         """Load the simulator.
@@ -61,7 +68,7 @@ class Sawyer:
         self.simulator = _make_simulator(drawer_task(task).simulator)
 
     def begin(self, rng: np.random.Generator) -> None:
-        """Put hand and cabinet where `rng` says."""
+        """Place hand and cabinet at positions drawn from `rng`."""
         simulator = self.simulator
         hand = rng.uniform(HAND_START[0], HAND_START[1])
         drawer_x = rng.uniform(DRAWER_START[0], DRAWER_START[1])
@@ -76,10 +83,10 @@ class Sawyer:
         self._gripper = -1.0
 
     def hold(self, displacement: NDArray[np.float32], gripper_change: float) -> None:
-        """Move the hand by `displacement` (3,), metres, and the gripper by a change of closedness.
+        """Move the hand by `displacement` (3,), in metres, and change the gripper's closedness.
 
-        An action is held for `HELD_STEPS` simulator steps and counts as one step of a 3 Hz robot:
-        the displacement per step is the meaning that is kept, not the wall clock.
+        An action is held for `HELD_STEPS` simulator steps and counts as one step of a 3 Hz robot.
+        The displacement per step matches that robot; the simulated time does not.
         """
         self._gripper = float(np.clip(self._gripper + gripper_change, -1, 1))
         command = np.append(displacement / (HELD_STEPS * REACH), self._gripper)
@@ -95,17 +102,17 @@ class Sawyer:
 
     @property
     def observation(self) -> NDArray[np.float64]:
-        """The observation (39,) that Meta-World's own expert policies read."""
+        """Meta-World's observation (39,), the input of its expert policies."""
         return np.asarray(self.simulator._get_obs(), np.float64)
 
     def photograph(self) -> NDArray[np.uint8]:
-        """Return what the camera sees: (H, W, 3) uint8."""
+        """Render the camera's frame (H, W, 3), uint8."""
         height, width = self._frame_size
         if self._renderer is None:
             self._renderer = self._mujoco.Renderer(
                 self.simulator.model, height * RENDER_SCALE, width * RENDER_SCALE
             )
-            _seeing.add(self)
+            _rendering.add(self)
             _free_at_exit()
         self._renderer.update_scene(self.simulator.data, camera=_camera(self._mujoco))
         flags = self._renderer.scene.flags
@@ -121,22 +128,22 @@ class Sawyer:
             self._renderer = None
 
 
-_seeing: WeakSet[Sawyer] = WeakSet()
-"""Those that hold a renderer."""
+_rendering: WeakSet[Sawyer] = WeakSet()
+"""Robots that hold a renderer."""
 
 
 @cache
 def _free_at_exit() -> None:
-    """Free every renderer that nobody closed when the interpreter ends.
+    """Free every open renderer when the interpreter exits.
 
-    MuJoCo registers an exit hook of its own with the first renderer, which takes OpenGL apart. What
-    is registered later is called earlier.
+    MuJoCo's first renderer registers an exit hook that shuts OpenGL down. Exit hooks run in reverse
+    order, so this one is registered after it.
     """
     atexit.register(_free_all)
 
 
 def _free_all() -> None:
-    for sawyer in _seeing:
+    for sawyer in _rendering:
         sawyer.close()
 
 
@@ -147,7 +154,7 @@ def load_mujoco() -> Any:
         ModuleNotFoundError: The `standin` extra is not installed.
     """
     os.environ.setdefault("MUJOCO_GL", "egl")
-    # Mesa's software renderer would wait for ever, in a forked process, for threads that are gone.
+    # In a forked process, Mesa's software renderer would wait for threads that do not exist.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         import metaworld  # noqa: F401
@@ -180,5 +187,5 @@ def _make_simulator(name: str) -> Any:
     simulator.max_path_length = int(1e9)
     simulator.mocap_low, simulator.mocap_high = WORKSPACE
     simulator.model.vis.quality.shadowsize = 1024
-    simulator.model.site("goal").rgba[3] = 0  # success must be read from the drawer
+    simulator.model.site("goal").rgba[3] = 0  # hide the goal marker
     return simulator

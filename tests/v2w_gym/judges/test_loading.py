@@ -37,7 +37,9 @@ def test_an_object_is_the_judge_and_none_is_nobody():
 
 
 def test_a_robot_without_a_bundled_judge_is_told_so():
-    with pytest.raises(ValueError, match="bundled judge of robot 'google_robot', found one of"):
+    with pytest.raises(
+        ValueError, match="bundled judge of robot 'google_robot', found bundled judges of"
+    ):
         load_judge(None, GOOGLE_ROBOT)
 
 
