@@ -55,12 +55,13 @@ class Sampler:
     """
 
     def __init__(self, schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
-        """Prepare a solver, and what brings history frames to their noise level.
+        """Tabulate the denoising steps, and the factors of history frames and their noise.
 
         Raises:
             ValueError: A setting out of range.
         """
         self.cfg = cfg
+        # A solver may remember the steps of its frame: this one takes none, its copies do.
         self._unused_solver = make_solver(schedule, cfg)
         self.levels: Sequence[int] = self._unused_solver.levels
         self.history_level = history_level(schedule, cfg)
@@ -128,7 +129,7 @@ class Sampler:
         return denoise
 
     def noisy_history(self, history: Tensor, noise: Noise) -> Tensor:
-        """Bring history frames (B, T, C, h, w) to the history noise level: a c x0 + s eps.
+        """Bring history frames x0 (B, T, C, h, w) to the history noise level: a c x0 + s eps.
 
         `noise` belongs to the newest of them. A frame's noise is drawn from its own counter, so it
         is the same at every later step, and a cache computed from it stays valid.

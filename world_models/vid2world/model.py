@@ -105,15 +105,16 @@ class Vid2World(Networks):
                 sampler needs.
         """
         taken = torch.from_numpy(self.robot.check_actions(actions)).to(state.actions)
+        cached = self._needs_cache
         found = state.latents.shape[1], bool(state.cache)
-        if found != (self.window, self._needs_cache):
+        if found != (self.window, cached):
             raise ValueError(
-                f"expected a state with a window of {self.window} and cache={self._needs_cache}, "
+                f"expected a state with a window of {self.window} and cache={cached}, "
                 f"as this model's start() makes them, found {found[0]} and {found[1]}; a rollout "
                 "goes on with the window and sampler.history that it began with"
             )
-        step = step_after_cache if self._needs_cache else step_full_window
-        any_age = self._needs_cache and self.is_per_frame
+        step = step_after_cache if cached else step_full_window
+        any_age = cached and self.is_per_frame
         ages = [0] * len(state) if any_age else state.lengths.tolist()
         return step_in_groups(
             ages, lambda rows: step(self, state.select(rows), taken[rows], noise.select(rows))
