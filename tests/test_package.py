@@ -152,5 +152,5 @@ def test_a_copy_whose_links_became_text_says_what_to_do(source: Path, tmp_path: 
         text=True,
     )
     line = done.stderr.splitlines()[-1]
-    assert line.startswith("ImportError: expected a folder or a link to one at ")
+    assert line.startswith("ImportError: expected a folder or a symbolic link at ")
     assert "git clone -c core.symlinks=true" in line
