@@ -55,7 +55,7 @@ class Sampler:
     """
 
     def __init__(self, schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
-        """Tabulate the denoising steps, and the factors of history frames and their noise.
+        """Prepare a solver, and the factors of history frames and their noise.
 
         Raises:
             ValueError: A setting out of range.
@@ -129,10 +129,10 @@ class Sampler:
         return denoise
 
     def noisy_history(self, history: Tensor, noise: Noise) -> Tensor:
-        """Bring history frames x0 (B, T, C, h, w) to the history noise level: a c x0 + s eps.
+        """Return history frames (B, T, C, h, w) at the history noise level: a c x0 + s eps.
 
-        `noise` belongs to the newest of them. A frame's noise is drawn from its own counter, so it
-        is the same at every later step, and a cache computed from it stays valid.
+        `noise` belongs to the newest of them. A frame's noise depends on its own counter, so it is
+        the same at every later step, and a KV cache computed from it stays valid.
         """
         length, shape = history.shape[1], tuple(history.shape[2:])
         draws = each_frame(noise, HISTORY_DRAW, length, shape).to(history)
