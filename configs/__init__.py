@@ -1,1 +1,1 @@
-"""What can be set: frozen dataclasses and YAML files that hold only what differs."""
+"""Settings: frozen dataclasses, and YAML files that hold only what differs from them."""

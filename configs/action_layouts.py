@@ -1,4 +1,4 @@
-"""What the numbers of an action are: named fields in an order, and what two of them may mean."""
+"""Action layouts: the fields of an action, their order, and the conventions of two of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.rules import OneOf
 
 Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
-"""What a field may be set to: its numbers, one number for all of them, or the label of one."""
+"""A field's value: all its numbers, one number for all of them, or the label of one."""
 
 HAND, ROTATION, GRIPPER = "world_vector", "rotation_delta", "gripper_closedness_action"
-"""The fields of an arm that policies of other data formats give too."""
+"""The fields of an arm that other data formats have too."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ActionField:
         low: Smallest value the robot executes.
         high: Largest value the robot executes; equal to `low` for a field this robot cannot move.
         labels: A name for each value; empty for values that are only numbered.
-        idle: Which value is 1 while the field does nothing; None where they are all 0.
+        idle: Index of the value that is 1 while the field does nothing; None if all are then 0.
     """
 
     name: str
@@ -42,7 +42,7 @@ class ActionField:
 
     @property
     def is_one_hot(self) -> bool:
-        """Whether the field says one of `size` things, by a 1 among zeros."""
+        """Whether the field chooses one of `size` options by a 1 among zeros."""
         return self.idle is not None
 
     @cached_property
@@ -51,10 +51,10 @@ class ActionField:
         return self._one(self.idle) if self.idle is not None else np.zeros(self.size, np.float32)
 
     def to_values(self, value: Value) -> NDArray[np.float32]:
-        """Return the values (size,) that `value` stands for; a label stands for a 1 at its place.
+        """Return `value` as the field's values (size,); a label becomes a 1 at its index.
 
         Raises:
-            ValueError: Not one of the labels, or another number of values than `size`.
+            ValueError: An unknown label, or a number of values other than `size` or 1.
         """
         if isinstance(value, str):
             places = {label: i for i, label in enumerate(self.labels)}
@@ -70,11 +70,11 @@ class ActionField:
 
 @dataclass(frozen=True)
 class GripperRange:
-    """Two values of a gripper's position: a policy gives them, or something in between.
+    """The two ends of a gripper's position; a policy may give any value between them.
 
     Attributes:
-        opened: The value of a gripper that is open.
-        closed: The value of one that is closed.
+        opened: The value of an open gripper.
+        closed: The value of a closed gripper.
     """
 
     opened: float
@@ -87,30 +87,31 @@ GRIPPER_RANGES: Mapping[str, GripperRange] = {
     "signed": GripperRange(opened=1, closed=-1),
     "signed_closedness": GripperRange(opened=-1, closed=1),
 }
-"""What a gripper's position may be: absolute in Octo, OpenVLA and Bridge; closedness in DROID and
-AgiBot; signed_closedness in LIBERO, robosuite and RoboCasa; signed is its mirror image."""
+"""Conventions for a gripper's position.
+
+Octo, OpenVLA and Bridge use `absolute`, DROID and AgiBot `closedness`. LIBERO, robosuite and
+RoboCasa use `signed_closedness`; `signed` is its mirror image.
+"""
 CONVENTIONS: Mapping[str, tuple[str, ...]] = {
     "gripper": ("relative", *GRIPPER_RANGES, "none"),
     "rotation": ("rpy", "axis_angle", "none"),
 }
-"""What the values of two fields may mean; see `ActionLayout`."""
+"""Conventions that the values of two fields may follow; see `ActionLayout`."""
 GripperName: TypeAlias = Annotated[str, OneOf(("", *CONVENTIONS["gripper"]))]
 RotationName: TypeAlias = Annotated[str, OneOf(("", *CONVENTIONS["rotation"]))]
-"""Settings that name a convention; empty for what the layout says."""
+"""Settings that name a convention; empty for the layout's own."""
 
 
 @dataclass(frozen=True)
 class ActionLayout:
-    """The order of an action's values, and what two of its fields mean.
+    """The order of an action's values, and the conventions of its gripper and rotation.
 
     Attributes:
         name: Key in `v2w_gym.configs.robots.ACTION_LAYOUTS`.
         fields: Name and number of values of each field, in order.
-        gripper: Whether the gripper's value is a change of closedness ("relative": + closes, -
-            opens, 0 holds), a position (one of `GRIPPER_RANGES`; "absolute" is 1 open, 0 closed),
-            or not there ("none").
-        rotation: Whether a rotation is roll, pitch, yaw ("rpy"), an axis times an angle
-            ("axis_angle"), or not there ("none").
+        gripper: "relative" for a change of closedness (+ closes, - opens, 0 holds), a key of
+            `GRIPPER_RANGES` for a position ("absolute" is 1 open, 0 closed), or "none".
+        rotation: "rpy" for roll, pitch, yaw, "axis_angle" for an axis times an angle, or "none".
     """
 
     name: str
@@ -125,7 +126,7 @@ class ActionLayout:
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
-        """Where each field lies in the action."""
+        """Each field's slice of the action."""
         found, end = {}, 0
         for name, size in self.fields:
             found[name] = slice(end, end + size)
@@ -133,12 +134,12 @@ class ActionLayout:
         return found
 
     def pick(self, name: str, *fields: str, gripper: str = "") -> "ActionLayout":
-        """Return a layout of some of these fields in another order.
+        """Return a layout with some of these fields, in the given order.
 
         Args:
-            name: What it is called.
-            fields: Names of its fields, in its order.
-            gripper: What its gripper's value is, if it is another kind.
+            name: Name of the new layout.
+            fields: Names of its fields, in order.
+            gripper: Convention of its gripper; empty for this layout's own.
         """
         sizes = dict(self.fields)
         return ActionLayout(

@@ -36,10 +36,10 @@ BENCH_SIZES: Mapping[str, WorldModelConfig] = {
         _FULL, condition_frame="start", unet=replace(_FULL.unet, temporal_norm="per_frame")
     ),
 }
-"""`full` is the published network with norms per frame and a conditioning frame that stays."""
+"""`full` is the published network with per-frame norms and a fixed conditioning frame."""
 
 BENCH_SAMPLER = SamplerConfig(guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39)
-"""Guided as the published models are; all that is left to set is `steps` and `history`."""
+"""The published models' guidance; the benchmark sets `steps` and `history`."""
 
 SEMANTICS: Mapping[str, tuple[str, str]] = {
     "rolling": ("per_frame", "rolling"),
@@ -47,42 +47,42 @@ SEMANTICS: Mapping[str, tuple[str, str]] = {
     "pooled": ("pooled", "window"),
     "frozen": ("pooled", "frozen"),
 }
-"""What a step may mean: the network's `temporal_norm` and the sampler's `history`."""
+"""Kinds of step: the network's `temporal_norm` and the sampler's `history`."""
 APPROXIMATE = ("frozen",)
-"""Those of them that are not meant to be exact."""
+"""Kinds of step that approximate the exact one."""
 
 
 @dataclass(frozen=True)
 class BenchConfig(Settings):
-    """What is measured, and on which model.
+    """A benchmark, and the model that it measures.
 
     Attributes:
-        what: What is measured: step, one step of the environment.
+        what: The benchmark; step measures one step of the environment.
         json: Print one JSON object instead of tables.
-        quick: Only 1 and 8 environments at 10 steps, each timed few times, without every and
-            horizon.
-        output: File that gets the JSON too; null for none.
-        checkpoint: World model whose weights are measured, with the window, the guidance and the
-            conditioning frame of this benchmark, not its own; null is one with random weights.
-        size: Its size where weights are random: small is the bundled model's network, full the
-            published one, which needs a GPU, and tiny is for tests.
-        seed: Seed of random weights.
-        window: Most frames the model looks at (T).
-        device: Where the network runs, such as cuda.
-        precision: What it is timed in: float32, or bfloat16 on a GPU. Exactness is always checked
-            in float32.
-        semantics: Which kinds of step: rolling and window for norms per frame, pooled and frozen
-            for norms pooled over the window; a model gets the norms that its semantics needs. Null
-            is both of those of the model's own norms, and all four at size full.
+        quick: Measure only 1 and 8 environments at 10 steps, with few repeats, and without every
+            and horizon.
+        output: File to write the JSON to; null for none.
+        checkpoint: World model to measure; null is one with random weights. The benchmark sets its
+            window, guidance and conditioning frame.
+        size: Size of a network with random weights. small is the bundled model's network; full is
+            the published one, which needs a GPU; tiny is for tests.
+        seed: Seed of the random weights.
+        window: Most frames that the model attends to (T).
+        device: Device of the network, such as cuda.
+        precision: Precision of the timed steps: float32, or bfloat16 on a GPU. Exactness is always
+            checked in float32.
+        semantics: Kinds of step to measure. rolling and window run the model with per-frame norms,
+            pooled and frozen with norms pooled over the window. Null is the two kinds of the
+            model's own norms, and all four at size full.
         nums: Numbers of environments that step together.
         steps: Numbers of denoising steps.
-        repeats: How often steps and the baseline take turns; the least time counts.
-        latency: Single steps of one environment for the percentiles of latency.
-        every: Whether exactness is checked at every step of a rollout; otherwise where something
+        repeats: How often the steps and the baseline are timed, in turn; the least time counts.
+        latency: Number of single steps of one environment that latency percentiles are taken over.
+        every: Whether to check exactness at every step of a rollout, and not only where something
             changes.
-        horizon: Whether steps at frame 2T are compared with steps at frame 20T.
-        threads: CPU threads. With more than one, threads that wait for each other burn the very
-            processor time that is measured.
+        horizon: Whether to compare the time of a step at frame 2T with one at frame 20T.
+        threads: CPU threads. With more than one, waiting threads add to the measured processor
+            time.
     """
 
     what: Annotated[str, OneOf(("step",))] = "step"
@@ -111,28 +111,27 @@ class BenchConfig(Settings):
 
 @dataclass(frozen=True)
 class FidelityConfig(WorldModelSettings):
-    """Which ways of sampling are compared with a baseline, and on which rollouts.
+    """Sampler settings to compare with a baseline, and the rollouts to compare them on.
 
     Attributes:
         output: Folder for the results; the same command resumes there.
-        preset: Sampler settings of the baseline by name; null is what the checkpoint says.
-        sampler: Single sampler settings of the baseline that differ, such as sampler.steps=10.
-        candidates: Name -> name of a preset, or `card` for what the checkpoint says, or sampler
-            settings that differ from the baseline's, as in 'candidates={fast: {steps: 10}}'; empty
-            for draft, standard and card.
-        episodes: Folders with recorded episodes to replay, our own or .npz files of Vid2World's
-            converter; empty for bundled starts with moves drawn at random, as
-            `v2w rollout actions=held` draws them.
-        task: What the robot attempts; null is the first task of the robot.
+        preset: Name of the baseline's sampler settings; null is the checkpoint's own.
+        sampler: Changes to single settings of the baseline, such as sampler.steps=10.
+        candidates: Name -> a preset, `card` for the checkpoint's own settings, or changes to the
+            baseline, as in 'candidates={fast: {steps: 10}}'; empty for draft, standard and card.
+        episodes: Folders with recorded episodes to replay: our own, or .npz files of Vid2World's
+            converter. If empty, rollouts begin at bundled starts and take random moves, as
+            `v2w rollout actions=held` does.
+        task: Task that the robot attempts; null is its first.
         limit: Rollouts, at least 2: the first episodes, or the first starts.
         steps: Frames to imagine in each; null for the task's horizon.
         batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
-        horizons: After how many frames errors are listed; those beyond steps are left out.
-        seed: Seed of moves and noise; the floor, which is the baseline again, uses the next one.
-        policies: Policies that act in closed loop, as `v2w rank` takes them; may be empty.
+        horizons: Numbers of frames after which errors are listed; those beyond steps are left out.
+        seed: Seed of moves and noise. The floor repeats the baseline with the next seed.
+        policies: Policies that act in closed loop, named as for `v2w rank`; may be empty.
         starts: Bundled starts of the task in closed loop.
         judge: Success judge (.safetensors); null is the bundled one.
-        threads: CPU threads; with more than one, threads that wait for each other count as busy.
+        threads: CPU threads; with more than one, waiting threads count as busy.
     """
 
     output: PathText = "runs/fidelity"
@@ -153,7 +152,7 @@ class FidelityConfig(WorldModelSettings):
 
 @dataclass(frozen=True)
 class ParityConfig(Settings):
-    """Which reference test vectors this implementation is compared with.
+    """Reference test vectors to compare this implementation with.
 
     Attributes:
         folder: Folder of vectors, each a `<vector>.json` and a `<vector>.safetensors`.

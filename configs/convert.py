@@ -9,14 +9,14 @@ from v2w_gym.configs.values import Settings
 
 @dataclass(frozen=True)
 class ConvertPolicyConfig(Settings):
-    """How the SavedModel of an RT-1 policy becomes a checkpoint of this project's format.
+    """Conversion of an RT-1 policy's SavedModel to a checkpoint of this project's format.
 
     Attributes:
         source: Folder of the SavedModel (saved_model.pb and variables/), or its folder variables.
-        output: File to write (.safetensors); the card lies beside it.
+        output: File to write (.safetensors), with a card beside it.
         instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it, kept
-            in the checkpoint; null for none, and then the policy must be given one to run.
-        robot: Whose actions the policy gives; its bounds must be those in policy_specs.pbtxt.
+            in the checkpoint. Null stores none; the policy then needs one to run.
+        robot: Robot that the policy acts on; its bounds must be those in policy_specs.pbtxt.
     """
 
     source: PathText
@@ -27,23 +27,23 @@ class ConvertPolicyConfig(Settings):
 
 @dataclass(frozen=True)
 class VerifyPolicyConfig(Settings):
-    """Which converted policy is compared with which original, on which frames.
+    """Comparison of a converted policy with its original, frame by frame.
 
     Attributes:
         converted: Checkpoint (.safetensors) that `v2w convert-policy` wrote.
-        saved_model: Folder of the SavedModel it was made from.
-        frames: What both see: a recorded episode or any .npz with `frames` or `image`
-            (T, H, W, 3), or a folder of images in the order of their names. Real frames of the
-            robot: with noise a wrong conversion can pass.
-        crop: What is cut off the frames first; see `ProcessingConfig.crop`.
-        instruction: What both are told; null for the first one they know.
+        saved_model: Folder of the SavedModel that it was converted from.
+        frames: Input of both policies: a recorded episode or any .npz with `frames` or `image`
+            (T, H, W, 3), or a folder of images in the order of their names. Use real frames of the
+            robot, since a wrong conversion can pass on noise.
+        crop: How the frames are cropped first; see `ProcessingConfig.crop`.
+        instruction: Instruction of both policies; null for the first one they know.
         instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it; null
             for the one in the checkpoint.
         robot: Name of the `RobotSpec`.
-        steps: Most frames that are shown.
-        python: Python interpreter that has TensorFlow; null for the one that V2W_TF_PYTHON names,
-            or this one.
-        output: Where the result goes (.json).
+        steps: Most frames to compare.
+        python: Python interpreter that has TensorFlow; null for the one in V2W_TF_PYTHON, or this
+            one.
+        output: File to write the result to (.json).
     """
 
     converted: PathText
@@ -60,21 +60,21 @@ class VerifyPolicyConfig(Settings):
 
 @dataclass(frozen=True)
 class EmbedConfig(Settings):
-    """A table of instructions and their embeddings: from recordings, or an older table, plus texts.
+    """A table of instruction embeddings, from recordings or an older table, plus new texts.
 
     Attributes:
         source: An RLDS folder (a TFDS builder folder) whose steps carry instructions and their
-            embeddings, or a table (.safetensors) made before.
-        output: Where the table is written (.safetensors); its card lies beside it.
-        split: Which part of an RLDS folder is read, such as train or train[:12shard].
-        text_feature: The steps' instruction.
-        vector_feature: The steps' embedding.
-        tolerance: How far apart the values of one instruction's embeddings may be.
-        save_every: Episodes between saves of the unfinished harvest.
-        texts: More instructions, which `encoder` encodes.
-        encoder: What encodes `texts`: "onnx:" and the path of a model.
-        min_cosine: Least cosine between the encoder's vectors and those of the source; the
-            encoder is refused below it.
+            embeddings, or an older table (.safetensors).
+        output: File to write the table to (.safetensors), with a card beside it.
+        split: Part of an RLDS folder to read, such as train or train[:12shard].
+        text_feature: Feature of a step that holds the instruction.
+        vector_feature: Feature of a step that holds the embedding.
+        tolerance: Largest difference between values of one instruction's embeddings.
+        save_every: Episodes between saves of the unfinished table.
+        texts: More instructions, to encode with `encoder`.
+        encoder: Encoder of `texts`: "onnx:" and the path of a model.
+        min_cosine: Least cosine similarity between the encoder's vectors and those of the source;
+            below it the command fails.
     """
 
     source: PathText

@@ -29,15 +29,15 @@ def _policies() -> list[str]:
 
 @dataclass(frozen=True)
 class RankConfig(WorldModelSettings):
-    """Which policies are run in which world model, and what they are compared with.
+    """Policies to run in a world model, and the trials to compare them with.
 
     Attributes:
         output: Run folder; the same command resumes there.
         judge: Success judge (.safetensors); None is the bundled one.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
-        tasks: Which tasks; see `v2w_gym.configs.tasks`.
+        tasks: Names of tasks; see `v2w_gym.configs.tasks`.
         starts: Bundled starts per task.
-        seeds: Rollouts per start, each with noise of its own.
+        seeds: Rollouts per start, each with its own noise.
         batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
     """
@@ -54,12 +54,12 @@ class RankConfig(WorldModelSettings):
 
 @dataclass(frozen=True)
 class TrialsConfig(Settings):
-    """Which policies are tried on the stand-in robot.
+    """Policies to try on the stand-in robot.
 
     Attributes:
         output: Table (.csv); the same command resumes it.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
-        tasks: Which tasks; see `v2w_gym.configs.tasks`.
+        tasks: Names of tasks; see `v2w_gym.configs.tasks`.
         starts: Bundled starts per task; one trial each.
     """
 
@@ -71,14 +71,14 @@ class TrialsConfig(Settings):
 
 @dataclass(frozen=True)
 class ImagineConfig(WorldModelSettings):
-    """Where imagination begins, and where its results go.
+    """A rollout's initial frame, and the folder of its results.
 
     Attributes:
         output: Folder for the results; the same command resumes there.
-        start: Number of a bundled start, or a picture, video or recorded episode.
-        fit: Cut and resize frames of another size than the robot's.
-        task: What the robot attempts; null is the first task of the robot.
-        seed: Seed of everything random, together with episode.
+        start: Number of a bundled start, or a path of a picture, video or recorded episode.
+        fit: Crop and resize frames whose size is not the robot's.
+        task: Task that the robot attempts; null is its first.
+        seed: Seed; all noise depends on seed and episode alone.
         episode: Number of the rollout with that seed.
     """
 
@@ -92,19 +92,20 @@ class ImagineConfig(WorldModelSettings):
 
 @dataclass(frozen=True)
 class RolloutConfig(ImagineConfig):
-    """What is done in a rollout, and for how long.
+    """A rollout: its actions or policy, and its length.
 
     Attributes:
-        actions: recorded replays those of the start's recording, held draws moves at random, idle
-            does nothing; or the actions (N, A) of a .npy file, or those of another recording. What
-            was recorded beyond the robot's bounds is clipped and counted.
-        policy: Who acts instead, closed loop, until it ends the episode: a name, path or URL as
-            `v2w rank` takes it; null for nobody.
-        instruction: What the policy is told; null for what the task says.
+        actions: recorded replays the actions of the start's recording, held takes random moves,
+            idle does nothing. A path names a .npy file with actions (N, A) or another recording.
+            Recorded actions beyond the robot's bounds are clipped and counted.
+        policy: Policy that acts in closed loop instead, until it ends the episode: a name, path or
+            URL as for `v2w rank`; null for none.
+        instruction: Instruction of the policy; null for the task's.
         moves: Names of the moves that held draws from; null is all of the robot's.
-        hold: Frames for which a drawn move is held.
+        hold: Frames for which each random move is held.
         steps: Frames to imagine; null for as many as there are actions, or the task's horizon.
-        mode: autoregressive imagines frame by frame, past the window too; clip all at once.
+        mode: autoregressive samples frame by frame, for any length; clip samples one window at
+            once.
     """
 
     actions: PathText = "held"
@@ -118,7 +119,7 @@ class RolloutConfig(ImagineConfig):
 
 @dataclass(frozen=True)
 class ActionControlConfig(ImagineConfig):
-    """How long each move of the robot is held, from the same start and with the same noise.
+    """Rollouts that each hold one move of the robot, with the same initial frame and noise.
 
     Attributes:
         steps: Frames to imagine.
@@ -130,19 +131,19 @@ class ActionControlConfig(ImagineConfig):
 
 @dataclass(frozen=True)
 class GateConfig(WorldModelSettings):
-    """What a world model must show before it is bundled.
+    """The validation gate that a world model must pass before it is bundled.
 
     Attributes:
-        output: Folder for `gate.json`, `gate.md` and the strips.
+        output: Folder for `gate.json`, `gate.md` and strips of frames.
         judge: Success judge (.safetensors); None is the bundled one.
         episodes: Folders with held-out episodes.
-        limit: Episodes per task, the first by seed.
+        limit: Episodes per task, in the order of their seeds.
         batch_size: Rollouts that run together; changes speed and rounding in the frames.
         run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
         trials: Table of trials on the (stand-in) robot; None is the bundled one.
-        agreement: Smallest share of episodes whose success is judged as it really was.
-        correlation: Smallest correlation, over episodes, of the change in what the judge measures
-            (such as an opening) with the recorded change.
+        agreement: Smallest share of episodes whose judged success equals the recorded one.
+        correlation: Smallest correlation over episodes between the imagined and the recorded change
+            of the judge's measure, such as how far a drawer is open.
         null_rate: Largest simulated success rate of the policy that does nothing.
     """
 

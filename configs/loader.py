@@ -1,9 +1,12 @@
-"""How settings are read: a dataclass's defaults, then YAML files, then `key=value` overrides.
+"""Loading of settings: a dataclass's defaults, then YAML files, then `key=value` overrides.
 
-The type of a setting decides how its text is read. Text is taken as it was typed: `output=010`,
-`no` and `12:30` stay what they are. Numbers are decimal (010 is ten, 1e-4 a float); switches are
-`true` or `false`. `null`, `~` and nothing mean none where a setting may be none. Quotes around the
-whole value make it text (`judge='"null"'`); a value that begins with [ or { is YAML.
+A setting's type decides how its text is read:
+    text: stays as typed, so `output=010`, `no` and `12:30` are text
+    numbers: are decimal, so 010 is ten and 1e-4 a float
+    switches: are `true` or `false`
+    none: is `null`, `~` or nothing, if the setting may be none
+Quotes around the whole value make it text (`judge='"null"'`). A value that begins with [ or { is
+YAML.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +25,7 @@ Config = TypeVar("Config")
 
 
 def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[str]) -> Config:
-    """Return `schema` with what `files` set, then what `overrides` set; later ones win.
+    """Return `schema` with the settings in `files`, then those in `overrides`; later ones win.
 
     A mapping is merged key by key, a list is replaced as a whole.
 
@@ -34,7 +37,7 @@ def load_config(schema: type[Config], files: Sequence[str], overrides: Sequence[
     Raises:
         FileNotFoundError: A file that does not exist.
         ValueError: An unknown key, a value of the wrong type or out of range, malformed YAML, a
-            word without `=`, or a setting that has no default and is set nowhere.
+            word without `=`, or a required setting that is missing.
     """
     found: dict[str, Any] = {}
     for file in files:
@@ -71,7 +74,7 @@ def _checked(schema: type[Any], settings: object, origin: str) -> dict[str, Any]
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return both layers of settings; all values have been read and checked before."""
+    """Return both layers of settings, whose values were checked before."""
     return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.merge(dict(old), dict(new))))
 
 

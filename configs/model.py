@@ -1,4 +1,4 @@
-"""Settings of the world model: what is stored on a checkpoint's card and rebuilds the network."""
+"""Settings of the world model. A checkpoint's card stores them, to rebuild the network."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, TypeAlias
@@ -20,7 +20,7 @@ class AutoencoderConfig(Settings):
     """The latent autoencoder (`v2w_gym.world_models.vid2world.autoencoder`).
 
     Attributes:
-        patch: Pixels are folded into channels by this factor before the first convolution.
+        patch: Factor by which pixels are folded into channels before the first convolution.
         channels: Feature channels at the folded size and after one more halving.
         blocks: Residual blocks at each size.
         latent_channels: Channels of the latent (C).
@@ -57,7 +57,7 @@ class ClipConfig(Settings):
 
     Attributes:
         width: Channels of a token.
-        layers: Transformer blocks that are used.
+        layers: Number of transformer blocks.
         heads: Attention heads.
         hidden: Channels inside each block's feed-forward network.
     """
@@ -78,8 +78,8 @@ class ResamplerConfig(Settings):
         heads: Attention heads.
         head_channels: Channels per head.
         hidden: Channels inside each feed-forward network.
-        tokens: Number of tokens that come out.
-        out_channels: Channels of those.
+        tokens: Number of output tokens.
+        out_channels: Channels of an output token.
     """
 
     channels: Channels = 1024
@@ -93,11 +93,11 @@ class ResamplerConfig(Settings):
 
 @dataclass(frozen=True)
 class ContextConfig(Settings):
-    """What cross-attention reads: an empty prompt, and the conditioning frame through CLIP.
+    """The tokens of cross-attention: an empty prompt, and the conditioning frame through CLIP.
 
     Attributes:
         clip: The image tower.
-        resampler: What makes few tokens of its output.
+        resampler: The network that reduces the tower's output to a few tokens.
         text_tokens: Length of the stored prompt embedding.
     """
 
@@ -108,10 +108,10 @@ class ContextConfig(Settings):
 
 @dataclass(frozen=True)
 class GeometryConfig(Settings):
-    """How a camera frame lies in the picture that the model works on.
+    """Placement of a camera frame in the picture that the model works on.
 
     Attributes:
-        resized: Height and width the frame is resized to.
+        resized: Height and width of the resized frame.
         canvas: Height and width of the whole picture; black bars fill the rest.
     """
 
@@ -130,17 +130,18 @@ class UNetConfig(Settings):
         attention_sizes: Downsampling factors at which transformers follow the residual blocks.
         head_channels: Channels per attention head.
         initial_attention: Whether a temporal transformer follows the first convolution.
-        initial_attention_heads: Its attention heads, of `head_channels` each; 0 shares out the
-            channels that there are.
-        context_channels: Channels of the tokens that cross-attention reads; 0 for no such layers.
+        initial_attention_heads: Its attention heads, of `head_channels` each; 0 for as many as
+            `channels` has room for.
+        context_channels: Channels of the tokens of cross-attention; 0 for no cross-attention.
         action_embedding: `linear` for continuous values, `table` for on-off ones, `none`.
         rate_embedding: Whether the network is conditioned on frames per second.
-        causal: Whether temporal layers look back only; the network Vid2World starts from does not.
-        output_conv: `plain`, or `height_causal` as in the published weights: a quirk.
+        causal: Whether temporal layers are causal; those of DynamiCrafter are not.
+        output_conv: `plain`, or `height_causal`, a quirk of the published weights.
         groups: Groups of every group normalisation.
         dropout: Dropout inside residual blocks and temporal convolutions.
-        temporal_norm: `per_frame` keeps each frame's statistics to itself, which makes the network
-            strictly causal; `pooled` shares them over the window, as the published weights do.
+        temporal_norm: `per_frame` normalises each frame by its own statistics, which makes the
+            network strictly causal. `pooled` shares statistics over the window, as the published
+            weights do.
     """
 
     channels: Annotated[int, Range(2, 8192)] = 64
@@ -168,8 +169,9 @@ class DiffusionConfig(Settings):
         noise_levels: Number of discrete levels (K).
         beta_start: First beta; betas are linear in their square roots.
         beta_end: Last beta, before the rescale to zero terminal signal-to-noise ratio.
-        rescale_final: The signal is scaled by 1 at level 0, falling linearly to this ...
-        rescale_levels: ... over this many levels (dynamic rescale); 1.0 switches it off.
+        rescale_final: Last scale of the dynamic rescale; 1.0 switches it off. The signal's scale
+            falls linearly from 1 at level 0 to this value, and then stays there.
+        rescale_levels: Number of levels over which the scale falls.
     """
 
     noise_levels: Annotated[int, Range(2, 100_000)] = 1000
@@ -185,19 +187,19 @@ class WorldModelConfig(Settings):
 
     Attributes:
         robot: Name of the `RobotSpec` whose actions it understands.
-        window: Most frames it looks at, the new one included.
-        context_frames: Recorded frames it is made to begin with.
-        raw_fields: Action fields that stay in the robot's own units; the others are brought from
+        window: Most frames that it attends to, the new one included.
+        context_frames: Recorded frames that a rollout begins with.
+        raw_fields: Action fields that stay in the robot's own units. The others are scaled from
             the robot's bounds to [-1, 1].
-        first_action: How the first frame of a window is conditioned: `hidden` on the action before
-            it, dropped where unknown; `zeros` on zeros, as in the published training code.
-        condition_frame: Which frame conditions the window: the `start` of the rollout, or the
-            `oldest` frame of the window.
+        first_action: Action condition of a window's first frame. `hidden` is the action before it,
+            masked if unknown; `zeros` is zeros, as in the published training code.
+        condition_frame: The conditioning frame: the `start` of the rollout, or the `oldest` frame
+            of the window.
         rate: Frames per second for the rate embedding, if the network has one.
         autoencoder: See `AutoencoderConfig`.
-        kl_autoencoder: Takes the place of `autoencoder`.
+        kl_autoencoder: Replaces `autoencoder` if it is set.
         context: See `ContextConfig`.
-        geometry: See `GeometryConfig`; null for frames that go in as they are.
+        geometry: See `GeometryConfig`; null for frames at their own size.
         unet: See `UNetConfig`.
         diffusion: See `DiffusionConfig`.
         sampler: See `SamplerConfig`.

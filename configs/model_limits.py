@@ -1,4 +1,4 @@
-"""Which settings of a world model fit together."""
+"""Checks that the settings of a world model are consistent."""
 
 from collections.abc import Iterable
 
@@ -7,13 +7,13 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
 
 MOST_SIZES = 8
-"""Sizes that a network can have: height and width are halved between them."""
+"""Most sizes in a network; height and width are halved between them."""
 OWN_GROUPS, KL_GROUPS = 8, 32
 """Groups of the norms in our autoencoder and in Stable Diffusion's."""
 
 
 def check_model_config(cfg: WorldModelConfig) -> None:
-    """Check the settings of a whole world model, before one takes memory or time.
+    """Check the settings of a whole world model, before it takes memory or time.
 
     Raises:
         ValueError: Settings that contradict each other, or an unknown name; the message names the
@@ -22,13 +22,13 @@ def check_model_config(cfg: WorldModelConfig) -> None:
     check_networks(cfg)
     if cfg.context is None and cfg.unet.context_channels:
         raise ValueError(
-            "expected unet.context_channels=0, as there is no context, found "
+            "expected unet.context_channels=0, since context is null, found "
             f"{cfg.unet.context_channels}"
         )
 
 
 def check_networks(cfg: WorldModelConfig) -> None:
-    """Check the settings of a model's networks, each of which may lack what it reads.
+    """Check the settings of a model's networks, whose image context may be left out.
 
     Raises:
         ValueError: As `check_model_config`.
@@ -47,7 +47,7 @@ def check_context_frames(window: int, context_frames: int) -> None:
     """Check that a window has room for a new frame.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The window has no room.
     """
     if not 1 <= context_frames < window:
         raise ValueError(
@@ -84,7 +84,7 @@ def _check_unet(cfg: UNetConfig) -> None:
         heads = width // cfg.head_channels
         if not heads or width % heads:
             raise ValueError(
-                f"expected unet.head_channels that share out the channels of every size with "
+                f"expected unet.head_channels to divide the channels of every size with "
                 f"attention, found head_channels={cfg.head_channels} for {width} channels"
             )
 

@@ -1,4 +1,4 @@
-"""Names: which ones are allowed, and look-up by name with an error that says what was meant."""
+"""Names: rules for allowed ones, and a look-up whose error suggests the nearest known name."""
 
 import difflib
 from collections.abc import Mapping
@@ -27,17 +27,17 @@ def hint(name: str, known: Mapping[str, object] | list[str]) -> str:
 
 
 LONGEST = 100
-"""Most characters of a name; a file's name must leave room for an ending."""
+"""Most characters of a name; leaves room for a file's ending."""
 
 
 def check_name(name: str) -> str:
-    """Return a name that can be printed in a table and read back.
+    """Return `name` if a table can hold it.
 
     Letters of any language, spaces inside, commas, quotes and `#` are allowed.
 
     Raises:
         ValueError: An empty or long name, a space at either end, or a character that is not
-            visible, such as a line end, NUL or a mark that turns the direction of writing.
+            visible, such as a line end, NUL or a right-to-left mark.
     """
     if not 0 < len(name) <= LONGEST or not name.isprintable() or name != name.strip():
         raise ValueError(
@@ -48,14 +48,14 @@ def check_name(name: str) -> str:
 
 
 def check_file_name(name: str) -> str:
-    """Return a name that a file in a given folder can have.
+    """Return `name` if a file can have it.
 
     Raises:
-        ValueError: As for `check_name`, or a name that leads to another folder or hides the file.
+        ValueError: As for `check_name`, or a name with a folder or a leading dot.
     """
     check_name(name)
     if name.startswith(".") or "/" in name or "\\" in name:
         raise ValueError(
-            f"expected a name for a file, without / or \\ and no dot first, found {name!r}"
+            f"expected a file name without / or \\ and without a leading dot, found {name!r}"
         )
     return name

@@ -1,4 +1,4 @@
-"""How policies are reached, served and put on a robot; what their YAML files say."""
+"""Settings of policies: their YAML files, adapters and servers."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -11,31 +11,31 @@ from v2w_gym.configs.values import Settings
 
 @dataclass(frozen=True)
 class ProcessingConfig(Settings):
-    """How frames are preprocessed for a policy, and its actions postprocessed for a robot.
+    """Preprocessing of frames for a policy, and postprocessing of its actions for a robot.
 
     Attributes:
-        crop: What is cut off a frame first: none; bars, which are the black columns that
-            Vid2World's 320 x 512 frames have left and right; or keep_bars, which cuts nothing and
-            shows the policy black bars that are refused otherwise.
-        resize: How frames get the policy's size: bilinear (tf.image.resize, rounded),
-            bilinear_trunc (the same, cut to integers as SimplerEnv does for RT-1), lanczos3
-            (tf.image.resize with antialias, as Octo and OpenVLA are shown frames), or
-            resize_with_pad (without distortion, with black margins, as policies of openpi are).
+        crop: How frames are cropped first. none refuses frames with black bars. bars cuts off the
+            black columns on the left and right of Vid2World's 320 x 512 frames. keep_bars cuts
+            nothing, and the policy gets the bars.
+        resize: How frames are resized to the policy's size: bilinear (tf.image.resize, rounded),
+            bilinear_trunc (the same, truncated to integers as in SimplerEnv's RT-1), lanczos3
+            (tf.image.resize with antialias, as in Octo and OpenVLA), or resize_with_pad (black
+            margins instead of distortion, as in openpi).
         stretch: Whether a frame of another aspect ratio may be stretched to the policy's size;
-            refused unless asked for.
-        any_rate: Whether a policy made for another number of actions per second than the robot's
-            may act on it; refused unless asked for, as its steps then mean other speeds.
-        scale: What the hand's displacement is multiplied by.
-        sticky: Steps for which a change of an absolute gripper is sent on; SimplerEnv takes 15.
-        gripper_deadband: A relative gripper value smaller than this is 0; SimplerEnv takes 0.01 for
-            RT-1, whose nearest token to 0 means -0.0039.
-        execution_horizon: Actions of a chunk that are carried out before the policy is asked again;
-            0 for as many as its makers carry out, which is all of them unless the policy says so.
-        ensemble: Ask in every step and average what all chunks say of it, the oldest weighing 1 and
-            one that is i steps younger exp(-ensemble * i), as in ACT and Octo: 0 is their mean, a
-            negative number favours the newest; null for what the policy's makers do, which is no
-            averaging unless the policy says so, or if execution_horizon is set.
-        terminate: What happens when the policy ends the episode: stop, or ignore.
+            otherwise it is an error.
+        any_rate: Whether a policy may act at another control rate than it was made for; otherwise
+            it is an error, because its steps then mean other speeds.
+        scale: Factor of the hand's displacement.
+        sticky: Steps for which a change of an absolute gripper is repeated; 15 in SimplerEnv.
+        gripper_deadband: Smaller relative gripper values become 0. SimplerEnv uses 0.01 for RT-1,
+            whose token nearest to 0 means -0.0039.
+        execution_horizon: Actions of a chunk to execute before the next request; 0 for the
+            policy's own number, or the whole chunk if it has none.
+        ensemble: Temporal ensembling: request a chunk in every step and average all chunks'
+            actions for it, as in ACT and Octo. The oldest has weight 1, one that is i steps newer
+            exp(-ensemble * i), so 0 is the mean and a negative number favours the newest. Null for
+            the policy's own way, or for none if it has none or execution_horizon is set.
+        terminate: What to do when the policy ends the episode: stop, or ignore.
     """
 
     crop: str = "none"
@@ -52,26 +52,26 @@ class ProcessingConfig(Settings):
 
 @dataclass(frozen=True)
 class RemoteConfig(Settings):
-    """How a policy server is asked. What is null is taken from what the server announces.
+    """Requests to a policy server. The server's metadata fills the settings that are null.
 
     Attributes:
-        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
-        chunk: Actions in one answer.
-        image_size: Height and width of the frames it is sent; null in both places for any size.
-        control_hz: Actions per second it was made for; null in both places for any rate.
-        gripper: relative, absolute or none; null in both places for what the layout says.
-        rotation: rpy, axis_angle or none; null in both places for what the layout says.
-        stateless: Whether an answer depends on its request alone, so that one that was lost may be
-            asked for again; null in both places for no.
+        layout: Layout of its actions; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
+        chunk: Actions in one response.
+        image_size: Height and width of the frames in a request; any size if the server is silent.
+        control_hz: Actions per second that it was made for; any rate if the server is silent.
+        gripper: relative, absolute or none; the layout's if the server is silent.
+        rotation: rpy, axis_angle or none; the layout's if the server is silent.
+        stateless: Whether a response depends on its request alone, so that a lost request may be
+            sent again; false if the server is silent.
         image_key: Name of the frame in a request.
         prompt_key: Name of the instruction in a request.
         api_key_variable: Environment variable that holds the server's API key; null for none.
-        proxy: URL of the HTTP proxy on the way to the server; null for a direct connection,
-            whatever proxy the environment names.
-        timeout_s: Seconds within which an answer must come; the first one may include compilation.
-        reconnects: Attempts to reach a stateless server that is gone, after 0.5, 1, 2, ... seconds.
-        probe: Whether a server is asked about a black frame as soon as it is loaded, so that what
-            is missing in a request is said before the first rollout.
+        proxy: URL of an HTTP proxy to the server; null for a direct connection, even if the
+            environment names a proxy.
+        timeout_s: Seconds to wait for a response; the first one may include compilation.
+        reconnects: Attempts to reconnect to a stateless server, after 0.5, 1, 2, ... seconds.
+        probe: Whether to send a request with a black frame when the policy is loaded, to find
+            missing inputs before the first rollout.
     """
 
     layout: LayoutName | None = None
@@ -92,22 +92,22 @@ class RemoteConfig(Settings):
 
 @dataclass(frozen=True)
 class LeRobotConfig(Settings):
-    """What its actions mean, and how it is asked.
+    """A LeRobot policy: its action layout, and its inputs.
 
     Attributes:
-        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
-        gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for what
-            the layout says. See `v2w_gym.configs.action_layouts.GRIPPER_RANGES`.
-        rotation: rpy, axis_angle or none; empty for what the layout says.
-        control_hz: Actions per second it was trained with; None for any rate.
-        image_key: Which of its inputs the camera's frame is.
-        whole_chunks: Whether it is asked for all actions of a chunk (`predict_action_chunk`) or for
-            one at a time (`select_action`), as those that remember earlier frames must be.
-        zero_state: Give zeros where it wants the robot's joints, which no frame tells; only for a
-            policy that was trained to do without.
+        layout: Layout of its actions; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
+        gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for the
+            layout's. See `v2w_gym.configs.action_layouts.GRIPPER_RANGES`.
+        rotation: rpy, axis_angle or none; empty for the layout's.
+        control_hz: Actions per second that it was trained with; None for any rate.
+        image_key: The input that gets the camera's frame.
+        whole_chunks: Whether to call `predict_action_chunk` for whole chunks, or `select_action`
+            for one action at a time. Policies with a history of frames need `select_action`.
+        zero_state: Give zeros for the robot's joints, which no frame shows; only for a policy that
+            was trained without them.
         inputs: Constants for its other inputs, such as a second camera, by name; as in
             `v2w_gym.policies.processing.constants`.
-        chunk: Actions of a whole chunk; None for what its own config says.
+        chunk: Actions of a whole chunk; None for the number in the policy's own config.
     """
 
     layout: LayoutName
@@ -123,7 +123,7 @@ class LeRobotConfig(Settings):
 
 @dataclass(frozen=True)
 class PolicyConfig(Settings):
-    """One policy. `v2w rank 'policies=[zero, mine.yaml]'` takes such a file like any name.
+    """A policy file. Commands take its path in place of a name: `policies=[zero, mine.yaml]`.
 
     Attributes:
         source: A bundled name, a checkpoint (.safetensors), a recorded episode to replay (.npz), a
@@ -131,13 +131,13 @@ class PolicyConfig(Settings):
         name: Label in tables and plots; null for the policy's own.
         instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it; null
             for the one in the checkpoint. A SavedModel needs one.
-        python: Python interpreter that has TensorFlow, for a SavedModel; null for the one that
-            V2W_TF_PYTHON names, or this one.
-        device: Where a checkpoint's network runs, such as cuda.
-        inputs: What a policy in a server needs besides a frame and an instruction, as constants:
-            name -> numbers, {zeros: [sizes]}, {image: [height, width]} or {image: file}.
+        python: Python interpreter that has TensorFlow, for a SavedModel; null for the one in
+            V2W_TF_PYTHON, or this one.
+        device: Device of a checkpoint's network, such as cuda.
+        inputs: Constants for a server's inputs besides frame and instruction: name -> numbers,
+            {zeros: [sizes]}, {image: [height, width]} or {image: file}.
         remote: See `RemoteConfig`.
-        driver: Pre- and postprocessing, see `ProcessingConfig`.
+        driver: Preprocessing and postprocessing; see `ProcessingConfig`.
     """
 
     source: PathText
@@ -152,18 +152,18 @@ class PolicyConfig(Settings):
 
 @dataclass(frozen=True)
 class ServePolicyConfig(Settings):
-    """Which policy is served, and to whom.
+    """A policy server.
 
     Attributes:
-        policy: Name, path or policy file (written policy=mine.yaml); its driver settings are
-            the client's business and do not count here.
-        robot: Name of the `RobotSpec` whose actions the policy gives.
-        host: Address to listen at; 0.0.0.0, or :: with IPv6, lets other machines in, and nobody is
-            asked for a name.
-        port: Port to listen at; 0 for any that is free.
-        connections: Most connections at once; each has a policy of its own.
-        client_timeout_s: Seconds for which a client may leave pings unanswered, as a simulator does
-            that stalls or loads; then its connection ends and its place is free.
+        policy: Name, path or policy file (written policy=mine.yaml). The server ignores the file's
+            `driver` settings; those of the client count.
+        robot: Name of the `RobotSpec` that the policy acts on.
+        host: Address to listen at. 0.0.0.0, or :: with IPv6, admits other machines, without
+            authentication.
+        port: Port to listen at; 0 for any free one.
+        connections: Most connections at once; each has its own policy.
+        client_timeout_s: Seconds for which a client, such as a busy simulator, may leave pings
+            unanswered; then the server closes its connection.
     """
 
     policy: PathText

@@ -1,4 +1,4 @@
-"""The published models by robot, and what is needed to read or imitate their checkpoints."""
+"""The published models by robot, and settings to read their checkpoints or write similar ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -71,16 +71,16 @@ PUBLISHED: Mapping[str, WorldModelConfig] = {
 }
 """Robot -> its published model at full size."""
 HUB_IDS = {robot: f"thuml/Vid2World-{ROBOTS[robot].domain}" for robot in PUBLISHED}
-"""Robot -> where the authors of Vid2World publish it."""
+"""Robot -> the hub id under which the authors of Vid2World publish its model."""
 
 
 @dataclass(frozen=True)
 class TextConfig(Settings):
-    """The text tower of a published checkpoint: run once when the checkpoint is read.
+    """The text tower of a published checkpoint, which runs once, at conversion.
 
     Attributes:
         clip: The tower, without its last block.
-        vocabulary: Kinds of token.
+        vocabulary: Number of different tokens.
         joint: Channels of the space in which CLIP compares prompts with images.
     """
 
@@ -93,13 +93,13 @@ class TextConfig(Settings):
 
 @dataclass(frozen=True)
 class PublishedSize(Settings):
-    """How large a checkpoint in the published format is.
+    """Sizes of the networks in a checkpoint of the published format.
 
     Attributes:
         kl_autoencoder: Its autoencoder.
         context: Its image tower and resampler.
         text: Its text tower.
-        unet: Its network, but for how actions are embedded.
+        unet: Its denoising network; `of` sets the action embedding.
     """
 
     kl_autoencoder: KLAutoencoderConfig
@@ -142,13 +142,14 @@ SIZES: Mapping[str, PublishedSize] = {
 
 @dataclass(frozen=True)
 class RandomCheckpointConfig(Settings):
-    """What kind of checkpoint with random weights is written.
+    """A checkpoint with random weights, in the published format.
 
     Attributes:
-        output: File to write: `.ckpt` as it is published, or `.safetensors`.
-        robot: Whose model: google_robot, csgo_player or recon_jackal.
+        output: File to write: `.ckpt` like the published files, or `.safetensors`.
+        robot: Robot of the model: google_robot, csgo_player or recon_jackal.
         size: `tiny`, or `full` (10.4 GB).
-        base: Whether to write what Vid2World starts from instead: not causal, no actions.
+        base: Whether to write a base model instead, as Vid2World starts from: not causal, and
+            without actions.
         seed: Seed of the weights.
     """
 
@@ -161,22 +162,23 @@ class RandomCheckpointConfig(Settings):
 
 @dataclass(frozen=True)
 class ConvertConfig(Settings):
-    """How a published checkpoint becomes one of this project's format.
+    """Conversion of a published checkpoint to this project's format.
 
     Attributes:
-        checkpoint: Published file (.ckpt, .safetensors), the index of one in parts, folder, or hub
-            id `owner/name[@revision][:file]`.
-        output: File to write (.safetensors); the card lies beside it.
-        robot: Whose model; null reads it off the action layers. A base has none, so name it.
+        checkpoint: Published file (.ckpt, .safetensors), index of a sharded one, folder, or hub id
+            `owner/name[@revision][:file]`.
+        output: File to write (.safetensors), with a card beside it.
+        robot: Robot of the model; null to infer it from the action layers. A base model has none,
+            so name the robot.
         precision: `float32`, or `bfloat16` for half the size, in which it also runs on a GPU; the
             autoencoder stays in float32.
         averaged: For a file with plain and averaged (EMA) weights: true takes the averaged ones,
-            false the plain ones, null those that the framework that wrote the file would load.
-        preset: Sampler that the card names: `clean` or `reference`.
+            false the plain ones. Null takes those that the file's own framework would load.
+        preset: Preset of the sampler on the card: `clean` or `reference`.
         transfer: For a base: `shift`, `masked` or `extrapolative` makes it causal.
         order: For a base: frames that `extrapolative` fits a line to.
-        height_causal: For a base: whether the output convolution is made causal along image
-            height, as the published loader does by mistake.
+        height_causal: For a base: whether to make the output convolution causal along image height,
+            as the published loader does by mistake.
         seed: For a base: seed of the new action layers.
     """
 

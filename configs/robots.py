@@ -1,4 +1,4 @@
-"""What a robot's action means: order, units, bounds and control rate, one `RobotSpec` per robot."""
+"""Robots: the order, units, bounds and control rate of their actions, one `RobotSpec` each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,24 +20,23 @@ from v2w_gym.configs.rules import OneOf
 
 PI = float(np.pi)
 ROUNDING = 1e-6
-"""How far an action may miss a bound through arithmetic alone."""
+"""How far arithmetic alone may take an action beyond a bound."""
 TERMINATE = "terminate_episode"
-"""The field by which a policy ends the episode: one-hot, its first value says so."""
+"""The field by which a policy ends the episode: one-hot, and its first value ends it."""
 ENDINGS = {"stop": False, "ignore": True}
-"""What a policy's wish to end the episode does -> whether it is passed over."""
+"""Setting `terminate` -> whether to ignore a policy that ends the episode."""
 ONE_HOT_ROUNDING = 1e-3
-"""How far the values of a one-hot field may be from 0 and 1: what normalisation rounds away."""
+"""How far normalisation may take the values of a one-hot field from 0 and 1."""
 
 
 @dataclass(frozen=True)
 class ClippedActions:
-    """B actions as a robot executes them, and what they lacked.
+    """B actions as a robot executes them, and the corrections that they needed.
 
     Attributes:
-        actions: (B, A) float32, within the bounds, one-hot fields being one-hot.
-        clipped: (B, A) bool, the values that were outside their bounds; those of one-hot fields do
-            not count.
-        not_one_hot: (B,) bool, whether a one-hot field was not one-hot, said nothing, and rests.
+        actions: (B, A) float32, within the bounds, and with one-hot fields that are one-hot.
+        clipped: (B, A) bool, whether a value was outside its bounds; False for one-hot fields.
+        not_one_hot: (B,) bool, whether a one-hot field was not one-hot and was set to rest.
     """
 
     actions: NDArray[np.float32]
@@ -53,14 +52,14 @@ class ClippedActions:
 class RobotSpec:
     """A robot as a policy and a world model see it.
 
-    A gripper in `gripper_closedness_action` takes changes of its closedness, a rotation in
-    `rotation_delta` is roll, pitch, yaw; what policies give is brought to these two.
+    `gripper_closedness_action` is a change of closedness, and `rotation_delta` is roll, pitch, yaw.
+    The actions of policies with other conventions are converted to these two.
 
     Attributes:
         name: Key in `ROBOTS`.
-        domain: Whose world models show it: `Vid2World-<domain>-v0` is the id of its environment.
-        data_format: What its data format is called; policies name their `layout` after it.
-        fields: The action's fields, in the order in which they are concatenated.
+        domain: Domain of its world models; its environment's id is `Vid2World-<domain>-v0`.
+        data_format: Name of its data format, and of its action layout.
+        fields: The action's fields, in the order of their values.
         control_hz: Actions per second.
         frame_size: Height and width of the camera frame, in pixels.
         moves_by_field: Arguments of `make_action` for each of `moves`.
@@ -76,7 +75,7 @@ class RobotSpec:
 
     @cached_property
     def action_layout(self) -> ActionLayout:
-        """The order of its actions, as a policy must know it."""
+        """The layout of its actions."""
         names = {f.name for f in self.fields}
         return ActionLayout(
             self.data_format,
@@ -107,12 +106,12 @@ class RobotSpec:
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
-        """Where each field lies in the action."""
+        """Each field's slice of the action."""
         return self.action_layout.slices
 
     @cached_property
     def moves(self) -> Mapping[str, NDArray[np.float32]]:
-        """A few telling actions (A,) by label; each differs from rest in one field."""
+        """Example actions (A,) by label; each differs from rest in one field."""
         return {label: self.make_action(**values) for label, values in self.moves_by_field.items()}
 
     def make_action(self, **values: Value) -> NDArray[np.float32]:
@@ -130,29 +129,29 @@ class RobotSpec:
         )
 
     def clip_actions(self, actions: NDArray[np.float32]) -> ClippedActions:
-        """Return `actions` (B, A) as the robot executes them, whoever chose or recorded them.
+        """Return `actions` (B, A) as the robot executes them.
 
-        Values outside the bounds are clipped. A one-hot field (`terminate_episode`, a mouse) counts
-        only if it is one: anything else, zeros included, says nothing, and the field rests.
+        Values outside the bounds are clipped. A one-hot field (`terminate_episode`, a mouse) that
+        is not one-hot, such as all zeros, is set to rest.
 
         Raises:
             ValueError: Wrong shape, or a value that is not finite.
         """
         actions = self._finite(actions)
-        fitted = np.clip(actions, self.low, self.high)
-        clipped = np.abs(fitted - actions) > ROUNDING
+        executed = np.clip(actions, self.low, self.high)
+        clipped = np.abs(executed - actions) > ROUNDING
         not_one_hot = np.zeros(len(actions), np.bool_)
         for place, resting in self._one_hot_fields:
-            silent = ~_is_one_hot(actions[:, place])
-            fitted[silent, place] = resting
+            unset = ~_is_one_hot(actions[:, place])
+            executed[unset, place] = resting
             clipped[:, place] = False
-            not_one_hot |= silent
-        return ClippedActions(fitted, clipped, not_one_hot)
+            not_one_hot |= unset
+        return ClippedActions(executed, clipped, not_one_hot)
 
     def check_actions(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `actions` (B, A) as float32 within the bounds if the robot can execute them.
+        """Return `actions` (B, A) as float32 if the robot can execute them.
 
-        A value beyond its bound by no more than `ROUNDING` is brought back to it.
+        A value beyond its bound by no more than `ROUNDING` is clipped to it.
 
         Raises:
             ValueError: Wrong shape, a value that is not finite, or one outside the bounds.
@@ -169,9 +168,9 @@ class RobotSpec:
         return np.clip(actions, self.low, self.high)
 
     def terminates(self, actions: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Whether each of `actions` (B, A) asks to end the episode: (B,).
+        """Whether each of `actions` (B, A) ends the episode: (B,).
 
-        Only an explicit one-hot does: zeros, ties and anything in between ask for nothing.
+        Only an exact one-hot does; zeros, ties and fractions do not.
         """
         if TERMINATE not in self.slices:
             return np.zeros(len(actions), np.bool_)
@@ -179,14 +178,14 @@ class RobotSpec:
         return _is_one_hot(endings) & (np.argmax(endings, axis=1) == 0)
 
     def ignore_endings(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return `actions` (B, A) with every wish to end the episode replaced by rest."""
+        """Return `actions` (B, A), in which those that end the episode rest instead."""
         ends = self.terminates(actions)
         if not ends.any():
             return actions
         place = self.slices[TERMINATE]
-        going_on = actions.copy()
-        going_on[ends, place] = self.make_action()[place]
-        return going_on
+        continued = actions.copy()
+        continued[ends, place] = self.make_action()[place]
+        return continued
 
     @cached_property
     def _one_hot_fields(self) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
@@ -194,7 +193,7 @@ class RobotSpec:
         return tuple((self.slices[f.name], f.resting) for f in self.fields if f.is_one_hot)
 
     def _finite(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return actions as float32 if they are (B, A) finite numbers."""
+        """Return `actions` as float32; check that they are (B, A) and finite."""
         actions = np.asarray(actions, np.float32)
         if actions.ndim != 2 or actions.shape[1] != self.action_size:
             raise ValueError(
@@ -219,7 +218,7 @@ def _is_one_hot(values: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _steps(name: str, size: float) -> Mapping[str, Mapping[str, Value]]:
-    """Moves by `size` along both directions of each axis of a field."""
+    """Return moves by `size` in both directions of each axis of a field."""
     return {
         f"{sign}{axis}": {name: tuple(step if axis == a else 0.0 for a in "XYZ")}
         for axis in "XYZ"
@@ -272,7 +271,7 @@ STANDIN_SAWYER = RobotSpec(
     frame_size=(64, 64),
     moves_by_field=_steps(HAND, 0.05),
 )
-"""The stand-in: Meta-World's simulated Sawyer arm behind the same 13 names. No base, no wrist."""
+"""The stand-in: Meta-World's simulated Sawyer arm with the same 13 values. No base, no wrist."""
 
 KEYS = ("w", "a", "s", "d", "space", "ctrl", "shift", "1", "2", "3", "r")
 MOUSE_X = "-1000 -500 -300 -200 -100 -60 -30 -20 -10 -4 -2 0 2 4 10 20 30 60 100 200 300 500 1000"
@@ -331,20 +330,20 @@ RECON_JACKAL = RobotSpec(
         "turn right": {"yaw_change": -0.2},
     },
 )
-"""The Jackal of the RECON data set, a wheeled robot outdoors; axes are its own before the step.
+"""The Jackal of the RECON data set, a wheeled outdoor robot; its axes before the step count.
 
-The displacements' bounds are those by which the published model's actions are normalised: -2.5 to 5
-and -4 to 4 units of 0.25 m.
+The published model's normalisation gives the displacements' bounds: -2.5 to 5 and -4 to 4 units of
+0.25 m.
 """
 
 ROBOTS: Mapping[str, RobotSpec] = {
     spec.name: spec for spec in (STANDIN_SAWYER, GOOGLE_ROBOT, CSGO_PLAYER, RECON_JACKAL)
 }
-"""The first robot of a domain is the one that the domain's environment is made for by default."""
+"""A domain's first robot is the default of its environment."""
 
 FRACTAL13 = GOOGLE_ROBOT.action_layout
 OXE7 = FRACTAL13.pick("oxe7", HAND, ROTATION, GRIPPER, gripper="absolute")
-"""The seven values that Octo, OpenVLA and their like give: hand, rotation, gripper (1 open)."""
+"""The seven values of Octo, OpenVLA and similar policies: hand, rotation, gripper (1 open)."""
 WME10 = FRACTAL13.pick(
     "wme10",
     *(HAND, ROTATION, GRIPPER),
@@ -352,11 +351,11 @@ WME10 = FRACTAL13.pick(
 )
 """The ten values of world-model-eval's recordings."""
 DROID8 = ActionLayout("droid8", (("joint_velocity", 7), (GRIPPER, 1)), gripper="closedness")
-"""The eight values of openpi's DROID policies, for robots that are driven by their joints."""
+"""The eight values of openpi's DROID policies: joint velocities and the gripper."""
 
 ACTION_LAYOUTS: Mapping[str, ActionLayout] = {
     **{robot.data_format: robot.action_layout for robot in ROBOTS.values()},
     **{layout.name: layout for layout in (WME10, OXE7, DROID8)},
 }
-"""The orders in which policies give actions: every robot's own, and those of other data formats."""
+"""Action layouts of policies: every robot's own, and those of other data formats."""
 LayoutName: TypeAlias = Annotated[str, OneOf(tuple(ACTION_LAYOUTS))]

@@ -1,4 +1,4 @@
-"""Sizes of RT-1 networks: the published ones and the small one that is trained here."""
+"""Sizes of RT-1 networks: the published ones, and the small one that this project trains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ class RT1Config(Settings):
 
     Attributes:
         image_size: Height and width of the frames, in pixels.
-        input_size: Height and width that frames are resized to before the encoder, in pixels.
-        history: Frames in the policy's memory, the newest included (T).
+        input_size: Height and width of the encoder's input, in pixels; frames are resized to it.
+        history: Frames in the policy's history, the newest included (T).
         stem: Channels after the first convolution.
         channels: Channels after each stage.
         repeats: Blocks in each stage, each followed by FiLM.
         kernels: Side of the depthwise convolutions.
         strides: Stride of each stage's first block.
-        expansions: How many times wider a block is inside than at its input.
+        expansions: Ratio of a block's inner width to its input's.
         top: Channels after the encoder's last convolution.
-        drop_connect: Share of training samples that skip the last block; earlier blocks are
-            skipped less, in proportion to their place.
-        norm_momentum: How much a batch norm's running statistics take from each batch.
-        feature_positions: Whether the encoder's features get learned positions added. The
+        drop_connect: Share of training samples that skip the last block. Earlier blocks are
+            skipped less, in proportion to their depth.
+        norm_momentum: Weight of each batch in a batch norm's running statistics.
+        feature_positions: Whether learned positions are added to the encoder's features. The
             published network infers positions from its padding; a small one cannot.
         token_size: Size of one image token (D).
-        image_tokens: Tokens kept of one frame (K).
+        image_tokens: Tokens per frame after the TokenLearner (K).
         learner_width: Hidden size of the TokenLearner.
         width: Size of one token inside the transformer.
         layers: Transformer layers.
@@ -40,7 +40,7 @@ class RT1Config(Settings):
         head_size: Size of one head's keys, queries and values.
         dropout: Dropout in the transformer.
         instruction_size: Length of an instruction's vector (E).
-        bins: Values one action token can take.
+        bins: Number of values of an action token.
     """
 
     image_size: tuple[Pixels, Pixels] = (64, 64)
@@ -69,7 +69,7 @@ class RT1Config(Settings):
 
 
 def _published(width: int, layers: int, head_size: int) -> RT1Config:
-    """Return the published sizes: EfficientNet-B3, whose frames are seen at 300 x 300 pixels."""
+    """Return the published sizes, with an EfficientNet-B3 at 300 x 300 pixels."""
     return RT1Config(
         image_size=(256, 320),
         input_size=(300, 300),
@@ -97,4 +97,4 @@ RT1_SIZES: Mapping[str, RT1Config] = {
     "rt1": _published(width=512, layers=8, head_size=128),
     "multirobot": _published(width=1024, layers=10, head_size=256),
 }
-"""The network trained here, RT-1 (35.3 M parameters) and its variant for many robots (111.4 M)."""
+"""The small network, RT-1 (35.3 M parameters), and its variant for many robots (111.4 M)."""

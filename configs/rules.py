@@ -1,4 +1,4 @@
-"""Which values a setting may have: rules that stand beside its type, and the usual ones by name."""
+"""Rules for the values of settings, which stand beside their types, and common types with rules."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +23,7 @@ class Range:
         return "" if value <= self.high else f"<= {self.high:.12g}"
 
     def __str__(self) -> str:
-        """Say the range in words."""
+        """Return the range in words."""
         return f"from {self.low:.12g} to {self.high:.12g}"
 
 
@@ -34,10 +34,10 @@ class OneOf:
     choices: tuple[str, ...]
 
     def __call__(self, value: str) -> str:
-        """Return `value`.
+        """Return `value` if it is one of the choices.
 
         Raises:
-            ValueError: It is none of them.
+            ValueError: Any other value.
         """
         if value not in self.choices:
             raise ValueError(
@@ -49,16 +49,16 @@ class OneOf:
 
 @dataclass(frozen=True)
 class SomeOf:
-    """A rule for mappings: settings of `schema` by name, not all of them, as in {steps: 10}."""
+    """A rule for mappings: some settings of `schema` by name, as in {steps: 10}."""
 
     schema: type[Any]
 
 
 def distinct(entries: list[Any]) -> list[Any]:
-    """Return a list.
+    """Return `entries` if no two are equal.
 
     Raises:
-        ValueError: It has an entry twice.
+        ValueError: An entry that occurs twice.
     """
     twice = [entry for entry, times in Counter(entries).items() if times > 1]
     if twice:
@@ -67,10 +67,10 @@ def distinct(entries: list[Any]) -> list[Any]:
 
 
 def some(entries: list[Any]) -> list[Any]:
-    """Return a list.
+    """Return `entries` if there are any, and no two are equal.
 
     Raises:
-        ValueError: It is empty, or has an entry twice.
+        ValueError: No entries, or one that occurs twice.
     """
     if not entries:
         raise ValueError("expected at least one entry, found none")
@@ -78,26 +78,26 @@ def some(entries: list[Any]) -> list[Any]:
 
 
 Rule: TypeAlias = Range | SomeOf | Callable[[Any], Any]
-"""What may stand beside a type in `Annotated`; a function returns the value, or refuses it."""
+"""A rule beside a type in `Annotated`; a function returns the value or raises ValueError."""
 
 PathText: TypeAlias = Annotated[str, expand]
-"""A file, a folder, or a word that may be one; a leading `~` is the home folder."""
+"""A path, or a name in its place; a leading `~` is the home folder."""
 Name: TypeAlias = Annotated[str, check_name]
 FileName: TypeAlias = Annotated[str, check_file_name]
 Seed: TypeAlias = Annotated[int, Range(0, 2**32 - 1)]
 Share: TypeAlias = Annotated[float, Range(0, 1)]
 Factor: TypeAlias = Annotated[float, Range(0, 1e6)]
-"""What something is multiplied by, or a tolerance."""
+"""A factor or a tolerance."""
 Steps: TypeAlias = Annotated[int, Range(1, 100_000_000)]
-"""Steps of a training, or between two of its saves."""
+"""Training steps, in all or between two saves."""
 LearningRate: TypeAlias = Annotated[float, Range(0, 1e30)]
 BatchSize: TypeAlias = Annotated[int, Range(1, 65_536)]
 Frames: TypeAlias = Annotated[int, Range(1, 100_000)]
 """Frames of one rollout."""
 Window: TypeAlias = Annotated[int, Range(1, 4096)]
-"""Frames that a network looks at together."""
+"""Frames that a network attends to together."""
 Amount: TypeAlias = Annotated[int, Range(1, 1_000_000)]
-"""How many episodes, starts or rollouts."""
+"""A number of episodes, starts or rollouts."""
 Threads: TypeAlias = Annotated[int, Range(1, 1024)]
 Rate: TypeAlias = Annotated[float, Range(0.001, 100_000)]
 """Frames or actions per second."""

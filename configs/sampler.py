@@ -9,30 +9,32 @@ from v2w_gym.configs.rules import Range, Share, SomeOf
 from v2w_gym.configs.values import Settings
 
 NoiseLevel: TypeAlias = Annotated[int, Range(0, 99_999)]
-"""A level of a noise schedule; how many there are is checked where the schedule is known."""
+"""A level of a noise schedule; the sampler checks it against the schedule's length."""
 
 
 @dataclass(frozen=True)
 class SamplerConfig(Settings):
-    """How the next frame is sampled (`v2w_gym.world_models.sampler`, and `solvers` beside it).
+    """The sampler of the next frame (`v2w_gym.world_models.sampler` and `solvers`).
 
     Attributes:
-        solver: Key of `v2w_gym.world_models.solvers.SOLVERS`: `ddim`, or `dpm++` or `unipc`, which
-            need fewer steps.
+        solver: Key of `v2w_gym.world_models.solvers.SOLVERS`. `dpm++` and `unipc` need fewer steps
+            than `ddim`.
         steps: Denoising steps per frame.
-        eta: 0 is deterministic given the first noise; 1 is as stochastic as DDPM, with ddim only.
+        eta: 0 is deterministic given the initial noise; 1, for ddim only, is as stochastic as DDPM.
         guidance_scale: Causal action guidance; 1 switches it off.
-        guidance_rescale: Share by which the guided output gets the spread of the unguided one.
-        history_noise_level: Noise level of the history frames; null for the last but one of the
-            steps' levels, which grows as steps shrink.
-        rescale_history: Whether history frames get the scale their noise level had in training.
-        finish_clean: Whether the last step ends at the clean latent at scale 1, not at level 0.
-        sample_latents: Whether recorded frames are encoded to a random draw, not to the mean.
-        own_context: Whether the unconditional branch reads the conditioning frame as the
-            autoencoder reconstructs it, not as it is.
-        reencode: Whether a window that slides is decoded and encoded again.
-        clip_keep: When a whole clip is sampled, the share of actions that the unconditional branch
-            keeps at random.
+        guidance_rescale: Degree (phi) to which the guided output takes the standard deviation of
+            the conditional one.
+        history_noise_level: Noise level of the history frames. Null is the second to last level of
+            the steps, which is higher for fewer steps.
+        rescale_history: Whether history frames are scaled as training scaled their noise level.
+        finish_clean: Whether the last step ends at the clean latent at scale 1, and not at level 0.
+        sample_latents: Whether recorded frames are encoded to a sample of the posterior, and not to
+            its mean.
+        own_context: Whether the unconditional branch reads the autoencoder's reconstruction of the
+            conditioning frame, and not the frame itself.
+        reencode: Whether the frames of a sliding window are decoded and encoded again.
+        clip_keep: Share of actions that the unconditional branch keeps, at random, when a whole
+            clip is sampled.
         history: `window` conditions on the last frames alone, which is exact. `rolling` keeps a KV
             cache that reaches back further, for per-frame norms. `frozen` freezes the statistics
             of pooled norms during a frame, an approximation.
@@ -54,7 +56,7 @@ class SamplerConfig(Settings):
 
 
 SamplerSettings: TypeAlias = Annotated[dict[str, Any], SomeOf(SamplerConfig)]
-"""Sampler settings that differ from others, by name."""
+"""Changes to some sampler settings, by name."""
 
 _PUBLISHED = SamplerConfig(
     steps=50, eta=1.0, guidance_scale=2.5, guidance_rescale=0.7, history_noise_level=39
@@ -72,13 +74,13 @@ PRESETS: Mapping[str, SamplerConfig] = {
         clip_keep=0.8,
     ),
 }
-"""For the published weights: `reference` does what the official code does, quirks included."""
+"""Presets for the published weights; `reference` reproduces the official code and its quirks."""
 PRESET_NAMES = ("draft", "standard", "faithful", *PRESETS)
-"""What `preset_sampler` knows."""
+"""The presets of `preset_sampler`."""
 
 
 def preset_sampler(name: str, own: SamplerConfig, temporal_norm: str) -> SamplerConfig:
-    """Return the sampler that a preset means for a checkpoint with a sampler of its `own`.
+    """Return the sampler of a preset for a checkpoint whose own sampler is `own`.
 
     | preset | for | how |
     |---|---|---|
@@ -88,9 +90,9 @@ def preset_sampler(name: str, own: SamplerConfig, temporal_norm: str) -> Sampler
     | `clean` | published weights, for 50 steps with noise | `PRESETS` |
     | `reference` | comparing with the official code | `PRESETS` |
 
-    The first three change the checkpoint's own sampler and keep guidance and the history noise
-    level, which belong to the weights. `draft` and `standard` set eta to 0. A draft never takes
-    more steps than the checkpoint asks for. The last two replace the sampler.
+    The first three change the checkpoint's own sampler, but keep its guidance and history noise
+    level, which belong to the weights. `draft` and `standard` set eta to 0. `draft` never takes
+    more steps than the checkpoint's sampler. The last two replace the sampler.
 
     Args:
         name: Name of the preset.

@@ -1,4 +1,4 @@
-"""Which tasks exist, who can attempt them, and how a person would ask for each."""
+"""Tasks: their instructions and horizons, and the robots that can attempt them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from v2w_gym.configs.names import lookup
 
 @dataclass(frozen=True)
 class Task:
-    """Something a robot is asked to do.
+    """A task of a robot.
 
     Attributes:
         name: Key in `TASKS`.
-        instruction: What a language-conditioned policy is asked to do.
+        instruction: Instruction of a language-conditioned policy.
         horizon: Control steps after which an attempt counts as failed.
         robots: Names of the robots that can attempt it.
     """

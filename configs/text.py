@@ -1,4 +1,4 @@
-"""Text that people write: what of a stranger's may be printed, and what `~` in a path means."""
+"""Text from outside: printing it safely, and expanding `~` in paths."""
 
 import re
 import reprlib
@@ -6,20 +6,20 @@ from os import PathLike, fspath
 from pathlib import Path
 
 LIMIT = 500
-"""Characters of a stranger's text that one line of ours may hold."""
+"""Most characters of outside text in one line."""
 
 ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # window titles, links
 )
-"""ANSI sequences, by which a terminal would obey what it should only show."""
+"""ANSI escape sequences, which a terminal would execute and not show."""
 
 
 def printable(text: str, limit: int = LIMIT) -> str:
-    """Return text as one line without control characters; longer text is cut and ends in "...".
+    """Return text as one line without control characters; long text is cut and ends in "...".
 
-    Line breaks and tabs become spaces. Escape sequences and characters that show nothing, such as
-    NUL and right-to-left marks, are left out.
+    Line breaks and tabs become spaces. Escape sequences and invisible characters, such as NUL and
+    right-to-left marks, are removed.
     """
     shown = "".join(
         character if character.isprintable() else " " * character.isspace()
@@ -30,7 +30,7 @@ def printable(text: str, limit: int = LIMIT) -> str:
 
 
 def brief(value: object, limit: int = LIMIT) -> str:
-    """Return what `repr` shows of a value, in one printable line; large and deep ones are cut."""
+    """Return the `repr` of a value in one printable line; a large or deep value is cut."""
     shorter = reprlib.Repr()
     shorter.maxstring = shorter.maxother = limit
     return printable(shorter.repr(value), limit)
@@ -43,7 +43,7 @@ def printable_lines(text: str, most: int = 100) -> str:
 
 
 def expand(path: str | PathLike[str]) -> str:
-    """Return a path, or a word that may be one, with the home folder in place of a leading `~`.
+    """Return a path, or a name in its place, with the home folder for a leading `~`.
 
     Raises:
         ValueError: `~name` of a user that does not exist.
@@ -61,5 +61,5 @@ def expand(path: str | PathLike[str]) -> str:
 
 
 def to_path(path: str | PathLike[str]) -> Path:
-    """Return a path that a caller wrote, `~` expanded; errors as for `expand`."""
+    """Return `path` with `~` expanded; errors as for `expand`."""
     return Path(expand(path))

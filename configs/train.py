@@ -1,4 +1,4 @@
-"""Settings of every training, and of `v2w collect`, which records episodes for it."""
+"""Settings of the training commands, and of `v2w collect`, which records episodes for them."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -36,9 +36,9 @@ class OptimiserConfig(Settings):
         batch_size: Frames (autoencoder) or clips (world model) per step.
         learning_rate: Peak rate of AdamW, reached after `warmup` steps.
         warmup: Steps of linear warm-up.
-        decay: Share of the steps, at the end, over which the rate falls linearly to zero.
+        decay: Last share of the steps, over which the rate falls linearly to zero.
         clip_norm: Largest gradient norm.
-        ema_decay: Decay of the averaged weights that are kept; ramps up from zero.
+        ema_decay: Decay of the averaged weights, which become the result; ramps up from zero.
         save_every: Steps between saves of the resumable state.
     """
 
@@ -54,12 +54,12 @@ class OptimiserConfig(Settings):
 
 @dataclass(frozen=True)
 class AutoencoderTrainConfig(OptimiserConfig):
-    """How the autoencoder is trained.
+    """Training of the autoencoder.
 
     Attributes:
-        moving_weight: Extra weight of a pixel that differs from the mean frame: what moves is
-            small and matters.
-        latent_noise: Noise added to latents before decoding, so that near latents look alike.
+        moving_weight: Extra weight of pixels that differ from the mean frame, since moving objects
+            are small but matter.
+        latent_noise: Noise added to latents before decoding, so that similar latents decode alike.
         latent_penalty: Weight of the squared latent, which keeps its scale near one.
     """
 
@@ -73,18 +73,18 @@ class AutoencoderTrainConfig(OptimiserConfig):
 
 @dataclass(frozen=True)
 class DenoiserTrainConfig(OptimiserConfig):
-    """How the denoising network is trained (Diffusion Forcing).
+    """Training of the denoising network (Diffusion Forcing).
 
     Attributes:
         clip_frames: Frames per training clip (T).
-        action_dropout: Chance that a frame's action is hidden (independent per frame).
-        low_noise_share: Chance that a frame's noise level comes from [0, low_noise_level] and not
-            from all levels; near-clean history is what sampling sees. 0 is the paper's density.
+        action_dropout: Probability that a frame's action is masked, independently per frame.
+        low_noise_share: Probability that a frame's noise level is drawn from [0, low_noise_level],
+            as sampling has near-clean history frames; 0 is the paper's density.
         low_noise_level: See `low_noise_share`.
         high_noise_bias: Any other level is K (1 - u ** bias) for uniform u. 1 is the paper's
-            density; 2 favours high levels, where a frame must be foretold and not just cleaned.
-        largest_weight: A velocity's error weighs the clean latent's error by 1 + SNR; the weight
-            is capped here, so that near-clean frames serve as history and not as targets.
+            density; 2 favours high levels, where a frame must be predicted and not just denoised.
+        largest_weight: Cap of the loss weight. A velocity's error weighs the clean latent's error
+            by 1 + SNR; the cap makes near-clean frames history more than targets.
     """
 
     steps: Steps = 20000
@@ -102,10 +102,10 @@ class DenoiserTrainConfig(OptimiserConfig):
 class TrainConfig(Settings):
     """A whole training run: autoencoder, then denoiser.
 
-    The same command resumes. A resumed run may have other threads, `save_every` or sampler, and the
-    same episodes at another place. It may also have other `learning_rate`, `warmup`, `decay` or
-    `steps` of the stage it is in: where the steps that are done would have had other rates, as when
-    steps are added after the decay has begun, the log and the card say so.
+    The same command resumes. A resumed run may change `threads`, `save_every` and the sampler, and
+    may read the same episodes from another folder. It may also change `learning_rate`, `warmup`,
+    `decay` or `steps` of its current stage. The log and the card record such a change if it gives
+    past steps other rates, as when steps are added after the decay has begun.
 
     Attributes:
         output: Run folder; the same command resumes there.
@@ -113,8 +113,8 @@ class TrainConfig(Settings):
         model: The world model's own settings.
         autoencoder: See `AutoencoderTrainConfig`.
         denoiser: See `DenoiserTrainConfig`.
-        precision: Arithmetic of the networks: float32, bfloat16 where it is safe (torch.autocast),
-            or auto for the faster one on this processor. A run that is resumed keeps its own.
+        precision: Precision of the networks: float32, bfloat16 where it is safe (torch.autocast),
+            or auto for the faster one on this processor. A resumed run keeps its precision.
         seed: Seed of weights, batches and noise.
         threads: CPU threads.
     """
@@ -133,18 +133,17 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True)
 class AdamConfig(Settings):
-    """How gradients are followed. Adam whose weights decay on their own; without decay it is Adam.
+    """AdamW, with its schedule. Without weight decay it is Adam.
 
     Attributes:
         learning_rate: Peak rate, reached after `warmup` steps.
         warmup: Steps of linear warm-up; 0 for none.
-        schedule: What follows the warm-up: a cosine that ends at zero, or a constant rate.
-        weight_decay: Share of a weight, times the rate, that is taken off in each step.
-        epsilon: What Adam adds to the root of the squared gradients.
+        schedule: Rate after the warm-up: a cosine that ends at zero, or a constant.
+        weight_decay: Share of each weight, times the rate, that a step subtracts.
+        epsilon: Constant that Adam adds to the root of the mean squared gradient.
         clip_norm: Largest norm of the gradient; null for no limit.
-        nonfinite: What happens when values of the gradient are NaN or infinite: error, or zero,
-            which sets those values to zero and goes on. How many they were is in `metrics.jsonl`.
-            No such value gets into the weights.
+        nonfinite: What to do about NaN or infinite values in a gradient: stop with an error, or
+            set them to zero and continue. `metrics.jsonl` has their number.
     """
 
     learning_rate: LearningRate = 1e-3
@@ -158,45 +157,45 @@ class AdamConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainPolicyConfig(Settings):
-    """How an RT-1 policy is cloned from demonstrations.
+    """Behaviour cloning of an RT-1 policy from demonstrations.
 
-    The same command resumes. A resumed run may have another device or other threads, readers or
-    `save_every`, and the same files at another place. It may also have another
-    `optimiser.learning_rate`, which the log and the cards then say. The number of steps is fixed,
-    for schedule and stages depend on it.
+    The same command resumes. A resumed run may change `device`, `threads`, `readers` and
+    `save_every`, and may read the same files from another folder. It may also change
+    `optimiser.learning_rate`; the log and the cards record this. It cannot change `steps`, on which
+    schedule and stages depend.
 
     Attributes:
         output: Run folder; the same command resumes there.
         weights: Folder of the finished checkpoints, one per stage.
-        robot: Name of the `RobotSpec` whose actions the policy gives.
+        robot: Name of the `RobotSpec` that the policy acts on.
         episodes: Folders with training episodes: recorded ones (episode_*.npz, whose expert is
-            cloned), or the folder of an RLDS data set as TFDS writes it whose features are named
-            as in fractal20220817_data; its split may follow a colon: "FOLDER:train[:1000shard]".
-        held_out: The same for the validation loss on the cards; none where it is empty.
-        held_out_windows: How many windows the validation loss is the mean of.
-        instructions: Table of instruction vectors (.safetensors) as `v2w embed` writes it; null for
-            those an RLDS data set stores, and for vectors that only tell recorded instructions
-            apart (`v2w_gym.policies.instructions.embed`).
-        stages: Name of each checkpoint that is kept, and when: a whole number is a step, a number
-            with a point in (0, 1] a share of all steps.
+            cloned), or an RLDS data set as TFDS writes it, with the feature names of
+            fractal20220817_data. Its split may follow a colon: "FOLDER:train[:1000shard]".
+        held_out: Folders with episodes for the validation loss on the cards; empty for none.
+        held_out_windows: Number of windows in the validation loss.
+        instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it. Null
+            takes those in an RLDS data set; recorded episodes then get vectors without meaning, one
+            per instruction (`v2w_gym.policies.instructions.embed`).
+        stages: Name -> step of each checkpoint to keep: a whole number is a step, a decimal number
+            in (0, 1] a share of all steps.
         size: Name of the network's sizes; a key of `v2w_gym.configs.rt1.RT1_SIZES`.
-        network: Sizes that differ from those; see `RT1Config`.
+        network: Changes to single sizes; see `RT1Config`.
         encoder_weights: ImageNet weights that the image encoder starts from: the file
             `model.safetensors` of timm's `tf_efficientnet_b3.in1k` for `size: rt1`; null for random
             ones.
         steps: Optimiser steps.
         batch_size: Windows of `history` frames per step.
         optimiser: See `AdamConfig`.
-        augmentation: How frames are moved: none, shift (each window by up to `shift` pixels, the
-            edge repeated), or pad_crop (all windows of a step alike, by up to 20 rows and 50
-            columns at 256 x 320 pixels, black beyond the edge, as published).
+        augmentation: Random shift of the frames: none; shift, which moves each window by up to
+            `shift` pixels and repeats the edge; or pad_crop, as published, which moves all windows
+            of a step alike and pads with black (20 rows and 50 columns at 256 x 320 pixels).
         shift: Largest shift of `augmentation: shift`, in pixels.
-        precision: Arithmetic of the network in training: float32, or bfloat16 where it is safe
+        precision: Precision of the network in training: float32, or bfloat16 where it is safe
             (torch.autocast). Checkpoints and validation do not depend on it.
         seed: Seed of weights, batches, augmentation and dropout.
-        device: Where the network is trained, such as cpu or cuda.
+        device: Device to train on, such as cpu or cuda.
         threads: CPU threads.
-        readers: Threads that read batches ahead; 0 reads each when it is needed.
+        readers: Threads that read batches ahead; 0 reads each batch when it is needed.
         save_every: Steps between saves of the state that a resume needs.
     """
 
@@ -226,15 +225,15 @@ class TrainPolicyConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainPlannerConfig(Settings):
-    """How the planner's perception is trained on recorded frames.
+    """Training of the planner's perception network on recorded frames.
 
     Attributes:
-        output: Where the weights (.safetensors) and their card go.
-        robot: Name of the `RobotSpec` whose actions the policy gives.
+        output: File to write the weights to (.safetensors), with a card beside it.
+        robot: Name of the `RobotSpec` that the planner acts on.
         episodes: Folders with training episodes.
-        held_out: Folders with episodes the card's errors are measured on.
-        channels: Channels of the perception network's three convolutions; the last is also the
-            number of its keypoints.
+        held_out: Folders with episodes to measure the card's errors on.
+        channels: Channels of the network's three convolutions; the last is also the number of
+            keypoints.
         steps: Optimiser steps.
         batch_size: Frames per step.
         learning_rate: Peak rate of AdamW.
@@ -262,15 +261,15 @@ class TrainPlannerConfig(Settings):
 
 @dataclass(frozen=True)
 class CollectConfig(Settings):
-    """What to record on the stand-in robot.
+    """Episodes to record on the stand-in robot.
 
     Attributes:
         output: Folder for the episodes.
-        tasks: Which tasks; each gets `episodes` episodes.
+        tasks: Names of tasks, each with `episodes` episodes.
         episodes: Episodes per task.
-        first_seed: Start of episode i is fixed by seed `first_seed + i`.
+        first_seed: Seed of the first episode; episode i has the seed `first_seed + i`.
         behaviours: Share of episodes per behaviour; see `v2w_gym.standin.behaviours`.
-        workers: Processes.
+        workers: Number of processes.
     """
 
     output: PathText = "data/standin/train"
@@ -295,12 +294,12 @@ class CollectConfig(Settings):
 
 @dataclass(frozen=True)
 class JudgeTrainConfig(Settings):
-    """How the success judge is trained and measured.
+    """Training and validation of the success judge.
 
     Attributes:
-        output: Where the weights (.safetensors) and their card go.
+        output: File to write the weights to (.safetensors), with a card beside it.
         episodes: Folders with training episodes.
-        held_out: Folders with episodes the card's accuracy is measured on.
+        held_out: Folders with episodes to measure the card's accuracy on.
         steps: Optimiser steps.
         batch_size: Frames per step.
         learning_rate: Peak rate of AdamW.

@@ -1,4 +1,4 @@
-"""How a value becomes a setting: the type that a dataclass declares says how its text is read."""
+"""Conversion of values to the types that a settings dataclass declares."""
 
 import operator
 import re
@@ -28,32 +28,32 @@ from v2w_gym.configs.text import brief
 
 
 class Plain(str):
-    """Text that stood without quotes: the type of its setting decides what it means."""
+    """Text without quotes; its setting's type decides how to read it."""
 
 
 class Settings:
-    """A dataclass whose values are checked when it is built, in Python as from text."""
+    """A dataclass that converts and checks its values when it is made."""
 
     def __post_init__(self) -> None:
-        """Turn every value into what its type asks for.
+        """Convert every value to its declared type.
 
         Raises:
-            ValueError: A value of another type, or one that is not allowed.
+            ValueError: A value of another type, or one that its rule forbids.
         """
         for name, kind in types_of(type(self)).items():
             object.__setattr__(self, name, to_value(kind, getattr(self, name), name))
 
 
 def to_settings(schema: type[Any], given: object, prefix: str = "") -> dict[str, Any]:
-    """Return the settings in `given` as values of the types that `schema` declares.
+    """Return the settings in `given`, converted to the types that `schema` declares.
 
     Args:
         schema: A dataclass; its fields are the only keys there are.
-        given: Values by name. A nested dataclass may be such a mapping again.
-        prefix: Where the mapping belongs, such as "optimiser.".
+        given: Values by name; those of a nested dataclass may be a mapping too.
+        prefix: Prefix of the names in messages, such as "optimiser.".
 
     Raises:
-        ValueError: An unknown key, a value of another type, or one that is not allowed.
+        ValueError: An unknown key, a value of another type, or one that its rule forbids.
     """
     if not isinstance(given, Mapping):
         raise _refusal(prefix[:-1] or "settings", "settings by name", given)
@@ -73,15 +73,15 @@ def to_settings(schema: type[Any], given: object, prefix: str = "") -> dict[str,
 
 
 def to_value(kind: Any, given: Any, name: str) -> Any:
-    """Return `given` as a value of the type `kind`.
+    """Return `given`, converted to the type `kind`.
 
     Args:
         kind: A type as a field of a dataclass declares it; `Annotated` adds one rule.
-        given: A value, or `Plain` text that the type decides how to read.
+        given: A value, or `Plain` text.
         name: The setting's name for messages.
 
     Raises:
-        ValueError: It is of another type, or breaks the rule.
+        ValueError: A value of another type, or one that the rule forbids.
     """
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -107,18 +107,18 @@ def to_value(kind: Any, given: Any, name: str) -> Any:
 
 
 def is_whole_number(value: object) -> TypeGuard[int]:
-    """Whether a value is an integer of Python or NumPy, and no switch."""
+    """Whether a value is an integer of Python or NumPy, and not a bool."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def types_of(schema: type[Any]) -> Mapping[str, Any]:
-    """Return the type of each setting, with its rule."""
+    """Return the type of each setting, rules included."""
     types = get_type_hints(schema, include_extras=True)
     return {field.name: types[field.name] for field in fields(schema)}
 
 
 def nested_schema(kind: Any) -> type[Any] | None:
-    """Return the dataclass of a setting that holds one, or null; None for any other setting."""
+    """Return the dataclass in the type of a setting; None if it has none."""
     parts = (kind, *get_args(kind))
     return next((part for part in parts if isinstance(part, type) and is_dataclass(part)), None)
 
@@ -147,7 +147,7 @@ def _to_ruled(kind: Any, rule: Rule, given: Any, name: str) -> Any:
 
 
 def _to_one_of(kinds: tuple[Any, ...], given: Any, name: str) -> Any:
-    """Return the value of the first type that fits, whatever its rule says then."""
+    """Return `given` as the first type that accepts it without rules, then apply its rule."""
     if NoneType in kinds and (
         given is None or (isinstance(given, Plain) and NULL.fullmatch(given))
     ):
@@ -178,7 +178,7 @@ def _to_entries(kinds: tuple[Any, ...], given: Any, name: str) -> list[Any]:
     ]
 
 
-# Plain text is read as YAML 1.2's core schema reads it: 010 is ten, and yes and 1_000 are text.
+# Plain text follows YAML 1.2's core schema: 010 is ten, and yes and 1_000 are text.
 NULL = re.compile(r"null|Null|NULL|~|")
 SWITCH = re.compile(r"(true|True|TRUE)|false|False|FALSE")
 WHOLE = re.compile(r"[-+]?[0-9]{1,40}")
@@ -191,7 +191,7 @@ def _to_text(given: Any, name: str) -> str:
     text = str(fspath(given))
     if "\0" in text or text == "???" or "${" in text:
         raise _refusal(
-            name, "the value itself, without NUL, ??? or ${...}, which stand for nothing here", text
+            name, "the value itself, without NUL, ??? or ${...}, which have no meaning here", text
         )
     return text
 

@@ -1,4 +1,4 @@
-"""Which world model is used, and how it is run: one carrier for environments, commands and code."""
+"""The choice of a world model and its sampler, for environments, commands and Python alike."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,19 +13,19 @@ from v2w_gym.configs.values import Settings
 
 @dataclass(frozen=True)
 class WorldModelSettings(Settings):
-    """Which world model is used, and how it is run.
+    """The choice of a world model, and of the way to run it.
 
     Attributes:
         checkpoint: World model: a file, a folder with one, or a hub id owner/name; null is the
             bundled one.
         preset: Sampler settings by name: draft, standard, faithful, clean or reference; null is
-            what the checkpoint says.
-        sampler: Single sampler settings that differ, such as sampler.steps=10.
-        window: Most frames the world model looks at; null is what the checkpoint says.
-        context_frames: Frames of the start it is shown first; null is what the checkpoint says.
-        device: Where the network runs, such as cuda.
-        dtype: What the network computes in, float32 or bfloat16; null is float32 on a CPU, and on
-            a GPU what the checkpoint is stored in. The autoencoder always computes in float32.
+            the checkpoint's own.
+        sampler: Changes to single sampler settings, such as sampler.steps=10.
+        window: Most frames that the world model attends to; null is the checkpoint's own.
+        context_frames: Recorded frames that a rollout begins with; null is the checkpoint's own.
+        device: Device of the network, such as cuda.
+        dtype: Precision of the network: float32 or bfloat16. Null is float32 on a CPU, and the
+            checkpoint's own on a GPU. The autoencoder always computes in float32.
     """
 
     checkpoint: PathText | None = None
@@ -40,11 +40,11 @@ class WorldModelSettings(Settings):
 def world_model_settings(
     given: Mapping[str, Any], caller: Callable[..., Any]
 ) -> WorldModelSettings:
-    """Return settings that were given as keyword arguments; None leaves a setting as it is.
+    """Return the settings in keyword arguments; None keeps the default.
 
     Args:
         given: Fields of `WorldModelSettings` by name.
-        caller: Who was given them, for the message about an unknown name.
+        caller: The function that received them, to name in the message about an unknown name.
 
     Raises:
         TypeError: An unknown name.

@@ -1,4 +1,4 @@
-"""YAML as settings need it: mappings, lists and text. What a text means is not decided here."""
+"""A YAML parser for settings: it returns mappings, lists and text, and never guesses types."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,19 +17,19 @@ from yaml.events import (
 from v2w_gym.configs.values import Plain
 
 LONGEST = 200_000
-"""Most characters; the largest real file has a few thousand."""
+"""Most characters of a file; real ones have a few thousand."""
 DEEPEST = 20
-"""Most mappings and lists inside each other."""
+"""Most levels of nested mappings and lists."""
 
 
 def parse_yaml(text: str) -> Any:
-    """Return dicts and lists of `str`; a text without quotes is a `Plain`, and so is a key.
+    """Return dicts and lists of `str`; text without quotes becomes `Plain`.
 
-    YAML 1.1's guesses (no, 010, 1_000, 12:30) are not made, tags run nothing, and anchors and
-    aliases, which can stand for more than memory holds, are refused.
+    The parser does not guess types as YAML 1.1 does (no, 010, 1_000, 12:30). It refuses tags,
+    anchors and aliases, since aliases can expand to more than memory holds.
 
     Raises:
-        ValueError: Text that is not YAML, more than one document, or YAML that settings do not use.
+        ValueError: Text that is not YAML, more than one document, or a tag, anchor or alias.
     """
     if len(text) > LONGEST:
         raise ValueError(f"expected at most {LONGEST} characters of YAML, found {len(text)}")
@@ -55,7 +55,7 @@ def _value(events: Iterator[Event], event: Event, room: int) -> Any:
     if isinstance(event, ScalarEvent):
         return Plain(event.value) if event.implicit[0] else event.value
     if not room:
-        raise _refusal(f"at most {DEEPEST} mappings and lists in each other", "more", event)
+        raise _refusal(f"at most {DEEPEST} levels of mappings and lists", "more", event)
     if isinstance(event, SequenceStartEvent):
         return [_value(events, entry, room - 1) for entry in _until(events, SequenceEndEvent)]
     return _mapping(events, room - 1)
@@ -74,7 +74,7 @@ def _mapping(events: Iterator[Event], room: int) -> dict[str, Any]:
 
 
 def _until(events: Iterator[Event], end: type[Event]) -> Iterator[Event]:
-    """Yield events until one of the type `end`, which ends the collection that is being read."""
+    """Yield the events of a collection, which one of the type `end` closes."""
     while not isinstance(event := next(events), end):
         yield event
 

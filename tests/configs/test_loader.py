@@ -127,9 +127,9 @@ def test_other_tools_placeholders_are_refused(word: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: " + "[" * 1000 + "]" * 1000, "at most 20 mappings and lists in each other"),
+        ("names: " + "[" * 1000 + "]" * 1000, "at most 20 levels of mappings and lists"),
         ("a: " * 30, "mapping values are not allowed here in line 1"),
-        ("names: " + "{a: " * 40_000, "at most 20 mappings and lists in each other"),
+        ("names: " + "{a: " * 40_000, "at most 20 levels of mappings and lists"),
         ("1: 2", "unknown setting 1 "),
         ("? [a, b]\n: c", "expected a word as key, found a list or mapping in line 1"),
         ("names: [{a: 1}]", r"cannot set names\[0\]: expected text"),

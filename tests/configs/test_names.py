@@ -51,7 +51,7 @@ def test_what_cannot_be_shown_is_refused_in_a_printable_line(name: str) -> None:
 @pytest.mark.parametrize("name", ["..", "../../evil", "a/b", "a\\b", ".hidden"])
 def test_a_file_name_stays_in_its_folder(name: str) -> None:
     assert check_name(name) == name
-    with pytest.raises(ValueError, match="expected a name for a file"):
+    with pytest.raises(ValueError, match="expected a file name"):
         check_file_name(name)
 
 

@@ -180,7 +180,7 @@ def test_a_word_that_is_no_setting_and_no_file_is_refused(
 def test_a_range_is_part_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["rank", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "Rollouts per start, each with noise of its own. From 1 to 10000." in printed
+    assert "Rollouts per start, each with its own noise. From 1 to 10000." in printed
     assert cli.main(["bench", "--help"]) == 0
     assert "Numbers of denoising steps. From 1 to 1000." in capsys.readouterr().out
 

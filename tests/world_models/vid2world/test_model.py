@@ -150,7 +150,7 @@ def test_a_missing_weight_is_named(tiny_model, tmp_path):
         ("unet", {"channels": 10**12}, r"unet\.channels <= 8192"),
         ("unet", {"blocks": 10**9}, r"unet\.blocks <= 64"),
         ("unet", {"channels": 8192}, r"expected unet\..* of shape .* there, found"),
-        ("unet", {"context_channels": 6}, "as there is no context"),
+        ("unet", {"context_channels": 6}, "since context is null"),
         ("unet", {"channels": "${window}"}, "expected plain settings under 'config'"),
         ("diffusion", {"noise_levels": 10**10}, r"diffusion\.noise_levels <= "),
         ("diffusion", {"noise_levels": 0}, r"diffusion\.noise_levels >= 2"),
