@@ -21,6 +21,7 @@ WORLD_MODEL_TOOLS = (
     "world_models.files",
     "world_models.weight_files",
     "world_models.optimiser",
+    "world_models.schedules",
     "world_models.run_folder",
 )
 """What policies, which stand beside world models, may use of them: reading data and training."""

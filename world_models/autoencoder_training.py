@@ -1,4 +1,4 @@
-"""Fit the autoencoder to single frames; the loop reads top to bottom."""
+"""Training of the autoencoder on single frames."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ def train_autoencoder(
     optimiser: Optimiser,
     precision: str,
 ) -> None:
-    """Take the remaining steps in place, then freeze and measure the latents' scale."""
+    """Train the autoencoder in place for the remaining steps, then freeze it and set its scale."""
     autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     background = to_tensor(data.frames[:: max(1, len(data.frames) // 512)]).mean(0)
     for step in optimiser.remaining_steps():
@@ -44,7 +44,10 @@ def reconstruction_loss(
     latents: Tensor,
     cfg: AutoencoderTrainConfig,
 ) -> Tensor:
-    """Return the absolute error, heavier where a frame differs from the mean frame."""
+    """Return the weighted absolute error, plus the latent penalty.
+
+    Pixels that differ from the mean frame have more weight, so that small moving objects count.
+    """
     weight = 1 + cfg.moving_weight * (frames - background).abs().amax(1, keepdim=True).clamp(max=1)
     error = (weight * (decoded.float() - frames).abs()).mean()
     return error + cfg.latent_penalty * latents.float().square().mean()
@@ -59,6 +62,7 @@ def encode_all(autoencoder: Autoencoder, data: EpisodeSet, batch: int = 256) -> 
 
 @torch.no_grad()
 def _measure_scale(autoencoder: Autoencoder, data: EpisodeSet) -> None:
+    """Set the latents' mean and spread from about 4096 frames, first encoded without scale."""
     autoencoder.latent_mean.zero_()
     autoencoder.latent_std.fill_(1)
     sample = autoencoder.encode(to_tensor(data.frames[:: max(1, len(data.frames) // 4096)]))

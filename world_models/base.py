@@ -1,4 +1,4 @@
-"""What every world model offers: start from frames, step with actions, say what it is.
+"""The world-model protocol: start from frames, step with actions, render, and identify itself.
 
 The letters of shapes are those of `v2w_gym.world_models.state`.
 """
@@ -14,12 +14,12 @@ from v2w_gym.world_models.state import FrameNoise, RolloutState
 
 
 class WorldModel(Protocol):
-    """Predicts the next camera frame from the frames and actions so far.
+    """A model that predicts the next camera frame from the frames and actions so far.
 
     Attributes:
-        robot: Whose camera and actions it knows.
-        window: Most frames it looks at, the new one included.
-        context_frames: How many recorded frames it is made to begin with; fewer will do.
+        robot: The robot whose camera and actions it models.
+        window: Most frames that it attends to, the new one included.
+        context_frames: Recorded frames that it expects to begin with; it also accepts fewer.
     """
 
     robot: RobotSpec
@@ -28,14 +28,14 @@ class WorldModel(Protocol):
 
     @property
     def card(self) -> Mapping[str, Any]:
-        """What it is, in JSON values: reports show it."""
+        """Its description in JSON values, which reports show."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """What tells it from any other world model, or from itself with other settings.
+        """A text that differs between world models, and between settings of one.
 
-        Rows note it, and a run goes on only with a model of the same one; see
+        Result rows hold it, and a run resumes only with a model of the same fingerprint; see
         `v2w_gym.world_models.checkpoint.fingerprint_of`.
         """
         ...
@@ -47,18 +47,18 @@ class WorldModel(Protocol):
 
         Args:
             frames: (B, T, H, W, 3) uint8, of the robot's frame size, oldest first, T < window.
-            actions: (B, T - 1, A) taken between them; NaN where an action is not known.
-            noise: Of the newest of the frames.
+            actions: (B, T - 1, A) taken between them; NaN for an unknown action.
+            noise: Noise of the newest frame.
 
         Raises:
-            ValueError: Frames of another size, type or number, or impossible actions.
+            ValueError: Frames of another size, type or number, or actions out of bounds.
         """
         ...
 
     def step(
         self, state: RolloutState, actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
-        """Imagine the frame that follows when `actions` (B, A) are taken now; `render` shows it.
+        """Imagine the frame that `actions` (B, A) lead to; `render` decodes it.
 
         Raises:
             ValueError: Actions of another shape, not finite, or out of the robot's bounds.
@@ -66,26 +66,23 @@ class WorldModel(Protocol):
         ...
 
     def render(self, state: RolloutState) -> NDArray[np.uint8]:
-        """Return the newest imagined frame of each rollout, (B, H, W, 3) uint8.
-
-        Nothing is decoded before somebody looks.
-        """
+        """Return the newest frame of each rollout, (B, H, W, 3) uint8; only this decodes frames."""
         ...
 
 
 @runtime_checkable
 class ClipModel(Protocol):
-    """A world model that can also imagine a whole clip at once; not every kind can."""
+    """A world model that can also imagine a whole clip at once."""
 
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> NDArray[np.uint8]:
-        """Imagine a whole clip at once from its first frame, not frame by frame.
+        """Imagine a whole clip at once from its first frame.
 
         Args:
             frames: (B, H, W, 3) uint8, the first frame of each clip.
             actions: (B, T - 1, A), T at most the window.
-            noise: Of the last of the T frames.
+            noise: Noise of the last of the T frames.
 
         Returns:
             Frames (B, T, H, W, 3), uint8; the first is imagined too.
@@ -97,15 +94,15 @@ class ClipModel(Protocol):
 
 
 def check_identified(model: WorldModel) -> None:
-    """Check that results can be kept under the name of a world model.
+    """Check that a world model identifies itself, as result rows need.
 
     Raises:
-        ValueError: It says nothing of what it is.
+        ValueError: A model without card or fingerprint.
     """
     lacking = [name for name in ("card", "fingerprint") if not hasattr(model, name)]
     if lacking:
         raise ValueError(
             f"expected a world model with card and fingerprint, found {type(model).__name__} "
             f"without {' and '.join(lacking)}; add them as `WorldModel` in "
-            "v2w_gym/world_models/base.py describes, for results are kept under them"
+            "v2w_gym/world_models/base.py describes, since result rows hold them"
         )

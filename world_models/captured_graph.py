@@ -1,7 +1,7 @@
-"""CUDA graphs: run a pass of a small network on a GPU without launching each kernel from Python.
+"""CUDA graphs, which launch all kernels of a forward pass at once.
 
-A pass over one frame at batch 1 launches about 1,800 kernels, which takes longer than their work.
-A captured graph launches all of them at once: the same kernels in the same order, the same bits.
+A pass over one frame at batch 1 launches about 1,800 kernels from Python, which takes longer than
+their work. A captured graph runs the same kernels in the same order, so results are bit-identical.
 """
 
 from collections import Counter
@@ -15,30 +15,29 @@ from torch import Tensor, nn
 from v2w_gym.world_models.state import Nested, leaves, map_nested, refill
 
 Function: TypeAlias = Callable[[Nested], Nested]
-"""From nested tensors to nested tensors; it depends on weights alone and changes nothing."""
+"""A function from nested tensors to nested tensors, without side effects; it may read weights."""
 
 CAPTURE_AFTER = 8
-"""Calls with the same shapes after which a capture pays: it costs as much as about so many."""
+"""Calls with the same shapes before a capture, which costs about as much as so many calls."""
 KEPT = 2
-"""Graphs that are kept; each holds a copy of all inputs."""
+"""Most graphs to keep; each holds a copy of all inputs."""
 
 
 class GraphedFunction:
-    """A function of a network, captured once it is called often with inputs of the same shapes.
+    """A function of a network that is captured after several calls with inputs of the same shapes.
 
-    A graph runs no Python and reads the weights where they lay. So nothing is replayed for a
-    network in training, one with hooks on its layers, or one whose weights were replaced.
+    A graph runs no Python, and reads weights at fixed addresses. So a network in training or with
+    hooks runs without a graph, and one with new weights is captured again.
     """
 
     def __init__(self, function: Function, network: nn.Module) -> None:
-        """Begin with nothing captured."""
         self._function = function
         self._layers = tuple(network.modules())
         self._calls: Counter[Hashable] = Counter()
         self._graphs: dict[Hashable, CapturedGraph] = {}
 
     def __call__(self, inputs: Nested) -> Nested:
-        """Return the function's outputs for `inputs`, which lie on one GPU."""
+        """Return the function's outputs for `inputs`, which are on one GPU."""
         if not self._can_capture():
             return self._function(inputs)
         tensors = list(leaves(inputs))
@@ -54,7 +53,7 @@ class GraphedFunction:
         return self._graphs[key](inputs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy without graphs, which belong to this process and to these weights."""
+        """Leave out the graphs, which belong to this process and these weights."""
         return {**vars(self), "_calls": Counter(), "_graphs": {}}
 
     def _can_capture(self) -> bool:
@@ -69,10 +68,10 @@ class GraphedFunction:
 
 
 class CapturedGraph:
-    """A function as a CUDA graph. Its inputs are copied to where they lay at the capture."""
+    """A function as a CUDA graph, which reads copies of its inputs at fixed addresses."""
 
     def __init__(self, function: Function, inputs: Nested) -> None:
-        """Run the function a few times, as CUDA asks for, and capture it."""
+        """Warm the function up, as CUDA requires, and capture it."""
         self._last: list[Tensor] = []
         self._inputs = [tensor.clone() for tensor in leaves(inputs)]
         fixed = refill(inputs, iter(self._inputs))
@@ -88,7 +87,7 @@ class CapturedGraph:
                 self._outputs = function(fixed)
 
     def __call__(self, inputs: Nested) -> Nested:
-        """Run it on `inputs`; what did not change since the last call is not copied again."""
+        """Run the graph on `inputs`; copy only those that changed since the last call."""
         tensors = list(leaves(inputs))
         for place, tensor, last in zip_longest(self._inputs, tensors, self._last):
             if tensor is not last:

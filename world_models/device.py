@@ -1,4 +1,4 @@
-"""Where a network can run, and in which arithmetic it is fast there."""
+"""Devices, and the precision in which a network is fast on them."""
 
 import re
 import warnings
@@ -14,10 +14,10 @@ DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch
 
 
 def usable_device(device: str) -> str:
-    """Return the name of a device, if it is there.
+    """Return `device` if PyTorch can use it here.
 
     Raises:
-        ValueError: PyTorch cannot use it here.
+        ValueError: An unknown or missing device.
     """
     try:
         found = torch.empty(0, device=device)
@@ -29,7 +29,7 @@ def usable_device(device: str) -> str:
 
 
 def native_bfloat16(device: str) -> bool:
-    """Return whether a device multiplies bfloat16 numbers; others imitate it, many times slower."""
+    """Return whether a device has bfloat16 instructions; others emulate them, many times slower."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     try:
@@ -44,14 +44,14 @@ def check_dtype(dtype: str | None, device: str) -> None:
     """Warn if a network would compute many times slower in `dtype` than in float32."""
     if dtype == "bfloat16" and not native_bfloat16(device):
         warnings.warn(
-            f"{device} has no bfloat16 instructions: it imitates them, many times slower than "
+            f"{device} has no bfloat16 instructions and emulates them, many times slower than "
             "float32; leave dtype out, or choose dtype=float32",
             stacklevel=2,
         )
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """Return `float32` or `bfloat16`: what is wanted, or for `auto` the faster one on a device."""
+    """Return `wanted`, or for `auto` the faster one of `float32` and `bfloat16` on a device."""
     if wanted != "auto":
         return wanted
     return "bfloat16" if native_bfloat16(device) else "float32"

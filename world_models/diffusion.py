@@ -1,7 +1,7 @@
 """The noise schedule and the identities between noise, clean latent and velocity.
 
-Velocity (v) prediction with zero terminal signal-to-noise ratio: at the last level a latent is
-noise and nothing else, so a rollout can start from pure noise.
+The network predicts velocity (v). The schedule has zero terminal signal-to-noise ratio: at the last
+level a latent is pure noise, so sampling can start from pure noise.
 Source: Salimans & Ho 2022 (v); Lin et al. 2024 (zero terminal SNR); Vid2World section 4.1.
 """
 
@@ -14,7 +14,7 @@ from v2w_gym.configs.model import DiffusionConfig
 
 
 class NoiseSchedule:
-    """How much signal and noise each of K levels holds; per-frame levels everywhere.
+    """The shares of signal and noise at each of K levels; each frame has its own level.
 
     Attributes:
         alphas_cumprod: (K,) float32, share of signal power; 0 at the last level.
@@ -43,12 +43,13 @@ class NoiseSchedule:
         return signal * latents + spread * noise
 
     def velocity(self, latents: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
-        """Return what the network learns to predict: v = signal * noise - spread * latent."""
+        """Return the network's target: v = signal * noise - spread * latent."""
         signal, spread = self._mix(levels)
         return signal * noise - spread * latents
 
     def clean_from_velocity(self, noisy: Tensor, velocity: Tensor, levels: Tensor) -> Tensor:
         """Return the clean latent that `noisy` and `velocity` imply."""
+        # From noisy = a x0 + s eps and v = a eps - s x0 with a^2 + s^2 = 1: x0 = a noisy - s v.
         signal, spread = self._mix(levels)
         return signal * noisy - spread * velocity
 
@@ -58,20 +59,19 @@ class NoiseSchedule:
         return signal * velocity + spread * noisy
 
     def rescaled(self, latents: Tensor, levels: Tensor) -> Tensor:
-        """Return clean latents (B, T, C, h, w) scaled as training scales them at each level."""
+        """Return clean latents (B, T, C, h, w) with the dynamic rescale of their levels."""
         return latents * self.scale.to(latents)[levels][..., None, None, None]
 
     def _mix(self, levels: Tensor) -> tuple[Tensor, Tensor]:
-        """Amplitudes of signal and noise, (B, T, 1, 1, 1)."""
+        """Return the amplitudes of signal and noise, (B, T, 1, 1, 1)."""
         power = self.alphas_cumprod.to(levels.device)[levels][..., None, None, None]
         return power.sqrt(), (1 - power).sqrt()
 
 
 def published_buffers(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> dict[str, Tensor]:
-    """Return the schedule's tables as published checkpoints store them; nothing of ours reads them.
+    """Return the schedule's tables in the form of published checkpoints, to write such files.
 
-    A base checkpoint holds them as they were before the rescale to zero terminal signal-to-noise
-    ratio.
+    A base checkpoint holds the tables without the rescale to zero terminal signal-to-noise ratio.
     """
     power = _signal(cfg, zero_terminal_snr=zero_terminal_snr) ** 2
     before = np.append(1.0, power[:-1])
@@ -103,6 +103,6 @@ def _signal(cfg: DiffusionConfig, *, zero_terminal_snr: bool) -> NDArray[np.floa
     """Return the amplitude of the signal at each level (K,)."""
     roots = np.linspace(cfg.beta_start**0.5, cfg.beta_end**0.5, cfg.noise_levels)
     signal = np.sqrt(np.cumprod(1 - roots**2))
-    if zero_terminal_snr:
+    if zero_terminal_snr:  # shift the last level to 0, and scale to keep the first
         signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
     return signal

@@ -1,4 +1,4 @@
-"""Pixels to tensors and back, and between a camera's size and the model's: the only such place."""
+"""Conversion of frames between uint8 and tensors, and between camera and model sizes."""
 
 import numpy as np
 import torch
@@ -24,17 +24,17 @@ def to_uint8(frames: Tensor) -> NDArray[np.uint8]:
 
 
 def to_canvas(frames: Tensor, geometry: GeometryConfig) -> Tensor:
-    """Resize camera frames (N, 3, H, W) and put black bars around them, to the canvas's size.
+    """Resize camera frames (N, 3, H, W), and pad them to the canvas with black bars.
 
-    An odd bar is one pixel wider below and on the right.
-    Source: the published data sets' Resize and CenterCrop, which pads what is too small.
+    If bars cannot be equal, those below and on the right are one pixel wider.
+    Source: the published data sets' Resize and CenterCrop, which pads frames that are too small.
     """
     resized = F.interpolate(frames, geometry.resized, mode="bilinear", antialias=True)
     return F.pad(resized, _bars(geometry), value=BLACK)
 
 
 def from_canvas(frames: Tensor, geometry: GeometryConfig, size: tuple[int, int]) -> Tensor:
-    """Cut the bars off frames (N, 3, H, W) and resize what is left to the camera's `size`."""
+    """Cut the bars off frames (N, 3, H, W), and resize the rest to the camera's `size`."""
     left, _, top, _ = _bars(geometry)
     height, width = geometry.resized
     inside = frames[..., top : top + height, left : left + width]
@@ -42,7 +42,7 @@ def from_canvas(frames: Tensor, geometry: GeometryConfig, size: tuple[int, int])
 
 
 def fit(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Cut frames (N, H, W, 3) to the shape of `size` around their centre, then resize them."""
+    """Centre-crop frames (N, H, W, 3) to the aspect ratio of `size`, then resize them to it."""
     height, width = frames.shape[1:3]
     scale = min(height / size[0], width / size[1])
     kept = round(scale * size[0]), round(scale * size[1])
@@ -70,11 +70,11 @@ def check_frames(frames: NDArray[np.uint8], robot: RobotSpec) -> NDArray[np.uint
 def check_context(
     frames: NDArray[np.uint8], actions: NDArray[np.float32], robot: RobotSpec, window: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return what a rollout begins with: frames (B, T, H, W, 3) and actions (B, T - 1, A).
+    """Check and return the frames (B, T, H, W, 3) and actions (B, T - 1, A) of a rollout's start.
 
     Raises:
         ValueError: Another type or shape, frames that leave no room in the window, or an action
-            that is known (not NaN throughout) and impossible.
+            out of bounds. An action that is NaN throughout is unknown and allowed.
     """
     if frames.ndim != 5 or not 0 < frames.shape[1] < window:
         raise ValueError(
@@ -88,7 +88,7 @@ def check_context(
 def check_clip(
     frames: NDArray[np.uint8], actions: NDArray[np.float32], robot: RobotSpec, window: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return what a whole clip is imagined from: frames (B, H, W, 3) and actions (B, T - 1, A).
+    """Check and return the first frames (B, H, W, 3) and actions (B, T - 1, A) of clips.
 
     Raises:
         ValueError: Another type or shape, or a clip longer than the window.
@@ -117,7 +117,7 @@ def _check_sequence(
 
 
 def _bars(geometry: GeometryConfig) -> tuple[int, int, int, int]:
-    """Widths of the bars at the left, right, top and bottom."""
+    """Return the widths of the bars on the left, right, top and bottom."""
     height = geometry.canvas[0] - geometry.resized[0]
     width = geometry.canvas[1] - geometry.resized[1]
     return width // 2, width - width // 2, height // 2, height - height // 2

@@ -1,4 +1,4 @@
-"""One optimiser step for every training: its rate, averaged weights, a log, and a state to resume.
+"""The optimiser of every training: AdamW, averaged weights, a log, and a state to resume from.
 
 A training makes an `Optimiser` and loops over its steps:
 
@@ -11,9 +11,9 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,111 +23,21 @@ from tqdm import tqdm
 from v2w_gym.world_models.checkpoint import is_finite
 from v2w_gym.world_models.files import whole_lines, write_text
 from v2w_gym.world_models.saved_state import reading_state, save_state
+from v2w_gym.world_models.schedules import RATE_SETTINGS, Recipe, rates
 
 log = logging.getLogger(__name__)
 
-RATE_SETTINGS = ("learning_rate", "warmup", "decay", "steps")
-"""Settings of a `Recipe` that a run may go on with differently; see `Optimiser.changes`."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network follows gradients with AdamW.
-
-    Attributes:
-        steps: Optimiser steps.
-        learning_rate: Peak rate.
-        save_every: Steps between saves of the state.
-        schedule: What the rate does from step to step; a key of `SCHEDULES`.
-        warmup: Steps of linear warm-up; 0 for none. `one_cycle` has its own.
-        decay: Share of the steps, at the end, over which `linear` lets the rate fall to zero.
-        weight_decay: Share of a weight, times the rate, that is taken off in each step.
-        epsilon: What Adam adds to the root of the squared gradients.
-        clip_norm: Largest norm of the gradient; None for no limit.
-        nonfinite: What happens when values of the gradient are NaN or infinite: error, or zero,
-            which sets those values to zero and goes on. A loss that is not finite is an error.
-        ema_decay: Decay of the averaged weights, which ramps up from zero; None for no average.
-        section: What stands before the names of these settings in messages, as in `denoiser.`.
-    """
-
-    steps: int
-    learning_rate: float
-    save_every: int
-    schedule: Literal["linear", "cosine", "constant", "one_cycle"]
-    warmup: int = 0
-    decay: float = 0.0
-    weight_decay: float = 0.01
-    epsilon: float = 1e-8
-    clip_norm: float | None = 1.0
-    nonfinite: Literal["error", "zero"] = "error"
-    ema_decay: float | None = None
-    section: str = ""
-
-
-class Rates(NamedTuple):
-    """What a schedule sets in a step: the learning rate, and the decay of Adam's mean gradient."""
-
-    learning_rate: float
-    beta1: float = 0.9
-
-
-def linear(recipe: Recipe, step: int) -> Rates:
-    """Warm up, hold the peak, then fall to zero over the last `decay` of the steps."""
-    left = (recipe.steps - step) / max(recipe.decay * recipe.steps, 1)
-    return Rates(recipe.learning_rate * min(_warm(recipe, step), left, 1.0))
-
-
-def cosine(recipe: Recipe, step: int) -> Rates:
-    """Warm up, while half a cosine falls from the peak to zero."""
-    fall = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-    return Rates(recipe.learning_rate * _warm(recipe, step) * fall)
-
-
-def constant(recipe: Recipe, step: int) -> Rates:
-    """Warm up, then hold the peak."""
-    return Rates(recipe.learning_rate * _warm(recipe, step))
-
-
-def one_cycle(recipe: Recipe, step: int) -> Rates:
-    """Rise to the peak over 30 % of the steps, then fall far below the start; beta1 mirrors it.
-
-    Source: Smith and Topin, "Super-Convergence", 2018, with the numbers of torch's `OneCycleLR`.
-    """
-    peak, start, top = recipe.learning_rate, recipe.learning_rate / 25, 0.3 * recipe.steps - 1
-    if step <= top:
-        share = step / top
-        return Rates(_ease(start, peak, share), _ease(0.95, 0.85, share))
-    share = (step - top) / (recipe.steps - 1 - top)
-    return Rates(_ease(peak, start / 1e4, share), _ease(0.85, 0.95, share))
-
-
-SCHEDULES = {"linear": linear, "cosine": cosine, "constant": constant, "one_cycle": one_cycle}
-
-
-def rates(recipe: Recipe, step: int) -> Rates:
-    """Return what is set in a step, counted from 0."""
-    return SCHEDULES[recipe.schedule](recipe, step)
-
-
-def _warm(recipe: Recipe, step: int) -> float:
-    return min(1.0, (step + 1) / max(recipe.warmup, 1))
-
-
-def _ease(start: float, end: float, share: float) -> float:
-    """Go from `start` to `end` along half a cosine."""
-    return end + (start - end) / 2.0 * (math.cos(math.pi * share) + 1)
-
 
 class Optimiser:
-    """Takes the steps of a training, logs them, and keeps on disk what a resume needs.
+    """AdamW with averaged weights, a log, and a state on disk to resume from.
 
-    The state on disk is written when its weights have proved good for one more gradient: weights
-    that a step has ruined show it in the next one, and a run could not go on from there.
+    A state is saved only after its weights gave a finite loss and gradient in the next step. So a
+    run never resumes from weights that a bad step ruined.
 
     Attributes:
-        steps_done: Steps taken, those before an interruption included.
+        steps_done: Steps taken, including those before an interruption.
         average: The averaged weights by name; empty if the recipe keeps none.
-        changes: Settings that a resumed run had differently, so that its weights are others.
+        changes: Changes of settings in resumed runs, as text for the card.
     """
 
     def __init__(
@@ -138,16 +48,16 @@ class Optimiser:
         metrics: Path,
         rng: np.random.Generator | None = None,
     ) -> None:
-        """Start at step 0, or where the run was interrupted that left `state`.
+        """Start at step 0, or resume from the file `state` if it exists.
 
         Args:
-            network: What is trained, on the device where it stays.
-            recipe: How.
-            state: Where the state is kept.
-            metrics: The log, a line of JSON per step. A resumed run takes the steps after `state`
-                again, so their lines are dropped.
-            rng: What all steps draw from, one after another; its place is part of the state. None
-                if each step makes its own from (seed, step), which is simpler.
+            network: The network to train, on its final device.
+            recipe: The settings of the training.
+            state: File of the state.
+            metrics: The log, a line of JSON per step. A resumed run repeats the steps after
+                `state`, so their lines are dropped.
+            rng: Generator that all steps draw from, which the state includes. None if each step
+                makes its own from (seed, step), which is simpler.
 
         Raises:
             ValueError: `state` is damaged, belongs to another network, or has taken more steps.
@@ -170,13 +80,13 @@ class Optimiser:
         self._sound = True
         if state.exists():
             self._restore()
-        self._note_what_steps_change_early()
+        self._copy_random_state_and_buffers()
         _keep_steps(metrics, self.steps_done)
 
     def remaining_steps(self) -> Iterator[int]:
-        """Yield the numbers of the steps still to be taken, with a progress bar.
+        """Yield the numbers of the remaining steps, with a progress bar.
 
-        A step is done when the loop comes back for the next one. The state is saved every
+        A step is done when the loop asks for the next one. The state is saved every
         `save_every` steps, at the end, and when the loop is interrupted between two updates.
         """
         steps = range(self.steps_done, self._recipe.steps)
@@ -187,7 +97,7 @@ class Optimiser:
                 for step in steps:
                     yield step
                     self.steps_done += 1
-                    self._note_what_steps_change_early()
+                    self._copy_random_state_and_buffers()
                     self._sound = True
                     self._bar.update()
             finally:
@@ -195,7 +105,7 @@ class Optimiser:
                     self._save()
 
     def step(self, loss: Tensor) -> None:
-        """Follow the gradient of `loss` once.
+        """Take one optimiser step on `loss`.
 
         Raises:
             FloatingPointError: The loss or its gradient is not finite; no weight has changed.
@@ -206,9 +116,9 @@ class Optimiser:
             if self.steps_done % self._recipe.save_every == 0:
                 self._save()
         except (FloatingPointError, OSError):
-            self._sound = False  # so that the end of the loop does not try to save once more
+            self._sound = False  # the end of the loop must not save again
             raise
-        self._sound = False  # from here on weights and step number disagree
+        self._sound = False  # from here until the step is done, weights and step number disagree
         rate = rates(self._recipe, self.steps_done)
         for group in self._adam.param_groups:
             group.update(lr=rate.learning_rate, betas=(rate.beta1, group["betas"][1]))
@@ -221,12 +131,12 @@ class Optimiser:
         self._bar.set_postfix(loss=f"{found['loss']:.4f}", refresh=False)
 
     def note(self, **values: Any) -> None:
-        """Add a line of JSON values to the log of the step that is being taken."""
+        """Add a line of JSON values to the log, under the current step."""
         with self._metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": self.steps_done + 1, **values}) + "\n")
 
     def _finite_gradient(self, loss: Tensor) -> tuple[Tensor, int]:
-        """Compute the gradient; return its norm, and how many of its values were set to zero."""
+        """Compute the gradient; return its norm, and the number of values set to zero."""
         self._check_finite("loss", loss)
         loss.backward()
         gradients = [w.grad for w in self._network.parameters() if w.grad is not None]
@@ -234,7 +144,7 @@ class Optimiser:
         if self._recipe.nonfinite == "zero" and not torch.isfinite(norm):
             zeroed = zero_nonfinite(gradients)
             norm = nn.utils.get_total_norm(gradients)
-        self._check_finite("gradient", norm)  # finite values may have a norm that is not
+        self._check_finite("gradient", norm)  # the norm of finite values may overflow
         return norm, zeroed
 
     def _check_finite(self, what: str, value: Tensor) -> None:
@@ -242,7 +152,7 @@ class Optimiser:
             found = f"one of norm {value.item()}" if what == "gradient" else value.item()
             raise FloatingPointError(
                 f"expected a finite {what} at step {self.steps_done}, found {found}; lower "
-                f"{self._recipe.section}learning_rate and run the same command again: it goes on "
+                f"{self._recipe.section}learning_rate and run the same command again: it resumes "
                 f"from step {self._saved}"
             )
 
@@ -250,7 +160,8 @@ class Optimiser:
     def _update_average(self) -> None:
         """Move the average towards the weights: average = d average + (1 - d) weight.
 
-        After n steps d is at most (1 + n) / (10 + n), so that the random start is soon forgotten.
+        After n steps d is at most (1 + n) / (10 + n), so that the average soon forgets the random
+        initial weights.
         """
         if self._recipe.ema_decay is None:
             return
@@ -263,10 +174,11 @@ class Optimiser:
                 self.average[name].copy_(value)
 
     def _save(self) -> None:
-        """Write the state, if it is newer than the one on disk."""
+        """Save the state if it is newer than the one on disk."""
         if self.steps_done == self._saved:
             return
         network = self._network.state_dict()
+        # A save before an update must not contain the buffers that the forward pass changed.
         state = {
             "steps_done": self.steps_done,
             "network": {name: self._buffers.get(name, value) for name, value in network.items()},
@@ -293,20 +205,20 @@ class Optimiser:
             earlier, self.changes = state["rates"], state["changes"]
         if self.steps_done > self._recipe.steps:
             raise ValueError(
-                f"expected steps of at least {self.steps_done}, which are done in {self._path}, "
+                f"expected steps of at least {self.steps_done}, as {self._path} has taken them, "
                 f"found {self._recipe.steps}"
             )
         if self._had_other_rates(earlier):
             self.changes += self._describe_changes(earlier)
 
     def _had_other_rates(self, earlier: Mapping[str, Any]) -> bool:
-        """Return whether the steps that are done would have had other rates with today's recipe."""
+        """Return whether the current recipe gives past steps other rates than they had."""
         now, before = self._recipe, replace(self._recipe, **earlier)
         differ = any(rates(before, step) != rates(now, step) for step in range(self.steps_done))
         return differ and self.steps_done < now.steps
 
     def _describe_changes(self, earlier: Mapping[str, Any]) -> list[str]:
-        """Say in the log, and return for the card, which settings the run goes on with."""
+        """Log the changed settings of a resumed run, and return them as text for the card."""
         changes = [
             f"{self._recipe.section}{name} was {earlier[name]} until step {self.steps_done}, "
             f"then {value}"
@@ -315,24 +227,25 @@ class Optimiser:
         ]
         for change in changes:
             log.warning(
-                "%s: the weights will not be those of a run that had it from the beginning", change
+                "%s: the weights will differ from those of a run with the new value from the start",
+                change,
             )
         return changes
 
     def _rate_settings(self) -> dict[str, Any]:
         return {name: getattr(self._recipe, name) for name in RATE_SETTINGS}
 
-    def _note_what_steps_change_early(self) -> None:
-        """Copy what the next step changes before its update, for the state may be saved then.
+    def _copy_random_state_and_buffers(self) -> None:
+        """Copy the random state and buffers, since a step changes them before its update.
 
-        Those are its random numbers, and the statistics of batch norms.
+        The state may be saved in between. Buffers hold the statistics of batch norms.
         """
         self._random = json.dumps(self._rng.bit_generator.state if self._rng else None)
         self._buffers = {name: value.clone() for name, value in self._network.named_buffers()}
 
 
 def zero_nonfinite(gradients: list[Tensor]) -> int:
-    """Set NaN and infinite values to zero, as RT-1's public code does, and return their number."""
+    """Set NaN and infinite values to zero, as RT-1's public code does; return their number."""
     found = sum(int((~torch.isfinite(gradient)).sum()) for gradient in gradients)
     for gradient in gradients:
         torch.nan_to_num_(gradient, nan=0.0, posinf=0.0, neginf=0.0)
@@ -340,7 +253,7 @@ def zero_nonfinite(gradients: list[Tensor]) -> int:
 
 
 def check_not_diverged(values: object, name: str) -> None:
-    """Check every tensor in nested mappings and lists.
+    """Check that every tensor in nested mappings and lists is finite.
 
     Raises:
         FloatingPointError: NaN or infinity.
@@ -359,14 +272,14 @@ def check_not_diverged(values: object, name: str) -> None:
 
 
 def _keep_steps(metrics: Path, done: int) -> None:
-    """Drop the lines of steps that an interruption undid: they are taken again."""
+    """Drop the lines of steps after `done`, which a resumed run repeats."""
     if metrics.exists():
         kept = [line for line in whole_lines(metrics) if _step_of(line) <= done]
         write_text(metrics, "".join(f"{line}\n" for line in kept))
 
 
 def _step_of(line: str) -> float:
-    """Return the step of a line of metrics; infinity for one that a crash has damaged."""
+    """Return the step of a line of metrics; infinity for a damaged line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, LookupError, TypeError):

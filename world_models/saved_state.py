@@ -1,4 +1,4 @@
-"""What an interrupted run needs to go on: written whole, or refused in one line."""
+"""Files with the state of an interrupted run."""
 
 import pickle
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ DAMAGED = (
     *(AttributeError, EOFError, LookupError, RuntimeError, TypeError, ValueError),
     *(FloatingPointError, OSError, pickle.UnpicklingError),
 )
-"""What reading something else than the state of this run raises."""
+"""Exceptions of reading a file that is not the state of this run."""
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values with torch.save; an interruption leaves the older state.
+    """Write tensors and plain values with torch.save; an interruption keeps the older state.
 
     Raises:
-        OSError: It could not be written; the state before it is still there.
+        OSError: The file could not be written; the older state is intact.
     """
     with replacing(path) as partial:
         try:
@@ -32,9 +32,9 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 @contextmanager
 def reading_state(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a state, in CPU memory, to restore from.
+    """Yield the state in a file, in CPU memory.
 
-    What goes wrong inside the block, such as a missing name, is one line that names the file.
+    Any error inside the block, such as a missing name, becomes one line that names the file.
 
     Raises:
         ValueError: A file that is empty, damaged, of another network, or of another version.

@@ -1,4 +1,4 @@
-"""Solvers: they take a latent from noise to clean, step by step, from predicted velocities.
+"""Solvers, which integrate a latent from noise to clean with predicted velocities.
 
 The published code uses DDIM. DPM-Solver++(2M) and UniPC combine earlier predictions of the clean
 latent with the newest one, so they need fewer steps.
@@ -23,30 +23,30 @@ from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.world_models.diffusion import NoiseSchedule
 
 FEWEST_WITH_LOW_END = 6
-"""A multistep solver with at least so many steps spends one at a low noise level."""
+"""Fewest steps of which a multistep solver spends one at a low noise level."""
 
 
 class Solver(Protocol):
-    """Takes the denoising steps of one frame, or of a whole clip; each needs a fresh one.
+    """The denoising steps of one frame or one clip; each sampling needs a new solver.
 
-    Latents have any shape. All of them are at one noise level.
+    Latents may have any shape. All of them are at one noise level.
     """
 
     levels: Sequence[int]
-    """The noise level of the network's input, per step."""
+    """The noise level of the network's input at each step."""
 
     def spreads(self, index: int) -> bool:
         """Return whether step `index` adds fresh noise."""
         ...
 
     def step(self, index: int, noisy: Tensor, velocity: Tensor, draw: Tensor | None) -> Tensor:
-        """Take step `index`; the steps are taken in order, each from where the last one ended.
+        """Take step `index`. Callers take the steps in order, each from the last one's result.
 
         Args:
             index: Number of the step, from 0.
             noisy: Latents at `levels[index]`. The solver may keep them until the next step.
             velocity: Their guided velocity.
-            draw: Fresh noise, where the step adds some; None elsewhere.
+            draw: New noise if the step adds some; else None.
 
         Returns:
             Latents at the next level, or the result.
@@ -56,14 +56,14 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One DDIM step from a noise level to the next; every factor is in single precision.
+    """One DDIM step from a noise level to the next, with factors in single precision.
 
     Attributes:
         level: The noise level that it starts from.
-        power: Share of signal power where it ends; 1 is the clean latent.
-        rescale: Factor on the clean latent, from the scale at `level` to the scale at the end.
+        power: Share of signal power at its end; 1 is the clean latent.
+        rescale: Factor on the clean latent, from the scale at `level` to that at the end.
         direction: Factor on the predicted noise.
-        spread: Factor on fresh noise (sigma).
+        spread: Factor on new noise (sigma).
     """
 
     level: int
@@ -74,7 +74,7 @@ class Step:
 
 
 class Ddim:
-    """DDIM, first order; with eta > 0 each step adds noise; a `Solver`.
+    """DDIM, a `Solver` of first order; with eta > 0 each step adds noise.
 
     x' = a' c' x0 + sqrt(1 - a'^2 - sigma^2) eps + sigma z, with primes at the end of the step.
     Source: Song et al. 2021, equation 12; dynamic rescale (c) as in the published code.
@@ -102,7 +102,7 @@ class Ddim:
 
 @dataclass(frozen=True)
 class _Point:
-    """Where a step starts or ends. The squares of `signal` and `noise` need not sum to 1.
+    """The start or end of a step. The squares of `signal` and `noise` need not sum to 1.
 
     Attributes:
         power: Share of signal power, without dynamic rescale.
@@ -124,7 +124,7 @@ class _Point:
 
     @property
     def log_ratio(self) -> float:
-        """Lambda = log(signal / noise), the time in which multistep solvers are written."""
+        """Lambda = log(signal / noise), the time variable of multistep solvers."""
         if self.signal == 0:
             return -inf
         return inf if self.noise == 0 else log(self.signal / self.noise)
@@ -135,13 +135,13 @@ class _Point:
 
 
 class Multistep:
-    """DPM-Solver++(2M), or UniPC of order 2 where it also corrects; second order; a `Solver`.
+    """DPM-Solver++(2M), or UniPC of order 2 if it also corrects: a `Solver` of second order.
 
     With x0(lambda) the predicted clean latent, the exact step over an interval of width h is
     x' = (s'/s) x + s' integral of exp(lambda) x0(lambda) d lambda. A polynomial through the newest
-    predictions replaces x0 in it, so a step is `carry * x + gain * weighted predictions`. UniPC's
-    predictor with B2(h) is DPM-Solver++(2M). Its corrector repeats the step once the prediction at
-    its end is there, which costs no call of the network.
+    predictions approximates x0, so a step is `carry * x + gain * weighted predictions`. UniPC's
+    predictor with B2(h) is DPM-Solver++(2M). Its corrector repeats the step with the prediction at
+    the step's end, which the next step needs anyway, so it costs no extra call of the network.
     Source: Lu et al. 2022 (DPM-Solver++), algorithm 2; Zhao et al. 2023 (UniPC), section 3.
     """
 
@@ -155,7 +155,7 @@ class Multistep:
         self._widths = [end.log_ratio - start.log_ratio for start, end in pairwise(self._points)]
         self._corrects = corrects
         self._predictions: list[Tensor] = []  # clean latents, newest first
-        self._start: Tensor | None = None  # latents where the last step started
+        self._start: Tensor | None = None  # latents at the start of the last step
 
     def spreads(self, index: int) -> bool:
         """Return whether step `index` adds fresh noise: never."""
@@ -163,7 +163,7 @@ class Multistep:
 
     def step(self, index: int, noisy: Tensor, velocity: Tensor, draw: Tensor | None) -> Tensor:
         """Take step `index`, see `Solver`."""
-        # The prediction at this level also is the one at the end of the step before.
+        # The prediction at this level is also the one at the end of the step before.
         self._predictions = [self._points[index].clean(noisy, velocity), *self._predictions[:2]]
         if self._corrects and self._start is not None:
             noisy = self._move(index - 1, self._start, _corrector(self._widths, index - 1))
@@ -171,7 +171,7 @@ class Multistep:
         return self._move(index, noisy, _predictor(self._widths, index))
 
     def _move(self, index: int, start: Tensor, weights: Sequence[float]) -> Tensor:
-        """Cross one interval with the weighted newest predictions; the weights sum to 1."""
+        """Step over one interval with the weighted newest predictions; the weights sum to 1."""
         here, there = self._points[index], self._points[index + 1]
         carry = there.noise / here.noise  # s' / s
         gain = there.signal - carry * here.signal  # s' integral of exp(lambda)
@@ -182,10 +182,10 @@ class Multistep:
 
 
 def make_solver(schedule: NoiseSchedule, cfg: SamplerConfig) -> Solver:
-    """Return a fresh solver, for one frame or one clip.
+    """Return a new solver, for one frame or one clip.
 
     Raises:
-        ValueError: An unknown solver, or settings that it cannot work with.
+        ValueError: An unknown solver, or settings that it does not support.
     """
     check_solver(schedule, cfg)
     return SOLVERS[cfg.solver](schedule, cfg)
@@ -195,7 +195,7 @@ def check_solver(schedule: NoiseSchedule, cfg: SamplerConfig) -> None:
     """Check the solver's name, its eta and the number of steps.
 
     Raises:
-        ValueError: One that is out of range, or an eta that the solver does not have.
+        ValueError: A setting out of range, or an eta that the solver does not support.
     """
     lookup(SOLVERS, cfg.solver, "solver")
     if cfg.solver != "ddim" and cfg.eta != 0:
@@ -221,11 +221,11 @@ def trailing_levels(noise_levels: int, steps: int) -> list[int]:
 
 
 def multistep_levels(noise_levels: int, steps: int) -> list[int]:
-    """Return the levels of a multistep solver: trailing ones, the last of them near the clean end.
+    """Return the levels of a multistep solver: trailing levels, and a last one near the clean end.
 
-    The last step ends without noise and is of first order. After a dozen trailing steps its error
-    is larger than that of all others, so one step is spent at a low level. With fewer than
-    `FEWEST_WITH_LOW_END` steps none can be spared.
+    The last step ends without noise, so it is of first order. With a dozen trailing steps its error
+    exceeds that of all others, so one step is moved to a low level. With fewer than
+    `FEWEST_WITH_LOW_END` steps the others need all steps.
 
     Raises:
         ValueError: More steps than levels, or none.
@@ -259,8 +259,8 @@ def _step(
     # sigma = eta sqrt((1 - a'^2) / (1 - a^2) (1 - a^2 / a'^2)), DDIM equation 16.
     noise_share = (1 - after) / float(1 - start[0])
     spread = np.float32(eta * (noise_share * (1 - before / after)) ** 0.5)
-    # In single precision 1 - a'^2 - sigma^2 can fall just below zero at the first step. It is held
-    # at zero, where the published code gives NaN.
+    # In single precision 1 - a'^2 - sigma^2 can fall just below zero at the first step. Clamp it at
+    # zero; the published code returns NaN.
     radicand = 1 - np.float32(after) - spread**2
     direction = float(max(radicand, np.float32(0))) ** 0.5
     return Step(level, after, float(np.float32(end[1]) / start[1]), direction, float(spread))
@@ -270,8 +270,8 @@ def _predictor(widths: Sequence[float], index: int) -> tuple[float, ...]:
     """Return the weights of the predictions, newest first, over interval `index`.
 
     They extrapolate the line through two predictions to the middle of the interval: 1 + r and -r
-    with r = h / (2 h_before). A step that starts or ends at infinity is of first order. So is the
-    one after the first: there h_before is infinite and r = 0.
+    with r = h / (2 h_before). A step that starts or ends at infinite lambda is of first order. So
+    is the second step, since h_before is infinite and r = 0.
     """
     if index == 0 or isinf(widths[index]):
         return (1.0,)
@@ -280,11 +280,11 @@ def _predictor(widths: Sequence[float], index: int) -> tuple[float, ...]:
 
 
 def _corrector(widths: Sequence[float], index: int) -> tuple[float, ...]:
-    """Return the weights of the predictions, newest first, the one at the interval's end included.
+    """Return the weights of the predictions, newest first, including that at the interval's end.
 
     They integrate the parabola through three predictions, or the line through two, exactly. The
-    first interval starts at pure noise and is infinite. UniPC's first-order weights stay finite
-    there: half of each end.
+    first interval starts at pure noise and is infinite; UniPC's first-order weights are 1/2 at each
+    end.
     """
     width = widths[index]
     if isinf(width):
@@ -307,4 +307,4 @@ SOLVERS: Mapping[str, Callable[[NoiseSchedule, SamplerConfig], Solver]] = {
     "dpm++": partial(Multistep, corrects=False),
     "unipc": partial(Multistep, corrects=True),
 }
-"""By the names that `SamplerConfig.solver` has."""
+"""`SamplerConfig.solver` -> solver."""

@@ -1,4 +1,4 @@
-"""What travels between steps: the state of rollouts, and the keyed noise of their frames.
+"""The state of rollouts between steps, and the keyed noise of their frames.
 
 Shape legend, used everywhere: B rollouts, T frames, H x W pixels, C latent channels, h x w latent
 pixels, A action values.
@@ -19,23 +19,23 @@ Nested: TypeAlias = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class RolloutState:
-    """What a world model remembers between steps; B rollouts share one state.
+    """The state of B rollouts of one world model between steps.
 
-    A state is never changed: it can be kept, branched from, split and joined. Its tensors have the
-    same shapes at every step; rollouts that began at different times are told apart by `lengths`.
-    It belongs to the model that made it, with the sampler it had.
+    A state is immutable, so callers may keep it, branch from it, split it and join it. Its tensors
+    have the same shapes at every step; `lengths` holds the age of each rollout. Only the model that
+    made a state, with the same sampler, can continue it.
 
     Attributes:
-        latents: (B, T, C, h, w) oldest first, T being the model's window; zeros before the first
-            frame of a rollout.
-        actions: (B, T, A): `actions[:, t]` was taken before frame t and led to it; NaN where no
-            action is known, such as before the first frame.
-        lengths: (B,) int64 on the CPU, how many of the T frames there are.
-        condition: (B, C, h, w) the latent of the frame that conditions the window.
-        context: What cross-attention reads of that frame, tensors (B, ...); nothing for a model
-            without.
-        cache: The KV cache of earlier frames, tensors (B, ...); empty for a model that passes them
-            again at each step.
+        latents: (B, T, C, h, w) oldest first, where T is the model's window; zeros before a
+            rollout's first frame.
+        actions: (B, T, A): `actions[:, t]` led to frame t; NaN for an unknown action, such as
+            before the first frame.
+        lengths: (B,) int64 on the CPU, the number of frames so far, at most T.
+        condition: (B, C, h, w) the latent of the conditioning frame.
+        context: Keys and values of that frame in cross-attention, tensors (B, ...); empty for a
+            model without cross-attention.
+        cache: The KV cache of earlier frames, tensors (B, ...); empty for a model that recomputes
+            the full window at each step.
     """
 
     latents: Tensor
@@ -59,7 +59,7 @@ class RolloutState:
         return list(leaves(_parts(self)))
 
     def with_tensors(self, tensors: Iterable[Tensor]) -> "RolloutState":
-        """Return a state of this structure made of other tensors, in the order of `tensors()`."""
+        """Return a state of the same structure with other tensors, in the order of `tensors()`."""
         return RolloutState(*refill(_parts(self), iter(tensors)))
 
     def select(self, rows: Sequence[int]) -> "RolloutState":
@@ -69,7 +69,7 @@ class RolloutState:
         return _map(lambda tensor: tensor[list(rows)], self)
 
     def followed(self, latent: Tensor, action: Tensor) -> "RolloutState":
-        """Return the state with a newer frame (B, C, h, w) that `action` (B, A) led to."""
+        """Return the state after one more frame (B, C, h, w), which `action` (B, A) led to."""
         return replace(
             self,
             latents=torch.cat([self.latents[:, 1:], latent[:, None]], dim=1),
@@ -84,7 +84,7 @@ def begin_state(latents: Tensor, actions: Tensor, window: int) -> RolloutState:
     Args:
         latents: (B, T, C, h, w) oldest first.
         actions: (B, T - 1, A) taken between them.
-        window: Frames that there is room for, at least T.
+        window: Capacity of the state in frames, at least T.
     """
     missing = window - latents.shape[1]
     return RolloutState(
@@ -96,7 +96,7 @@ def begin_state(latents: Tensor, actions: Tensor, window: int) -> RolloutState:
 
 
 def join_states(states: Sequence[RolloutState]) -> RolloutState:
-    """Put rollouts of one model into one state, in the order given."""
+    """Join the rollouts of one model into one state, in the given order."""
     if len(states) == 1:
         return states[0]
     return _map(lambda *tensors: torch.cat(tensors), *states)
@@ -122,15 +122,15 @@ def rows_by_label(labels: Sequence[Hashable]) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class FrameNoise:
-    """The random numbers of one frame of B rollouts: a counter, not a stream that is used up.
+    """Counter-based (keyed) noise of one frame of B rollouts.
 
-    Each value depends on (seed, episode, frame, draw) of its own rollout alone, so a rollout is
-    the same in any batch, order or shard, and after a resume.
+    Each value depends on the rollout's own (seed, episode, frame, draw) alone. So a rollout is the
+    same in any batch, order or shard, and after a resume.
 
     Attributes:
         seeds: (B,) seed of each rollout, in [0, 2**64).
         episodes: (B,) episode number of each rollout, in [0, 2**64).
-        frames: (B,) index of the frame that is being made.
+        frames: (B,) index of the frame to sample.
     """
 
     seeds: tuple[int, ...]
@@ -143,11 +143,12 @@ class FrameNoise:
         return FrameNoise(*(tuple(values[row] for row in rows) for values in kinds))
 
     def earlier(self, frames: int) -> "FrameNoise":
-        """Return the noise of the frame made `frames` frames before this one."""
+        """Return the noise of the frame that is `frames` frames earlier."""
         return FrameNoise(self.seeds, self.episodes, tuple(f - frames for f in self.frames))
 
     def normal(self, draw: int, shape: tuple[int, ...]) -> Tensor:
         """Return standard normal numbers (B, *shape), float32, the same at every call."""
+        # Philox turns (key, counter) into numbers directly; it has no state to advance.
         rows = [
             np.random.Generator(
                 np.random.Philox(
@@ -161,7 +162,7 @@ class FrameNoise:
 
 
 def _map(function: Callable[..., Tensor], *states: RolloutState) -> RolloutState:
-    """Apply `function` to the tensors that states of one structure have in the same place."""
+    """Apply `function` to corresponding tensors of states of one structure."""
     return RolloutState(*map_nested(function, *(_parts(state) for state in states)))
 
 
@@ -179,13 +180,13 @@ def leaves(nested: Nested) -> Iterator[Tensor]:
 
 
 def map_nested(function: Callable[..., Tensor], *nested: Any) -> Any:
-    """Apply `function` to the tensors that nested tuples of one structure have in one place."""
+    """Apply `function` to corresponding tensors of nested tuples of one structure."""
     if isinstance(nested[0], Tensor):
         return function(*nested)
-    make = getattr(nested[0], "_make", tuple)  # a named tuple stays one
+    make = getattr(nested[0], "_make", tuple)  # a named tuple keeps its type
     return make(map_nested(function, *parts) for parts in zip(*nested, strict=True))
 
 
 def refill(nested: Nested, tensors: Iterator[Tensor]) -> Any:
-    """Return a nested tuple of the same structure with the next tensors in it."""
+    """Return a nested tuple of the same structure, filled with `tensors` in order."""
     return map_nested(lambda _: next(tensors), nested)

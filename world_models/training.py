@@ -1,4 +1,4 @@
-"""Train a world model: the autoencoder, then the denoiser on its latents. Read it top to bottom."""
+"""Training of a world model: the autoencoder, then the denoiser on its latents."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -22,35 +22,31 @@ from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.device import choose_precision, in_precision
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
-from v2w_gym.world_models.optimiser import (
-    RATE_SETTINGS,
-    Optimiser,
-    Recipe,
-    check_not_diverged,
-)
+from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder, identify_files, read_identity
+from v2w_gym.world_models.schedules import RATE_SETTINGS, Recipe
 from v2w_gym.world_models.vid2world.autoencoder import Autoencoder
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 CHECKPOINT, SETTINGS = "world_model.safetensors", "config.json"
 STAGES = ("autoencoder", "denoiser")
 UNFIT = (AttributeError, IndexError, RuntimeError, TypeError, ZeroDivisionError)
-"""What networks raise whose settings do not fit."""
+"""Exceptions of networks whose settings are inconsistent."""
 
 
 def train(cfg: TrainConfig) -> Path:
-    """Train what `cfg` describes, or resume where the same run folder stands.
+    """Train a world model, or resume the run in its folder.
 
-    A run depends on its settings alone: interrupted and resumed, it ends with the same weights.
+    A run depends on its settings alone: an interrupted and resumed run ends with the same weights.
 
     Returns:
         The finished checkpoint, in the run folder.
 
     Raises:
-        BlockingIOError: Another process trains in the folder.
+        BlockingIOError: Another process runs in the folder.
         FileNotFoundError: No training episodes.
         FloatingPointError: A loss, gradient or weight that is not finite.
-        ValueError: Corrupt or too short episodes, or a run folder of other settings.
+        ValueError: Corrupt or short episodes, or a run folder with other settings.
     """
     torch.set_num_threads(cfg.threads)
     with hold_folder(Path(cfg.output)) as output:
@@ -86,27 +82,30 @@ def _build(cfg: TrainConfig, data: EpisodeSet) -> tuple[Vid2World, Autoencoder]:
     """Return an untrained model and its autoencoder.
 
     Raises:
-        ValueError: Settings of the model that do not fit each other or the frames.
+        ValueError: Model settings that are inconsistent, or do not match the frames.
     """
     if cfg.model.kl_autoencoder is not None:
-        raise ValueError("expected model.kl_autoencoder=null: training fits an autoencoder of ours")
+        raise ValueError(
+            "expected model.kl_autoencoder=null, since training trains this project's autoencoder, "
+            "found settings for one"
+        )
     torch.manual_seed(cfg.seed)
     try:
         model = Vid2World(cfg.model)
         assert isinstance(model.autoencoder, Autoencoder)
-        _rehearse(model, data, cfg.denoiser)
+        _check_forward_pass(model, data, cfg.denoiser)
     except UNFIT as error:
         found = str(error).partition("\n")[0]
         raise ValueError(
-            "expected settings of the model that fit each other and frames of "
+            "expected consistent model settings for frames of "
             f"{data.frames.shape[1:3]} pixels, found: {found}"
         ) from error
     return model, model.autoencoder
 
 
 @torch.no_grad()
-def _rehearse(model: Vid2World, data: EpisodeSet, cfg: DenoiserTrainConfig) -> None:
-    """Take one frame through all networks, to find out now what would fail hours later."""
+def _check_forward_pass(model: Vid2World, data: EpisodeSet, cfg: DenoiserTrainConfig) -> None:
+    """Pass one frame through all networks, to find errors now and not hours later."""
     with torch.random.fork_rng(devices=[]):
         latent = model.autoencoder.encode(to_tensor(data.frames[:1]))
         model.autoencoder.decode(latent)
@@ -125,7 +124,7 @@ def train_denoiser(
     optimiser: Optimiser,
     precision: str,
 ) -> None:
-    """Take the remaining steps, which fit the network to noisy windows of latents."""
+    """Train the denoising network on noisy windows of latents, for the remaining steps."""
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([seed, 2, step])
         torch.manual_seed(int(np.random.default_rng([seed, 3, step]).integers(2**63)))  # dropout
@@ -142,9 +141,9 @@ def diffusion_forcing_loss(
     rng: np.random.Generator,
     precision: str,
 ) -> Tensor:
-    """Return the mean squared error of the predicted velocity, its weight capped.
+    """Return the mean squared error of the predicted velocity, with a capped weight.
 
-    Every frame has its own noise level, and its action is dropped with its own probability.
+    Every frame has its own noise level, and its action is masked independently of the others.
     Source: Vid2World section 4.2; Diffusion Forcing (Chen et al. 2024).
     """
     shape = clips.latents.shape
@@ -174,7 +173,7 @@ def loss_weight(schedule: NoiseSchedule, levels: Tensor, largest: float) -> Tens
 def sample_noise_levels(
     noise_levels: int, shape: tuple[int, ...], cfg: DenoiserTrainConfig, rng: np.random.Generator
 ) -> Tensor:
-    """Return independent levels (B, T), int64: near-clean ones with a set chance, or any."""
+    """Return independent noise levels (B, T), int64; a share of them is near-clean."""
     uniform = rng.random(shape)
     levels = (noise_levels * (1 - uniform**cfg.high_noise_bias)).astype(np.int64)
     near_clean = rng.integers(0, cfg.low_noise_level + 1, shape)
@@ -182,7 +181,7 @@ def sample_noise_levels(
 
 
 def _precision(cfg: TrainConfig, noted: Path) -> str:
-    """Return the arithmetic of a run, which it keeps on a processor that likes another better."""
+    """Return the precision of a run; a resumed run keeps its own on any processor."""
     earlier = read_identity(noted) or {}
     if cfg.precision == "auto" and "precision" in earlier:
         return str(earlier["precision"])
@@ -190,7 +189,7 @@ def _precision(cfg: TrainConfig, noted: Path) -> str:
 
 
 def _optimiser(network: nn.Module, cfg: OptimiserConfig, folder: Path, stage: str) -> Optimiser:
-    """Return the optimiser of a stage; it goes on from what the run folder holds of it."""
+    """Return the optimiser of a stage, resumed from the run folder."""
     recipe = Recipe(
         cfg.steps,
         cfg.learning_rate,
@@ -210,10 +209,10 @@ def _state(folder: Path, stage: str) -> Path:
 
 
 def _may_differ(folder: Path) -> set[str]:
-    """Return what a resumed run may have differently.
+    """Return the settings that a resumed run may change.
 
-    The sampler plays no part in training. The optimiser says what comes of another schedule; that
-    of the autoencoder is fixed once a denoiser has learned from its latents.
+    Training does not use the sampler. The optimiser records a changed schedule. That of the
+    autoencoder is fixed once the denoiser has trained on its latents.
     """
     anywhere = {"output", "episodes", "threads", "model.sampler"}
     saves = {f"{stage}.save_every" for stage in STAGES}

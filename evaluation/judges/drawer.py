@@ -30,8 +30,9 @@ from v2w_gym.world_models.checkpoint import check_free, load_checkpoint, save_ch
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
 from v2w_gym.world_models.data.recording import room_for
 from v2w_gym.world_models.frames import to_tensor
-from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
+from v2w_gym.world_models.schedules import Recipe
 
 SETTINGS, STATE, METRICS = "config.json", "train_judge.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")

@@ -26,8 +26,9 @@ from v2w_gym.policies.planner.policy import save_planner
 from v2w_gym.world_models.checkpoint import check_free
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_robot_episode
 from v2w_gym.world_models.data.recording import room_for
-from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
+from v2w_gym.world_models.schedules import Recipe
 
 SETTINGS, STATE, METRICS = "config.json", "train_planner.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")

@@ -29,8 +29,9 @@ from v2w_gym.policies.rt1.policy import save_rt1
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.device import in_precision, usable_device
 from v2w_gym.world_models.files import check_writable
-from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged
+from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder, identify_files
+from v2w_gym.world_models.schedules import Recipe
 
 log = logging.getLogger(__name__)
 

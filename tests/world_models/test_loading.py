@@ -116,7 +116,7 @@ def test_an_unknown_kind_names_the_nearest(tmp_path):
         load_world_model(tmp_path / "x.safetensors")
 
 
-@pytest.mark.filterwarnings("ignore:.*imitates them")
+@pytest.mark.filterwarnings("ignore:.*emulates them")
 def test_dtype_is_what_the_network_computes_in():
     plain, half = load_world_model(), load_world_model(dtype="bfloat16")
     assert {w.dtype for w in half.unet.parameters()} == {torch.bfloat16}

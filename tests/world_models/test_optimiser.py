@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from v2w_gym.world_models.optimiser import Optimiser, Recipe, check_not_diverged, rates
+from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
+from v2w_gym.world_models.schedules import Recipe, rates
 
 LINEAR = Recipe(10, 0.01, 2, "linear", warmup=1, decay=0.2, ema_decay=0.999, section="fit.")
 ONE_CYCLE = Recipe(10, 0.01, 3, "one_cycle")
@@ -83,7 +84,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(tmp_path: Path):
     with pytest.raises(
         FloatingPointError,
         match=r"finite gradient at step 5, found one of norm nan; lower fit\.learning_rate and run "
-        "the same command again: it goes on from step 4",
+        "the same command again: it resumes from step 4",
     ):
         optimiser.step(loss_of(network, next(steps)) + endless(network))
     steps.close()
@@ -169,14 +170,17 @@ def test_more_steps_after_the_decay_are_said(tmp_path: Path, caplog: pytest.LogC
     resumed = run(replace(LINEAR, steps=20), tmp_path / "fit.state")
     assert resumed.steps_done == 20
     assert resumed.changes == ["fit.steps was 10 until step 10, then 20"]
-    assert "the weights will not be those of a run that had it from the beginning" in caplog.text
+    assert (
+        "the weights will differ from those of a run with the new value from the start"
+        in caplog.text
+    )
     again = run(replace(LINEAR, steps=20), tmp_path / "fit.state")
     assert again.changes == resumed.changes
 
 
 def test_fewer_steps_than_are_done_are_refused(tmp_path: Path):
     run(LINEAR, tmp_path / "fit.state")
-    with pytest.raises(ValueError, match=r"steps of at least 10, which are done in .*fit\.state"):
+    with pytest.raises(ValueError, match=r"steps of at least 10, as .*fit\.state has taken them"):
         run(replace(LINEAR, steps=9), tmp_path / "fit.state")
 
 

@@ -25,7 +25,6 @@ class ClipImageTower(nn.Module):
     """Turn a picture into one token for the whole and one per patch."""
 
     def __init__(self, cfg: ClipConfig) -> None:
-        """Build with fresh weights; loads nothing."""
         super().__init__()
         tokens = 1 + (IMAGE_SIZE // PATCH_SIZE) ** 2
         self.patch_embedding = nn.Conv2d(3, cfg.width, PATCH_SIZE, stride=PATCH_SIZE, bias=False)
@@ -83,7 +82,6 @@ class Resampler(nn.Module):
     """
 
     def __init__(self, cfg: ResamplerConfig, in_channels: int) -> None:
-        """Build with fresh weights."""
         super().__init__()
         self.latents = nn.Parameter(torch.randn(1, cfg.tokens, cfg.channels) * cfg.channels**-0.5)
         self.project_in = nn.Linear(in_channels, cfg.channels)

@@ -149,7 +149,6 @@ class FeedForward(nn.Module):
     """Gated GELU network, four times as wide inside."""
 
     def __init__(self, channels: int) -> None:
-        """Build both projections."""
         super().__init__()
         self.project = nn.Linear(channels, 8 * channels)
         self.out = nn.Linear(4 * channels, channels)

@@ -79,14 +79,12 @@ class Vid2World(Networks):
 
     @property
     def fingerprint(self) -> str:
-        """See `WorldModel`."""
         return fingerprint_of(self.card)
 
     @torch.inference_mode()
     def start(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> RolloutState:
-        """See `WorldModel.start`."""
         frames, actions = check_context(frames, actions, self.robot, self.window)
         state = self._begin(frames, actions, noise)
         return update_cache(self, state, noise) if self._needs_cache else state
@@ -122,14 +120,12 @@ class Vid2World(Networks):
 
     @torch.inference_mode()
     def render(self, state: RolloutState) -> NDArray[np.uint8]:
-        """See `WorldModel.render`."""
         return self.frames(state.latents[:, -1])
 
     @torch.inference_mode()
     def imagine_clip(
         self, frames: NDArray[np.uint8], actions: NDArray[np.float32], noise: FrameNoise
     ) -> NDArray[np.uint8]:
-        """See `ClipModel.imagine_clip`."""
         frames, actions = check_clip(frames, actions, self.robot, self.window)
         none = np.zeros((len(frames), 0, self.robot.action_size), np.float32)
         length, keep = actions.shape[1] + 1, self.cfg.sampler.clip_keep

@@ -59,7 +59,6 @@ class FullWindow:
     writer: CacheWriter | None = None
 
     def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """See `TemporalContext.normalise`."""
         if self.writer is not None:
             by_frame = x.reshape(self.writer.rollouts, self.frames, norm.num_groups, -1)
             by_group = by_frame.transpose(1, 2).flatten(2)  # (B, groups, T C/groups hw)
@@ -76,7 +75,6 @@ class FullWindow:
         return convolved.transpose(1, 2).flatten(0, 1)  # (BT, C, h, w)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """See `TemporalContext.attend`."""
         if self.writer is not None:
             self.writer.keys.append(key)
             self.writer.values.append(value)
@@ -100,7 +98,6 @@ class DecodeStep:
     frames = 1
 
     def __init__(self, cache: PreparedCache) -> None:
-        """Begin a pass."""
         self.writer = CacheWriter(len(cache.lengths))
         self._cache = cache
         self._taps = iter(cache.taps)
