@@ -1,4 +1,4 @@
-"""One file format for weights: safetensors beside a JSON card that says what they are."""
+"""Checkpoints: weights in a safetensors file, beside a JSON card that describes them."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write `path` (.safetensors) and its card; an interruption leaves the old pair or the new one.
+    """Write `path` (.safetensors) and its card.
 
     Args:
-        path: Where the weights go; the card lies beside it with the ending `.json`.
+        path: File of the weights; the card beside it ends in `.json`.
         tensors: Named weights, stored in their own dtype.
         card: JSON values: kind, config, robot, provenance. The file's sha256 is added.
     """
@@ -39,16 +39,16 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], card: Mapping[str
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
         except SafetensorError as error:
             raise OSError(f"expected to write {path}, found {error}; is the disk full?") from error
-        partial.chmod(0o644)  # safetensors keeps its files to their owner
+        partial.chmod(0o644)  # safetensors makes files that only their owner may read
         card = {**card, "sha256": sha256_of(partial)}
     write_text(path.with_suffix(".json"), json.dumps(card, indent=2) + "\n")
 
 
 def check_free(path: Path) -> None:
-    """Check that a checkpoint written to `path` takes the place of nothing but a checkpoint.
+    """Check that a checkpoint at `path` would overwrite no other kind of file.
 
     Raises:
-        ValueError: Not a name for weights, or another file where the card would lie.
+        ValueError: A path that does not end in .safetensors, or another file in the card's place.
     """
     card = path.with_suffix(".json")
     if path.suffix != ".safetensors" or path.is_dir():
@@ -61,13 +61,13 @@ def load_checkpoint(path: Path, *, finite: bool = True) -> tuple[dict[str, Tenso
     """Return the weights and the card.
 
     Args:
-        path: The weights; the card lies beside them.
-        finite: Whether NaN and infinity are refused; False for what is checked more closely.
+        path: File of the weights, with the card beside it.
+        finite: Whether to refuse NaN and infinity; False for a caller that checks this itself.
 
     Raises:
         FileNotFoundError: No weights or no card at `path`.
-        ValueError: Truncated or foreign weights, weights that are not the ones on the card, or
-            ones that are not finite.
+        ValueError: Truncated or foreign weights, weights that do not match the card, or weights
+            that are not finite.
     """
     for needed in (path, card_of(path)):
         if not needed.is_file():
@@ -101,9 +101,9 @@ def _check_sha256(path: Path, expected: str) -> None:
 
 
 def card_of(path: Path) -> Path:
-    """Return where the card of the weights at `path` is: beside them, or beside what they link to.
+    """Return the path of the card: beside the weights at `path`, or beside the file they link to.
 
-    A hub's cache links both to files without an ending, so the name that is given comes first.
+    A hub's cache links both to files without an ending, so the given name comes first.
     """
     beside, behind = path.with_suffix(".json"), path.resolve().with_suffix(".json")
     linked = path.is_symlink() and _as_card(beside) is None and behind.is_file()
@@ -111,16 +111,16 @@ def card_of(path: Path) -> Path:
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """Return the card of the weights at `path`; None if there is no card, or another file.
+    """Return the card of the weights at `path`; None if there is none, or another file.
 
-    Only safetensors have one: beside `model.ckpt`, the card is that of a converted
+    Only safetensors files have one. A card beside `model.ckpt` belongs to a converted
     `model.safetensors`.
     """
     return _as_card(card_of(path)) if path.suffix == ".safetensors" else None
 
 
 def fingerprint_of(card: Mapping[str, Any]) -> str:
-    """Return the sha256 of a card, which holds that of the weights: what rows and runs note."""
+    """Return the sha256 of a card, which includes that of the weights; rows and runs record it."""
     return hashlib.sha256(json.dumps(dict(card), sort_keys=True).encode()).hexdigest()
 
 
@@ -131,7 +131,7 @@ def card_without_checkpoint(
     settings: object = "",
     weights: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the card of a world model that comes from no file; it tells other weights apart."""
+    """Return the card of a world model without a file, with a digest of its weights."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, value in weights.items():
         exact = value.float() if value.dtype == torch.bfloat16 else value  # NumPy has no bfloat16
@@ -147,10 +147,10 @@ def _as_card(file: Path) -> dict[str, Any] | None:
 
 
 def config_on_card(path: Path, card: Mapping[str, Any], name: str, schema: type[Config]) -> Config:
-    """Return the settings that stand under a name on the card of the weights at `path`.
+    """Return the settings under `name` on the card of the weights at `path`.
 
     Raises:
-        ValueError: None there, unknown ones, or of another type.
+        ValueError: Missing or unknown settings, or values of another type.
     """
     settings = card.get(name)
     if not isinstance(settings, dict) or not _is_plain(settings):
@@ -165,7 +165,7 @@ def config_on_card(path: Path, card: Mapping[str, Any], name: str, schema: type[
 
 
 def _is_plain(value: object, depth: int = 8) -> bool:
-    """Whether a JSON value is a setting as a card has it: it refers to nothing and ends soon."""
+    """Whether a JSON value is a plain setting: without `${...}` or ???, and not deeply nested."""
     if isinstance(value, dict | list):
         inside = [*value, *value.values()] if isinstance(value, dict) else value
         return depth > 0 and all(_is_plain(entry, depth - 1) for entry in inside)
@@ -175,10 +175,10 @@ def _is_plain(value: object, depth: int = 8) -> bool:
 
 
 def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are NaN or infinite: a model of such imagines black frames.
+    """Refuse weights that are NaN or infinite, with which a model would imagine black frames.
 
     Raises:
-        ValueError: There are some; the message names the first.
+        ValueError: NaN or infinity; the message names the first such weight.
     """
     for name, tensor in tensors.items():
         if not is_finite(tensor):
@@ -191,10 +191,10 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite; one pass over the memory, which nothing is added to."""
+    """Whether all values are finite; takes one pass over the tensor and no extra memory."""
     if not tensor.is_floating_point() or not tensor.numel():
         return True
-    if tensor.element_size() == 1:  # an 8-bit float knows no minimum
+    if tensor.element_size() == 1:  # `aminmax` does not support 8-bit floats
         tensor = tensor.half()
     return all(bool(bound.isfinite()) for bound in tensor.aminmax())
 
@@ -205,10 +205,10 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def check_shapes(what: str, found: Shapes, expected: Shapes) -> None:
-    """Refuse weights that are not exactly those of a network, before it takes any memory.
+    """Check that weights have exactly the names and shapes of a network.
 
     Raises:
-        ValueError: Missing, surplus or misshapen weights; `what` says which were expected.
+        ValueError: Missing, unknown or misshapen weights; `what` describes the expected ones.
     """
     missing, surplus = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
     if missing or surplus:
@@ -228,11 +228,11 @@ def check_shapes(what: str, found: Shapes, expected: Shapes) -> None:
 def make_network(path: Path, make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Network:
     """Return a network with the weights of the checkpoint at `path`.
 
-    Names and shapes are compared first, on a network without memory. Whole numbers among the
-    weights, which count what a batch norm has seen, are left out.
+    Names and shapes are checked first, on a meta device. Integers among the weights, such as the
+    batch counts of batch norms, are left out.
 
     Raises:
-        ValueError: Missing, surplus or misshapen weights.
+        ValueError: Missing, unknown or misshapen weights.
     """
     with torch.device("meta"):
         weights = fitting_weights(path, make(), tensors)
@@ -244,10 +244,10 @@ def make_network(path: Path, make: Callable[[], Network], tensors: Mapping[str, 
 def fitting_weights(
     path: Path, network: nn.Module, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the weights among `tensors` if they are exactly those of a network.
+    """Return the weights among `tensors` if they match a network exactly.
 
     Raises:
-        ValueError: Missing, surplus or misshapen weights.
+        ValueError: Missing, unknown or misshapen weights.
     """
     weights, expected = floats(tensors), floats(network.state_dict())
     what = f"the weights of the network on the card of {path}"
@@ -256,15 +256,15 @@ def fitting_weights(
 
 
 def floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return those that hold floating-point numbers."""
+    """Return the tensors of floating-point numbers."""
     return {name: value for name, value in tensors.items() if value.is_floating_point()}
 
 
 def check_kind(path: Path, card: Mapping[str, Any], kind: str, *needed: str) -> None:
-    """Refuse a checkpoint of another kind, or one whose card lacks something that is needed.
+    """Check the kind of a checkpoint, and that its card has the needed entries.
 
     Raises:
-        ValueError: The card says the weights are something else, or too little of them.
+        ValueError: Another kind, or a missing entry.
     """
     if card.get("kind") != kind:
         raise ValueError(f"expected a {kind} checkpoint at {path}, found {card.get('kind')!r}")

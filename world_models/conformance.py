@@ -1,4 +1,4 @@
-"""What every world model must do, whatever it is made of: tests to inherit.
+"""Conformance tests of the `WorldModel` protocol, which a new world model's tests inherit.
 
 class TestMine(WorldModelConformance):
     @pytest.fixture
@@ -20,24 +20,23 @@ from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states
 
 SEEDS = (0, 1, 2)
 KNOWN = 2
-"""Frames that rollouts begin with."""
+"""Number of frames that rollouts begin with."""
 
 
 class WorldModelConformance:
-    """Give the fixture `model`: a small one, with a window of at least four frames."""
+    """Tests of any `WorldModel`; the fixture `model` needs a window of at least four frames."""
 
     @pytest.fixture
     def frames(self, model: WorldModel) -> NDArray[np.uint8]:
-        """Two frames of each of three rollouts: (3, 2, H, W, 3)."""
+        """Return two frames of each of three rollouts: (3, 2, H, W, 3)."""
         shape = (len(SEEDS), KNOWN, *model.robot.frame_size, 3)
         return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
-    def test_it_says_how_much_it_looks_at(self, model: WorldModel) -> None:
-        """The frames that it begins with leave room for a new one."""
+    def test_context_frames_leave_room_in_the_window(self, model: WorldModel) -> None:
         assert 1 <= model.context_frames < model.window
 
-    def test_it_says_what_it_is(self, model: WorldModel) -> None:
-        """The card is JSON, and neither it nor the fingerprint changes by itself."""
+    def test_card_and_fingerprint_are_stable(self, model: WorldModel) -> None:
+        """The card is JSON."""
         assert json.loads(json.dumps(dict(model.card)))
         assert model.card == model.card
         assert isinstance(model.fingerprint, str)
@@ -45,10 +44,10 @@ class WorldModelConformance:
         assert model.fingerprint == model.fingerprint
 
     @pytest.mark.parametrize("count", [1, KNOWN])
-    def test_start_says_how_many_frames_there_are(
+    def test_start_sets_lengths(
         self, model: WorldModel, frames: NDArray[np.uint8], count: int
     ) -> None:
-        """Those before the first one are zeros."""
+        """Latents before the first frame are zeros."""
         state = start(model, frames[:, :count], SEEDS)
         assert state.lengths.tolist() == [count] * len(SEEDS)
         assert len(state) == len(SEEDS)
@@ -58,7 +57,7 @@ class WorldModelConformance:
     def test_start_keeps_the_actions_and_knows_none_before(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """NaN stands where no action is known."""
+        """Unknown actions are NaN."""
         state = start(model, frames, SEEDS)
         assert state.actions[:, :-1].isnan().all()
         kept = state.actions[:, -1].float().cpu()
@@ -67,14 +66,14 @@ class WorldModelConformance:
     def test_actions_between_the_first_frames_need_not_be_known(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """The rollout goes on from them all the same."""
+        """A rollout can continue from unknown actions."""
         unknown = np.full((len(SEEDS), KNOWN - 1, model.robot.action_size), np.nan, np.float32)
         state = model.start(frames, unknown, noise(SEEDS, KNOWN - 1))
         newer = model.step(state, act(model, SEEDS), noise(SEEDS, KNOWN))
         assert newer.latents.isfinite().all()
 
     def test_a_state_never_grows(self, model: WorldModel, frames: NDArray[np.uint8]) -> None:
-        """A rollout that is longer than the window slides."""
+        """The window slides once a rollout is longer."""
         begun = start(model, frames, SEEDS)
         late = run(model, frames, SEEDS, steps=model.window + 2)
         assert late.lengths.tolist() == [model.window] * len(SEEDS)
@@ -83,10 +82,10 @@ class WorldModelConformance:
         assert late.nbytes == begun.nbytes
         assert late.latents.isfinite().all()
 
-    def test_frames_are_shown_as_pictures(
+    def test_render_returns_camera_frames(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """They have the size of the robot's frames, the first one too."""
+        """They are uint8 of the robot's frame size, also right after the start."""
         for state in (start(model, frames, SEEDS), run(model, frames, SEEDS, steps=1)):
             picture = model.render(state)
             assert picture.shape == (len(SEEDS), *model.robot.frame_size, 3)
@@ -103,7 +102,7 @@ class WorldModelConformance:
             assert np.abs(alone[0] - together[row]).max() <= 1
 
     def test_a_rollout_repeats(self, model: WorldModel, frames: NDArray[np.uint8]) -> None:
-        """Seed, episode, frames and actions fix it, whatever was imagined between."""
+        """Seed, episode, frames and actions alone determine it; other rollouts do not matter."""
         once = run(model, frames, SEEDS)
         run(model, frames[::-1], [7, 8, 9])
         assert torch.equal(once.latents, run(model, frames, SEEDS).latents)
@@ -111,7 +110,7 @@ class WorldModelConformance:
     def test_an_old_state_can_be_branched_from(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """A step does not change the state that it was given."""
+        """A step does not change its input state."""
         state = run(model, frames, SEEDS, steps=2)
         kept = [tensor.clone() for tensor in state.tensors()]
         key = noise(SEEDS, KNOWN + 2)
@@ -126,7 +125,7 @@ class WorldModelConformance:
     def test_rollouts_of_any_age_step_together(
         self, model: WorldModel, frames: NDArray[np.uint8], ages: str
     ) -> None:
-        """Each goes on as if alone."""
+        """Each continues as if it were alone."""
         seeds, done = (2, 0), (1, 2) if ages == "both young" else (0, model.window + 1)
         parts = [run(model, frames[[i]], [i], n) for i, n in zip(seeds, done, strict=True)]
         key = FrameNoise(seeds, (0, 0), tuple(KNOWN + n for n in done))
@@ -136,10 +135,10 @@ class WorldModelConformance:
             torch.testing.assert_close(together.latents[row], alone.latents[0])
             assert together.lengths[row] == alone.lengths[0]
 
-    def test_what_the_neighbours_are_changes_no_bit(
+    def test_other_rows_of_a_batch_change_no_bit(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """A batch of one size rounds in one way, whatever the other rows hold."""
+        """In batches of one size, a row does not depend on the content of the others."""
         one = run(model, frames[[0, 1]], [0, 1])
         two = run(model, frames[[0, 2]], [0, 5])
         assert torch.equal(one.latents[0], two.latents[0])
@@ -148,7 +147,7 @@ class WorldModelConformance:
     def test_a_row_can_be_reset_between_others(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """States are split and joined by rows."""
+        """States can be split and joined by rows."""
         state, fresh = run(model, frames, SEEDS, steps=5), start(model, frames[[1]], [7])
         rows = [state.select([0]), fresh, state.select([2])]
         taken = act(model, [0, 7, 2])
@@ -163,7 +162,7 @@ class WorldModelConformance:
     def test_a_state_can_be_kept_as_tensors(
         self, model: WorldModel, frames: NDArray[np.uint8]
     ) -> None:
-        """Nothing that matters is left out."""
+        """A state rebuilt from its tensors continues identically."""
         state = run(model, frames, SEEDS, steps=2)
         back = state.with_tensors(tensor.clone() for tensor in state.tensors())
         key = noise(SEEDS, KNOWN + 2)
@@ -171,7 +170,7 @@ class WorldModelConformance:
         assert torch.equal(one.latents, two.latents)
 
     def test_wrong_actions_are_refused(self, model: WorldModel, frames: NDArray[np.uint8]) -> None:
-        """Another shape, what is no number, and what is out of the robot's bounds."""
+        """Another shape, NaN, and values out of the robot's bounds."""
         state, size = start(model, frames, SEEDS), model.robot.action_size
         beyond = np.tile(model.robot.high + 1, (len(SEEDS), 1))
         for wrong, message in (
@@ -183,7 +182,7 @@ class WorldModelConformance:
                 model.step(state, wrong.astype(np.float32), noise(SEEDS, KNOWN))
 
     def test_wrong_frames_are_refused(self, model: WorldModel, frames: NDArray[np.uint8]) -> None:
-        """Another size, type or number of dimensions, and more than there is room for."""
+        """Another size, type or number of dimensions, and too many frames for the window."""
         too_many = np.repeat(frames[:1, :1], model.window, axis=1)
         size = ", ".join(map(str, model.robot.frame_size))
         wrongs: Sequence[tuple[NDArray[Any], str]] = (
@@ -199,11 +198,11 @@ class WorldModelConformance:
 
 
 class ClipModelConformance(WorldModelConformance):
-    """For a world model that imagines whole clips too."""
+    """Tests of any world model that is also a `ClipModel`."""
 
     @pytest.fixture
     def clips(self, model: WorldModel) -> ClipModel:
-        """The model, as what imagines clips."""
+        """Return the model as a `ClipModel`."""
         assert isinstance(model, ClipModel)
         return model
 
@@ -211,7 +210,7 @@ class ClipModelConformance(WorldModelConformance):
     def test_a_clip_has_one_frame_more_than_actions(
         self, model: WorldModel, clips: ClipModel, frames: NDArray[np.uint8], length: int
     ) -> None:
-        """The first frame is imagined too."""
+        """A clip includes its first frame."""
         imagined = imagine(model, clips, frames, SEEDS, length)
         assert imagined.shape == (len(SEEDS), length, *model.robot.frame_size, 3)
         assert imagined.dtype == np.uint8
@@ -219,7 +218,7 @@ class ClipModelConformance(WorldModelConformance):
     def test_a_clip_repeats_and_is_the_same_alone(
         self, model: WorldModel, clips: ClipModel, frames: NDArray[np.uint8]
     ) -> None:
-        """One grey level of rounding is allowed in a batch of another size."""
+        """One grey level of rounding is allowed between batch sizes."""
         together = imagine(model, clips, frames, SEEDS)
         assert np.array_equal(together, imagine(model, clips, frames, SEEDS))
         for row, seed in enumerate(SEEDS):
@@ -229,7 +228,7 @@ class ClipModelConformance(WorldModelConformance):
     def test_wrong_clips_are_refused(
         self, model: WorldModel, clips: ClipModel, frames: NDArray[np.uint8]
     ) -> None:
-        """More actions than the window holds, of other rollouts, and frames of another size."""
+        """Too many actions for the window, a batch of another size, and frames of another size."""
         first, longest, size = frames[:1, 0], model.window - 1, model.robot.action_size
         for wrong, shape, message in (
             (first, (1, longest + 1, size), f"expected 1 to {longest} actions"),
@@ -241,7 +240,7 @@ class ClipModelConformance(WorldModelConformance):
 
 
 def assert_near(found: Tensor, expected: Tensor) -> None:
-    """Allow for batches of other sizes, which round otherwise."""
+    """Compare up to the rounding of batches of other sizes."""
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Whether a file is the one that was published: not a pointer to it, and not a damaged copy."""
+"""Checks that a downloaded file is complete: not damaged, and no git-LFS pointer."""
 
 import hashlib
 import re
@@ -8,17 +8,17 @@ from pathlib import Path
 from v2w_gym.world_models.files import BLOCK, digest_of, sha256_of
 
 LFS_POINTER = b"version https://git-lfs"
-"""How the text begins that git keeps in place of a large file."""
+"""First bytes of a pointer, which git-LFS stores in place of a large file."""
 DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")
-"""A sha256, or the sha1 that git gives a small file."""
+"""A sha256, or git's sha1 for a small file."""
 
 
 def check_not_lfs_pointer(path: Path) -> None:
-    """Refuse what a clone without git-LFS holds in place of a large file.
+    """Refuse a git-LFS pointer, as in a clone without git-LFS.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: A pointer of git-LFS.
+        OSError: The file cannot be read.
+        ValueError: A git-LFS pointer.
     """
     with path.open("rb") as file:
         start = file.read(len(LFS_POINTER))
@@ -30,13 +30,13 @@ def check_not_lfs_pointer(path: Path) -> None:
 
 
 def check_download(path: Path) -> None:
-    """Refuse a file that did not arrive as it was published, as far as its place can tell.
+    """Refuse a file that differs from the published one.
 
-    A file of the Hugging Face hub's cache is compared with its digest; other files pass.
+    Only the cache of the Hugging Face hub records digests; files elsewhere pass.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: A pointer of git-LFS, or other bytes than were published.
+        OSError: The file cannot be read.
+        ValueError: A git-LFS pointer, or a file with another digest.
     """
     check_not_lfs_pointer(path)
     published = published_digest(path)
@@ -46,16 +46,16 @@ def check_download(path: Path) -> None:
     if found != published:
         kind = "sha256" if len(published) == 64 else "git sha1"
         raise ValueError(
-            f"expected {path} with {kind} {published} as the hub's cache notes it, found {found}: "
+            f"expected {path} with {kind} {published}, as in the hub's cache, found {found}: "
             f"the download is damaged; delete {path.resolve()} and download it again"
         )
 
 
 def published_digest(path: Path) -> str | None:
-    """Return the digest that the Hugging Face hub's cache notes for a file; None elsewhere.
+    """Return the digest of a file in the Hugging Face hub's cache; None for other files.
 
-    In the shared cache a file is a link to a blob, whose name is the digest. In a folder that was
-    downloaded as a whole, the digest stands in a file of metadata, until the file is changed.
+    In the shared cache a file is a link to a blob, whose name is the digest. In a downloaded folder
+    a metadata file holds the digest, which is valid until the file changes.
     """
     blob = path.resolve()
     if blob.parent.name == "blobs" and DIGEST.fullmatch(blob.name):
@@ -82,12 +82,12 @@ def _seconds(text: str) -> float:
 
 
 def check_checksums(path: Path) -> None:
-    """Read every member of a zip file and compare it with its checksum, which torch.load does not.
+    """Compare every member of a zip file with its checksum, which torch.load does not do.
 
-    PyTorch can leave all checksums out; such a file passes.
+    A file without any checksums, as PyTorch can write it, passes.
 
     Raises:
-        ValueError: Truncated, damaged, or compressed, which PyTorch never does.
+        ValueError: Truncated, damaged, or compressed, which PyTorch files never are.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -116,6 +116,6 @@ def _check_members(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def git_sha1_of(path: Path) -> str:
-    """Return the sha1 under which git stores a file, in hexadecimal."""
+    """Return git's sha1 of a file, in hexadecimal."""
     start = f"blob {path.stat().st_size}\0".encode()
     return digest_of(path, hashlib.sha1(start, usedforsecurity=False))

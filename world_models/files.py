@@ -1,4 +1,4 @@
-"""How files are written, so that an interruption at any moment leaves none half finished."""
+"""Atomic writing of files: an interruption at any moment leaves no half-written file."""
 
 import hashlib
 import logging
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
 STARTED = time.time()
 PARTIAL = re.compile(r"\.(?P<pid>\d+)(@(?P<host>[A-Za-z0-9._-]*))?\.partial$")
-"""How the name of an unfinished file ends: it says which process of which host writes it."""
+"""Ending of an unfinished file's name: the process and the host that write it."""
 DAY = 24 * 3600.0
-"""Seconds after which an unfinished file of another host counts as left over."""
+"""Seconds after which an unfinished file of another host counts as abandoned."""
 BLOCK = 1 << 20
-"""Bytes that are read at a time."""
+"""Bytes to read at a time."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it takes the place of `path` only if nothing goes wrong.
+    """Yield a temporary path to write to; it replaces `path` if the block succeeds.
 
-    The content is on disk before it gets its name, so a power cut leaves no empty file. Unfinished
-    versions of the same file, which killed processes left, are removed first.
+    The content reaches the disk before the file is renamed, so a power cut leaves no empty file.
+    Unfinished versions of the same file, which killed processes left, are removed first.
     """
     remove_partials(path.parent.glob(f"{escape(path.name)}.*.partial"))
     partial = path.with_name(f"{path.name}.{os.getpid()}@{HOST}.partial")
@@ -42,13 +42,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file as a whole; see `replacing`."""
+    """Write a text file atomically; see `replacing`."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a file and wait until it is on disk."""
+    """Append one line to a file, and wait until it is on disk."""
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
@@ -56,18 +56,18 @@ def append_line(path: Path, line: str) -> None:
 
 
 def whole_lines(path: Path) -> list[str]:
-    """Return the lines of a file without a torn last one; none if there is no file."""
+    """Return the lines of a file without an incomplete last one; none if there is no file."""
     if not path.exists():
         return []
     return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
 
 
 def cut_torn_line(path: Path) -> None:
-    """Remove what follows the last line end, so that the next line starts on its own."""
+    """Remove an incomplete last line, so that the next one starts on its own line."""
     content = path.read_bytes() if path.exists() else b""
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
-        log.warning("%s ends in a torn line; what it stood for will be done again", path)
+        log.warning("%s ends in an incomplete line; that part will be repeated", path)
         os.truncate(path, whole)
 
 
@@ -75,7 +75,7 @@ def check_writable(folder: Path, setting: str = "output") -> None:
     """Make a folder, and check that files can be written there.
 
     Raises:
-        OSError: They cannot; the message names `setting`, which chooses another folder.
+        OSError: No file can be written; the message names `setting`, which chooses the folder.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def check_writable(folder: Path, setting: str = "output") -> None:
             pass
     except OSError as error:
         raise type(error)(
-            f"expected a folder that can be written at {folder}, found: {error.strerror}; "
+            f"expected a writable folder at {folder}, found: {error.strerror}; "
             f"choose another one with {setting}=..."
         ) from error
 
@@ -102,27 +102,27 @@ def digest_of(path: Path, digest: "hashlib._Hash") -> str:
 
 
 def remove_partials(paths: Iterable[Path]) -> None:
-    """Remove those unfinished files whose process is dead."""
+    """Remove unfinished files whose process is dead."""
     for path in paths:
         if _is_left_over(path):
             path.unlink(missing_ok=True)
 
 
 def _is_left_over(path: Path) -> bool:
-    """Return whether a file is unfinished and its process dead, as far as this host can tell."""
+    """Whether a file is unfinished and its process dead, as far as this host can tell."""
     named = PARTIAL.search(path.name)
     if named is None or not path.is_file():
         return False
     written = path.stat().st_mtime
     if named["host"] not in (None, HOST):
         return written < time.time() - DAY
-    if int(named["pid"]) == os.getpid():  # in a container, every run may have the same number
+    if int(named["pid"]) == os.getpid():  # in containers, an earlier run may have had this pid
         return written < STARTED
     return not is_alive(int(named["pid"]))
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process of this host runs."""
+    """Whether a process of this host is running."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

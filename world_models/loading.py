@@ -1,4 +1,4 @@
-"""Find a world model by path or hub id, and load it as its kind asks for."""
+"""Loading of world models by path or hub id."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ from v2w_gym.world_models.checkpoint import read_card
 from v2w_gym.world_models.weight_files import INDEX, is_part
 
 Loader: TypeAlias = Callable[[Path, WorldModelSettings], WorldModel]
-"""Loads a file; it refuses settings that mean nothing for its kind of world model."""
+"""Loads a file; it refuses settings that its kind of world model does not have."""
 
 PUBLISHED = "published"
-"""The kind of a file without a card: one of Vid2World in the published format."""
+"""The kind of a file without a card: a Vid2World model in the published format."""
 KINDS: Mapping[str, str] = {
     "vid2world": "v2w_gym.world_models.vid2world.loading:load_own",
     PUBLISHED: "v2w_gym.world_models.vid2world.loading:load_published",
@@ -40,17 +40,17 @@ def load_world_model(checkpoint: str | PathLike[str] | None = None, **settings: 
     """Return a world model, ready for inference; the same weights are loaded once per process.
 
     Args:
-        checkpoint: A file of ours (`.safetensors` with its card) or in the published format
-            (`.ckpt`, `.safetensors`), the index of one in parts, a folder with one of them, or a
-            hub id, see `HUB_ID`; None is the bundled model.
+        checkpoint: A file of this project (`.safetensors` with its card) or in the published
+            format (`.ckpt`, `.safetensors`), the index of a sharded one, a folder with one of
+            them, or a hub id (see `HUB_ID`); None is the bundled model.
         settings: Other fields of `v2w_gym.configs.world_model.WorldModelSettings`, such as
             preset="draft" or device="cuda".
 
     Raises:
         FileNotFoundError: No such checkpoint.
         TypeError: An unknown setting.
-        ValueError: Not a whole world model checkpoint, a setting out of range or one that does not
-            fit the model, or a device that is not there.
+        ValueError: An incomplete or other checkpoint, a setting out of range or unsuitable for the
+            model, or a missing device.
         OSError: The hub cannot be reached.
     """
     given = {"checkpoint": checkpoint, **settings}
@@ -58,7 +58,7 @@ def load_world_model(checkpoint: str | PathLike[str] | None = None, **settings: 
 
 
 def load_with(settings: WorldModelSettings) -> WorldModel:
-    """Return the world model that settings choose; errors as for `load_world_model`."""
+    """Return the world model of `settings`; errors as for `load_world_model`."""
     path = BUNDLED if settings.checkpoint is None else find_checkpoint(settings.checkpoint)
     card = read_card(path)
     kind = PUBLISHED if card is None else card["kind"]
@@ -69,16 +69,18 @@ def load_with(settings: WorldModelSettings) -> WorldModel:
 
 
 def find_checkpoint(checkpoint: str) -> Path:
-    """Return the file that a path, a folder or a hub id means; a hub id is downloaded.
+    """Return the file of a path, a folder or a hub id; a hub id is downloaded.
 
     Raises:
-        FileNotFoundError: Nothing there.
+        FileNotFoundError: No checkpoint there.
         ValueError: A folder with several checkpoints.
         OSError: The hub cannot be reached.
     """
     path, hub = to_path(checkpoint), HUB_ID.fullmatch(checkpoint)
     if path.is_file():
-        return path.absolute()  # not resolved: what a hub's cache links to has no ending
+        return (
+            path.absolute()
+        )  # not resolved, since links in a hub's cache lead to names without ending
     if path.is_dir():
         return _only_checkpoint(path)
     if hub is not None and (hub["file"] or path.suffix not in ENDINGS):

@@ -1,10 +1,10 @@
-"""The folder of a run: one process at a time works in it, and only the same run continues it.
+"""Run folders: one process at a time works in one, and only the same run resumes there.
 
-A command holds its folder, checks what it was asked to do, and then begins:
+A command holds its folder, checks its settings, and then begins:
 
     with hold_folder(Path(cfg.output)) as path:  # another process is refused
         run = RunFolder(path, identity)  # another run is refused
-        ...  # what may still fail leaves no folder behind
+        ...  # a failure here leaves no folder behind
         run.begin()
 """
 
@@ -36,12 +36,12 @@ TAIL = 64 * 1024
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder, and be the only process that works in it until the block ends; see `hold`.
+    """Make a folder, and lock it for this process until the block ends; see `hold`.
 
-    Unfinished files that killed processes left there are removed.
+    Unfinished files of killed processes are removed.
 
     Raises:
-        BlockingIOError: Another process works there; the line says which.
+        BlockingIOError: Another process, which the message names, has locked it.
         OSError: The folder cannot be written.
     """
     with hold(folder / LOCK):
@@ -51,10 +51,10 @@ def hold_folder(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def hold_beside(output: Path) -> Iterator[Path]:
-    """Hold the folder in which a training keeps its state until its one file, `output`, is done.
+    """Lock a temporary folder for the state of a training until its only file, `output`, is done.
 
     Raises:
-        BlockingIOError: Another process trains for the same file.
+        BlockingIOError: Another process trains the same file.
         OSError: The file's folder cannot be written.
     """
     with hold_folder(output.with_suffix(".training")) as folder:
@@ -64,14 +64,14 @@ def hold_beside(output: Path) -> Iterator[Path]:
 
 @contextmanager
 def hold(lock: Path) -> Iterator[None]:
-    """Be the only process, of this host or another, that holds `lock` until the block ends.
+    """Hold the file lock `lock` until the block ends.
 
-    The operating system releases the lock of a process that dies. On NFS the lock reaches other
-    hosts. On a file system without locks, the log warns and nothing is locked. The lock's folder is
-    made, and removed again if the block wrote nothing there.
+    The operating system releases the lock of a process that dies. On NFS the lock also excludes
+    other hosts. On a file system without locks, a warning is logged and nothing is locked. The
+    lock's folder is made, and removed again if the block wrote nothing there.
 
     Raises:
-        BlockingIOError: Another process holds it; the line says which.
+        BlockingIOError: Another process, which the message names, holds it.
         OSError: Its folder cannot be written.
     """
     new = not lock.parent.exists()
@@ -80,7 +80,9 @@ def hold(lock: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)  # while it is ours, so that nobody else's is removed
+        lock.unlink(
+            missing_ok=True
+        )  # before the release, so that no other process's lock is removed
         file.close()
         if new:
             with suppress(OSError):  # it is not empty
@@ -88,10 +90,10 @@ def hold(lock: Path) -> Iterator[None]:
 
 
 class RunFolder:
-    """A folder that one run fills, and that only the same run continues.
+    """The folder of one run, in which only the same run resumes.
 
-    Two runs are the same if their identities are: JSON values that decide what the results mean,
-    such as settings, fingerprints and digests of files.
+    Runs are the same if their identities are equal. An identity is the JSON values that determine
+    the results, such as settings, fingerprints and digests of files.
     """
 
     def __init__(
@@ -101,14 +103,14 @@ class RunFolder:
         may_differ: Collection[str] = (),
         noted_in: str = "run.json",
     ) -> None:
-        """Check that the folder is free, or holds the same run; nothing is written yet.
+        """Check that the folder is free or holds the same run, without writing anything.
 
         Args:
             path: The folder.
-            identity: Of the run.
-            may_differ: Names in it that may differ when the run goes on, nested ones as `a.b`.
-            noted_in: Name of the file where the identity is noted. One that is missing or empty
-                allows everything.
+            identity: Identity of the run.
+            may_differ: Names in it that a resumed run may change, nested ones as `a.b`.
+            noted_in: Name of the file with the identity. If it is missing or empty, any run may
+                begin.
 
         Raises:
             ValueError: The folder holds another run, or the file is damaged.
@@ -121,7 +123,7 @@ class RunFolder:
             self._refuse(differences(earlier, self._identity), may_differ)
 
     def begin(self) -> Path:
-        """Note the identity, for the same command and for people, and return the folder.
+        """Write the identity to the folder, and return the folder.
 
         Raises:
             OSError: The folder cannot be written.
@@ -147,7 +149,7 @@ class RunFolder:
 
 
 def read_identity(file: Path) -> dict[str, Any] | None:
-    """Return the settings that were noted; None if there are none, as after a crash.
+    """Return the identity in a file; None if it is missing or empty, as after a crash.
 
     Raises:
         ValueError: A damaged file.
@@ -159,14 +161,14 @@ def read_identity(file: Path) -> dict[str, Any] | None:
         found = json.loads(text)
     except ValueError as error:
         raise ValueError(
-            f"expected the settings of a run in {file}, found a damaged file; delete it if this is "
-            "the command that made the folder, or choose another output=..."
+            f"expected the settings of a run in {file}, found a damaged file; delete it if this "
+            "command made the folder, or choose another output=..."
         ) from error
     return found if isinstance(found, dict) else {}
 
 
 def differences(earlier: object, found: object, name: str = "") -> dict[str, tuple[Any, Any]]:
-    """Return the settings in which two nests of JSON values differ, by name, as (old, new)."""
+    """Return the differences of two nested JSON values: name -> (old, new)."""
     if isinstance(earlier, dict) and isinstance(found, dict):
         parts = [
             differences(
@@ -181,9 +183,10 @@ def differences(earlier: object, found: object, name: str = "") -> dict[str, tup
 
 
 def identify_files(paths: Sequence[Path]) -> str:
-    """Return what tells files from others by their content, wherever they lie.
+    """Return a text that identifies files by their content, in any folder.
 
-    It covers names, sizes and the last bytes, which change with the rest in compressed archives.
+    It covers names, sizes and last bytes. In compressed archives the last bytes hold checksums, so
+    they change with the rest.
     """
     digest = sha256()
     for path in paths:
@@ -195,12 +198,12 @@ def identify_files(paths: Sequence[Path]) -> str:
 
 
 def _covers(names: Collection[str], name: str) -> bool:
-    """Return whether `name`, or what it is part of, is among `names`."""
+    """Whether `name`, or a mapping that contains it, is among `names`."""
     return name in names or any(name.startswith(f"{whole}.") for whole in names)
 
 
 def _lock(path: Path) -> IO[str]:
-    """Open and lock a file; a file that its holder removed meanwhile is made again."""
+    """Open and lock a file; try again if its holder removed it meanwhile."""
     while True:
         file = path.open("a+", encoding="utf-8", errors="replace")
         try:
@@ -209,7 +212,7 @@ def _lock(path: Path) -> IO[str]:
             holder = _read_holder(file)
             file.close()
             raise BlockingIOError(
-                f"expected to run alone in {path.parent}, found {holder}; wait for its end, or "
+                f"expected to run alone in {path.parent}, found {holder}; wait until it ends, or "
                 "choose another output=..."
             ) from error
         except OSError as error:

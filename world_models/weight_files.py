@@ -1,7 +1,4 @@
-"""Read weights as hubs and training frameworks store them; no code in a file ever runs.
-
-safetensors, PyTorch's zip files, and either of them in parts with an index.
-"""
+"""Reading of weights in safetensors and PyTorch files, whole or sharded, without running code."""
 
 import json
 import pickle
@@ -25,29 +22,29 @@ from v2w_gym.world_models.downloads import (
 )
 
 INDEX = ".index.json"
-"""How the name of an index ends; before it stands the name that the whole file would have."""
+"""Ending of an index's name, after the name of the whole file."""
 PART = re.compile(r"(?P<stem>.+)-\d{5,}-of-(?P<count>\d{5,})(?P<ending>\.\w+)")
-"""The name of a file that holds a part of the weights."""
+"""The name of a file with a part of the weights."""
 LARGEST_JSON = 1 << 26
-"""Bytes of the largest card or index that is read."""
+"""Most bytes of a card or index."""
 HARMLESS = re.compile(
     r"(argparse|collections|datetime|decimal|enum|fractions|lightning|lightning_fabric|numpy"
     r"|omegaconf|pathlib|pytorch_lightning|types|typing|uuid)\..+"
     r"|builtins\.(bool|dict|float|frozenset|int|list|object|range|slice|str|tuple)"
     r"|torch\.torch_version\.TorchVersion"
 )
-"""Objects that frameworks store beside weights; a `Placeholder` takes their place."""
+"""Objects that frameworks store beside weights; a `Placeholder` replaces them."""
 MAPPINGS = re.compile(r".+\.(defaultdict|AttributeDict)")
-"""Those of them that are filled like a dict."""
+"""Harmless objects that unpickling fills like a dict."""
 STRIP = (
-    "open it where you trust it and save its state_dict alone: torch.save({'state_dict': "
+    "if you trust it, open it and save its state_dict alone: torch.save({'state_dict': "
     "torch.load(OLD, weights_only=False)['state_dict']}, NEW)"
 )
-"""What to do about other objects."""
+"""Advice about other objects."""
 
 
 class Placeholder:
-    """Stands for an object that is not needed; it takes whatever it is given and keeps nothing."""
+    """Replaces an unneeded object; it accepts any arguments and state, and keeps none."""
 
     def __new__(cls, *_: Any) -> "Placeholder":
         """Take any arguments."""
@@ -61,24 +58,24 @@ class Placeholder:
 
 
 class PlaceholderDict:
-    """Stands for a mapping that is not needed."""
+    """Replaces an unneeded mapping by a dict."""
 
     def __new__(cls, *_: Any) -> Any:
-        """Return a dict, the one thing that may be filled while weights are read."""
+        """Return a dict, the only object that PyTorch fills while it reads weights."""
         return {}
 
 
 def read_weights(path: Path) -> dict[str, Any]:
-    """Return what a file holds: names and weights, or containers of such.
+    """Return the content of a file: names and weights, or containers of them.
 
     The weights stay in the file until they are used. Only floating-point numbers are weights.
 
     Args:
-        path: The file, or the index of one that is stored in parts.
+        path: The file, or the index of a sharded one.
 
     Raises:
         FileNotFoundError: No such file, or a part is missing.
-        ValueError: Truncated, damaged, a part alone, or holding objects that could run code.
+        ValueError: Truncated, damaged, a part alone, or with objects that could run code.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint at {path}, found no such file")
@@ -90,7 +87,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
 
 def open_weights(path: Path) -> dict[str, Any]:
-    """Return what `read_weights` does for a file that it has checked already."""
+    """Return the content of a file that `read_weights` has checked before."""
     stored: dict[str, Any] = {}
     for file in files_of(path):
         found = read_safetensors(file) if is_safetensors(file) else _read_pickled(file)
@@ -101,7 +98,7 @@ def open_weights(path: Path) -> dict[str, Any]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that the weights at `path` lie in: itself, or all parts of an index.
+    """Return the files of the weights at `path`: itself, or all parts of an index.
 
     Raises:
         FileNotFoundError: A part is missing.
@@ -127,13 +124,13 @@ def files_of(path: Path) -> list[Path]:
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file's name says that it holds a part of the weights only."""
+    """Whether a file's name is that of one part of several."""
     named = PART.fullmatch(path.name)
     return named is not None and int(named["count"]) > 1
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file is safetensors, by its first bytes: a file in a hub's cache has no ending."""
+    """Whether a file is safetensors, by its first bytes; files in a hub's cache have no ending."""
     with path.open("rb") as file:
         start = file.read(9)
     return start[8:] == b"{" or path.suffix == ".safetensors"
@@ -143,27 +140,27 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Return the weights of a safetensors file.
 
     Raises:
-        ValueError: Truncated, or something else.
+        ValueError: A truncated or other file.
     """
     if zipfile.is_zipfile(path):
         raise ValueError(
-            f"expected whole safetensors weights at {path}, found a file of PyTorch; rename it so "
-            "that it ends in .ckpt"
+            f"expected complete safetensors weights at {path}, found a PyTorch file; rename it to "
+            "end in .ckpt"
         )
     try:
         return dict(load_file(path))
     except (SafetensorError, OSError, KeyError) as error:
         raise ValueError(
-            f"expected whole safetensors weights at {path}, found {one_line(error)}; copy or "
+            f"expected complete safetensors weights at {path}, found {one_line(error)}; copy or "
             "download the file again"
         ) from error
 
 
 def read_json(path: Path) -> Any:
-    """Return what a small JSON file holds; None if there is none, or if it cannot be read.
+    """Return the content of a small JSON file; None if it is missing or cannot be read.
 
     Raises:
-        ValueError: A pointer of git-LFS.
+        ValueError: A git-LFS pointer.
     """
     if path.is_file():
         check_not_lfs_pointer(path)
@@ -176,13 +173,13 @@ def read_json(path: Path) -> Any:
 
 
 def one_line(error: object) -> str:
-    """Return the first line of a message, without characters that a terminal would obey."""
+    """Return the first line of a message, without control characters."""
     first = str(error).strip().partition("\n")[0]
     return "".join(letter for letter in first if letter.isprintable())[:300]
 
 
 def _is_name(value: object) -> bool:
-    """Whether a value is a plain file name, which leads nowhere else."""
+    """Whether a value is a plain file name, without a folder."""
     return isinstance(value, str) and Path(value).name == value and "\0" not in value
 
 
@@ -226,7 +223,7 @@ def _read_pickled(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Say in one line what PyTorch finds wrong with a file."""
+    """Turn errors of PyTorch about a file into one line."""
     try:
         yield
     except pickle.UnpicklingError as error:

@@ -413,7 +413,7 @@ def test_what_cannot_be_ranked_is_refused_before_anything_is_written(
 
 def test_a_folder_that_cannot_be_written_is_found_out_before_a_policy_acts(tmp_path):
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(OSError, match="expected a folder that can be written"):
+    with pytest.raises(OSError, match="expected a writable folder"):
         rank(
             config(tmp_path / "run"),
             model=MODEL,

@@ -73,7 +73,7 @@ def test_a_lock_is_free_again_after_its_block(tmp_path: Path):
     for _ in range(2):
         with pytest.raises(KeyError), hold(tmp_path / "table.lock"):
             raise KeyError
-    alone = pytest.raises(BlockingIOError, match="wait for its end")
+    alone = pytest.raises(BlockingIOError, match="wait until it ends")
     with hold(tmp_path / "table.lock"), alone, hold(tmp_path / "table.lock"):
         pass
     assert not list(tmp_path.iterdir())
@@ -142,7 +142,7 @@ def test_a_folder_belongs_to_nobody_until_its_run_begins(tmp_path: Path):
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"expected a folder that can be written .* output="):
+    with pytest.raises(OSError, match=r"expected a writable folder .* output="):
         RunFolder(tmp_path / "file" / "run", SETTINGS).begin()
 
 

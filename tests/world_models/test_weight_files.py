@@ -28,7 +28,7 @@ def test_the_format_is_told_by_the_content(tmp_path):
     shutil.copy(tmp_path / "two", tmp_path / "three.safetensors")
     assert same(read_weights(tmp_path / "one"))
     assert same(read_weights(tmp_path / "two"))
-    with pytest.raises(ValueError, match=r"found a file of PyTorch; rename it .* \.ckpt"):
+    with pytest.raises(ValueError, match=r"found a PyTorch file; rename it .* \.ckpt"):
         read_weights(tmp_path / "three.safetensors")
 
 

@@ -68,7 +68,7 @@ def test_a_torn_last_row_is_redone_and_the_next_row_is_whole(run, lost, caplog):
     assert len(read_rows(file)) == 1
     again = reopened(run)
     assert again.done == {("zero", "close_drawer", 1, 0)}
-    assert "torn line" in caplog.text
+    assert "incomplete line" in caplog.text
     again.save(make_row(0), FRAMES, fps=3)
     assert [row.start for row in read_rows(file)] == [1, 0]
 

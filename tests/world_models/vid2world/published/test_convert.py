@@ -166,9 +166,9 @@ def test_an_output_that_could_not_be_used_or_would_cost_a_file_is_refused(
 def test_a_folder_that_cannot_be_written_is_found_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     output = str(tmp_path / "file" / "x.safetensors")
-    with pytest.raises(OSError, match="expected a folder that can be written"):
+    with pytest.raises(OSError, match="expected a writable folder"):
         convert(ConvertConfig("", output), tmp_path / "not read.ckpt")
-    with pytest.raises(OSError, match="expected a folder that can be written"):
+    with pytest.raises(OSError, match="expected a writable folder"):
         write_random(RandomCheckpointConfig(output))
 
 

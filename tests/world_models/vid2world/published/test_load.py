@@ -193,7 +193,7 @@ def test_truncated_files_are_refused(checkpoints, tmp_path, ending):
     path = tmp_path / f"cut{ending}"
     path.write_bytes(checkpoints(ending=ending).read_bytes()[:-1000])
     with pytest.raises(
-        ValueError, match=r"expected (a whole PyTorch checkpoint|whole safetensors)"
+        ValueError, match=r"expected (a whole PyTorch checkpoint|complete safetensors)"
     ):
         read_published(path)
 
