@@ -123,7 +123,7 @@ def test_a_pointer_of_git_lfs_is_named(tmp_path, ending):
 def test_other_content_is_refused_in_one_line(tmp_path, content, ending):
     path = tmp_path / f"model{ending}"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="expected (a whole|whole)") as raised:
+    with pytest.raises(ValueError, match="expected (a whole|complete)") as raised:
         read_weights(path)
     assert str(raised.value).isprintable()
 
