@@ -1,7 +1,7 @@
-"""Sample latent frames: the one that follows a history, or a whole clip, with action guidance.
+"""Sampling of latent frames: the next frame of a history, or a whole clip, with action guidance.
 
-A frame starts as noise. Each denoising step asks the network for a velocity, combines the
-conditional and the unconditional one (guidance), and lets a solver take the step.
+A frame starts as noise. In each denoising step the network predicts a conditional and an
+unconditional velocity, guidance combines them, and a solver takes the step.
 
 Source: Vid2World section 4.2 and algorithm 2. The solvers are in `v2w_gym.world_models.solvers`.
 """
@@ -22,7 +22,7 @@ Denoiser: TypeAlias = Callable[[Tensor, int], Tensor]
 Network: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(noisy (B, T, C, h, w), noise levels (B, T), action mask (G B, T)) -> velocity (G B, T, C, h, w).
 
-The action mask is True where an action is kept. With guidance there are two branches: first the
+The action mask is True to keep an action. With guidance there are two branches: first the
 conditional one, then the unconditional one, whose mask drops the newest action.
 """
 
@@ -32,21 +32,21 @@ ENCODE_DRAW, MASK_DRAW = 2**20, 2**20 + 1
 
 
 class Noise(Protocol):
-    """Counter-based normal noise of the frame that is sampled, and of those before it."""
+    """Counter-based normal noise of the sampled frame, and of earlier frames."""
 
     def normal(self, draw: int, shape: tuple[int, ...]) -> Tensor:
         """Return numbers (B, *shape), the same at every call."""
         ...
 
     def earlier(self, frames: int) -> "Noise":
-        """Return the noise of the frame that was sampled `frames` frames before this one."""
+        """Return the noise of the frame that is `frames` frames earlier."""
         ...
 
 
 class Sampler:
-    """Samples frames with one schedule and one set of settings.
+    """A sampler of frames with one schedule and one set of settings.
 
-    What follows from these two alone is computed here, once for all frames.
+    It computes everything that depends on these two alone once, for all frames.
 
     Attributes:
         cfg: The settings.
@@ -74,9 +74,9 @@ class Sampler:
         """Return the latent (B, C, h, w) of the frame that `noise` belongs to.
 
         Args:
-            denoise: Conditioned on the frame's history.
+            denoise: Predicts the velocity, conditioned on the frame's history.
             like: Any tensor (B, C, h, w), for shape and device.
-            noise: Of the frame.
+            noise: Noise of the frame.
         """
         shape = tuple(like.shape[1:])
         first = noise.normal(FIRST_DRAW, shape).to(like)
@@ -91,7 +91,7 @@ class Sampler:
             network: The network.
             unconditional_mask: (B, T), the actions that the unconditional branch keeps.
             like: Any tensor (B, C, h, w), for shape and device.
-            noise: Of the last frame.
+            noise: Noise of the last frame.
         """
         length, shape = unconditional_mask.shape[1], tuple(like.shape[1:])
         masks = torch.ones_like(unconditional_mask), unconditional_mask
@@ -106,11 +106,11 @@ class Sampler:
         )
 
     def window_denoiser(self, network: Network, history: Tensor) -> Denoiser:
-        """Denoise a frame by passing the full window that ends with it through the network.
+        """Return a denoiser of a frame that passes the full window through the network.
 
         Args:
             network: The network.
-            history: (B, T, C, h, w) the frames before it, at the history noise level.
+            history: (B, T, C, h, w) the earlier frames, at the history noise level.
         """
         batch, length = history.shape[:2]
         # The unconditional branch drops the action that leads to the newest frame, and no other.
@@ -144,8 +144,8 @@ class Sampler:
     ) -> Tensor:
         """Return the guided velocity (B, T, C, h, w) of a window.
 
-        Both branches share one call. `masks` are the actions that the conditional and the
-        unconditional branch keep. A scale of 1 needs no second branch. The rescale compares
+        Both branches share one call. `masks` are the action masks of the conditional and the
+        unconditional branch. A scale of 1 needs no second branch. The rescale compares
         standard deviations over the whole window, history included, as the published code does.
         """
         conditional_mask, unconditional_mask = masks
@@ -166,7 +166,7 @@ class Sampler:
         return unconditional + self.cfg.guidance_scale * (conditional - unconditional)
 
     def rescale(self, guided: Tensor, ratio: Tensor) -> Tensor:
-        """Return phi v std(v_c) / std(v) + (1 - phi) v: it undoes a share phi of overexposure.
+        """Return phi v std(v_c) / std(v) + (1 - phi) v, which counters overexposure by guidance.
 
         Args:
             guided: The guided velocity v.
@@ -180,10 +180,11 @@ class Sampler:
         """Turn noise of any shape into clean latents.
 
         Args:
-            denoise: Gives the velocity of noisy latents.
+            denoise: Predicts the velocity of noisy latents.
             noise: Standard normal numbers.
-            draw: Returns fresh ones for a step; called where the solver adds noise.
+            draw: Returns new noise for a step; called for steps that add noise.
         """
+        # A solver keeps earlier predictions, so each sampling takes a copy of the unused one.
         solver, noisy = copy.deepcopy(self._unused_solver), noise
         for index, level in enumerate(solver.levels):
             velocity = denoise(noisy, level)
@@ -195,22 +196,22 @@ class Sampler:
 def history_level(schedule: NoiseSchedule, cfg: SamplerConfig) -> int:
     """Return the noise level of history frames.
 
-    Without a setting it is the last but one of the steps' levels, as in the published code.
+    Without a setting it is the second to last of the steps' levels, as in the published code.
 
     Raises:
-        ValueError: Not a level, or none is set and there is only one step.
+        ValueError: A level out of range, or a single step without a setting.
     """
     if cfg.history_noise_level is not None:
         if cfg.history_noise_level > len(schedule) - 2:
             raise ValueError(
-                f"expected history_noise_level <= {len(schedule) - 2}, as the last level is noise "
-                f"alone and shows nothing of the history frames, found {cfg.history_noise_level}"
+                f"expected history_noise_level <= {len(schedule) - 2}, since the last level is "
+                f"pure noise, found {cfg.history_noise_level}"
             )
         return cfg.history_noise_level
     if cfg.steps < 2:
         raise ValueError(
-            f"expected at least 2 sampler steps, or a history_noise_level, found {cfg.steps} and "
-            "none; set history_noise_level, or use another preset"
+            f"expected at least 2 sampler steps, or a history_noise_level, found {cfg.steps} step "
+            "and no level; set history_noise_level, or use another preset"
         )
     return trailing_levels(len(schedule), cfg.steps)[-2]
 

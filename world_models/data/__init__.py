@@ -1,1 +1,1 @@
-"""Recorded episodes: where they come from and how they are cut into training clips."""
+"""Recorded episodes: file formats, and training clips."""

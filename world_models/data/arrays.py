@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files: a header is compared with its file before memory is taken."""
+"""Safe reading of .npy and .npz files, which checks each header before it allocates memory."""
 
 import lzma
 import math
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 LARGEST = 4 * 2**30
-"""Most bytes that is taken into memory from one file: 4 GiB."""
+"""Most bytes to read from one file: 4 GiB."""
 BLOCK = 1 << 20
-"""Bytes that are unpacked at a time."""
+"""Bytes to unpack at a time."""
 ENDING = ".npy"
 
 CUT = (
     *(EOFError, SyntaxError, lzma.LZMAError, struct.error, tokenize.TokenError),
     *(zipfile.BadZipFile, zlib.error),
 )
-"""What only a damaged file raises."""
+"""Exceptions of damaged files alone."""
 DAMAGED = (*CUT, LookupError, MemoryError, OSError, OverflowError, RuntimeError, ValueError)
-"""What reading a file raises that is damaged, lies, or asks too much of the machine."""
+"""Exceptions of files that are damaged, have a false header, or are too large."""
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -39,11 +39,11 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Header:
-    """What an array says of itself before its values.
+    """The header of an array in a file.
 
     Attributes:
-        shape: Its shape.
-        dtype: Its type; never one of Python objects.
+        shape: Shape of the array.
+        dtype: Type of its values; never Python objects.
         fortran_order: Whether the first index varies fastest on disk.
     """
 
@@ -61,17 +61,17 @@ class Header:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def first(self, count: int | None) -> "Header":
-        """Return the header of the first `count` rows, or of all."""
+        """Return the header of the first `count` rows; None for all."""
         if count is None or not self.shape or self.fortran_order:
             return self
         return Header((min(count, self.shape[0]), *self.shape[1:]), self.dtype, False)
 
 
 class ArrayFile:
-    """The arrays of an open .npz file by name; each is read when it is asked for."""
+    """The arrays of an open .npz file by name, which are read on demand."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
-        """Take the archive; only its list of members is read yet."""
+        """Read the archive's list of members, and nothing else."""
         self._archive = archive
         self._members = {
             member.filename.removesuffix(ENDING): member
@@ -98,7 +98,7 @@ class ArrayFile:
         """Return an array, or its first `count` rows.
 
         Raises:
-            One of `DAMAGED`: As for `header`, or more than `LARGEST` from this file.
+            One of `DAMAGED`: As for `header`, or more than `LARGEST` bytes from this file.
         """
         with self._open(name) as file:
             header = _read_header(file, self._members[name].file_size)
@@ -117,7 +117,7 @@ def open_arrays(path: Path) -> Iterator[ArrayFile]:
     """Open a .npz file.
 
     Raises:
-        One of `DAMAGED`: Not such a file.
+        One of `DAMAGED`: Another or a damaged file.
     """
     with zipfile.ZipFile(path) as archive:
         yield ArrayFile(archive)
@@ -147,16 +147,16 @@ def read_array(path: Path, count: int | None = None) -> NDArray[Any]:
 
 @contextmanager
 def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
-    """Turn whatever reading a file raises into one line that names it.
+    """Turn errors of reading a file into one line that names it.
 
     Args:
         path: The file.
-        expected: What it should be, such as "a recording at start.npz".
-        advice: What to do, added at the end.
+        expected: The expected content, such as "a recording at start.npz".
+        advice: Advice for the end of the message.
 
     Raises:
-        OSError: It cannot be opened.
-        ValueError: A git-LFS pointer, or something of `DAMAGED` was raised.
+        OSError: The file cannot be opened.
+        ValueError: A git-LFS pointer, or one of `DAMAGED` in the block.
     """
     check_not_lfs_pointer(path)
     try:
@@ -169,7 +169,7 @@ def reading(path: Path, expected: str, advice: str = "") -> Iterator[None]:
 
 
 def as_numbers(name: str, found: NDArray[Any], ndim: int) -> NDArray[np.float32]:
-    """Return an array as float32 if it holds numbers and has `ndim` axes; too large ones are inf.
+    """Return an array of numbers with `ndim` axes as float32; values beyond float32 become inf.
 
     Raises:
         ValueError: Text, complex numbers or another number of axes.
@@ -182,17 +182,17 @@ def as_numbers(name: str, found: NDArray[Any], ndim: int) -> NDArray[np.float32]
 
 
 def _read_header(file: BinaryIO, size: int) -> Header:
-    """Read the header of an array that takes `size` bytes, itself included."""
+    """Read the header of an array whose header and values have `size` bytes."""
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
         raise ValueError(f"an array of format {version}, not one of {list(_HEADERS)}")
     shape, fortran_order, dtype = _HEADERS[version](file)
     header = Header(shape, dtype, fortran_order)
     if dtype.hasobject or not dtype.itemsize:
-        raise ValueError(f"an array of {dtype}, which is never loaded")
+        raise ValueError(f"an array of {dtype}, which cannot be loaded safely")
     there = size - file.tell()
     if min(shape, default=0) < 0 or header.nbytes > there:
-        raise ValueError(f"a header of {header}, {header.nbytes:,} bytes, before {there:,} bytes")
+        raise ValueError(f"a header of {header}, {header.nbytes:,} bytes, but only {there:,} bytes")
     return header
 
 
@@ -206,7 +206,7 @@ def _read_values(file: BinaryIO, header: Header, count: int | None) -> NDArray[A
 
 
 def _fill(file: BinaryIO, out: NDArray[Any]) -> None:
-    """Fill a contiguous array with the bytes that follow, a block at a time."""
+    """Fill a contiguous array with the next bytes of the file, a block at a time."""
     flat, done = out.reshape(-1).view(np.uint8), 0
     while done < len(flat):
         block = file.read(min(BLOCK, len(flat) - done))
@@ -219,6 +219,6 @@ def _fill(file: BinaryIO, out: NDArray[Any]) -> None:
 def _check_size(nbytes: int) -> None:
     if nbytes > LARGEST:
         raise ValueError(
-            f"arrays of {nbytes / 2**30:,.1f} GiB, more than the {LARGEST / 2**30:g} GiB that are "
-            "read from one file; cut it into shorter recordings"
+            f"arrays of {nbytes / 2**30:,.1f} GiB, expected at most {LARGEST / 2**30:g} GiB; cut "
+            "it into shorter recordings"
         )

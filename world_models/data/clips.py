@@ -21,7 +21,7 @@ class EpisodeSet:
 
     Attributes:
         frames: (N, H, W, 3) uint8.
-        actions: (N, A) float32; the action that led to the frame, NaN at an episode's first frame.
+        actions: (N, A) float32; the action that led to each frame, NaN at an episode's first frame.
         starts: (E,) index of each episode's first frame.
         ends: (E,) index after each episode's last frame.
     """
@@ -39,7 +39,7 @@ class Clips:
     Attributes:
         latents: (B, T, C, h, w).
         condition: (B, C, h, w) latent of each episode's first frame.
-        actions: (B, T, A); the action that led to each frame, NaN where none did.
+        actions: (B, T, A); the action that led to each frame, NaN for none.
     """
 
     latents: Tensor
@@ -48,9 +48,9 @@ class Clips:
 
 
 def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
-    """Read every episode below `folders`, its actions as the robot executes them.
+    """Read every episode below `folders`, with actions as the robot executes them.
 
-    Memory for all frames is taken once, and one episode is read at a time.
+    Memory for all frames is allocated once, and episodes are read one at a time.
 
     Raises:
         FileNotFoundError: A folder without episodes.
@@ -74,15 +74,15 @@ def sample_clips(
 ) -> Clips:
     """Draw `size` windows of `length` frames, uniformly over episodes and then over positions.
 
-    The first frame of a window is told no action, as at the start of a rollout, only where the
-    episode starts there.
+    A window's first frame has no action, as at the start of a rollout, only if it is the first of
+    its episode.
 
     Args:
         data: The episodes.
         latents: (N, C, h, w) of all their frames.
         size: Number of windows (B).
         length: Frames per window (T).
-        rng: Source of the choice.
+        rng: Random generator.
 
     Raises:
         ValueError: No episode is long enough.
@@ -98,10 +98,10 @@ def sample_clips(
 
 
 def long_enough(data: EpisodeSet, length: int) -> NDArray[np.int64]:
-    """Return the numbers of the episodes that hold a window of `length` frames.
+    """Return the indices of the episodes with at least `length` frames.
 
     Raises:
-        ValueError: None does.
+        ValueError: No such episode.
     """
     found = np.flatnonzero(data.ends - data.starts >= length)
     if not len(found):

@@ -1,4 +1,4 @@
-"""One recorded episode on disk: what it holds, how it is written, how it is checked when read."""
+"""Recorded episodes on disk: writing, reading and checking them."""
 
 import json
 import logging
@@ -32,8 +32,8 @@ ARRAYS = ("frames", "actions", "expert_actions", "success")
 STATE = "state/"
 ADVICE = "copy the file again, or record it again"
 WITHOUT_LABELS = (
-    "frames and actions alone, without instruction and success, as Vid2World's converter writes "
-    "them; such a file serves as start, actions and policy, and in train and fidelity"
+    "frames and actions alone, without instruction and success, as in files of Vid2World's "
+    "converter; use such a file as start, actions or policy, or for train and fidelity"
 )
 
 
@@ -44,14 +44,15 @@ class Episode:
     Attributes:
         frames: (T, H, W, 3) uint8.
         actions: (T - 1, A) float32; `actions[t]` is taken at frame t and leads to frame t + 1.
-        expert_actions: (T - 1, A) float32; what the expert would have done at frame t.
-        success: (T,) bool; whether the task was solved at frame t.
+        expert_actions: (T - 1, A) float32; the action that the expert would take at frame t.
+        success: (T,) bool; whether the task is solved at frame t.
         robot: Name of the `RobotSpec`.
         task: Name of the task.
-        instruction: What the robot was told.
-        behaviour: Which behaviour acted; see `v2w_gym.standin.behaviours`.
+        instruction: Instruction of the task.
+        behaviour: Name of the behaviour that acted; see `v2w_gym.standin.behaviours`.
         seed: Seed of the start.
-        state: Named ground truth a camera does not see, each (T, ...) float32. May be empty.
+        state: Named ground truth that the camera does not show, each (T, ...) float32. May be
+            empty.
     """
 
     frames: NDArray[np.uint8]
@@ -67,7 +68,7 @@ class Episode:
 
 
 def save_episode(path: Path, episode: Episode) -> None:
-    """Write one deflated `.npz`; the file appears whole or not at all."""
+    """Write a compressed `.npz` file atomically."""
     meta = {"format": FORMAT, **{name: getattr(episode, name) for name in META}}
     arrays: dict[str, NDArray[Any]] = {
         "meta": np.array(json.dumps(meta)),
@@ -79,10 +80,10 @@ def save_episode(path: Path, episode: Episode) -> None:
 
 
 def load_episode(path: Path) -> Episode:
-    """Read one episode and check that its parts fit together.
+    """Read one episode, and check that its parts are consistent.
 
     Raises:
-        ValueError: Not an episode, truncated, or with arrays that contradict each other.
+        ValueError: Another or a truncated file, or inconsistent arrays.
     """
     expected = f"a whole {FORMAT} file at {path}"
     with reading(path, expected, ADVICE), open_arrays(path) as file:
@@ -109,7 +110,7 @@ def load_episode(path: Path) -> Episode:
 
 
 def load_robot_episode(path: Path, robot: RobotSpec) -> Episode:
-    """Read one episode of a robot; its actions are as they were recorded.
+    """Read one episode of a robot, with actions as recorded.
 
     Raises:
         ValueError: As for `load_episode`, or an episode of another robot.
@@ -120,10 +121,10 @@ def load_robot_episode(path: Path, robot: RobotSpec) -> Episode:
 
 
 def list_episodes(folders: Sequence[str | Path]) -> list[Path]:
-    """Return every recorded episode below `folders`, sorted by path; one may be a file itself.
+    """Return every recorded episode below `folders`, sorted by path; a folder may be a file.
 
-    Those are the files that are named `episode_*.npz`, and any .npz in one of the layouts that
-    `v2w_gym.world_models.data.recording` reads. Other .npz files are named in a warning.
+    Episodes are files named `episode_*.npz`, and any .npz in a layout that
+    `v2w_gym.world_models.data.recording` reads. A warning names other .npz files.
 
     Raises:
         FileNotFoundError: A folder that does not exist or holds no episode.
@@ -143,20 +144,20 @@ def _episodes_below(folder: Path) -> list[Path]:
         )
     if others := sorted(set(files) - set(found)):
         log.warning(
-            "%d .npz files below %s are no episodes and are left out, such as %s",
+            "%d .npz files below %s are not episodes and are left out, such as %s",
             *(len(others), folder, others[0].name),
         )
     return found
 
 
 def _kinds(folder: Path) -> str:
-    """Say which files there are instead: how many of each ending."""
+    """Return the number of files of each ending, for messages."""
     endings = Counter(path.suffix or path.name for path in folder.rglob("*") if path.is_file())
     return ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
 
 
 def _read_parts(file: ArrayFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return what an open episode says in words, and its arrays, which are of the right types."""
+    """Return the metadata and arrays of an open episode, with checked types."""
     meta = read_meta(file)
     states = [name for name in file.names if name.startswith(STATE)]
     arrays = {name: file.read(name) for name in (*ARRAYS, *states)}
@@ -196,6 +197,5 @@ def _check_lengths(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     }
     if wrong:
         raise ValueError(
-            f"expected arrays that fit {len(frames)} frames in {path}, "
-            f"found (length, expected) {wrong}"
+            f"expected arrays for {len(frames)} frames in {path}, found (length, expected) {wrong}"
         )

@@ -1,4 +1,4 @@
-"""fractal20220817_data, RT-1's demonstrations: where its episodes keep what a policy needs."""
+"""fractal20220817_data, RT-1's demonstrations: the features that a policy needs."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Recorded actions as the robot executes them: every use of them passes through here."""
+"""Recorded actions as the robot executes them: clipped, checked and counted."""
 
 import logging
 from dataclasses import dataclass
@@ -12,23 +12,23 @@ from v2w_gym.configs.robots import ClippedActions, RobotSpec
 log = logging.getLogger(__name__)
 
 FAR = 1
-"""A value is far off if it lies more than this many times the width of its bounds outside them."""
+"""A value is far off beyond this many times the width of its bounds."""
 LEAST_ACTIONS = 8
-"""Fewer actions do not tell other units from rare outliers."""
+"""Fewest actions that show whether far-off values are outliers or other units."""
 
 
 @dataclass(frozen=True)
 class Misfits:
-    """What recorded actions lacked; those of several episodes are added with `+`.
+    """Counts of corrected values in recorded actions; `+` adds those of several episodes.
 
     Attributes:
-        episodes: Episodes that were looked at.
-        values: Action values in them.
+        episodes: Number of episodes.
+        values: Number of action values in them.
         clipped: Values outside the robot's bounds, which were clipped.
         clipped_episodes: Episodes with such values.
-        not_one_hot: Actions with a one-hot field that was not one-hot, which rests.
+        not_one_hot: Actions with a one-hot field that was not one-hot and was set to rest.
         not_one_hot_episodes: Episodes with such actions.
-        farthest: How far outside its bounds the worst value was, and what it was.
+        farthest: Distance of the worst value from its bounds, and its name and value.
     """
 
     episodes: int = 0
@@ -40,7 +40,7 @@ class Misfits:
     farthest: tuple[float, str] = (0.0, "")
 
     def __add__(self, other: "Misfits") -> "Misfits":
-        """Return what the episodes of both lacked."""
+        """Return the counts of both."""
         sums = {
             name: getattr(self, name) + getattr(other, name)
             for name in self.__dataclass_fields__
@@ -49,7 +49,7 @@ class Misfits:
         return Misfits(**sums, farthest=max(self.farthest, other.farthest))
 
     def __str__(self) -> str:
-        """Say it in a line; empty where nothing was lacking."""
+        """Return one line for messages; empty if nothing was corrected."""
         parts = []
         if self.clipped:
             parts.append(
@@ -60,7 +60,7 @@ class Misfits:
         if self.not_one_hot:
             parts.append(
                 f"{self.not_one_hot:,} actions in {self.not_one_hot_episodes:,} of "
-                f"{self.episodes:,} episodes had a field that was not one-hot and rests"
+                f"{self.episodes:,} episodes had a field that was not one-hot and was set to rest"
             )
         return "; ".join(parts)
 
@@ -75,12 +75,12 @@ def fit_recorded(
 
     Args:
         actions: (T, A).
-        robot: Whose actions they are.
-        origin: Where they come from, for messages.
+        robot: The robot.
+        origin: Source of the actions, for messages.
 
     Raises:
-        ValueError: Wrong shape, a value that is not finite, or actions most of which are so far
-            outside the bounds that they must be in other units.
+        ValueError: Wrong shape, a value that is not finite, or actions in other units, most of
+            which are far outside the bounds.
     """
     try:
         fitted = robot.clip_actions(actions)
@@ -102,7 +102,7 @@ def fit_recorded(
 def fit_known(
     actions: NDArray[Any], robot: RobotSpec, origin: object
 ) -> tuple[NDArray[np.float32], Misfits]:
-    """Fit recorded actions (T, A) some of which may be unknown: those are NaN throughout.
+    """Return recorded actions as `fit_recorded` does; an action that is NaN throughout is unknown.
 
     Raises:
         ValueError: As for `fit_recorded`; also an action that is NaN in part.
@@ -115,7 +115,7 @@ def fit_known(
 
 
 def tell(misfits: Misfits, origin: object) -> None:
-    """Warn, once for all episodes of a command, of what their actions lacked."""
+    """Log a warning about corrected actions, once for all episodes of a command."""
     if text := str(misfits):
         log.warning("recorded actions of %s: %s", origin, text)
 

@@ -1,4 +1,4 @@
-"""What every recorded episode holds, whoever wrote it: frames, and the actions between them."""
+"""Frames and actions of recorded episodes, in this project's files and in converted ones."""
 
 import json
 import math
@@ -30,19 +30,19 @@ META: Mapping[str, type] = {
     "behaviour": str,
     "seed": int,
 }
-"""What an episode of ours says of itself in words, and the types."""
+"""Metadata of this project's episodes, with types."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """What was seen and, where it is known, done.
+    """Recorded frames, and actions if they are known.
 
     Attributes:
         frames: (T, H, W, 3) uint8; a picture is a recording of one frame.
         actions: (T - 1, A) float32; `actions[t]` was taken at frame t and led to frame t + 1. None
-            where the file holds no actions.
-        robot: Name of the `RobotSpec`; None where the file does not say.
-        task: Name of the task; None where the file does not say.
+            if the file has no actions.
+        robot: Name of the `RobotSpec`; None if the file names none.
+        task: Name of the task; None if the file names none.
     """
 
     frames: NDArray[np.uint8]
@@ -53,12 +53,12 @@ class Recording:
 
 @dataclass(frozen=True)
 class RobotRecording:
-    """What a robot saw and did.
+    """Frames and actions of one robot.
 
     Attributes:
-        frames: (T, H, W, 3) uint8, of the size of the robot's.
+        frames: (T, H, W, 3) uint8, of the robot's frame size.
         actions: (T - 1, A) float32, as the robot executes them.
-        misfits: What the actions lacked when they were recorded.
+        misfits: Counts of corrected actions.
     """
 
     frames: NDArray[np.uint8]
@@ -68,12 +68,12 @@ class RobotRecording:
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file names its arrays.
+    """Names of the arrays in a file.
 
     Attributes:
         frames: Name of the frames.
         actions: Name of the actions.
-        last_action: Whether there is an action at the last frame too; it leads nowhere.
+        last_action: Whether the last frame has an action too, which leads to no frame.
     """
 
     frames: str
@@ -89,15 +89,15 @@ def load_recording(path: Path, count: int | None = None) -> Recording:
     """Read an .npz file in one of two layouts.
 
     - an episode of `v2w_gym.world_models.data.episodes`
-    - what Vid2World's RT-1 converter writes: `image` (T, H, W, 3) and, if it is there, `action`
-      (T, A), of which the last row leads nowhere
+    - a file of Vid2World's RT-1 converter, with `image` (T, H, W, 3) and perhaps `action` (T, A),
+      whose last row leads to no frame
 
     Args:
         path: The file.
-        count: Most frames that are read; None for all.
+        count: Most frames to read; None for all.
 
     Raises:
-        ValueError: Another layout, a damaged file, or parts that do not fit together.
+        ValueError: Another layout, a damaged file, or inconsistent arrays.
     """
     with reading(path, f"a recording at {path}"), open_arrays(path) as file:
         layout = find_layout(file)
@@ -110,10 +110,10 @@ def load_recording(path: Path, count: int | None = None) -> Recording:
 
 
 def load_robot_recording(path: Path, robot: RobotSpec) -> RobotRecording:
-    """Read the frames of a robot, and its actions as it executes them, from an .npz file.
+    """Read an .npz file with frames of a robot and actions as it executes them.
 
     Raises:
-        ValueError: As for `load_recording`; also another robot's, or one without actions.
+        ValueError: As for `load_recording`; also another robot, or a file without actions.
     """
     found = load_recording(path)
     check_robot(found.robot, found.frames, robot, path)
@@ -123,12 +123,12 @@ def load_robot_recording(path: Path, robot: RobotSpec) -> RobotRecording:
 
 
 def room_for(paths: Sequence[Path], robot: RobotSpec) -> tuple[NDArray[np.uint8], list[slice]]:
-    """Take memory for all frames of a robot's recordings, of which only the headers are read.
+    """Allocate memory for all frames of a robot's recordings; read only their headers.
 
-    Filling it in one recording at a time, memory never holds a frame twice.
+    The caller then reads one recording at a time, so memory never holds a frame twice.
 
     Returns:
-        Empty frames (N, H, W, 3), and the place of each recording among them.
+        Empty frames (N, H, W, 3), and the slice of each recording.
 
     Raises:
         ValueError: As for `load_recording`, or more frames than memory holds.
@@ -139,7 +139,7 @@ def room_for(paths: Sequence[Path], robot: RobotSpec) -> tuple[NDArray[np.uint8]
         return np.empty(shape, np.uint8), [slice(*pair) for pair in pairwise([0, *ends])]
     except (MemoryError, ValueError) as error:
         raise ValueError(
-            f"expected frames that memory holds, found {shape[0]:,} of {shape[1:]}, "
+            f"expected frames that fit in memory, found {shape[0]:,} of {shape[1:]}, "
             f"{math.prod(shape) / 2**30:,.0f} GiB; give fewer episodes"
         ) from error
 
@@ -150,7 +150,7 @@ def _count_frames(path: Path) -> int:
 
 
 def is_recording(path: Path) -> bool:
-    """Whether an .npz file is of a layout that `load_recording` reads, going by names alone."""
+    """Whether an .npz file has the array names of a layout that `load_recording` reads."""
     try:
         with open_arrays(path) as file:
             find_layout(file)
@@ -162,16 +162,16 @@ def is_recording(path: Path) -> bool:
 def check_robot(
     name: str | None, frames: NDArray[np.uint8], robot: RobotSpec, origin: object
 ) -> None:
-    """Check that a recording is of a robot and has the size of its frames.
+    """Check the robot and the frame size of a recording.
 
     Args:
-        name: Name of the robot that the recording names, if it does.
+        name: Name of the robot in the recording; None if it names none.
         frames: (T, H, W, 3) uint8.
-        robot: The robot it should be.
-        origin: Where the recording comes from, for messages.
+        robot: The expected robot.
+        origin: Source of the recording, for messages.
 
     Raises:
-        ValueError: It is not.
+        ValueError: Another robot or frame size.
     """
     if name is not None and name != robot.name:
         raise ValueError(f"expected robot {robot.name!r} in {origin}, found {name!r}")
@@ -193,10 +193,10 @@ def read_frames(file: ArrayFile, name: str, count: int | None = None) -> NDArray
 
 
 def read_meta(file: ArrayFile) -> dict[str, Any]:
-    """Return what an open episode of ours says of itself; see `META`.
+    """Return the metadata of an open episode; see `META`.
 
     Raises:
-        One of `DAMAGED`: Something is missing or of another type.
+        One of `DAMAGED`: A missing entry, or one of another type.
     """
     stored = file.read("meta")
     if stored.ndim or stored.dtype.kind != "U":
@@ -214,10 +214,10 @@ def read_meta(file: ArrayFile) -> dict[str, Any]:
 
 
 def find_layout(file: ArrayFile) -> Layout:
-    """Return how an open file names its arrays.
+    """Return the layout of an open file.
 
     Raises:
-        ValueError: It is in neither layout.
+        ValueError: Neither layout.
     """
     if "meta" in file.names:
         return OURS
@@ -227,10 +227,10 @@ def find_layout(file: ArrayFile) -> Layout:
 
 
 def check_frames(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Check that an array of this shape and type is frames (T, H, W, 3), T > 0.
+    """Check that a shape and type are those of frames: uint8 (T, H, W, 3), T > 0.
 
     Raises:
-        ValueError: It is not.
+        ValueError: Another shape or type.
     """
     if dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or not min(shape):
         raise ValueError(f"{dtype} {shape}, not uint8 frames (T, H, W, 3) with T > 0")
@@ -243,7 +243,7 @@ def _frames_header(file: ArrayFile, name: str) -> Header:
 
 
 def _read_actions(file: ArrayFile, layout: Layout) -> NDArray[np.float32]:
-    """Return the actions between all frames, (T - 1, A)."""
+    """Return the actions between consecutive frames, (T - 1, A)."""
     frames, actions = file.header(layout.frames), file.header(layout.actions)
     wanted = frames.shape[0] - (not layout.last_action)
     if len(actions.shape) != 2 or actions.shape[0] != wanted:

@@ -1,7 +1,7 @@
-"""Robot episodes in the RLDS format, which TFDS wrote as a builder folder of TFRecord files.
+"""Robot episodes in the RLDS format, from the TFRecord files of a TFDS builder folder.
 
-TFDS says what a folder holds, and TensorFlow reads it. Nothing is parsed or decoded before it is
-asked for: an episode holds the bytes of its record.
+TFDS describes a folder, and TensorFlow reads it. An episode holds the bytes of its record, and
+parses or decodes features on demand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,12 +27,12 @@ from v2w_gym.world_models.data.tensorflow import import_tensorflow, reading
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 _RECORD_HEADER, _RECORD_FOOTER = 12, 4
-"""Bytes of a TFRecord before its data (length and checksum), and behind it (checksum)."""
+"""Bytes of a TFRecord before its data (8 length, 4 checksum) and after it (4 checksum)."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record lies: `size` bytes of data from byte `offset` on; its number for messages."""
+    """The place of a record: `size` bytes of data at byte `offset`, and its number for messages."""
 
     path: Path
     number: int
@@ -40,20 +40,20 @@ class Place:
     size: int
 
     def __str__(self) -> str:
-        """Name the record."""
+        """Return the record's name for messages."""
         return f"record {self.number} of {self.path}"
 
 
 @dataclass(frozen=True)
 class RldsDataset:
-    """The episodes of one split, read from disk as they are asked for.
+    """The episodes of one split, read from disk on demand.
 
     Attributes:
         name: The dataset's name and version, such as "fractal20220817_data 0.1.0".
-        split: Which split, or part of it.
+        split: The split, or part of one.
         shards: The files, in order.
-        features: What every step has, by name: "action/world_vector".
-        episode_features: What an episode has once, by name.
+        features: Features of every step by name, such as "action/world_vector".
+        episode_features: Features of a whole episode by name.
     """
 
     name: str
@@ -71,10 +71,10 @@ class RldsDataset:
         return self.read()
 
     def read(self, start: int = 0) -> Iterator["RldsEpisode"]:
-        """Yield every episode from number `start` on; one at a time is in memory.
+        """Yield every episode from number `start`; only one at a time is in memory.
 
         Raises:
-            ValueError: A file that is damaged, or has more or fewer records than it should.
+            ValueError: A damaged file, or one with a wrong number of records.
         """
         for shard in self.shards:
             if start < shard.records:
@@ -83,7 +83,7 @@ class RldsDataset:
             start = max(start - shard.records, 0)
 
     def read_at(self, place: Place) -> "RldsEpisode":
-        """Return one episode that `read` has found; its checksum was compared then."""
+        """Return an episode that `read` has yielded, and whose checksum it compared."""
         with place.path.open("rb") as file:
             file.seek(place.offset)
             record = file.read(place.size)
@@ -114,9 +114,9 @@ class RldsEpisode:
 
     Args:
         record: A serialised `tf.train.Example`.
-        features: What every step has, by name.
-        episode_features: What the episode has once, by name.
-        place: Where it lies.
+        features: Features of every step by name.
+        episode_features: Features of the whole episode by name.
+        place: Place of the record.
     """
 
     def __init__(
@@ -126,7 +126,6 @@ class RldsEpisode:
         episode_features: Mapping[str, Feature],
         place: Place,
     ) -> None:
-        """Keep the record; nothing is parsed yet."""
         self.features = features
         self.episode_features = episode_features
         self.place = place
@@ -146,12 +145,12 @@ class RldsEpisode:
     def frames(self, key: str = "image", steps: Sequence[int] | None = None) -> NDArray[np.uint8]:
         """Decode the camera's frames, (T, H, W, 3) uint8.
 
-        JPEG pixels are those that TFDS gives everybody, so those that RT-1 was trained on:
-        TensorFlow's fast integer transform, which differs a little from an accurate one.
+        JPEG pixels equal those of TFDS, on which RT-1 was trained. They come from TensorFlow's fast
+        integer transform, which differs slightly from an exact one.
 
         Args:
             key: Name of an image, with or without "observation/".
-            steps: Which steps; only these are decoded. None for all.
+            steps: Indices of the steps to decode; None for all.
 
         Raises:
             ValueError: Unknown feature, or a damaged image.
@@ -174,16 +173,16 @@ class RldsEpisode:
         return np.zeros((0, *(size or 0 for size in feature.shape)), np.uint8)
 
     def step(self, name: str) -> NDArray[Any]:
-        """Return a tensor of every step, (T, ...) of the declared type and shape.
+        """Return a tensor feature of every step, (T, ...) of the declared type and shape.
 
         Raises:
-            ValueError: Unknown feature, or a record that does not fit its description.
+            ValueError: Unknown feature, or a record that contradicts its description.
         """
         feature = self._known(self.features, name, "tensor")
         return self._stacked(feature).astype(feature.dtype)
 
     def text(self, name: str) -> list[str]:
-        """Return a string of every step (T).
+        """Return a text feature of every step (T).
 
         Raises:
             ValueError: As for `step`, or not UTF-8.
@@ -192,7 +191,7 @@ class RldsEpisode:
         return [self._to_text(feature, value) for value in self._stacked(feature)]
 
     def value(self, name: str) -> NDArray[Any] | str:
-        """Return what the episode has once: a tensor of the declared type and shape, or a string.
+        """Return a feature of the whole episode: a tensor of its declared type and shape, or text.
 
         Raises:
             ValueError: As for `step` and `text`.
@@ -220,7 +219,7 @@ class RldsEpisode:
         return values
 
     def _parse(self, feature: Feature) -> Any:
-        """Return what the record holds of a feature; truth and small integers are int64 there."""
+        """Return the stored values of a feature; bools and small integers are stored as int64."""
         parse = import_tensorflow().io.parse_single_example
         with reading(f"{feature.path} ({feature.dtype}) in {self.origin}"):
             return parse(self._record, {feature.path: feature.spec})[feature.path].numpy()
@@ -240,14 +239,15 @@ class RldsEpisode:
 
 
 def _count(feature: Feature) -> int:
-    """Return how many numbers or strings a record holds for one value."""
+    """Return the number of stored numbers or strings per value."""
     return prod(size or 0 for size in feature.shape) if feature.kind == "tensor" else 1
 
 
 def _records(shard: Shard, start: int) -> Iterator[tuple[Any, Place]]:
-    """Yield the records of a shard and where they lie, from number `start` of its split on."""
+    """Yield the records of a shard and their places, from number `start` of the shard's part."""
     check_not_lfs_pointer(shard.path)
     first, end = shard.first + start, shard.first + shard.records
+    # TFRecordDataset gives no offsets, so add up the sizes of all records before.
     number, at = 0, _RECORD_HEADER
     for record in _all_records(shard.path):
         size = len(record)
@@ -264,7 +264,7 @@ def _records(shard: Shard, start: int) -> Iterator[tuple[Any, Place]]:
 
 
 def _all_records(path: Path) -> Iterator[bytes]:
-    """Yield every record of a file; TensorFlow compares both checksums of each."""
+    """Yield every record of a file; TensorFlow checks both checksums of each."""
     records = import_tensorflow().data.TFRecordDataset(str(path)).as_numpy_iterator()
     number = 0
     while True:

@@ -1,4 +1,4 @@
-"""What TFDS says of an RLDS folder: the features of an episode, and the files of a split."""
+"""The features of an episode and the files of a split, as TFDS describes an RLDS folder."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,15 +17,15 @@ STEPS = "steps/"
 
 @dataclass(frozen=True)
 class Feature:
-    """One named value of every step, or of the whole episode.
+    """A feature of every step, or of the whole episode.
 
     Attributes:
         path: Its name in a record, such as "steps/action/world_vector".
         kind: "tensor", "text" or "image"; anything else cannot be read.
-        shape: Shape of one value; None where any size will do.
+        shape: Shape of one value; None for any size.
         dtype: Type of its values.
-        spec: How `tf.io.parse_single_example` reads it.
-        decode: From an encoded image to its pixels.
+        spec: Its spec for `tf.io.parse_single_example`.
+        decode: Function from an encoded image to pixels.
     """
 
     path: str
@@ -42,9 +42,9 @@ class Shard:
 
     Attributes:
         path: The file.
-        first: Number of its first record that belongs to the split.
-        records: How many of its records belong to the split.
-        is_whole: Whether the last of them must be the last of the file.
+        first: Number of the first record in the split.
+        records: Number of records in the split.
+        is_whole: Whether the split includes the last record of the file.
     """
 
     path: Path
@@ -54,12 +54,12 @@ class Shard:
 
 
 def read_info(folder: Path) -> Any:
-    """Return what TFDS knows of the dataset in a builder folder.
+    """Return the dataset info of TFDS for a builder folder.
 
     Raises:
-        FileNotFoundError: Not such a folder.
+        FileNotFoundError: No builder folder.
         ModuleNotFoundError: TFDS is not installed.
-        ValueError: Damaged descriptions, or another file format than TFRecord.
+        ValueError: Damaged descriptions, or a file format other than TFRecord.
     """
     for name in (INFO, FEATURES):
         _check_builder_folder(folder, name)
@@ -121,10 +121,10 @@ def read_features(folder: Path, info: Any) -> tuple[dict[str, Feature], dict[str
 
 @contextmanager
 def _described_in(folder: Path) -> Iterator[None]:
-    """Say in one line where TFDS fails on the descriptions in a folder."""
+    """Turn errors of TFDS about the descriptions in a folder into one line."""
     try:
         yield
-    except Exception as error:  # TFDS lets pass whatever its parsers raise
+    except Exception as error:  # TFDS passes on any exception of its parsers
         raise ValueError(
             f"expected a dataset that TFDS describes in {folder / INFO} and {FEATURES}, found "
             f"this: {reason(error)}; copy both again, or write the dataset again with TFDS >= 4.6"
@@ -143,7 +143,7 @@ def _check_builder_folder(folder: Path, name: str) -> None:
 
 
 def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) -> None:
-    """Check that the wanted files are there; else say which part of the split is."""
+    """Check that the wanted files exist; if not, advise a part of the split that does."""
     missing = [path.name for path in wanted if not path.is_file()]
     if not missing:
         return
@@ -161,9 +161,9 @@ def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) ->
 
 
 def _find_features(node: Any, path: str, specs: Mapping[str, Any]) -> Iterator[Feature]:
-    """Yield every feature below a node of what TFDS read from `features.json`."""
+    """Yield every feature below a node of TFDS's feature tree."""
     features = import_tfds().features
-    for name, feature in sorted(node.items()):  # TFDS gives them in a random order
+    for name, feature in sorted(node.items()):  # TFDS yields them in a random order
         below = f"{path}{name}"
         if isinstance(feature, features.Sequence) and f"{below}/" == STEPS:
             feature = feature.feature
@@ -182,7 +182,7 @@ def _to_feature(path: str, feature: Any, spec: Any) -> Feature:
 
 
 def _find_kind(feature: Any) -> str:
-    """Return "tensor", "text" or "image"; nothing for what is stored in another way."""
+    """Return "tensor", "text" or "image"; an empty text for any other storage."""
     tfds = import_tfds()
     if isinstance(feature, tfds.features.Image):
         return "image"

@@ -1,4 +1,4 @@
-"""TensorFlow and TFDS, imported when a file of theirs is read: quiet, on the CPU, in one thread."""
+"""Lazy imports of TensorFlow and TFDS: quiet, on the CPU, in one thread."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from v2w_gym.configs.text import printable
 
 INSTALL = "pip install '.[tensorflow]'"
 NOISE = re.compile(r"\{\{[^}]*\}\} |\[Op:\w+\].*", re.DOTALL)
-"""What TensorFlow writes before and behind the reason of an error."""
+"""Text that TensorFlow adds before and after the reason of an error."""
 REASON_LENGTH = 200
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
@@ -20,14 +20,14 @@ GLOBAL_FLAGS = "tensorflow.python.pywrap_dlopen_global_flags"
 
 
 def import_tensorflow(onednn: bool = False) -> Any:
-    """Return the module `tensorflow`; a program that has imported it keeps its own settings.
+    """Return the module `tensorflow`; if it is imported already, its settings stay.
 
     Args:
-        onednn: Whether networks may run on oneDNN, as is TensorFlow's default. Files are read
-            without it, since it logs a notice as soon as it is imported.
+        onednn: Whether networks may run on oneDNN, TensorFlow's default. Reading files does not
+            need it, and it logs a notice on import.
 
     Raises:
-        ModuleNotFoundError: It is not installed.
+        ModuleNotFoundError: TensorFlow is not installed.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
@@ -39,7 +39,7 @@ def import_tensorflow(onednn: bool = False) -> Any:
             import tensorflow as tf
     except ModuleNotFoundError as error:
         raise _missing("tensorflow", error) from error
-    tf.config.set_visible_devices([], "GPU")  # PyTorch's
+    tf.config.set_visible_devices([], "GPU")  # PyTorch uses the GPU
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
@@ -49,20 +49,20 @@ def import_tfds() -> Any:
     """Return the module `tensorflow_datasets`.
 
     Raises:
-        ModuleNotFoundError: It or TensorFlow is not installed.
+        ModuleNotFoundError: TFDS or TensorFlow is not installed.
     """
     import_tensorflow()
     try:
         import tensorflow_datasets as tfds
     except ModuleNotFoundError as error:
         raise _missing("tensorflow-datasets", error) from error
-    logging.getLogger("absl").setLevel(logging.WARNING)  # TFDS tells of every folder it opens
+    logging.getLogger("absl").setLevel(logging.WARNING)  # TFDS logs every folder that it opens
     return tfds
 
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Say in one line what was expected where TensorFlow finds damage.
+    """Turn errors of TensorFlow about damaged data into one line.
 
     Raises:
         ValueError: `expected {what}, found ...`.
@@ -74,7 +74,7 @@ def reading(what: str) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Return what TensorFlow says of an error, as one short line."""
+    """Return the reason of an error of TensorFlow as one short line."""
     return printable(NOISE.sub("", str(error)).strip(), REASON_LENGTH)
 
 
@@ -97,7 +97,7 @@ def _own_symbols() -> Iterator[None]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set those that are not set, for the block alone: processes started later do not inherit."""
+    """Set variables that are not set, for the block alone, so that later processes lack them."""
     added = {name: value for name, value in variables.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -109,7 +109,7 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 def _missing(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     return ModuleNotFoundError(
-        f"expected {name} to read files that TensorFlow wrote, found no module {error.name!r}; "
+        f"expected {name} to read TensorFlow's files, found no module {error.name!r}; "
         f"run: {INSTALL}",
         name=error.name,
     )

@@ -55,11 +55,14 @@ def test_the_first_rows_of_an_array(tmp_path):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (header((10**6, 1000, 1000, 3)) + bytes(100), "3,000,000,000,000 bytes, before 100 bytes"),
-        (header((10**30, 3)) + bytes(100), "before 100 bytes"),
+        (
+            header((10**6, 1000, 1000, 3)) + bytes(100),
+            "3,000,000,000,000 bytes, but only 100 bytes",
+        ),
+        (header((10**30, 3)) + bytes(100), "but only 100 bytes"),
         (header((-1, 3)) + bytes(100), r"uint8 \(-1, 3\)"),
-        (header((2, 2), "|O") + bytes(100), "array of object, which is never loaded"),
-        (header((2, 2), "<U0") + bytes(100), "never loaded"),
+        (header((2, 2), "|O") + bytes(100), "array of object, which cannot be loaded"),
+        (header((2, 2), "<U0") + bytes(100), "cannot be loaded"),
         (header((2, 2))[:30], "array header"),
         (b"\x93NUMPY\x09\x00" + bytes(100), r"format \(9, 0\)"),
         (header((2, 2)).replace(b"(2, 2)", b"((2, 2"), "the file is damaged: copy it again"),
@@ -83,11 +86,11 @@ def test_what_would_not_fit_is_refused_before_it_is_unpacked(tmp_path, monkeypat
     np.savez_compressed(tmp_path / "many.npz", a=whole[:2048], b=whole[:2048])
     with open_arrays(tmp_path / "one.npz") as file:
         assert len(file.read("a", 10)) == 10
-        with pytest.raises(ValueError, match=r"arrays of 0.0 GiB, more than .*shorter recordings"):
+        with pytest.raises(ValueError, match=r"arrays of 0.0 GiB, expected at most .*shorter recordings"):
             file.read("a")
     with open_arrays(tmp_path / "many.npz") as file:
         file.read("a")
-        with pytest.raises(ValueError, match="more than"):
+        with pytest.raises(ValueError, match="expected at most"):
             file.read("b")
 
 

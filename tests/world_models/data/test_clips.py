@@ -98,5 +98,5 @@ def test_frames_alone_teach_no_actions(tmp_path):
 def test_more_frames_than_memory_holds(tmp_path, monkeypatch):
     write_converted(tmp_path / "a.npz", size=GOOGLE_ROBOT.frame_size)
     monkeypatch.setattr(recording, "_count_frames", lambda path: 10**15)
-    with pytest.raises(ValueError, match=r"memory holds, found 1,000,000,000,000,000 of \(256"):
+    with pytest.raises(ValueError, match=r"fit in memory, found 1,000,000,000,000,000 of \(256"):
         load_episode_set([str(tmp_path)], GOOGLE_ROBOT)

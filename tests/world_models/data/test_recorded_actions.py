@@ -40,7 +40,7 @@ def test_what_two_episodes_lacked(caplog):
     assert caplog.messages == [
         "recorded actions of data: 4 of 130 values in 2 of 2 episodes were beyond the robot's "
         "bounds (such as world_vector[1] = 22.09) and were clipped; 1 actions in 1 of 2 episodes "
-        "had a field that was not one-hot and rests"
+        "had a field that was not one-hot and was set to rest"
     ]
     assert lacked + NOTHING_AMISS == lacked
 
