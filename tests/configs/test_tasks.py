@@ -37,7 +37,7 @@ def test_the_robots_of_an_environment_share_their_tasks():
 
 def test_a_robot_without_a_task_is_named(monkeypatch):
     monkeypatch.setattr(registration, "DOMAINS", {"Vid2World-New-v0": ["new_robot"]})
-    with pytest.raises(ValueError, match="a task of robot 'new_robot' .*add a task for Vid2World-New"):
+    with pytest.raises(ValueError, match="robot 'new_robot' .*add a task for Vid2World-New"):
         registration.register_environments()
 
 
