@@ -1,4 +1,4 @@
-"""Frames to latents and back: a small autoencoder whose scale lives inside encode and decode."""
+"""A small autoencoder between frames and latents; encode and decode include the scale."""
 
 import torch
 import torch.nn.functional as F
@@ -8,13 +8,13 @@ from v2w_gym.configs.model import AutoencoderConfig
 
 
 class Autoencoder(nn.Module):
-    """Compress frames 8-fold in height and width.
+    """An autoencoder that compresses frames 8-fold in height and width.
 
-    Pixels are folded into channels first (pixel unshuffle), so that no convolution runs at full
-    size: on a CPU this is several times cheaper than a Stable Diffusion autoencoder of equal error.
+    It first folds pixels into channels (pixel unshuffle), so that no convolution runs at full size.
+    On a CPU this is several times cheaper than a Stable Diffusion autoencoder of equal error.
 
-    `latent_mean` and `latent_std` (C,) bring latents to zero mean and unit spread per channel;
-    they are measured on the training frames and used only here.
+    `latent_mean` and `latent_std` (C,) scale latents to zero mean and unit standard deviation per
+    channel. They are measured on the training frames.
     """
 
     latent_mean: Tensor
@@ -46,7 +46,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("latent_std", torch.ones(cfg.latent_channels))
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Turn frames (B, 3, H, W) in [-1, 1] into latents (B, C, H/8, W/8) of unit spread."""
+        """Turn frames (B, 3, H, W) in [-1, 1] into latents (B, C, H/8, W/8) of unit variance."""
         latents: Tensor = self.encoder(frames)
         return (latents - self.latent_mean[:, None, None]) / self.latent_std[:, None, None]
 

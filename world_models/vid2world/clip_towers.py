@@ -1,8 +1,7 @@
-"""CLIP's image and text towers, and the resampler: from a frame to what cross-attention reads.
+"""CLIP's image and text towers, and the resampler, which give the tokens of cross-attention.
 
-The published models read the towers' tokens, before the layers that pool them.
-Source: CLIP (arXiv 2103.00020), at the size and with the weights of OpenCLIP's ViT-H-14, of which
-DynamiCrafter (arXiv 2310.12190) reads the tokens.
+Like DynamiCrafter (arXiv 2310.12190), the published models use the towers' tokens before pooling.
+Source: CLIP (arXiv 2103.00020), with the size and weights of OpenCLIP's ViT-H-14.
 """
 
 from typing import Any
@@ -22,7 +21,7 @@ _STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ClipImageTower(nn.Module):
-    """Turn a picture into one token for the whole and one per patch."""
+    """The image tower: from a picture to one class token and one token per patch."""
 
     def __init__(self, cfg: ClipConfig) -> None:
         super().__init__()
@@ -35,9 +34,9 @@ class ClipImageTower(nn.Module):
 
     @staticmethod
     def preprocess(images: Tensor) -> Tensor:
-        """Bring images (N, 3, H, W) in [-1, 1] to CLIP's size and spread: (N, 3, 224, 224).
+        """Resize and normalise images (N, 3, H, W) in [-1, 1] for CLIP: (N, 3, 224, 224).
 
-        Bicubic, after a blur where the image shrinks, as Kornia's `resize` with `antialias`.
+        Bicubic, with a blur before shrinking, as in Kornia's `resize` with `antialias`.
         """
         shrink = (images.shape[2] / IMAGE_SIZE, images.shape[3] / IMAGE_SIZE)
         if max(shrink) > 1:
@@ -56,10 +55,10 @@ class ClipImageTower(nn.Module):
 
 
 class ClipTextTower(nn.Module):
-    """Turn a prompt into tokens; each attends to itself and to earlier ones."""
+    """The text tower, with causal attention."""
 
     def __init__(self, cfg: ClipConfig, vocabulary: int) -> None:
-        """Build with fresh weights for `vocabulary` kinds of token; loads nothing."""
+        """Build for `vocabulary` different tokens."""
         super().__init__()
         self.token_embedding = nn.Embedding(vocabulary, cfg.width)
         self.position_embedding = nn.Parameter(torch.randn(TEXT_LENGTH, cfg.width) * 0.01)
@@ -67,7 +66,7 @@ class ClipTextTower(nn.Module):
         self.encoder = _make_encoder(cfg)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn token numbers (N, 77) into tokens (N, 77, width); padding is read like text."""
+        """Turn token ids (N, 77) into tokens (N, 77, width); padding is not masked."""
         embedded = self.token_embedding(tokens) + self.position_embedding
         later = embedded.new_full((1, 1, TEXT_LENGTH, TEXT_LENGTH), float("-inf")).triu(1)
         out: Tensor = self.norm(self.encoder(embedded, later).last_hidden_state)
@@ -75,10 +74,10 @@ class ClipTextTower(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Learned queries attend to any number of CLIP tokens: few tokens for cross-attention.
+    """The resampler, whose learned queries reduce CLIP tokens to a few for cross-attention.
 
-    Source: DynamiCrafter (arXiv 2310.12190), its query transformer: the Perceiver Resampler of
-    Flamingo (arXiv 2204.14198).
+    Source: DynamiCrafter (arXiv 2310.12190), the query transformer, which is the Perceiver
+    Resampler of Flamingo (arXiv 2204.14198).
     """
 
     def __init__(self, cfg: ResamplerConfig, in_channels: int) -> None:
@@ -134,17 +133,17 @@ class _ResamplerLayer(nn.Module):
 
 
 class FrameContext(nn.Module):
-    """Turn a frame into image tokens; store the embedding of the empty prompt.
+    """The context of a frame: its image tokens, and the stored embedding of the empty prompt.
 
-    `text` (L, D) is stored with the weights, so that inference needs no text tower: every data set
-    of the published models has the empty caption.
+    All data sets of the published models have the empty caption. So its embedding `text` (L, D) is
+    stored with the weights, and inference needs no text tower.
     Source: DynamiCrafter section 3.2.
     """
 
     text: Tensor
 
     def __init__(self, cfg: ContextConfig) -> None:
-        """Build with fresh weights and a prompt embedding of zeros."""
+        """Build with a prompt embedding of zeros."""
         super().__init__()
         self.image_tower = ClipImageTower(cfg.clip)
         self.resampler = Resampler(cfg.resampler, cfg.clip.width)
@@ -158,9 +157,9 @@ class FrameContext(nn.Module):
 
 
 def empty_prompt(vocabulary: int) -> Tensor:
-    """Return the token numbers (1, 77) of the prompt that says nothing.
+    """Return the token ids (1, 77) of the empty prompt.
 
-    The last two of the vocabulary are the marks of start and end; padding is 0.
+    The last two ids of the vocabulary mark start and end; padding is 0.
     """
     tokens = torch.zeros(1, TEXT_LENGTH, dtype=torch.int64)
     tokens[0, :2] = torch.tensor([vocabulary - 2, vocabulary - 1])
@@ -179,7 +178,7 @@ def _make_encoder(cfg: ClipConfig) -> nn.Module:
         hidden_act="gelu",
         attn_implementation="sdpa",
     )
-    return CLIPEncoder(config)  # the same for text: its mask and embedding make the difference
+    return CLIPEncoder(config)  # for text too, which differs in its mask and embedding alone
 
 
 def _blur(images: Tensor, shrink: tuple[float, float]) -> Tensor:
@@ -191,7 +190,7 @@ def _blur(images: Tensor, shrink: tuple[float, float]) -> Tensor:
 
 
 def _gaussian(shrink: float) -> Tensor:
-    sigma = max((shrink - 1) / 2, 0.001)  # an axis that does not shrink keeps its pixels
+    sigma = max((shrink - 1) / 2, 0.001)  # no blur along an axis that does not shrink
     size = max(int(4 * sigma), 3) | 1
     offsets = torch.arange(size) - size // 2
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))

@@ -1,4 +1,4 @@
-"""Frames to latents and back with Stable Diffusion's autoencoder, as in published checkpoints."""
+"""Stable Diffusion's autoencoder between frames and latents, as in the published checkpoints."""
 
 from torch import Tensor, nn
 
@@ -6,10 +6,10 @@ from v2w_gym.configs.model import KLAutoencoderConfig
 
 
 class KLAutoencoder(nn.Module):
-    """Compress frames 8-fold in height and width; each latent value is a normal distribution.
+    """An autoencoder that compresses frames 8-fold in height and width, to a normal distribution.
 
-    Frames pass one at a time, as in the published code: memory is that of a single one.
-    Source: Latent Diffusion (arXiv 2112.10752), "Perceptual Image Compression"; `diffusers` has it.
+    Frames pass one at a time, as in the published code, so memory does not grow with their number.
+    Source: Latent Diffusion (arXiv 2112.10752), "Perceptual Image Compression", from `diffusers`.
     """
 
     def __init__(self, cfg: KLAutoencoderConfig) -> None:
@@ -30,12 +30,12 @@ class KLAutoencoder(nn.Module):
         self.vae.enable_slicing()
 
     def encode(self, frames: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Turn frames (B, 3, H, W) in [-1, 1] into latents (B, C, H/8, W/8) of unit spread.
+        """Turn frames (B, 3, H, W) in [-1, 1] into latents (B, C, H/8, W/8) of unit variance.
 
         Args:
-            frames: What to encode.
-            noise: Standard normal numbers of the latents' shape, to draw from each frame's
-                distribution; None for its mean.
+            frames: Frames to encode.
+            noise: Standard normal numbers of the latents' shape, to sample the posterior; None for
+                its mean.
         """
         posterior = self.vae.encode(frames).latent_dist
         latents: Tensor = (
@@ -44,7 +44,7 @@ class KLAutoencoder(nn.Module):
         return latents * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Turn latents (B, C, h, w) into frames (B, 3, 8h, 8w), which may overshoot [-1, 1]."""
+        """Turn latents (B, C, h, w) into frames (B, 3, 8h, 8w), which may exceed [-1, 1]."""
         frames: Tensor = self.vae.decode(latents / self.scale).sample
         return frames
 

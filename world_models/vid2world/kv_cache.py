@@ -1,8 +1,8 @@
-"""The KV cache: what temporal layers computed of earlier frames, so that the next one passes alone.
+"""The KV cache: features of earlier frames in temporal layers, which the next frame needs.
 
-In a causal network a frame depends on itself and on earlier frames. What its temporal layers hand
-to later frames is computed once: keys and values of attention, and inputs of convolutions. With
-pooled norms it depends on later frames too, so a cache is exact for per-frame norms only; see
+In a causal network a frame depends on itself and on earlier frames. So the keys and values of its
+attention and the inputs of its convolutions are computed once, and the next frame passes alone.
+Pooled norms make them depend on later frames too, so a cache is exact for per-frame norms only; see
 `v2w_gym.world_models.vid2world.next_frame`.
 """
 
@@ -15,23 +15,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TAPS = 3
-"""Frames that a temporal convolution reads."""
+"""Length of a temporal convolution's kernel in frames."""
 
 
 class KVCache(NamedTuple):
-    """What L earlier frames of B rollouts hand to the next one, oldest first.
+    """Features of the L earlier frames of B rollouts, oldest first.
 
-    The capacity L is fixed. Zeros stand in front where a rollout has fewer frames.
+    The capacity L is fixed; zeros pad the front if a rollout has fewer frames.
 
     Attributes:
-        conv_inputs: Of each temporal convolution, (B, C, 2, hw): its input at the last two frames.
-        keys: Of each temporal attention, (B, hw, heads, L, c).
-        values: As the keys.
-        norm_sums: Of each pooled norm, (B, groups, 2), float64: sum and sum of squares over all
-            L frames. Large sums are subtracted later, hence the precision. Empty where norms are
-            per frame.
-        velocity_sums: (B, L, 2), float32: sum and sum of squares of each frame's velocity. The
-            guidance rescale reads them.
+        conv_inputs: For each temporal convolution, (B, C, 2, hw): its input at the last two frames.
+        keys: For each temporal attention, (B, hw, heads, L, c).
+        values: Like `keys`.
+        norm_sums: For each pooled norm, (B, groups, 2): sum and sum of squares over all L frames.
+            In float64, because large sums are subtracted later. Empty for per-frame norms.
+        velocity_sums: (B, L, 2), float32: sum and sum of squares of each frame's velocity, for the
+            guidance rescale.
     """
 
     conv_inputs: tuple[Tensor, ...]
@@ -42,11 +41,11 @@ class KVCache(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """Frames that there is room for (L)."""
+        """The capacity in frames (L)."""
         return self.velocity_sums.shape[1]
 
     def padded(self, capacity: int) -> "KVCache":
-        """Return the cache with room for more frames; zeros stand in front."""
+        """Return the cache at a larger capacity, padded with zeros in front."""
         return KVCache(
             tuple(_newest(x, TAPS - 1) for x in self.conv_inputs),
             tuple(_newest(x, capacity) for x in self.keys),
@@ -67,7 +66,7 @@ class KVCache(NamedTuple):
     def append(self, frame: "KVCache") -> "KVCache":
         """Return the cache with the entry of one more frame; norms must be per frame.
 
-        Attention has no positional encoding, so keys that move up by one place stay as they are.
+        Attention has no positional encoding, so cached keys stay valid when they move by a place.
         """
 
         def joined(old: Sequence[Tensor], new: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -83,10 +82,10 @@ class KVCache(NamedTuple):
         )
 
     def prepared(self, lengths: Tensor, convs: Sequence[nn.Conv3d]) -> "PreparedCache":
-        """Compute once what every denoising step of the next frame would compute again.
+        """Compute the parts that all denoising steps of the next frame share.
 
         Args:
-            lengths: (B,) on the CPU, how many frames there are; at most L of them are cached.
+            lengths: (B,) on the CPU, the number of frames so far; at most L of them are cached.
             convs: The network's temporal convolutions, in order.
         """
         lengths = lengths.clamp(max=self.capacity)
@@ -106,18 +105,18 @@ class KVCache(NamedTuple):
 
 
 class PreparedCache(NamedTuple):
-    """A cache, ready for every denoising step of one frame of B rollouts.
+    """A cache that is prepared for the denoising steps of one frame of B rollouts.
 
     Attributes:
-        lengths: (B,) float32, how many frames are cached.
-        mask: (B, 1, 1, 1, L + 1), float32, is added to attention scores: minus infinity where
-            there is no frame, else 0.
-        taps: Of each temporal convolution, the newest tap (C, C, 1, 1) and what the older taps and
-            the bias add up to (B, C, hw).
+        lengths: (B,) float32, the number of cached frames.
+        mask: (B, 1, 1, 1, L + 1), float32, to add to attention scores: minus infinity for padding,
+            else 0.
+        taps: For each temporal convolution, the newest tap (C, C, 1, 1), and the sum of the older
+            taps' outputs and the bias (B, C, hw).
         keys: See `KVCache`.
         values: See `KVCache`.
         norm_sums: See `KVCache`.
-        velocity_sums: (B, 2), over all cached frames.
+        velocity_sums: (B, 2), summed over all cached frames.
     """
 
     lengths: Tensor
@@ -131,7 +130,7 @@ class PreparedCache(NamedTuple):
 
 @dataclass
 class CacheWriter:
-    """Takes down, layer by layer, what one pass over T frames of B rollouts leaves in a cache."""
+    """Collects the cache entries of a pass over T frames of B rollouts, layer by layer."""
 
     rollouts: int
     conv_inputs: list[Tensor] = field(default_factory=list)
@@ -140,7 +139,7 @@ class CacheWriter:
     norm_sums: list[Tensor] = field(default_factory=list)
 
     def cache(self, velocity: Tensor) -> KVCache:
-        """Return a cache of T frames, given the velocity (B, T, C, h, w) that came out."""
+        """Return a cache of T frames, given their predicted velocity (B, T, C, h, w)."""
         by_rollout = (self.rollouts, -1)
         conv_inputs = (x.unflatten(0, by_rollout).flatten(3) for x in self.conv_inputs)
         return KVCache(
@@ -165,15 +164,15 @@ def _split_taps(conv: nn.Conv3d, inputs: Tensor) -> tuple[Tensor, Tensor]:
         inputs: (B, C, 2, hw), x(t-2) and x(t-1).
 
     Returns:
-        W2 (C, C, 1, 1), and W0 x(t-2) + W1 x(t-1) + b (B, C, hw), which no denoising step changes.
+        W2 (C, C, 1, 1), and W0 x(t-2) + W1 x(t-1) + b (B, C, hw), which all denoising steps share.
     """
     older, newest = conv.weight[:, :, :-1, 0, 0], conv.weight[:, :, -1:, 0]
-    # Both older frames become channels (B, 2 C, hw), so that one 1 x 1 convolution adds them up.
+    # Fold both older frames into channels (B, 2 C, hw); then one 1 x 1 convolution adds them up.
     known = F.conv1d(inputs.flatten(1, 2), older.flatten(1)[..., None], conv.bias)
     return newest.contiguous(), known
 
 
 def _newest(frames: Tensor, count: int) -> Tensor:
-    """Return the newest frames, which lie along the last dimension but one; zeros if fewer."""
+    """Return the newest `count` frames along the second to last dimension, padded with zeros."""
     frames = frames[..., -count:, :]
     return F.pad(frames, (0, 0, count - frames.shape[-2], 0))

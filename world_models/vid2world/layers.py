@@ -1,4 +1,4 @@
-"""Layers that know nothing of time: embeddings, attention, and transformers inside a frame.
+"""Layers within one frame: embeddings, attention, and spatial transformers.
 
 Attention along time uses the same blocks; see `v2w_gym.world_models.vid2world.temporal`.
 """
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from v2w_gym.configs.model import UNetConfig
 
 FUSED_FROM = 2**16
-"""Scores per head from which PyTorch's fused kernel is used: it never holds all of them.
+"""Fewest scores per head for PyTorch's fused kernel, which never holds all of them in memory.
 
-Below it plain products are faster on a CPU, where the fused kernel makes training a third slower.
+For fewer scores, plain products are faster on a CPU; the fused kernel slows training by a third.
 """
 
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(query, key, value), each (N, heads, L, c) -> what the queries read, (N, heads, L, c)."""
+"""(query, key, value), each (N, heads, L, c) -> attended values (N, heads, L, c)."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = None) -> Tensor:
@@ -31,7 +31,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, masked: Tensor | None = No
         query: (N, heads, L, c).
         key: (N, heads, M, c).
         value: (N, heads, M, c).
-        masked: (L, M) True where a query must not read; None to read everything.
+        masked: (L, M) True for keys that a query must not attend to; None to attend to all.
     """
     if query.shape[-2] * key.shape[-2] >= FUSED_FROM:
         allowed = None if masked is None else ~masked
@@ -53,7 +53,7 @@ def join_heads(attended: Tensor) -> Tensor:
 
 
 def zero(layer: nn.Module) -> nn.Module:
-    """Set a layer's parameters to zero, so that what it is added to starts unchanged."""
+    """Set a layer's parameters to zero, so that its residual branch starts as the identity."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -72,7 +72,7 @@ class Attention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, tokens: Tensor, read: Attend = attend) -> Tensor:
-        """Return attended tokens (N, L, C); `read` says which tokens see each other."""
+        """Return attended tokens (N, L, C); `read` decides which tokens attend to each other."""
         query, key, value = (
             split_heads(project(tokens), self.heads)
             for project in (self.to_q, self.to_k, self.to_v)
@@ -83,12 +83,12 @@ class Attention(nn.Module):
 
 @dataclass(frozen=True)
 class Context:
-    """Tokens that cross-attention reads.
+    """The tokens of cross-attention.
 
     Attributes:
         text: (B, L, D) embedding of a prompt.
         image: (B F, M, D) tokens of the conditioning frame: one set for all frames (F = 1), or
-            one for each (F = T).
+            one per frame (F = T).
     """
 
     text: Tensor
@@ -105,7 +105,7 @@ class ContextKeys(NamedTuple):
 
 
 class CrossAttention(nn.Module):
-    """Frames read the prompt and the conditioning image, each through a softmax of its own.
+    """Cross-attention of frames to the prompt and to the conditioning image, with a softmax each.
 
     Source: DynamiCrafter section 3.2 (dual-stream image injection).
     """
@@ -122,7 +122,7 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def keys(self, context: Context) -> ContextKeys:
-        """Return what is read of a context: it does not change while the context stays."""
+        """Return the keys and values of a context, which change only with the context."""
         return ContextKeys(
             self.text_k(context.text),
             self.text_v(context.text),
@@ -131,7 +131,7 @@ class CrossAttention(nn.Module):
         )
 
     def forward(self, tokens: Tensor, keys: ContextKeys) -> Tensor:
-        """Return what tokens (N, L, C) read in the context of their rollout and frame."""
+        """Return the values that tokens (N, L, C) attend to in the context of their frame."""
         query = self.to_q(tokens)
         text = self._read(query, keys.text_key, keys.text_value)
         pictured = self._read(query, keys.image_key, keys.image_value)
@@ -139,14 +139,14 @@ class CrossAttention(nn.Module):
         return out
 
     def _read(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend from (N, L, C) to (K, M, C); the N / K frames that share keys are one sequence."""
+        """Attend from (N, L, C) to (K, M, C); N / K frames with the same keys form one sequence."""
         sequences = query.reshape(len(key), -1, query.shape[-1])
         heads = (split_heads(part, self.heads) for part in (sequences, key, value))
         return join_heads(attend(*heads)).reshape(query.shape)
 
 
 class FeedForward(nn.Module):
-    """Gated GELU network, four times as wide inside."""
+    """A feed-forward network with a gated GELU, four times as wide inside."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class TransformerBlock(nn.Module):
     """One or two attention layers and a feed-forward network, each behind a norm and a skip."""
 
     def __init__(self, channels: int, attention: Attention, second: nn.Module | None) -> None:
-        """Build; `second` is another self-attention, or a cross-attention to a context."""
+        """Build with a `second` self-attention, a cross-attention to a context, or None."""
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
         self.attention = attention
@@ -174,7 +174,7 @@ class TransformerBlock(nn.Module):
         self.feed_forward = FeedForward(channels)
 
     def forward(self, tokens: Tensor, first: Attend, second: Attend | ContextKeys | None) -> Tensor:
-        """Return tokens (N, L, C); `first` and `second` are what each attention reads."""
+        """Return tokens (N, L, C); `first` and `second` are the inputs of each attention."""
         tokens = tokens + self.attention(self.norm1(tokens), first)
         if self.second is not None and self.norm2 is not None:
             tokens = tokens + self.second(self.norm2(tokens), second)
@@ -183,7 +183,7 @@ class TransformerBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Every latent pixel attends to its own frame, and to the context where there is one."""
+    """A transformer in which latent pixels attend to their frame, and to a context if any."""
 
     def __init__(self, channels: int, cfg: UNetConfig) -> None:
         """Build with a zero output projection, so that it starts as the identity."""
@@ -227,7 +227,7 @@ class NumberEmbedding(nn.Module):
 
 
 class ActionTable(nn.Module):
-    """One vector for each value that can be on; an action is the sum of those that are."""
+    """One vector per on-off value; an action is the sum of the vectors of those that are on."""
 
     def __init__(self, action_size: int, channels: int) -> None:
         """Build a table (A, channels)."""
@@ -240,7 +240,7 @@ class ActionTable(nn.Module):
 
 
 class ActionEmbedding(nn.Module):
-    """Embed the action that led to each frame; a dropped action contributes nothing.
+    """Embed the action that led to each frame; a masked action contributes zero.
 
     Source: Vid2World section 4.2 (action injection per frame, dropout per frame).
     """
@@ -261,6 +261,6 @@ class ActionEmbedding(nn.Module):
         )
 
     def forward(self, actions: Tensor, action_mask: Tensor) -> Tensor:
-        """Embed actions (B, T, A), kept where `action_mask` (B, T) is set: (B, T, E)."""
+        """Embed actions (B, T, A), masked by `action_mask` (B, T), as (B, T, E)."""
         embedding: Tensor = self.layers(self.table(actions) if self.table else actions)
         return embedding * action_mask[..., None]

@@ -1,4 +1,4 @@
-"""How a checkpoint becomes a `Vid2World` that runs as settings say: our own, and the published."""
+"""Loading of Vid2World checkpoints, own and published, with the settings of the caller."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ def load_own(path: Path, settings: WorldModelSettings) -> Vid2World:
     """Return the model that `Vid2World.save` wrote; its weights are read once per process.
 
     Raises:
-        ValueError: Not a whole checkpoint, or a setting that does not fit the model or the device.
+        ValueError: An incomplete checkpoint, or a setting that model or device do not support.
     """
     return _set_up(load_vid2world, path, settings)
 
@@ -33,13 +33,13 @@ def load_published(path: Path, settings: WorldModelSettings) -> Vid2World:
     """Return the model of a file in the published format, read once per process.
 
     Raises:
-        ValueError: As `load_own`, or a checkpoint that is not causal.
+        ValueError: As for `load_own`, or a checkpoint that is not causal.
     """
     return _set_up(_read_published, path, settings)
 
 
 def _set_up(read: Reader, path: Path, settings: WorldModelSettings) -> Vid2World:
-    """Return a model that shares the weights in memory and has settings of its own."""
+    """Return a model with these settings, which shares the weights in memory."""
     device = usable_device(settings.device)
     check_dtype(settings.dtype, device)
     model = _weights(read, path, path.stat().st_mtime_ns, device, settings.dtype)
@@ -57,7 +57,7 @@ def _set_up(read: Reader, path: Path, settings: WorldModelSettings) -> Vid2World
 
 @lru_cache(maxsize=2)
 def _weights(read: Reader, path: Path, written: int, device: str, dtype: str | None) -> Vid2World:
-    """Read what was written to `path` at a time, so that a file that is replaced is read again."""
+    """Read weights; `written`, the file's time, makes the cache read a replaced file again."""
     model = read(path, device)
     return model if dtype is None else model.with_dtype(dtype)
 
@@ -68,13 +68,13 @@ def _read_published(path: Path, device: str) -> Vid2World:
     published = read_published(path)
     if not published.causal:
         raise ValueError(
-            f"expected a causal checkpoint, found the base that Vid2World starts from at {path}; "
+            f"expected a causal checkpoint, found a base model of Vid2World at {path}; "
             f"make it causal: v2w convert {path} OUT.safetensors robot=google_robot "
             "transfer=extrapolative"
         )
     if published.others:
         log.warning(
-            "%s: the weights used are %s; there are others in %s: v2w convert chooses by averaged=",
+            "%s: using the weights %s; there are others in %s; choose with v2w convert averaged=",
             *(path, published.chosen, ", ".join(published.others)),
         )
     model = load_published(published)
@@ -84,7 +84,7 @@ def _read_published(path: Path, device: str) -> Vid2World:
 
 
 def _digest(model: Vid2World) -> str:
-    """Tell two trainings apart without reading gigabytes: the sha256 of every weight vector."""
+    """Return the sha256 of all vectors, which identifies a training without reading gigabytes."""
     digest = hashlib.sha256()
     for value in model.state_dict().values():
         if value.ndim == 1:

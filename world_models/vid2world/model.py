@@ -1,4 +1,4 @@
-"""Vid2World as a world model: encode a frame, imagine the next latent, decode it."""
+"""Vid2World as a world model: it encodes frames, samples the next latent and decodes it."""
 
 import copy
 from collections.abc import Mapping
@@ -59,7 +59,7 @@ class Vid2World(Networks):
         """Build with fresh weights.
 
         Raises:
-            ValueError: Unknown robot, or settings that cannot be meant or contradict each other.
+            ValueError: Unknown robot, or inconsistent settings.
         """
         super().__init__(cfg)
         self.context_frames = cfg.context_frames
@@ -67,7 +67,7 @@ class Vid2World(Networks):
 
     @property
     def card(self) -> Mapping[str, Any]:
-        """What the checkpoint says it is, or what is known of a model that comes from none."""
+        """The checkpoint's card, or a digest of settings and weights for a model without a file."""
         if self._card:
             return self._card
         kind, robot = type(self).__name__, self.robot.name
@@ -95,11 +95,10 @@ class Vid2World(Networks):
     ) -> RolloutState:
         """See `WorldModel.step`.
 
-        Rollouts of any age pass together where norms are per frame. Where norms are pooled, those
-        of one age do.
+        Rollouts of any age pass together with per-frame norms, those of one age with pooled norms.
 
         Raises:
-            ValueError: As there; or a state of another window, or without the cache that this
+            ValueError: As there; or a state with another window, or without the cache that the
                 sampler needs.
         """
         taken = torch.from_numpy(self.robot.check_actions(actions)).to(state.actions)
@@ -107,9 +106,9 @@ class Vid2World(Networks):
         found = state.latents.shape[1], bool(state.cache)
         if found != (self.window, cached):
             raise ValueError(
-                f"expected a state with a window of {self.window} and cache={cached}, "
-                f"as this model's start() makes them, found {found[0]} and {found[1]}; a rollout "
-                "goes on with the window and sampler.history that it began with"
+                f"expected a state with a window of {self.window} and cache={cached}, as this "
+                f"model's start() makes them, found {found[0]} and {found[1]}; continue a rollout "
+                "with the window and sampler.history that it began with"
             )
         step = step_after_cache if cached else step_full_window
         any_age = cached and self.is_per_frame
@@ -130,8 +129,8 @@ class Vid2World(Networks):
         none = np.zeros((len(frames), 0, self.robot.action_size), np.float32)
         length, keep = actions.shape[1] + 1, self.cfg.sampler.clip_keep
         state = self._begin(frames[:, None], none, noise.earlier(length - 1))
-        # No action leads to the first frame. Uniform numbers decide which actions the
-        # unconditional branch keeps: the normal distribution function of normal draws.
+        # No action leads to the first frame. Uniform numbers, the normal distribution function of
+        # normal draws, decide which actions the unconditional branch keeps.
         led = F.pad(torch.from_numpy(actions), (0, 0, 1, 0), value=torch.nan).to(state.actions)
         uniform = torch.special.ndtr(each_frame(noise, MASK_DRAW, length, ()))
         unconditional = (uniform < keep).to(led.device)  # (B, T)
@@ -147,17 +146,17 @@ class Vid2World(Networks):
         """
         if sampler.sample_latents and not isinstance(self.autoencoder, KLAutoencoder):
             raise ValueError(
-                "expected sample_latents=false: this model's autoencoder gives latents without "
-                "spread; preset 'reference' is for published checkpoints"
+                "expected sample_latents=false, since this model's autoencoder has no posterior to "
+                "sample, found true; preset 'reference' is for published checkpoints"
             )
         check_history(sampler, self.cfg.unet)
         return self._with(replace(self.cfg, sampler=sampler))
 
     def with_window(self, window: int, context_frames: int) -> "Vid2World":
-        """Return this model with another window and start; the weights, shared, depend on neither.
+        """Return this model with another window and start; the weights are shared.
 
         Raises:
-            ValueError: A start that leaves no room in the window, or a window out of its limits.
+            ValueError: Context frames that leave no room in the window, or a window out of range.
         """
         check_context_frames(window, context_frames)
         return self._with(replace(self.cfg, window=window, context_frames=context_frames))
@@ -165,7 +164,7 @@ class Vid2World(Networks):
     def with_dtype(self, dtype: str) -> "Vid2World":
         """Return this model with a network that computes in `dtype`, a key of `DTYPES`.
 
-        The autoencoder stays in float32, which pixels need. A card that changes says so.
+        The autoencoder stays in float32, which pixels need. The card records the dtype.
         """
         precision = lookup(DTYPES, dtype, "dtype")
         if precision == self.precision:
@@ -181,10 +180,10 @@ class Vid2World(Networks):
         return other.eval().requires_grad_(False)
 
     def save(self, path: Path, provenance: Mapping[str, Any]) -> None:
-        """Write weights in their present precision, and a card that says where they come from.
+        """Write weights in their current precision, and a card with their provenance.
 
         Raises:
-            OSError: It could not be written.
+            OSError: The file could not be written.
             ValueError: Weights that are not finite, or overflow their precision.
         """
         weights = self.state_dict()
@@ -192,7 +191,7 @@ class Vid2World(Networks):
         save_checkpoint(path, weights, self.make_card(provenance))
 
     def make_card(self, provenance: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what says what these weights are: JSON values."""
+        """Return a card for these weights, in JSON values."""
         return {
             "kind": KIND,
             "robot": self.robot.name,
@@ -206,7 +205,7 @@ class Vid2World(Networks):
         return needs_cache(self.cfg.sampler, self.cfg.unet)
 
     def _with(self, cfg: WorldModelConfig) -> "Vid2World":
-        """Return this model with other settings that no weight depends on; its card follows."""
+        """Return this model, and its card, with other settings that no weight depends on."""
         check_networks(cfg)
         other = copy.copy(self)
         other.cfg, other.window, other.context_frames = cfg, cfg.window, cfg.context_frames
@@ -225,15 +224,15 @@ class Vid2World(Networks):
 
 
 def load_vid2world(path: Path, device: str = "cpu") -> Vid2World:
-    """Rebuild the model that `Vid2World.save` wrote, ready for inference on `device`.
+    """Load the model that `Vid2World.save` wrote, ready for inference on `device`.
 
-    Single-precision weights stay in the file until they are read. Any other precision is a way to
-    store weights, except bfloat16 on a GPU: there it is also what they run in.
+    Single-precision weights stay in the file until they are read. Other precisions are converted to
+    float32, except bfloat16 on a GPU, which the network also runs in.
 
     Raises:
-        FileNotFoundError: Nothing there.
-        ValueError: Truncated, of another kind, a card that means no network, or missing, surplus,
-            misshapen or infinite weights.
+        FileNotFoundError: No such file.
+        ValueError: A truncated file, another kind, a card with inconsistent settings, or missing,
+            unknown, misshapen or infinite weights.
     """
     tensors, card = load_checkpoint(path)
     check_kind(path, card, KIND)

@@ -1,4 +1,4 @@
-"""The networks of Vid2World: from camera frames and robot actions to their inputs, and back."""
+"""The networks of Vid2World, with the conversion of frames and actions to their inputs."""
 
 import numpy as np
 import torch
@@ -24,21 +24,21 @@ from v2w_gym.world_models.vid2world.unet import Conditioning, DecodeInputs, UNet
 
 
 class Networks(nn.Module):
-    """The autoencoder, the towers that read the conditioning frame, and the denoising network.
+    """The autoencoder, the context towers and the denoising network.
 
     Attributes:
         cfg: Their settings.
         robot: The robot whose camera and actions they model.
         window: Most frames of a forward pass, the new one included.
         schedule: The noise schedule.
-        sampler: What samples with it, by the settings.
+        sampler: The sampler with this schedule and these settings.
     """
 
     def __init__(self, cfg: WorldModelConfig) -> None:
         """Build with fresh weights.
 
         Raises:
-            ValueError: Unknown robot, or settings that cannot be meant or contradict each other.
+            ValueError: Unknown robot, or inconsistent settings.
         """
         super().__init__()
         check_networks(cfg)
@@ -64,15 +64,15 @@ class Networks(nn.Module):
         conditioning: Conditioning,
         time: FullWindow | None = None,
     ) -> Tensor:
-        """Run the network in its own precision; arguments and result are `UNet.forward`'s.
+        """Run the network in its own precision; arguments and result are those of `UNet.forward`.
 
-        Conditioning of G B rollouts for noisy latents of B rollouts makes G guidance branches.
+        With conditioning of G B rollouts for latents of B rollouts, there are G guidance branches.
         """
         velocity: Tensor = self.unet(noisy.to(self.precision), noise_levels, conditioning, time)
         return velocity.float()
 
     def decode_velocity(self, inputs: DecodeInputs) -> Tensor:
-        """Return the velocity (G B, C, h, w) of the newest frame, which passes alone."""
+        """Return the velocity (G B, C, h, w) of the newest frame from a decode step."""
         decode = self._graphed if inputs.noisy.is_cuda else self.unet.decode_velocity
         velocity: Tensor = decode(inputs)[0]
         return velocity[:, 0].float()
@@ -90,8 +90,8 @@ class Networks(nn.Module):
 
         Args:
             condition: (B, C, h, w) latent of the conditioning frame.
-            actions: (G B, T, A) that led to each frame, in the robot's units; NaN where unknown.
-            action_mask: (G B, T) bool; False drops the action.
+            actions: (G B, T, A) that led to each frame, in the robot's units; NaN if unknown.
+            action_mask: (G B, T) bool; False masks the action.
             context: See `context_keys`.
             begins: Whether the first of the frames is the first of a window.
         """
@@ -112,10 +112,10 @@ class Networks(nn.Module):
 
         Args:
             context: `RolloutState.context`, of B rollouts.
-            branches: G; where the context has one set, all branches read it.
-            window: Frames of the window. In the published models it decides which image tokens a
-                frame reads.
-            frames: Which frames of the window pass.
+            branches: Number of branches (G), which share the context if it has one set.
+            window: Frames of the window, which decide each frame's image tokens in the published
+                models.
+            frames: The frames of the window in this pass.
         """
 
         def rows(kept: Tensor) -> Tensor:  # (B, G, M, C) -> (G B, M, C)
@@ -132,9 +132,9 @@ class Networks(nn.Module):
         )
 
     def normalised(self, actions: Tensor) -> Tensor:
-        """Bring actions (..., A) from the robot's bounds to [-1, 1], except `raw_fields`.
+        """Scale actions (..., A) from the robot's bounds to [-1, 1], except `raw_fields`.
 
-        A value the robot cannot move becomes 0.
+        A value that the robot cannot change becomes 0.
         """
         low, high = torch.from_numpy(self.robot.low), torch.from_numpy(self.robot.high)
         span = (high - low).to(actions)
@@ -147,11 +147,11 @@ class Networks(nn.Module):
 
     @property
     def is_per_frame(self) -> bool:
-        """Whether each frame has norm statistics of its own, so that cached features stay exact."""
+        """Whether each frame has its own norm statistics, so that cached features stay exact."""
         return self.cfg.unet.temporal_norm == "per_frame"
 
     def pictures(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Turn camera frames (B, T, H, W, 3) into pictures (B, T, 3, H', W') of the model's."""
+        """Turn camera frames (B, T, H, W, 3) into the model's pictures (B, T, 3, H', W')."""
         pictures = to_tensor(frames).flatten(0, 1).to(self.unet.conv_in.weight.device)
         if self.cfg.geometry is not None:
             pictures = to_canvas(pictures, self.cfg.geometry)
@@ -169,7 +169,7 @@ class Networks(nn.Module):
         return self.autoencoder.decode(latents).clamp(-1, 1)
 
     def encode(self, pictures: Tensor, noise: FrameNoise) -> Tensor:
-        """Encode pictures (B, T, 3, H', W'), the newest of which has `noise`: (B, T, C, h, w)."""
+        """Encode pictures (B, T, 3, H', W') as (B, T, C, h, w); `noise` is the newest one's."""
         flat = pictures.flatten(0, 1)
         if not (self.cfg.sampler.sample_latents and isinstance(self.autoencoder, KLAutoencoder)):
             return self.autoencoder.encode(flat).unflatten(0, pictures.shape[:2])
@@ -182,13 +182,13 @@ class Networks(nn.Module):
         """Return a conditioning frame's keys and values in each cross-attention: (B, G, M, C) each.
 
         Args:
-            pictures: (B, 3, H', W') the frame.
-            latents: (B, C, h, w) the frame, encoded.
+            pictures: (B, 3, H', W') the conditioning frame.
+            latents: (B, C, h, w) its latent.
         """
         if self.context is None:
             return ()
         tokens = [self.context(pictures)]
-        if self.cfg.sampler.own_context:  # not clamped: the published code does not
+        if self.cfg.sampler.own_context:  # not clamped, as in the published code
             tokens.append(self.context(self.autoencoder.decode(latents)))
         text = self.context.text.expand(len(pictures), -1, -1)
         branches = [
@@ -202,5 +202,5 @@ class Networks(nn.Module):
 
     @property
     def precision(self) -> torch.dtype:
-        """In which the denoising network computes."""
+        """The dtype of the denoising network."""
         return self.unet.conv_in.weight.dtype

@@ -1,14 +1,14 @@
 """One step of a rollout: sample the next frame, and keep the KV cache up to date.
 
-`SamplerConfig.history` says what the next frame depends on, and so which passes a step needs:
+`SamplerConfig.history` decides which frames the next one depends on, and which passes a step needs:
 
-- `window`: on the last frames as one pass over them gives them. Per-frame norms: decode steps
-  after a cache, which is prefilled again once the window slides. Pooled norms: the full window
-  passes in every denoising step.
-- `rolling`: on everything in the cache, which reaches back further than the window. Decode steps;
-  the oldest frame is evicted. Per-frame norms only.
-- `frozen`: an approximation of `window` for pooled norms. Decode steps after a prefill, whose norm
-  statistics stay as they were without the new frame.
+- `window`: the last frames, as in one pass over them. With per-frame norms a step needs decode
+  steps and a cache, which is prefilled again when the window slides. With pooled norms, every
+  denoising step passes the full window.
+- `rolling`: the cache, which reaches back further than the window. A step needs decode steps, and
+  evicts the oldest frame. For per-frame norms only.
+- `frozen`: an approximation of `window` for pooled norms. A step needs a prefill and decode steps,
+  in which the norm statistics of the history stay frozen.
 
 Source: Vid2World section 4.2 and algorithm 2 for the sampling itself.
 """
@@ -34,28 +34,28 @@ HISTORIES: Mapping[str, tuple[str, ...]] = {
     "rolling": ("per_frame",),
     "frozen": ("pooled",),
 }
-"""`SamplerConfig.history` -> the norms it is for."""
+"""`SamplerConfig.history` -> the temporal norms that support it."""
 
 
 def check_history(sampler: SamplerConfig, unet: UNetConfig) -> None:
-    """Refuse a history that a network does not allow.
+    """Check that a network supports the history of a sampler.
 
     Raises:
-        ValueError: Unknown, or not for this network.
+        ValueError: A history that is unknown, or that the network does not support.
     """
     norms = lookup(HISTORIES, sampler.history, "sampler.history")
     fits = unet.temporal_norm in norms and unet.causal and not sampler.own_context
     if sampler.history != "window" and not fits:
         raise ValueError(
             "expected sampler.history 'window', which is exact for any model, found "
-            f"{sampler.history!r}: it is for causal networks with {' and '.join(norms)} norms and "
-            f"one context for both branches, and this one has {unet.temporal_norm} norms, "
+            f"{sampler.history!r}, which needs a causal network with {' and '.join(norms)} norms "
+            f"and one context for both branches; this one has {unet.temporal_norm} norms, "
             f"causal={str(unet.causal).lower()} and own_context={str(sampler.own_context).lower()}"
         )
 
 
 def needs_cache(sampler: SamplerConfig, unet: UNetConfig) -> bool:
-    """Return whether steps decode one frame after a cache, not the full window each time."""
+    """Whether steps decode one frame with a cache, and not the full window each time."""
     exact = unet.temporal_norm == "per_frame" and unet.causal and not sampler.own_context
     return exact or sampler.history == "frozen"
 
@@ -63,7 +63,7 @@ def needs_cache(sampler: SamplerConfig, unet: UNetConfig) -> bool:
 def step_full_window(
     model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> RolloutState:
-    """Take a step with rollouts of one age; every denoising step passes the full window."""
+    """Take a step with rollouts of one age; each denoising step passes the full window."""
     seen = slide_window(model, state, noise.earlier(1))
     latent = sample_full_window(model, seen, actions, noise)
     return replace(state, condition=seen.condition, context=seen.context).followed(latent, actions)
@@ -72,7 +72,7 @@ def step_full_window(
 def step_after_cache(
     model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> RolloutState:
-    """Take a step with rollouts of any age; every denoising step passes the newest frame alone."""
+    """Take a step with rollouts of any age; each denoising step passes the newest frame alone."""
     cache = _prepare(model, state, state.lengths)
     denoise = _decode_denoiser(model, state, cache, actions)
     latent = model.sampler.next_frame(denoise, state.condition, noise)
@@ -86,9 +86,9 @@ def sample_full_window(
 
     Args:
         model: The networks.
-        seen: Rollouts with just the frames that the window holds, see `slide_window`.
-        actions: They lead to the new frame.
-        noise: Of the new frame.
+        seen: Rollouts with just the frames of the window; see `slide_window`.
+        actions: The actions that lead to the new frame.
+        noise: Noise of the new frame.
     """
     sampler = model.sampler
     history = sampler.noisy_history(seen.latents, noise.earlier(1))
@@ -100,13 +100,13 @@ def sample_full_window(
 def window_network(
     model: Networks, seen: RolloutState, actions: Tensor, window: FullWindow | None = None
 ) -> Network:
-    """Return the network over full windows, conditioned on what happened in them.
+    """Return the network over full windows, with their conditioning.
 
     Args:
         model: The networks.
-        seen: Rollouts whose conditioning frame and context are used.
+        seen: Rollouts with the conditioning frame and context.
         actions: (B, T, A) that led to each frame.
-        window: How its frames see each other; None for all earlier ones.
+        window: Access to other frames; None for all earlier ones.
     """
     frames = actions.shape[1]
 
@@ -123,16 +123,16 @@ def window_network(
 def update_cache(
     model: Networks, state: RolloutState, noise: FrameNoise, cache: PreparedCache | None = None
 ) -> RolloutState:
-    """Bring the cache up to the newest frame, whose `noise` this is.
+    """Return rollouts whose cache includes the newest frame.
 
-    The newest frame is appended where that is exact. Otherwise the window has slid, or norms are
-    pooled: then the cache is prefilled again from the frames in the window.
+    The newest frame is appended if that is exact. Otherwise the window has slid or norms are
+    pooled, and the cache is prefilled again from the frames in the window.
 
     Args:
         model: The networks.
-        state: The rollouts, with the cache of the frames before; without any at the start.
-        noise: Of the newest frame.
-        cache: The cache of `state`, where it is prepared already.
+        state: The rollouts, with the cache of the earlier frames; empty at the start.
+        noise: Noise of the newest frame.
+        cache: The prepared cache of `state`, if the caller has it.
     """
     ages: list[int] = state.lengths.tolist()
     rolling = model.cfg.sampler.history == "rolling"
@@ -154,7 +154,7 @@ def update_cache(
 
 
 def prefill(model: Networks, seen: RolloutState, noise: FrameNoise) -> KVCache:
-    """Return the cache of T frames, the newest of which has `noise`, from one pass over them."""
+    """Return the cache of T frames from one pass over them; `noise` is the newest frame's."""
     batch, frames = seen.latents.shape[:2]
     conditioning = model.conditioning(
         seen.condition,
@@ -169,10 +169,10 @@ def prefill(model: Networks, seen: RolloutState, noise: FrameNoise) -> KVCache:
 
 
 def slide_window(model: Networks, state: RolloutState, noise: FrameNoise) -> RolloutState:
-    """Return rollouts of one age with just the frames that the next frame sees.
+    """Return rollouts of one age with just the frames that the next frame depends on.
 
-    A full window slides by one frame. It may be encoded again, and its oldest frame may become the
-    conditioning frame, as in the published code. `noise` is the newest frame's.
+    A full window slides by one frame. As in the published code, it may be encoded again, and its
+    oldest frame may become the conditioning frame. `noise` is the newest frame's.
     """
     length = int(state.lengths[0])
     frames = min(length, model.window - 1)
@@ -196,7 +196,7 @@ def _prepare(model: Networks, state: RolloutState, lengths: Tensor) -> PreparedC
 def _decode_denoiser(
     model: Networks, state: RolloutState, cache: PreparedCache, actions: Tensor
 ) -> Denoiser:
-    """Denoise the newest frame alone; what no denoising step changes is computed here, once."""
+    """Return a denoiser of the newest frame alone; compute here what all denoising steps share."""
     sampler, unet = model.sampler, model.unet
     branches = 1 if sampler.cfg.guidance_scale == 1 else 2
     conditioning = _newest_conditioning(model, state, actions, branches)
@@ -216,7 +216,7 @@ def _decode_denoiser(
             return velocity
         conditional, unconditional = velocity.chunk(2)
         guided = sampler.guide(conditional, unconditional)
-        # std(conditional) / std(guided) over the whole window, as `Sampler.guided_velocity` has it.
+        # std(conditional) / std(guided) over the whole window, as in `Sampler.guided_velocity`.
         ratio = _squared_deviation(conditional, cache) / _squared_deviation(guided, cache)
         return sampler.rescale(guided, ratio.sqrt()[:, None, None, None])
 
@@ -226,7 +226,7 @@ def _decode_denoiser(
 def _squared_deviation(newest: Tensor, cache: PreparedCache) -> Tensor:
     """Return sum (v - mean v)^2 = sum v^2 - (sum v)^2 / n over a whole window of velocities, (B,).
 
-    Both guidance branches have the same velocities of earlier frames, whose sums are cached.
+    Both guidance branches share the velocities of earlier frames, whose sums are cached.
     """
     total = sums(newest.flatten(1)) + cache.velocity_sums
     count = newest[0].numel() * (cache.lengths + 1)
@@ -236,9 +236,9 @@ def _squared_deviation(newest: Tensor, cache: PreparedCache) -> Tensor:
 def _cache_entry(
     model: Networks, state: RolloutState, cache: PreparedCache, noise: FrameNoise
 ) -> KVCache:
-    """Return the cache entry of the newest frame, whose `noise` this is.
+    """Return the cache entry of the newest frame, from a decode step at the history noise level.
 
-    One decode step, at the history noise level. `cache` is still that of the frames before.
+    `noise` is the newest frame's; `cache` holds the earlier frames.
     """
     conditioning = _newest_conditioning(model, state, state.actions[:, -1], 1)
     noisy, levels = _at_history_level(model, state.latents[:, -1:], noise)
@@ -252,7 +252,7 @@ def _cache_entry(
 def _newest_conditioning(
     model: Networks, state: RolloutState, actions: Tensor, branches: int
 ) -> Conditioning:
-    """Condition the newest frame on actions (B, A); a second branch drops them."""
+    """Return the newest frame's conditioning on actions (B, A); a second branch masks them."""
     earlier = min(int(state.lengths[0]), model.window - 1)
     mask = torch.ones(len(state), 1, dtype=torch.bool, device=actions.device)
     return model.conditioning(
@@ -265,6 +265,6 @@ def _newest_conditioning(
 
 
 def _at_history_level(model: Networks, latents: Tensor, noise: FrameNoise) -> tuple[Tensor, Tensor]:
-    """Return frames (B, T, C, h, w) at the history noise level, and that level (B, T)."""
+    """Return frames (B, T, C, h, w) at the history noise level, and the level as (B, T)."""
     levels = torch.full(latents.shape[:2], model.sampler.history_level, device=latents.device)
     return model.sampler.noisy_history(latents, noise), levels

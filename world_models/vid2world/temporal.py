@@ -1,13 +1,13 @@
-"""Temporal layers: everything in the network that lets a frame depend on other frames.
+"""Temporal layers, the only layers in which a frame depends on other frames.
 
-There are three: norms with pooled statistics, convolutions and attentions along time. Frames pass
-them in one of three ways:
+There are three kinds: norms with pooled statistics, temporal convolutions and temporal attentions.
+Frames pass through them in one of three ways:
 
 - full window: all frames at once (`FullWindow`);
 - prefill: the same, and a cache is written (`FullWindow` with a `CacheWriter`);
-- decode step: the newest frame alone, after a cache (`DecodeStep`).
+- decode step: the newest frame alone, with a cache of earlier ones (`DecodeStep`).
 
-With per-frame norms all three agree to rounding.
+With per-frame norms all three agree up to rounding.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ from v2w_gym.world_models.vid2world.layers import Attention, TransformerBlock, a
 
 
 class TemporalContext(Protocol):
-    """How temporal layers reach other frames in one forward pass."""
+    """The access of temporal layers to other frames in one forward pass."""
 
     @property
     def frames(self) -> int:
-        """Frames of a rollout that pass (T)."""
+        """Frames of a rollout in the pass (T)."""
         ...
 
     def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -36,22 +36,22 @@ class TemporalContext(Protocol):
         ...
 
     def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
-        """Convolve frames (N, C, h, w) along time; the last `after` taps lie in the future."""
+        """Convolve frames (N, C, h, w) along time; the last `after` taps read later frames."""
         ...
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """Let each latent pixel read itself in other frames; all are (B hw, heads, T, c)."""
+        """Attend along time at each latent pixel; all tensors are (B hw, heads, T, c)."""
         ...
 
 
 @dataclass(frozen=True)
 class FullWindow:
-    """All frames of a window pass at once; a `TemporalContext`.
+    """The `TemporalContext` of a pass over all frames of a window at once.
 
     Attributes:
-        frames: Their number (T).
-        reach: Frames that causal attention reads, its own included; None for all before it.
-        writer: Takes down what later frames need of these (prefill); None for a plain pass.
+        frames: Number of frames (T).
+        reach: Frames that causal attention attends to, the own one included; None for all.
+        writer: Collects the cache entries (prefill); None for a plain pass.
     """
 
     frames: int
@@ -86,13 +86,13 @@ class FullWindow:
 
 
 class DecodeStep:
-    """The newest frame of each rollout passes alone, after a cache; a `TemporalContext`.
+    """The `TemporalContext` of a pass over the newest frame alone, with a cache of earlier ones.
 
-    It passes in G guidance branches that share the cache: the history is the same in all of them.
-    Rows are branch by branch, (G B, ...). The layers come in the order in which they were cached.
+    The frame passes in G guidance branches, which share the cache since their history is the same.
+    Rows are branch by branch, (G B, ...). Layers use the cache in the order of its writing.
 
     Attributes:
-        writer: Takes down this frame's own entry.
+        writer: Collects this frame's own cache entry.
     """
 
     frames = 1
@@ -107,9 +107,9 @@ class DecodeStep:
     def normalise(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """See `TemporalContext.normalise`.
 
-        The history's sums are frozen at what they were without this frame, an approximation:
-        mean = (S + s) / n and variance = (Q + q) / n - mean^2, with the cached sums S and Q and
-        this frame's own s and q.
+        The history's sums are frozen at their values before this frame, which is an approximation:
+        mean = (S + s) / n and variance = (Q + q) / n - mean^2. S and Q are the cached sums, s and q
+        those of this frame.
         """
         groups = x.unflatten(0, (-1, self.writer.rollouts)).unflatten(2, (norm.num_groups, -1))
         groups = groups.flatten(3).float()  # (G, B, groups, C/groups hw)
@@ -122,23 +122,23 @@ class DecodeStep:
         return normed.reshape(x.shape).to(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     def convolve(self, conv: nn.Conv3d, x: Tensor, *, after: int) -> Tensor:
-        """See `TemporalContext.convolve`; only the newest of three taps is left to compute."""
+        """See `TemporalContext.convolve`; this computes the newest tap and adds the cached ones."""
         self.writer.conv_inputs.append(x)
         tap, older = next(self._taps)
         newest = F.conv2d(x, tap).unflatten(0, (-1, self.writer.rollouts))  # (G, B, C, h, w)
         return (newest + older.unflatten(2, x.shape[2:])).flatten(0, 1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-        """See `TemporalContext.attend`; all branches read the cached keys and values at once."""
+        """See `TemporalContext.attend`; all branches share the cached keys and values."""
         self.writer.keys.append(key)
         self.writer.values.append(value)
         cached_keys, cached_values = next(self._keys_values)
-        # A branch has one query per pixel: the branches take the place of a sequence.
+        # Each branch has one query per pixel, so the branches form the sequence.
         by_branch = (-1, *cached_keys.shape[:2])
         query, key, value = (  # (B, hw, heads, G, c)
             x[..., 0, :].unflatten(0, by_branch).movedim(0, 3) for x in (query, key, value)
         )
-        # Scores of the cached frames, then of the frame itself: softmax([q K^T, q k] / sqrt(c)).
+        # Scores of the cached frames and of the frame itself: softmax([q K^T, q k] / sqrt(c)).
         own = (query * key).sum(-1, keepdim=True)
         scores = torch.cat([query @ cached_keys.mT, own], dim=-1) * query.shape[-1] ** -0.5
         weights = (scores + self._cache.mask.to(scores)).softmax(dim=-1)
@@ -147,11 +147,11 @@ class DecodeStep:
 
 
 class TemporalNorm(nn.Module):
-    """Group normalisation in front of a temporal layer.
+    """Group normalisation before a temporal layer.
 
-    `per_frame` statistics belong to one frame, which keeps the network strictly causal. `pooled`
-    statistics are shared by all frames of the window, as in the published checkpoints: there a past
-    frame's features depend on the present frame.
+    `per_frame` uses the statistics of each frame, which keeps the network strictly causal. `pooled`
+    shares statistics over the window, as in the published checkpoints, so that features of past
+    frames depend on the present frame.
     """
 
     def __init__(self, channels: int, cfg: UNetConfig, eps: float = 1e-5) -> None:
@@ -171,8 +171,8 @@ class TemporalNorm(nn.Module):
 class TemporalConv(nn.Module):
     """Convolution along time at every latent pixel.
 
-    Causal: over this frame and the two before it. Otherwise: over the frame before, this one and
-    the next. Frames outside the window are zeros.
+    A causal one reads this frame and the two before it; another reads the previous, this and the
+    next frame. Frames outside the window are zeros.
     Source: Vid2World section 4.1 (causal temporal convolution).
     """
 
@@ -188,10 +188,10 @@ class TemporalConv(nn.Module):
 
 
 class TemporalConvBlock(nn.Module):
-    """Four temporal convolutions behind one skip; starts as the identity."""
+    """A residual block of four temporal convolutions, which starts as the identity."""
 
     def __init__(self, channels: int, cfg: UNetConfig) -> None:
-        """Build the chain; the last convolution starts at zero."""
+        """Build with a zero last convolution."""
         super().__init__()
         self.norms = nn.ModuleList(TemporalNorm(channels, cfg) for _ in range(4))
         self.convs = nn.ModuleList(TemporalConv(channels, causal=cfg.causal) for _ in range(4))
@@ -207,19 +207,20 @@ class TemporalConvBlock(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """Every latent pixel attends to itself in this frame and in earlier ones.
+    """A transformer in which each latent pixel attends to itself in this and earlier frames.
 
-    Source: Vid2World section 4.1: a causal mask in every temporal attention. As in DynamiCrafter
-    there are two self-attentions and no positional encoding: order comes from the convolutions.
+    As in DynamiCrafter it has two self-attentions and no positional encoding; only convolutions
+    carry the order of frames.
+    Source: Vid2World section 4.1, a causal mask in every temporal attention.
     """
 
     def __init__(self, channels: int, cfg: UNetConfig, heads: int = 0) -> None:
         """Build with a zero output projection.
 
         Args:
-            channels: Channels that come in and go out.
+            channels: Input and output channels.
             cfg: The network's settings.
-            heads: Attention heads of `cfg.head_channels` each; 0 shares out `channels` instead.
+            heads: Attention heads of `cfg.head_channels` each; 0 for as many as `channels` has.
         """
         super().__init__()
         inner = heads * cfg.head_channels or channels
@@ -243,7 +244,7 @@ class TemporalTransformer(nn.Module):
 
 
 def out_of_reach(frames: int, reach: int | None, device: torch.device) -> Tensor:
-    """Return which frames a frame must not read: (T, T), later ones and those beyond `reach`."""
+    """Return the mask (T, T) of later frames and of those beyond `reach`, for each frame."""
     pairs = torch.ones(frames, frames, dtype=torch.bool, device=device)
     later = pairs.triu(1)
     return later if reach is None else later | pairs.tril(-reach)

@@ -1,4 +1,4 @@
-"""The denoising network: a U-Net over frames whose temporal layers only look back."""
+"""The denoising network: a U-Net over frames with causal temporal layers."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Conditioning:
     """Conditioning of a window of T frames of B rollouts.
 
     Attributes:
-        frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame, for all or for each.
+        frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame, one for all or each.
         actions: (B, T, A) the action that led to each frame, normalised; None for a network
             without actions.
         action_mask: (B, T) True or 1 keeps the action, False or 0 drops it.
@@ -58,13 +58,13 @@ class Conditioning:
 
 
 class UNet(nn.Module):
-    """Predict the velocity of every frame of a window from frames up to it.
+    """A network that predicts the velocity of every frame of a window from frames up to it.
 
     Source: DynamiCrafter's network, made causal and action-conditioned (Vid2World section 4).
     """
 
     def __init__(self, cfg: UNetConfig, latent_channels: int, action_size: int) -> None:
-        """Build with fresh weights; the last convolution starts at zero.
+        """Build with a zero last convolution.
 
         Raises:
             ValueError: An unknown kind of temporal norm, action embedding or output convolution.
@@ -98,7 +98,7 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(cfg.groups, widths[0])
         make_conv = lookup(OUTPUT_CONVS, cfg.output_conv, "output_conv")
         self.conv_out = zero(make_conv(widths[0], latent_channels))
-        layers = tuple(self.modules())  # in the order in which frames pass
+        layers = tuple(self.modules())  # in forward order
         self._blocks = tuple(x for x in layers if isinstance(x, ResBlock))
         self._cross_attentions = tuple(x for x in layers if isinstance(x, CrossAttention))
         self.temporal_convs = tuple(x.conv for x in layers if isinstance(x, TemporalConv))
@@ -116,7 +116,7 @@ class UNet(nn.Module):
             noisy: (B, T, C, h, w) latents, each frame at its own noise level.
             noise_levels: (B, T) int64.
             conditioning: Actions, rate, conditioning frame and context.
-            time: How frames see each other; None for all earlier ones.
+            time: Access to other frames; None for all earlier ones.
         """
         embedding = self.embed(noise_levels, conditioning).flatten(0, 1)
         shifts, context = self.shifts(embedding), conditioning.context
@@ -125,17 +125,17 @@ class UNet(nn.Module):
         )
 
     def decode_step(self, inputs: "DecodeInputs") -> tuple[Tensor, CacheWriter]:
-        """Pass the newest frame alone.
+        """Pass the newest frame alone, with a cache of earlier ones.
 
         Returns:
-            Its velocity (G B, 1, C, h, w), and what it would leave in the cache.
+            Its velocity (G B, 1, C, h, w), and its cache entry in a writer.
         """
         time = DecodeStep(inputs.cache)
         velocity = self._run(inputs.noisy, inputs.frame, inputs.shifts, inputs.context, time)
         return velocity, time.writer
 
     def decode_velocity(self, inputs: Nested) -> tuple[Tensor]:
-        """Return the velocity of `decode_step` for `DecodeInputs`: a function to capture."""
+        """Return the velocity of `decode_step`, as a function of nested tensors to capture."""
         return (self.decode_step(DecodeInputs(*inputs))[0],)
 
     def embed(self, noise_levels: Tensor, conditioning: Conditioning) -> Tensor:
@@ -150,7 +150,7 @@ class UNet(nn.Module):
         return embedding
 
     def shifts(self, embedding: Tensor) -> list[Tensor]:
-        """Return the shift that embeddings (..., E) give each residual block: (..., C') each."""
+        """Return the shifts of all residual blocks for embeddings (..., E): (..., C') each."""
         activated = F.silu(embedding)
         return [block.embed(activated) for block in self._blocks]
 
@@ -168,14 +168,14 @@ class UNet(nn.Module):
     ) -> Tensor:
         """Return the velocity (G B, T, C, h, w) of every frame, in G branches.
 
-        Branches that differ in their shifts or context alone share the layers before these.
+        Branches differ in shifts and context alone, so they share the layers before these.
 
         Args:
             noisy: (B, T, C, h, w) latents.
             frame: (B, 1 or T, C, h, w) clean latent of the conditioning frame.
             shifts: See `shifts`; (G B T, C') each, branch by branch.
             context: See `context_keys`; for G B rollouts.
-            time: How frames see each other.
+            time: Access to other frames.
         """
         frames = noisy.shape[1]
         conditioned = torch.cat([noisy, frame.expand_as(noisy)], dim=2)
@@ -203,8 +203,8 @@ class DecodeInputs(NamedTuple):
         noisy: (B, 1, C, h, w) latents.
         frame: (B, 1, C, h, w) clean latent of the conditioning frame.
         shifts: See `UNet.shifts`; (G B, C') each.
-        context: See `UNet.context_keys`; of G B rollouts.
-        cache: Of the frames before.
+        context: See `UNet.context_keys`; for G B rollouts.
+        cache: Cache of the earlier frames.
     """
 
     noisy: Tensor
@@ -216,7 +216,7 @@ class DecodeInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class _LayerInputs:
-    """What layers get besides features; each layer takes the next item of its kind."""
+    """Inputs of layers besides features; each layer takes the next item of its kind."""
 
     shifts: Iterator[Tensor]
     context: Iterator[ContextKeys]
@@ -224,10 +224,10 @@ class _LayerInputs:
 
 
 class ResBlock(nn.Module):
-    """Two convolutions inside a frame, shifted by its embedding, then a temporal block."""
+    """Two spatial convolutions with a shift by the embedding, then a temporal block."""
 
     def __init__(self, channels: tuple[int, int], embedding: int, cfg: UNetConfig) -> None:
-        """Build for `channels` = (in, out); the second convolution starts at zero."""
+        """Build for `channels` = (in, out), with a zero second convolution."""
         super().__init__()
         inside, outside = channels
         self.norm1 = nn.GroupNorm(cfg.groups, inside)
@@ -241,7 +241,7 @@ class ResBlock(nn.Module):
         zero(self.conv2)
 
     def forward(self, x: Tensor, shift: Tensor, time: TemporalContext) -> Tensor:
-        """Transform frames (N, C, h, w), each with a shift (N, C') of its own from `embed`."""
+        """Transform frames (N, C, h, w) with a shift (N, C') each, from `embed`."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = h + shift[:, :, None, None]
         h = self.conv2(self.dropout(F.silu(self.norm2(h))))
@@ -250,7 +250,7 @@ class ResBlock(nn.Module):
 
 
 class _Stage(nn.Module):
-    """A residual block, transformers where asked for, and a change of size where asked for."""
+    """A residual block, then optional transformers and an optional upsampling."""
 
     def __init__(
         self,
@@ -292,7 +292,7 @@ class _Downsample(nn.Module):
 def _make_down(
     cfg: UNetConfig, widths: list[int], embedding: int
 ) -> tuple[nn.ModuleList, list[int]]:
-    """Return the layers of the way down and the width after each, the first convolution's first."""
+    """Return the layers of the way down, and the width of each skip, first convolution first."""
     layers: list[nn.Module] = []
     skips = [widths[0]]
     for level, width in enumerate(widths):
@@ -307,7 +307,7 @@ def _make_down(
 
 
 def _make_up(cfg: UNetConfig, widths: list[int], embedding: int, skips: list[int]) -> nn.ModuleList:
-    """Return the layers of the way up, each of which takes one skip."""
+    """Return the layers of the way up; each takes one skip."""
     layers, below, remaining = [], widths[-1], list(skips)
     for level, width in reversed(list(enumerate(widths))):
         attention = 2**level in cfg.attention_sizes

@@ -1,1 +1,1 @@
-"""The published checkpoints: their names, their quirks, and how they become models here."""
+"""The published checkpoints: weight names, quirks, loading and conversion."""

@@ -1,7 +1,7 @@
-"""Which of the weights in a training framework's file are the model's, and what they are called.
+"""Search for a model's weights in the files of training frameworks.
 
-Frameworks put weights into containers (`state_dict`, `module`, `model`), put the names of wrappers
-before and between the parts of a name, and keep a plain and an averaged (EMA) copy side by side.
+Frameworks put weights into containers (`state_dict`, `module`, `model`), add the names of wrappers
+to their names, and keep a plain and an averaged (EMA) copy side by side.
 """
 
 import re
@@ -15,17 +15,17 @@ NETWORK = "model.diffusion_model."
 WRAPPERS = re.compile(
     r"(?<![^.])(module|_orig_mod|_forward_module|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-"""What DDP, torch.compile, Lightning's strategies, FSDP and checkpointing add to a name."""
+"""Parts of a name from DDP, torch.compile, Lightning's strategies, FSDP and checkpointing."""
 INNER = re.compile(r"(?<![^.])(?<!model\.)diffusion_model\.")
-"""The network's name where its copy was made of the part inside `model`."""
+"""The network's name in a copy of the part inside `model`."""
 AVERAGED = re.compile(r"(?<![a-z])(ema|swa|averaged?)(?![a-z])", re.IGNORECASE)
 LDM_AVERAGE = "model_ema."
-"""Latent Diffusion's averaged copies: the name after `model.` without its dots."""
+"""Latent Diffusion's averaged copies, followed by the name after `model.` without dots."""
 MAIN = "state_dict"
 REPLACED = "current_model_state"
-"""Lightning's averaging callback keeps the plain weights here and the averaged in `MAIN`."""
+"""Lightning's averaging callback stores the plain weights here, and the averaged in `MAIN`."""
 DEPTH = 4
-"""Containers within each other."""
+"""Most levels of nested containers."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Found:
     """One set of weights in a file.
 
     Attributes:
-        place: Where it lies, such as `state_dict`; `the file` if it is not in a container.
+        place: Its container, such as `state_dict`; `the file` if there is none.
         averaged: Whether it is a moving average (EMA) of the weights.
         weights: Name -> weight, without wrappers and containers.
     """
@@ -46,10 +46,10 @@ class Found:
 def find_weights(stored: Mapping[str, Any]) -> list[Found]:
     """Return every set of weights that holds a denoising network, the file's main one first.
 
-    A set that lacks parts, such as an average of the network alone, has them from the main one.
+    The main set completes a set that lacks parts, such as an average of the network alone.
 
     Raises:
-        ValueError: Two weights of one name.
+        ValueError: Two weights with the same name.
     """
     found = [one for place, tensors in _containers(stored) for one in _sets(place, tensors)]
     if any(REPLACED in one.place.split(".") for one in found):
@@ -63,7 +63,7 @@ def choose(found: list[Found], averaged: bool | None) -> Found:
     """Return the averaged or the plain weights; None for the main ones.
 
     Raises:
-        ValueError: There are no such weights, or several.
+        ValueError: No such weights, or several sets.
     """
     if averaged is None:
         fitting = [one for one in found if _rank(one) == _rank(found[0])]
@@ -77,7 +77,7 @@ def choose(found: list[Found], averaged: bool | None) -> Found:
 
 
 def tensors_in(stored: Mapping[str, Any]) -> list[str]:
-    """Return the names of all tensors, those in containers too."""
+    """Return the names of all tensors, including those in containers."""
     return [name for _, tensors in _containers(stored) for name in tensors]
 
 
@@ -88,7 +88,7 @@ def _rank(one: Found) -> tuple[bool, bool]:
 def _containers(
     stored: Mapping[Any, Any], place: str = ""
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield all tensors that lie directly in a mapping, for each mapping."""
+    """Yield the place and the direct tensors of each nested mapping."""
     tensors = {k: v for k, v in stored.items() if isinstance(k, str) and isinstance(v, Tensor)}
     yield place or "the file", tensors
     if place.count(".") < DEPTH:
@@ -98,7 +98,7 @@ def _containers(
 
 
 def _sets(place: str, tensors: Mapping[str, Tensor]) -> Iterator[Found]:
-    """Yield each set of weights in one container: those whose names begin alike."""
+    """Yield each set of weights in one container, grouped by the prefix of their names."""
     named = _without_wrappers(place, tensors)
     flat = {n: v for n, v in named.items() if n.startswith(LDM_AVERAGE)}
     named = {n: v for n, v in named.items() if n not in flat}

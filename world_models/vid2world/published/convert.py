@@ -1,4 +1,4 @@
-"""From a checkpoint in the published format to one of ours, and random ones in that format."""
+"""Conversion of published checkpoints, and random checkpoints in the published format."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,17 +29,17 @@ PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": t
 
 
 def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
-    """Write the published checkpoint at `checkpoint` as one of ours, without its dead weights.
+    """Convert the published checkpoint at `checkpoint`, without its unused weights.
 
     Weights stay in the file until they are written, so memory stays below the file's size.
 
     Returns:
-        What was written; the card beside it says where it comes from.
+        The new file; its card records the provenance.
 
     Raises:
         FileNotFoundError: No such checkpoint.
-        ValueError: Damaged, not of the robot asked for, a base without `transfer`, or a setting
-            that is not among its choices.
+        ValueError: A damaged file, another robot, a base without `transfer`, or an unknown choice
+            of a setting.
         OSError: The disk is full.
     """
     output = Path(cfg.output)
@@ -51,8 +51,8 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     if published.causal == (cfg.transfer is not None):
         found = "is causal already" if published.causal else "is not causal"
         raise ValueError(
-            f"expected transfer={'|'.join(MODES)} and robot= for a base checkpoint and for no "
-            f"other, found transfer={cfg.transfer}: {checkpoint} {found}"
+            f"expected transfer={'|'.join(MODES)} and robot= for a base checkpoint, and no "
+            f"transfer for others, found transfer={cfg.transfer}: {checkpoint} {found}"
         )
     model = load_published(published, cfg.robot)
     provenance = _provenance(published, model)
@@ -68,7 +68,7 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
 
 
 def _check_paths(output: Path, checkpoint: Path) -> None:
-    """Check that nothing is lost at `output` but an earlier conversion."""
+    """Check that `output` would overwrite no file but an earlier conversion."""
     if read_card(checkpoint) is not None:
         raise ValueError(
             f"expected a checkpoint in the published format, found a converted one: {checkpoint}"
@@ -79,13 +79,13 @@ def _check_paths(output: Path, checkpoint: Path) -> None:
 
 
 def causalize(base: Vid2World, cfg: ConvertConfig) -> Vid2World:
-    """Return a causal, action-conditioned model that keeps what a base model knows.
+    """Return a causal, action-conditioned model with the transferred weights of a base model.
 
-    The action layers are new, drawn from `cfg.seed`.
+    The action layers are initialised with `cfg.seed`.
     Source: Vid2World sections 4.1 and 4.2.
 
     Raises:
-        ValueError: Unknown mode, or an order that does not fit the kernels.
+        ValueError: Unknown mode, or an order out of range for the kernels.
     """
     unet = replace(
         base.cfg.unet,
@@ -106,13 +106,13 @@ def causalize(base: Vid2World, cfg: ConvertConfig) -> Vid2World:
 
 
 def write_random(cfg: RandomCheckpointConfig) -> Path:
-    """Write a checkpoint in the published format, complete to the last dead weight.
+    """Write a complete random checkpoint in the published format, including unused weights.
 
-    All are random and no layer is left at zero: matrices keep the spread of what passes through
-    them, biases are small and norms near one.
+    No layer is zero: matrices preserve the variance of their input, biases are small, and norms are
+    near one.
 
     Raises:
-        ValueError: Unknown robot or size, or a file that ends otherwise.
+        ValueError: Unknown robot or size, or another file ending.
         OSError: The disk is full.
     """
     output = Path(cfg.output)
@@ -155,7 +155,7 @@ def _write_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
 
 
 WRITERS = {".ckpt": _write_pickled, ".safetensors": _write_safetensors}
-"""Ending of a file in the published format -> what writes it."""
+"""Ending of a file in the published format -> its writer."""
 
 
 def _random(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
@@ -166,7 +166,7 @@ def _random(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
 
 
 def _provenance(published: Published, model: Vid2World) -> dict[str, Any]:
-    """Say where the weights come from, and what became of each of them."""
+    """Return the source of the weights, and the numbers of kept and dropped ones."""
     read = {source.name for source in sources(model).values()}
     return {
         "source": published.path.name,
@@ -180,6 +180,6 @@ def _provenance(published: Published, model: Vid2World) -> dict[str, Any]:
 
 
 def _sha256_of(path: Path) -> str | dict[str, str]:
-    """Return the sha256 of a file; of one in parts, that of each part by name."""
+    """Return the sha256 of a file, or of each part of a sharded one by name."""
     files = files_of(path)
     return sha256_of(path) if files == [path] else {file.name: sha256_of(file) for file in files}

@@ -1,4 +1,4 @@
-"""What a published checkpoint is: its robot and its sizes, read off the shapes of its weights."""
+"""Inference of a published checkpoint's robot and sizes from the shapes of its weights."""
 
 import re
 from collections.abc import Mapping
@@ -21,31 +21,31 @@ from v2w_gym.world_models.vid2world.published.weight_names import Shape
 CLIP_HEADS = 16
 RESAMPLER_HEAD_CHANNELS = 64
 INITIAL_ATTENTION_HEADS = 8
-"""What shapes do not tell; the same in every published model."""
+"""Sizes that shapes do not show; equal in all published models."""
 MOST_LAYERS = 1000
-"""Layers of one kind that a model can have."""
+"""Most layers of one kind."""
 
 
 def is_causal(shapes: Mapping[str, Shape]) -> bool:
-    """Whether these are the weights of a Vid2World model, and not of the base they come from."""
+    """Whether these are the weights of a Vid2World model, and not of its base model."""
     return any(".conv3d." in name for name in shapes)
 
 
 def describe(
     shapes: Mapping[str, Shape], robot: str | None = None
 ) -> tuple[WorldModelConfig, TextConfig]:
-    """Return a checkpoint's model, which is its robot's published one at its own sizes.
+    """Return the settings of a checkpoint: its robot's published model at the checkpoint's sizes.
 
     Args:
         shapes: Published name -> shape.
-        robot: Whose model it should be; None reads it off the action layers.
+        robot: The expected robot; None infers it from the action layers.
 
     Returns:
-        The model, and the text tower that it comes with.
+        The settings of the model and of its text tower.
 
     Raises:
-        KeyError: A weight that tells a size is missing.
-        ValueError: An unknown robot, or not the one the checkpoint is of.
+        KeyError: A weight that determines a size is missing.
+        ValueError: An unknown robot, or another than that of the checkpoint.
     """
     name = _robot(shapes, robot)
     published = lookup(PUBLISHED, name, "robot")
@@ -60,12 +60,12 @@ def describe(
 
 
 def _robot(shapes: Mapping[str, Shape], wanted: str | None) -> str:
-    """Return whose model a checkpoint is, which must be the robot that is wanted, if any."""
+    """Return the robot of a checkpoint, which must be `wanted` unless that is None."""
     if not is_causal(shapes):
         if wanted is None:
             raise ValueError(
-                "expected robot= for a base checkpoint, which knows no actions; there are "
-                f"{sorted(PUBLISHED)}"
+                "expected robot= for a base checkpoint, which has no action layers, found none; "
+                f"name one of {sorted(PUBLISHED)}"
             )
         return wanted
     found = action_kind(shapes)
@@ -82,7 +82,7 @@ def _robot(shapes: Mapping[str, Shape], wanted: str | None) -> str:
 
 
 def action_kind(shapes: Mapping[str, Shape]) -> tuple[str, int]:
-    """Return how a Vid2World model embeds actions, and how many values they have."""
+    """Return the kind of a Vid2World model's action embedding, and the number of values."""
     table = shapes.get(NETWORK + "action_emb_preprocess.weight")
     if table is not None:
         return "table", table[0]
@@ -90,7 +90,7 @@ def action_kind(shapes: Mapping[str, Shape]) -> tuple[str, int]:
 
 
 def describe_unet(shapes: Mapping[str, Shape], published: UNetConfig) -> UNetConfig:
-    """Return a published network at the sizes of these weights."""
+    """Return the settings of a published network at the sizes of these weights."""
     channels = shapes[NETWORK + "input_blocks.0.0.weight"][0]
     widths: list[int] = []
     attention: list[int] = []
@@ -120,7 +120,7 @@ def describe_unet(shapes: Mapping[str, Shape], published: UNetConfig) -> UNetCon
 
 
 def describe_autoencoder(shapes: Mapping[str, Shape]) -> KLAutoencoderConfig:
-    """Return the autoencoder that has these weights."""
+    """Return the settings of the autoencoder with these weights."""
     place = "first_stage_model.encoder."
     channels = shapes[place + "conv_in.weight"][0]
     levels = _count(shapes, place.replace(".", r"\.") + r"down\.(\d+)\.")
@@ -136,7 +136,7 @@ def describe_autoencoder(shapes: Mapping[str, Shape]) -> KLAutoencoderConfig:
 def describe_resampler(
     shapes: Mapping[str, Shape], head_channels: int = RESAMPLER_HEAD_CHANNELS
 ) -> ResamplerConfig:
-    """Return the network that makes few tokens of an image's CLIP tokens."""
+    """Return the settings of the resampler with these weights."""
     latents = shapes["image_proj_model.latents"]
     return ResamplerConfig(
         channels=latents[2],
@@ -158,7 +158,7 @@ def _describe_context(shapes: Mapping[str, Shape]) -> ContextConfig:
 
 
 def describe_clip(shapes: Mapping[str, Shape], place: str, heads: int = CLIP_HEADS) -> ClipConfig:
-    """Return the CLIP tower whose weights begin with `place`."""
+    """Return the settings of the CLIP tower whose weights begin with `place`."""
     hidden, width = shapes[f"{place}transformer.resblocks.0.mlp.c_fc.weight"]
     layers = _count(shapes, place.replace(".", r"\.") + r"transformer\.resblocks\.(\d+)\.")
     return ClipConfig(width=width, layers=layers, heads=heads, hidden=hidden)

@@ -1,4 +1,4 @@
-"""Every name in a published checkpoint with its shape, and which of our weights it is."""
+"""The names and shapes in a published checkpoint, and their counterparts in our models."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,16 +21,16 @@ from v2w_gym.world_models.vid2world.published.weight_names import (
 
 NETWORK = "model.diffusion_model."
 PROMPT = "context.text"
-"""The one tensor of ours that no checkpoint holds: it is computed with the text tower."""
+"""The only tensor of ours that is not in a checkpoint; the text tower computes it."""
 
 
 def base_of(cfg: UNetConfig) -> UNetConfig:
-    """Return the network that Vid2World starts from: not causal, and without actions."""
+    """Return the settings of a base network: not causal, and without actions."""
     return replace(cfg, causal=False, action_embedding="none", output_conv="plain")
 
 
 def sources(model: Vid2World) -> dict[str, Source]:
-    """Return where each weight of a model lies in its published checkpoint.
+    """Return the source of each weight of a model in its published checkpoint.
 
     Raises:
         ValueError: The model is not of a published kind.
@@ -53,7 +53,7 @@ def sources(model: Vid2World) -> dict[str, Source]:
 
 
 def text_sources(tower: ClipTextTower) -> dict[str, Source]:
-    """Return where each weight of a text tower lies in a published checkpoint."""
+    """Return the source of each weight of a text tower in a published checkpoint."""
     return {
         name: tower_source(f"text_tower.{name}", tuple(value.shape), 0)
         for name, value in tower.state_dict().items()
@@ -61,7 +61,7 @@ def text_sources(tower: ClipTextTower) -> dict[str, Source]:
 
 
 def published_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape]:
-    """Return every name in the published checkpoint of a model, with its shape.
+    """Return name -> shape of all weights in the published checkpoint of a model.
 
     Raises:
         ValueError: The model is not of a published kind.
@@ -82,7 +82,7 @@ def published_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape
 def fill(
     module: nn.Module, wanted: Mapping[str, Source], weights: Mapping[str, torch.Tensor]
 ) -> None:
-    """Give a module its weights out of published ones, whose memory it then shares."""
+    """Set a module's weights from published ones; they share memory."""
     shapes = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     translated = {
         name: source.take(weights[source.name].float(), shapes[name])

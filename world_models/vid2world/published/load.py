@@ -1,6 +1,6 @@
-"""The published checkpoints: read one, see what it is, and make a world model of it.
+"""Loading of published checkpoints as world models.
 
-Which name is which weight stands in `layout`.
+The module `layout` maps the names of weights.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ from v2w_gym.world_models.vid2world.published.weight_names import Shape, Source
 from v2w_gym.world_models.weight_files import open_weights, read_weights
 
 UNREAD_TABLES = {*published_buffers(DiffusionConfig(), zero_terminal_snr=True), "lvlb_weights"}
-"""What a checkpoint may hold of its noise schedule, which is made anew here."""
+"""Tables of the noise schedule in a checkpoint, which are recomputed here."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Published:
     """A checkpoint in the published format, not yet translated.
 
     Attributes:
-        path: Where it lies.
-        weights: Published name -> weight, read from the file when it is used.
-        averaged: Whether the moving average was asked for, see `read_published`.
-        chosen: Which of the file's weights these are, in words.
-        others: Places of the others, such as averaged ones beside plain ones.
+        path: Path of the file.
+        weights: Published name -> weight, read from the file on use.
+        averaged: The requested weights; see `read_published`.
+        chosen: The chosen set of weights in words.
+        others: Places of the other sets, such as averaged ones beside plain ones.
     """
 
     path: Path
@@ -59,22 +59,22 @@ class Published:
 
     @property
     def causal(self) -> bool:
-        """Whether it is a Vid2World model, and not the base that those come from."""
+        """Whether it is a Vid2World model, and not a base model."""
         return is_causal(self.shapes)
 
 
 def read_published(path: Path, averaged: bool | None = None) -> Published:
-    """Open a checkpoint without running code in it; all of it is read once, to find damage.
+    """Open a checkpoint without running code in it, and read all of it once to find damage.
 
     Args:
-        path: The file, or the index of one in parts.
-        averaged: Whether to take the moving average (EMA) of the weights; None takes what the
-            framework that wrote the file would load.
+        path: The file, or the index of a sharded one.
+        averaged: Whether to take the moving average (EMA) of the weights; None takes those that
+            the file's own framework would load.
 
     Raises:
         FileNotFoundError: No such file, or a part of it is missing.
-        ValueError: Truncated, damaged, not a checkpoint, without the weights asked for, or holding
-            objects that could run code.
+        ValueError: A truncated, damaged or other file, missing weights, or objects that could run
+            code.
     """
     return _find(path, read_weights(path), averaged)
 
@@ -97,14 +97,14 @@ def _find(path: Path, stored: Mapping[str, Any], averaged: bool | None) -> Publi
 
 
 def _instead(path: Path, names: list[str]) -> str:
-    """Say what a file holds, and what to do if its card is all that is missing."""
+    """Describe a file's content, and give advice if only its card is missing."""
     ours = any(name.startswith(("unet.", "autoencoder.")) for name in names)
     card = f"; a converted checkpoint needs its card, {card_of(path).name}, beside it"
     return f"{len(names)} tensors {names[:3]}{card if ours else ''}"
 
 
 def _check_in_memory(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are not simply numbers in the file, such as ones that claim more."""
+    """Refuse tensors that are not plain dense numbers, such as views larger than their storage."""
     for name, value in weights.items():
         plain = value.layout is torch.strided and value.device.type == "cpu"
         if not plain or value.is_quantized or value.nbytes > value.untyped_storage().nbytes():
@@ -115,16 +115,16 @@ def _check_in_memory(path: Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_published(published: Published, robot: str | None = None) -> Vid2World:
-    """Make a model of a checkpoint; it shares the checkpoint's memory.
+    """Return the model of a checkpoint, whose memory it shares.
 
-    The model of a base checkpoint is not causal and knows no actions: `causalize` goes on from it.
+    A base checkpoint gives a model that is not causal and has no actions, for `causalize`.
 
     Args:
-        published: What `read_published` gave.
-        robot: Whose model it should be; None reads it off the action layers.
+        published: The result of `read_published`.
+        robot: The expected robot; None infers it from the action layers.
 
     Raises:
-        ValueError: Another robot's checkpoint, or missing, surplus, misshapen or infinite weights.
+        ValueError: Another robot's checkpoint, or missing, unknown, misshapen or infinite weights.
     """
     try:
         cfg, text = describe(published.shapes, robot)
@@ -144,7 +144,7 @@ def load_published(published: Published, robot: str | None = None) -> Vid2World:
     check_shapes(what, _read_shapes(published.shapes), _read_shapes(expected))
     with torch.device("meta"):
         model = Vid2World(cfg)
-    prompt = embed_empty_prompt(published, text)  # before the weights: theirs stay in memory
+    prompt = embed_empty_prompt(published, text)  # first, since the weights below stay in memory
     _fill(model, sources(model), published)
     model.load_state_dict({PROMPT: prompt}, strict=False, assign=True)
     return model.eval().requires_grad_(False)
@@ -152,9 +152,9 @@ def load_published(published: Published, robot: str | None = None) -> Vid2World:
 
 @torch.inference_mode()
 def embed_empty_prompt(published: Published, text: TextConfig) -> Tensor:
-    """Return what the text tower of a checkpoint makes of the empty prompt: (L, D).
+    """Return a checkpoint's embedding of the empty prompt, from its text tower: (L, D).
 
-    The file is opened apart for it, so that the memory of the tower is let go at once.
+    The file is opened separately, so that the memory of the text tower is freed at once.
     """
     with torch.device("meta"):
         tower = ClipTextTower(text.clip, text.vocabulary)
@@ -165,7 +165,7 @@ def embed_empty_prompt(published: Published, text: TextConfig) -> Tensor:
 
 
 def _fill(module: nn.Module, wanted: Mapping[str, Source], published: Published) -> None:
-    """Give a module its weights, which must be finite floating-point numbers."""
+    """Set a module's weights, which must be finite floating-point numbers."""
     read = {source.name: published.weights[source.name] for source in wanted.values()}
     if whole := sorted(set(read) - set(floats(read))):
         raise ValueError(
@@ -177,5 +177,5 @@ def _fill(module: nn.Module, wanted: Mapping[str, Source], published: Published)
 
 
 def _read_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """Return the shapes of all but the schedule's tables."""
+    """Return the shapes without those of the schedule's tables."""
     return {name: shape for name, shape in shapes.items() if name not in UNREAD_TABLES}

@@ -1,6 +1,6 @@
-"""Quirks of the published weights: mistakes they were trained with, needed to run them.
+"""Quirks of the published weights: mistakes of the training code that inference must repeat.
 
-Only the configuration of a published model switches them on.
+Only the settings of a published model switch them on.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ TOKENS_PER_FRAME = 16
 
 
 class HeightCausalConv(nn.Conv2d):
-    """The last 3 x 3 convolution, causal along image height, which was mistaken for time.
+    """The last 3 x 3 convolution, causal along image height instead of time.
 
-    A row depends on itself and on the two rows above it.
+    A row depends on itself and the two rows above it.
     """
 
     def __init__(self, channels: int, out_channels: int) -> None:
@@ -31,9 +31,9 @@ class HeightCausalConv(nn.Conv2d):
 def tokens_by_frame(tokens: Tensor, frames: int) -> Tensor:
     """Distribute image tokens (B, M, D) over T = `frames` frames: (B, F, M / F, D).
 
-    In a window of exactly M / 16 frames each frame gets 16 tokens of its own (F = T). In any other
-    window every frame gets all of them (F = 1). The published code decides by the number of tokens,
-    so its autoregressive rollouts read all tokens until the window is full.
+    In a window of exactly M / 16 frames each frame gets its own 16 tokens (F = T). In any other
+    window every frame gets all tokens (F = 1). The published code decides by the number of tokens,
+    so its autoregressive rollouts use all tokens until the window is full.
     """
     own = tokens.shape[1] == TOKENS_PER_FRAME * frames
     return tokens.unflatten(1, (frames if own else 1, -1))

@@ -1,8 +1,8 @@
 """Weight transfer: make the temporal convolutions of a pretrained video network causal.
 
 A centred kernel of radius m reads frames t - m to t + m, a causal one of the same length reads
-t - 2m to t. Each mode is a matrix M that mixes the old taps w into new ones, w' = M w. Biases stay
-as they are.
+t - 2m to t. Each mode is a matrix M that maps the old taps w to new ones, w' = M w. Biases do not
+change.
 
 Source: Vid2World section 4.1 and appendix A.2; m is the radius, p the order.
 """
@@ -18,21 +18,21 @@ from torch import Tensor
 from v2w_gym.configs.names import lookup
 
 TEMPORAL_KERNEL = re.compile(r"\.temporal\.convs\.\d+\.conv\.weight$")
-"""Names of the weights of a `UNet` that are kernels along time."""
+"""Names of the temporal kernels among the weights of a `UNet`."""
 
 
 def causal_kernel(kernel: Tensor, mode: str, order: int = 2, axis: int = 2) -> Tensor:
-    """Return the causal kernel that takes the place of a centred one, of the same shape.
+    """Return a causal kernel of the same shape for a centred one.
 
     Args:
         kernel: 2m + 1 taps along `axis`, for frames t - m to t + m; the result's are for frames
             t - 2m to t. A single tap is copied.
         mode: Key of `MODES`.
         order: Number of newest frames (p) that `extrapolative` fits a line to; 1 repeats the last.
-        axis: Where time is: 2 in a convolution's weight (out, in, time, ...).
+        axis: Axis of time; 2 in a convolution's weight (out, in, time, ...).
 
     Raises:
-        ValueError: Unknown mode, an even number of taps, or an order that is not in 1 to 2m + 1.
+        ValueError: Unknown mode, an even number of taps, or an order outside 1 to 2m + 1.
     """
     make_matrix = lookup(MODES, mode, "weight transfer mode")
     taps = kernel.shape[axis]
@@ -63,7 +63,7 @@ def causal_weights(weights: Mapping[str, Tensor], mode: str, order: int = 2) -> 
 
 
 def shift(radius: int, order: int) -> NDArray[np.float64]:
-    """Keep every tap: w' = w, so that each reads `radius` frames further into the past."""
+    """Keep every tap, w' = w, so that each reads a frame that is `radius` frames older."""
     return np.eye(2 * radius + 1)
 
 
@@ -73,7 +73,7 @@ def masked(radius: int, order: int) -> NDArray[np.float64]:
 
 
 def extrapolative(radius: int, order: int) -> NDArray[np.float64]:
-    """Let each future tap read the line through the newest `order` frames, fitted and extended.
+    """Replace each future frame by a linear extrapolation of the newest `order` frames.
 
     With radius 1 and order 2: (w0, w1, w2) becomes (0, w0 - w2, w1 + 2 w2).
     """
@@ -103,4 +103,4 @@ MODES: Mapping[str, Callable[[int, int], NDArray[np.float64]]] = {
     "masked": masked,
     "extrapolative": extrapolative,
 }
-"""How the taps are mixed: (radius, order) -> matrix (new taps, old taps), oldest first."""
+"""Mode -> function of (radius, order) that returns M (new taps, old taps), oldest tap first."""

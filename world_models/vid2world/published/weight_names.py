@@ -1,4 +1,4 @@
-"""Every weight by its name in the published checkpoints: one table, from our names to theirs."""
+"""The table from our names of weights to those in the published checkpoints."""
 
 import re
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _Rules: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a weight of ours lies in a published checkpoint.
+    """The source of one of our weights in a published checkpoint.
 
     Attributes:
         name: Its name there.
         shape: Its shape there.
-        part: Which third of its rows is ours, where query, key and value lie in one matrix.
+        part: Index of our third of its rows, if it stacks query, key and value; else None.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Source:
     part: int | None = None
 
     def take(self, published: Tensor, shape: Shape) -> Tensor:
-        """Return our weight, of our shape, out of the published one, whose memory it shares."""
+        """Return our weight in our shape; it shares the published one's memory."""
         ours = published if self.part is None else published.chunk(3)[self.part]
         return ours.reshape(shape)
 
@@ -64,9 +64,9 @@ _PLACES: tuple[tuple[str, str], ...] = (
     (r"up\.(\d+)\.temporal", "output_blocks.{same}.2"),
     (r"up\.(\d+)", "output_blocks.{same}.{last}"),
 )
-"""Where a block stands; the first place that fits counts.
+"""Our name of a block -> the published one; the first match counts.
 
-`same` is its number here, `next` the one after, `last` what follows its transformers, if any.
+`same` is the block's number here, `next` the one after, `last` the index after its transformers.
 """
 
 _LAYERS: Mapping[str, str] = {
@@ -108,10 +108,10 @@ _LAYERS: Mapping[str, str] = {
     "block.feed_forward.project": "transformer_blocks.0.ff.net.0.proj",
     "block.feed_forward.out": "transformer_blocks.0.ff.net.2",
 }
-"""Layers of a block, wherever it stands."""
+"""Layers of any block."""
 
 _CAUSAL_CHILDREN = (".conv3d", ".conv2d")
-"""What the published code calls the convolution inside a causal one; the base has no such child."""
+"""Names of the convolution inside a causal one; base checkpoints have none."""
 
 
 _CLIP_RULES: _Rules = (
@@ -160,7 +160,7 @@ _TOWERS: Mapping[str, tuple[str, _Rules]] = {
         ),
     ),
 }
-"""Our prefix -> the published one, and what to replace in the rest of the name, in this order."""
+"""Our prefix -> the published one, and ordered replacements in the rest of the name."""
 
 
 _BLOCK: Mapping[str, tuple[str, ...]] = {
@@ -182,7 +182,7 @@ DEAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         f"cond_stage_model.model.transformer.resblocks.{{last}}.{name}": shape
         for name, shape in _BLOCK.items()
     },
-    "only CLIP's own comparison of prompt and image needs it": {
+    "only CLIP's comparison of prompts and images uses them": {
         "cond_stage_model.model.text_projection": ("text", "joint"),
         "cond_stage_model.model.logit_scale": (),
     },
@@ -191,7 +191,7 @@ DEAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "embedder.model.visual.ln_post.bias": ("image",),
         "embedder.model.visual.proj": ("image", "joint"),
     },
-    "left over from the text tower, which the image embedder has no use for": {
+    "parts of a text tower, which the image embedder does not use": {
         "embedder.model.token_embedding.weight": ("vocabulary", "text"),
         "embedder.model.positional_embedding": ("length", "text"),
         "embedder.model.ln_final.weight": ("text",),
@@ -200,24 +200,24 @@ DEAD: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "embedder.model.logit_scale": (),
     },
 }
-"""Why nothing reads a published weight -> such weights, with their sizes in words."""
+"""Reason why a published weight is unused -> such weights, with the names of their sizes."""
 
 
 def unet_sources(shapes: Mapping[str, Shape], *, causal: bool = True) -> dict[str, Source]:
-    """Return where each parameter of a `UNet` lies among the published network's own names.
+    """Return the source of each parameter of a `UNet`, by the published network's own names.
 
     Args:
         shapes: Name -> shape of every parameter of the `UNet`.
-        causal: Whether the published network is a causal one, or the base that it came from.
+        causal: Whether the published network is causal, and not a base.
 
     Raises:
-        KeyError: A parameter that the table does not know.
+        KeyError: A parameter that is not in the table.
     """
     return {name: _unet_source(name, shape, shapes, causal) for name, shape in shapes.items()}
 
 
 def tower_source(name: str, shape: Shape, sizes: int) -> Source:
-    """Return where a weight of the autoencoder or a tower lies in a published checkpoint.
+    """Return the source of a weight of the autoencoder or a tower in a published checkpoint.
 
     Args:
         name: Its name in a whole world model, or `text_tower.` and its name in that tower.
@@ -226,7 +226,7 @@ def tower_source(name: str, shape: Shape, sizes: int) -> Source:
             counts them from the finest, ours from the coarsest.
 
     Raises:
-        ValueError: The name belongs to none of them.
+        ValueError: A name of no tower.
     """
     ours = next((prefix for prefix in _TOWERS if name.startswith(prefix)), None)
     if ours is None:
@@ -237,7 +237,7 @@ def tower_source(name: str, shape: Shape, sizes: int) -> Source:
         rest = re.sub(pattern, replacement, rest)
     if ours == "autoencoder.vae.":
         rest = re.sub(r"(?<=\.up\.)\d+", lambda level: str(sizes - 1 - int(level[0])), rest)
-        if len(shape) == 2:  # its only matrices are its attention's: 1 x 1 convolutions there
+        if len(shape) == 2:  # a matrix of its attention, which is a 1 x 1 convolution there
             shape = (*shape, 1, 1)
     fused = re.search(r"\.self_attn\.([qkv])_proj\.", name)
     if fused:
@@ -248,12 +248,12 @@ def tower_source(name: str, shape: Shape, sizes: int) -> Source:
 def dead_shapes(
     image: ClipConfig, text: ClipConfig, vocabulary: int, joint: int
 ) -> dict[str, Shape]:
-    """Return name and shape of every published tower weight that nothing of ours reads.
+    """Return name -> shape of every published tower weight that our models do not use.
 
     Args:
         image: The image tower.
-        text: The text tower, without the last block, which is one of those weights.
-        vocabulary: Kinds of text token.
+        text: The text tower, without the last block, which is unused.
+        vocabulary: Number of different text tokens.
         joint: Channels of the space in which CLIP compares prompts with images.
     """
     sizes = {

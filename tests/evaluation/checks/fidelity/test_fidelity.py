@@ -363,7 +363,7 @@ def test_without_settings_the_named_presets_are_compared(checkpoint, tmp_path):
         ({"candidates": {"a": "drafft"}}, "did you mean 'draft'"),
         ({"candidates": {"a": 3}}, r"cannot set candidates\.a: expected settings by name, found 3"),
         ({"candidates": {"a": {"stepz": 3}}}, "did you mean 'steps'"),
-        ({"candidates": {"a/b": {}}}, "expected a name for a file, .*found 'a/b'"),
+        ({"candidates": {"a/b": {}}}, "expected a file name .*found 'a/b'"),
         ({"candidates": {"baseline": {}}}, "expected a candidate's name .* found 'baseline'"),
         ({"task": "opn_drawer"}, "did you mean 'open_drawer'"),
         ({"policies": ["rt1-26"]}, "did you mean 'rt1-25'"),

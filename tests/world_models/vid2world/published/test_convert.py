@@ -135,7 +135,7 @@ def test_new_action_layers_depend_on_the_seed_alone(base, tmp_path):
         ({"precision": "float16"}, "precision to be one of"),
         ({"preset": "clear"}, "did you mean 'clean'"),
         ({"robot": "recon_jackal"}, r"'recon_jackal' \(3 action values\)"),
-        ({"transfer": "masked"}, "for a base checkpoint and for no other"),
+        ({"transfer": "masked"}, "for a base checkpoint, and no transfer"),
     ],
 )
 def test_wrong_settings_are_refused(published, tmp_path, settings, message):
