@@ -1,1 +1,1 @@
-"""Is a policy good, how sure is that, and how far can a world model be trusted with the answer?"""
+"""Evaluate policies in a world model, and check how far the results can be trusted."""

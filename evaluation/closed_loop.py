@@ -1,6 +1,7 @@
-"""Let a policy act until every attempt is over: what rollouts and trials have in common.
+"""The closed loop of rollouts and trials: a policy acts until every attempt has ended.
 
-A trial is one attempt of a policy at a task on the robot. A rollout is one in the world model.
+A trial is one attempt of a policy at a task on the robot. A rollout is one attempt in the world
+model.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,19 +18,19 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.starts import Start, bundled_starts
 
 SOLVED = "solved before the first action"
-"""Event of an attempt that cannot become a success of its policy."""
+"""Event of an attempt that cannot count as a success of its policy."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """One attempt that is over.
+    """An attempt that has ended.
 
     Attributes:
-        slot: Where it ran.
+        slot: Its slot in the vector environment.
         frames: (T, H, W, 3) uint8, the start frame first.
-        success: Whether the environment called it a success.
+        success: Whether the environment counted it as a success.
         solved_at_start: Whether the task was solved before the first action.
-        events: What went wrong while the policy acted, and how often.
+        events: Problems while the policy acted, with their counts.
     """
 
     slot: int
@@ -52,19 +53,18 @@ def run_attempts(
     policy_seeds: Sequence[int],
     options: Mapping[str, Any],
 ) -> Iterator[Finished]:
-    """Make one attempt in every slot and yield each as soon as it is over.
+    """Run one attempt in every slot, and yield each as soon as it ends.
 
     Args:
-        envs: Environments without autoreset whose `info` holds `instruction` and `success`, and
-            may hold `solved_at_start`. With several slots, those that are over must bear to be
-            stepped.
-        policy: Acts in all slots at once.
+        envs: Environments without autoreset whose `info` has `instruction` and `success`, and may
+            have `solved_at_start`. With several slots, `step` must accept slots that have ended.
+        policy: The policy that acts in all slots.
         env_seeds: One per slot, for `envs.reset`.
         policy_seeds: One per slot, for `policy.reset`.
-        options: For `envs.reset`.
+        options: Options for `envs.reset`.
 
     Raises:
-        ValueError: Environments without a judge, or without instructions.
+        ValueError: The environments have no judge or no instructions.
     """
     seeds: Any = list(env_seeds)  # Gymnasium takes a list; its annotation knows only one number
     newest, infos = envs.reset(seed=seeds, options=dict(options))
@@ -91,7 +91,7 @@ def run_attempts(
 
 
 def policy_seed(start_seed: int, seed: int) -> int:
-    """Return what a policy's random choices depend on; unrelated for any two pairs."""
+    """Return the seed of a policy's random choices; different pairs give independent seeds."""
     return int(np.random.SeedSequence([start_seed, seed]).generate_state(1)[0])
 
 
@@ -99,7 +99,7 @@ def choose_starts(task: str, count: int) -> list[Start]:
     """Return the first `count` bundled starts of a task.
 
     Raises:
-        ValueError: Unknown task, or more starts than there are.
+        ValueError: Unknown task, or fewer than `count` bundled starts.
     """
     starts = bundled_starts(task)
     if not 1 <= count <= len(starts):
@@ -108,11 +108,11 @@ def choose_starts(task: str, count: int) -> list[Start]:
 
 
 def check_distinct(policies: Sequence[RobotPolicy]) -> None:
-    """Check that there are policies and that their names differ, also as names of folders.
+    """Check that there are policies and that their names differ, also as folder names.
 
     Raises:
-        ValueError: No policy, two of one name (large and small letters are one to some disks), or a
-            name that no table can show.
+        ValueError: No policy, two names that differ at most in case, or a name that a table cannot
+            show. (Some file systems ignore case.)
     """
     names = [policy.meta.name for policy in policies]
     for name in names:
@@ -123,6 +123,6 @@ def check_distinct(policies: Sequence[RobotPolicy]) -> None:
     folders = {video_name(name, "", 0, 0).lower() for name in names}
     if not names or len(folders) < len(names):
         raise ValueError(
-            f"expected policies with different names, in more than large and small letters, found "
+            f"expected policies with different names, also when case is ignored, found "
             f"{names}; rename a file, or give one a `name:` in a policy file"
         )

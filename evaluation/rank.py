@@ -32,24 +32,24 @@ def rank(
     policies: Sequence[Policy | RobotPolicy] | None = None,
     judge: Judge | None = None,
 ) -> Comparison:
-    """Run what is not done yet, compare it with trials on the robot, and write the report.
+    """Run the missing rollouts, compare all rollouts with trials, and write the report.
 
-    A policy without trials on the robot is simulated all the same. Its rate is in the cells and in
-    the report, and the statistics rest on the other policies.
+    A policy without trials on the robot is simulated too. Its rate is in the report, and the
+    statistics use the other policies only.
 
     Args:
-        cfg: What to run, and where the results go.
-        model: A world model to use instead of `cfg.checkpoint`, with the sampler that it has.
-        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `RobotPolicy`
-            with settings of its own.
+        cfg: Settings of the run.
+        model: A world model to use instead of `cfg.checkpoint`, with its own sampler.
+        policies: Policies to use instead of `cfg.policies`. Wrap one in a `RobotPolicy` to give it
+            settings of its own.
         judge: A judge to use instead of `cfg.judge`.
 
     Raises:
-        ConnectionError: A policy server that does not answer.
-        FileNotFoundError: A checkpoint or table that does not exist.
+        ConnectionError: A policy server cannot be reached.
+        FileNotFoundError: No such checkpoint or table.
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: A setting unknown or out of range, the folder of another run, a judge that does
-            not know the tasks or frames, or trials of other weights or of other starts.
+        ValueError: A setting is unknown or out of range, the folder holds another run, the judge
+            does not know the tasks or frames, or the trials are of other weights or starts.
     """
     model = model or load_with(cfg)
     judge = judge or load_judge(cfg.judge, model.robot)
@@ -77,7 +77,7 @@ def rank(
 def _relevant(
     trials: pd.DataFrame, cfg: RankConfig, policies: Sequence[RobotPolicy]
 ) -> pd.DataFrame:
-    """Return the trials of these policies on these tasks, once it is sure that they will fit."""
+    """Check the trials before any rollout, and return those of these policies and tasks."""
     names = [policy.meta.name for policy in policies]
     planned = pd.DataFrame(_planned(names, cfg))
     check_tables(planned.assign(success=None), trials)
@@ -86,7 +86,7 @@ def _relevant(
 
 
 def _planned(names: Sequence[str], cfg: RankConfig) -> Iterator[dict[str, str | int]]:
-    """Yield one row per policy, task and start, as the rollouts will have them."""
+    """Yield one row per policy, task and start of the planned rollouts."""
     for name, task in product(names, cfg.tasks):
         for i, start in enumerate(choose_starts(task, cfg.starts)):
             yield {"policy": name, "task": task, "start": i, "start_seed": start.seed, "seed": 0}

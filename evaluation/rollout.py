@@ -1,4 +1,4 @@
-"""Run policies in a world model, closed loop: one row and one video per rollout."""
+"""Run policies closed loop in a world model; each rollout gives one row and one video."""
 
 import time
 from collections.abc import Container, Iterator, Sequence
@@ -41,10 +41,10 @@ class Batch:
     """Rollouts of one policy on one task that run together, one per slot.
 
     Attributes:
-        policy: Who acts.
+        policy: The policy that acts.
         task: Name of the task.
         starts: Index of each rollout's start.
-        start_seeds: Seed of that start on the robot.
+        start_seeds: Seed of each start on the robot.
         seeds: Seed of each rollout's noise.
     """
 
@@ -58,18 +58,18 @@ class Batch:
 def run_rollouts(
     cfg: RankConfig, model: WorldModel, policies: Sequence[RobotPolicy], judge: Judge
 ) -> pd.DataFrame:
-    """Run every policy on every task from every start with every seed; keep what is done already.
+    """Run every policy on every task from every start with every seed; keep finished rollouts.
 
-    A rollout depends on its policy, task, start and seed alone: the rows are the same for any order
-    and after any interruption. Another batch size changes the rounding in the world model.
+    A rollout depends on its policy, task, start and seed alone, so neither order nor interruptions
+    change the rows. The batch size changes rounding in the world model.
 
     Returns:
         The rows of the run; see `v2w_gym.evaluation.records.rows.load_rows`.
 
     Raises:
-        BlockingIOError: Another process runs in the folder.
+        BlockingIOError: Another process uses the folder.
         OSError: The run folder cannot be written, or the disk is full.
-        ValueError: As `check_rollouts`, or the folder of another run.
+        ValueError: As `check_rollouts`, or the folder holds another run.
     """
     check_rollouts(cfg, model, policies, judge)
     with hold_folder(Path(cfg.output)) as path:
@@ -81,11 +81,11 @@ def run_rollouts(
 def check_rollouts(
     cfg: RankConfig, model: WorldModel, policies: Sequence[RobotPolicy], judge: Judge
 ) -> None:
-    """Check before the first rollout whatever can be; nothing is written.
+    """Check a run before its first rollout; nothing is written.
 
     Raises:
-        ValueError: A world model without a card, more starts than there are, two policies of one
-            name, or a judge that does not know the tasks or frames.
+        ValueError: The world model has no card, there are fewer starts, two policies have the same
+            name, or the judge does not know the tasks or frames.
     """
     check_identified(model)
     for task in cfg.tasks:
@@ -101,7 +101,7 @@ def _fill(
     policies: Sequence[RobotPolicy],
     judge: Judge,
 ) -> None:
-    """Run the rollouts that the store lacks, and save each as soon as it is over."""
+    """Run the rollouts that the store lacks, and save each as soon as it ends."""
     total = len(policies) * len(cfg.tasks) * cfg.starts * cfg.seeds
     began, frames = time.perf_counter(), 0
     with tqdm(total=total, initial=len(store.done), unit="rollout") as progress:
@@ -118,7 +118,7 @@ def _fill(
 def _batches(
     cfg: RankConfig, policies: Sequence[RobotPolicy], done: Container[Key]
 ) -> Iterator[Batch]:
-    """Yield what is not done, as many rollouts of one policy and task at a time as may be."""
+    """Yield the missing rollouts, in the largest possible batches of one policy and task."""
     for policy, task in product(policies, cfg.tasks):
         starts = choose_starts(task, cfg.starts)
         left = [
@@ -132,7 +132,7 @@ def _batches(
 
 
 def _roll(model: WorldModel, judge: Judge, batch: Batch) -> Iterator[Finished]:
-    """Let the policy act in every slot, and yield each rollout as soon as it is over."""
+    """Run the policy in every slot, and yield each rollout as soon as it ends."""
     slots, horizon = len(batch.starts), TASKS[batch.task].horizon
     envs = Vid2WorldVectorEnv(
         slots, horizon, model, judge=judge, autoreset_mode=AutoresetMode.DISABLED
@@ -142,13 +142,13 @@ def _roll(model: WorldModel, judge: Judge, batch: Batch) -> Iterator[Finished]:
         batch.policy,
         env_seeds=batch.seeds,
         policy_seeds=list(map(policy_seed, batch.start_seeds, batch.seeds)),
-        # The start is the episode too, so that no two rollouts share their noise.
+        # The episode is the start's index, so that no two rollouts share their noise.
         options={"task": batch.task, "starts": batch.starts, "episodes": batch.starts},
     )
 
 
 def _judge(rollout: Finished, batch: Batch, judge: Judge, model_fingerprint: str) -> Row:
-    """Return the row of a rollout: the judge's verdict on all its frames, and who made it."""
+    """Judge all frames of a rollout, and return its row."""
     verdicts = ask_verdicts(judge, rollout.frames[None], batch.task)
     undecided = bool(verdicts.abstained[0]) or rollout.solved_at_start
     name, start, seed = (

@@ -1,4 +1,4 @@
-"""Try policies on the stand-in robot (a simulated robot), one row of a table per trial."""
+"""Run policies on the stand-in robot (a simulated robot); each trial gives one row of a table."""
 
 import logging
 from collections.abc import Sequence
@@ -32,27 +32,27 @@ from v2w_gym.world_models.run_folder import hold
 log = logging.getLogger(__name__)
 
 TRIALS = 0x747269616C
-"""Seed of the policies' random choices in trials; rollouts use small ones and share no luck."""
+"""Seed of the policies' random choices in trials, which differs from the seeds of rollouts."""
 
 
 def run_trials(
     cfg: TrialsConfig, *, policies: Sequence[Policy | RobotPolicy] | None = None
 ) -> Path:
-    """Try every policy on every task from every start, once; keep the trials that are done.
+    """Run every policy once on every task from every start; keep finished trials.
 
     Args:
-        cfg: What to try, and where the table goes.
-        policies: Policies to use instead of `cfg.policies`; each as it is, or as a `RobotPolicy`
-            with settings of its own.
+        cfg: Settings of the trials.
+        policies: Policies to use instead of `cfg.policies`. Wrap one in a `RobotPolicy` to give it
+            settings of its own.
 
     Returns:
         The table's path.
 
     Raises:
-        BlockingIOError: Another process fills the table.
+        BlockingIOError: Another process writes the table.
         ModuleNotFoundError: The `standin` extra is not installed.
         OSError: The table cannot be written.
-        ValueError: A setting out of range, or a table of policies with other weights.
+        ValueError: A setting is out of range, or the table holds trials of other weights.
     """
     chosen = cfg.policies if policies is None else policies
     with make_policies(chosen, STANDIN_SAWYER) as acting:
@@ -103,11 +103,11 @@ def _robot(task: str) -> VectorEnv[Any, Any, Any]:
 def _reopen(
     table: Path, cfg: TrialsConfig, policies: Sequence[RobotPolicy]
 ) -> set[tuple[str, str, int]]:
-    """Return which trials the table holds already; begin the table if there is none."""
-    if not table.exists() or not table.stat().st_size:  # as a power cut leaves it
+    """Return the finished trials of the table; begin the table if there is none."""
+    if not table.exists() or not table.stat().st_size:  # a power cut can leave an empty file
         table.parent.mkdir(parents=True, exist_ok=True)
         write_text(table, f"# command: {printable(_command(cfg))}\n{csv_line(COLUMNS)}\n")
-    table.open("a").close()  # a table that cannot be written is found out before the first trial
+    table.open("a").close()  # fail before the first trial if the table cannot be written
     cut_torn_line(table)
     trials = load_trials(table)
     weights = {policy.meta.name: policy.fingerprint for policy in policies}

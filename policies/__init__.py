@@ -1,1 +1,1 @@
-"""Given a frame and an instruction, choose an action."""
+"""Robot policies, which map camera frames and an instruction to actions."""

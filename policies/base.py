@@ -1,4 +1,4 @@
-"""What a robot policy is: a frame and an instruction in, actions out, for B rollouts at once."""
+"""The policy protocol: frames and instructions in, actions out, for B rollouts at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,25 +17,24 @@ Held = TypeVar("Held")
 
 @dataclass(frozen=True)
 class PolicyMeta(Settings):
-    """What must be known of a policy before it acts on a robot; checked when it is made.
+    """Metadata of a policy; values are checked when it is made.
 
     Attributes:
         name: Label in tables and plots.
-        layout: What its actions are; a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
-        image_size: Height and width of the frames it takes; None where any will do.
-        control_hz: Actions per second it was made for; None where any will do.
-        history: Frames it remembers, the present one included.
-        chunk: Actions it gives at once, for this frame and the next ones.
-        max_batch: Most slots it can act in; None for no limit.
+        layout: Layout of its actions, a key of `v2w_gym.configs.robots.ACTION_LAYOUTS`.
+        image_size: Height and width of its input frames; None for any size.
+        control_hz: Actions per second in its training; None for any rate.
+        history: Frames in its history, the present one included.
+        chunk: Actions that one request returns, for this step and the next ones.
+        max_batch: Largest number of slots; None for no limit.
         gripper: "relative", "absolute" or another of `v2w_gym.configs.action_layouts.CONVENTIONS`;
-            empty for what the layout says.
-        rotation: "rpy", "axis_angle" or "none"; empty for what the layout says.
-        fingerprint: sha256 of its weights, or of the episode it replays; empty for a policy of
-            neither.
-        execution_horizon: Actions of a chunk that its makers carry out before it is asked again; 0
+            empty for the layout's convention.
+        rotation: "rpy", "axis_angle" or "none"; empty for the layout's convention.
+        fingerprint: sha256 of its weights or of the episode it replays; empty for other policies.
+        execution_horizon: Actions of a chunk that its authors execute before the next request; 0
             for all of them.
-        ensemble: How its makers average chunks, as in `ProcessingConfig.ensemble`; None if they do
-            not.
+        ensemble: Its authors' weight for averaging chunks, as in `ProcessingConfig.ensemble`; None
+            if they do not average.
     """
 
     name: str
@@ -54,13 +53,13 @@ class PolicyMeta(Settings):
 
 @dataclass(frozen=True)
 class ActionBatch:
-    """What a policy chose in B slots.
+    """A policy's response for B slots.
 
     Attributes:
-        actions: (B, chunk, D) float32, in the order of the policy's layout; rows of slots that are
-            not active do not count.
-        events: (slot, what happened) for whatever went wrong and was coped with, such as
-            ("terminate token out of range"); `RobotPolicy` counts them.
+        actions: (B, chunk, D) float32, in the order of the policy's layout; rows of inactive slots
+            are ignored.
+        events: Pairs (slot, text) of problems that the policy handled, such as (0, "terminate token
+            out of range"). `RobotPolicy` counts them.
     """
 
     actions: NDArray[np.float32]
@@ -68,11 +67,12 @@ class ActionBatch:
 
 
 class Policy(Protocol):
-    """Acts in B slots; what it remembers of a slot lives in the policy.
+    """A policy that acts in B slots and keeps the history of each slot.
 
-    What it does in a slot depends on that slot's instruction, seed and frames alone, whoever else
-    is in the batch. It gives what its makers made it give. A `RobotPolicy` prepares frames for it
-    and turns its actions into a robot's. `v2w_gym.policies.conformance` is a test to inherit.
+    Its actions in a slot depend on that slot's instruction, seed and frames alone, not on the rest
+    of the batch. It returns actions in its own layout and units. `RobotPolicy` preprocesses frames
+    for it and converts its actions to a robot's. Test a policy with
+    `v2w_gym.policies.conformance.PolicyConformance`.
     """
 
     meta: PolicyMeta
@@ -84,18 +84,18 @@ class Policy(Protocol):
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """Forget everything and prepare one slot per instruction, or begin anew in some slots.
+        """Clear the history and begin one slot per instruction, or reset only some slots.
 
         Args:
-            instructions: (B,) what each slot is asked to do.
-            seeds: (B,) what each slot's random choices depend on.
-            slots: Slots of the last reset that begin anew; the others go on as they were, and their
-                instructions and seeds here do not count. None for a batch that begins as a whole.
-                A policy may lack this argument: then it is only ever reset as a whole.
+            instructions: (B,) instruction of each slot.
+            seeds: (B,) seed of each slot's random choices.
+            slots: Slots of the last reset to reset again. The other slots continue, and their
+                instructions and seeds are ignored. None begins a new batch. A policy without this
+                argument is always reset as a whole.
 
         Raises:
-            ValueError: An instruction the policy does not know, lengths that differ, more slots
-                than it can act in, or slots that the last reset did not prepare.
+            ValueError: An unknown instruction, lengths that differ, more than `max_batch` slots, or
+                slots that are not in the present batch.
         """
         ...
 
@@ -104,20 +104,20 @@ class Policy(Protocol):
 
         Args:
             frames: (B, H, W, 3) uint8, the newest frame of each slot, without black bars.
-            active: (B,) slots that are asked; the others' memories stay as they are.
+            active: (B,) slots that act; the history of the others does not change.
 
         Raises:
-            ValueError: Frames of another size or type, or a batch that differs from `reset`.
+            ValueError: Frames of the wrong size or type, or another batch size than in `reset`.
         """
         ...
 
     def close(self) -> None:
-        """Free what the policy holds elsewhere: a process, a connection. Safe to call twice."""
+        """Free external resources such as a process or a connection. Safe to call twice."""
         ...
 
 
 def renew(held: Sequence[Held], new: Sequence[Held], slots: Sequence[int] | None) -> list[Held]:
-    """Return what a policy holds of each slot after a reset: `new`, or `new` in `slots` alone."""
+    """Return a policy's per-slot values after a reset: `new` in `slots` (None for all)."""
     if slots is None:
         return list(new)
     renewed = list(held)
@@ -130,21 +130,21 @@ def check_slots(slots: Sequence[int] | None, instructions: Sequence[str], held: 
     """Return the slots that a reset begins: `slots`, or one per instruction for None.
 
     Raises:
-        ValueError: Slots that are not among the `held` ones of the last reset, or a batch of
+        ValueError: Slots that are not among the `held` slots of the present batch, or a batch of
             another size.
     """
     if slots is None:
         return list(range(len(instructions)))
     if len(instructions) != held:
         raise ValueError(
-            f"expected instructions for all {held} slots of the last reset when some begin anew, "
-            f"found {len(instructions)}; leave slots out to begin another batch"
+            f"expected instructions for all {held} slots of the last reset when only some are "
+            f"reset, found {len(instructions)}; leave slots out to begin another batch"
         )
     numbers = np.asarray(slots)
     whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not numbers.size)
     if not whole or not ((numbers >= 0) & (numbers < held)).all():
         raise ValueError(
-            f"expected slots as numbers from 0 to {held - 1}, found {slots}; of a mask, take "
+            f"expected slots as numbers from 0 to {held - 1}, found {slots}; for a mask, pass "
             "np.flatnonzero(mask)"
         )
     return [int(slot) for slot in numbers]
@@ -157,18 +157,18 @@ def check_reset(
     slots: Sequence[int] | None = None,
     held: int = 0,
 ) -> list[int]:
-    """Return the slots that begin anew, if what `Policy.reset` is given fits.
+    """Check the arguments of `Policy.reset`, and return the slots to reset.
 
     Args:
-        meta: Of the policy.
+        meta: The policy's metadata.
         instructions: One per slot.
         seeds: One per slot.
-        slots: Those that begin anew; None for all.
-        held: Slots of the last reset.
+        slots: The slots to reset; None for all.
+        held: Number of slots of the last reset.
 
     Raises:
-        ValueError: Lengths that differ, more slots than the policy can act in, or slots that the
-            last reset did not prepare.
+        ValueError: Lengths that differ, more than `max_batch` slots, or slots that are not in the
+            present batch.
     """
     if len(instructions) != len(seeds):
         raise ValueError(
@@ -186,18 +186,18 @@ def check_reset(
 def check_frames(
     meta: PolicyMeta, slots: int, frames: NDArray[np.uint8], active: NDArray[np.bool_]
 ) -> None:
-    """Check what `Policy.act` is given against the slots of the last reset.
+    """Check the arguments of `Policy.act` for the slots of the last reset.
 
     Raises:
-        ValueError: Frames of another type, size or number, or a mask of another type or length.
+        ValueError: Frames of the wrong type, size or number, or a mask of the wrong type or length.
     """
     height, width = meta.image_size or frames.shape[1:3]
     expected = (slots, height, width, 3)
     if frames.dtype != np.uint8 or frames.shape != expected:
         raise ValueError(
             f"expected uint8 frames of shape {expected} for policy {meta.name!r} in {slots} slots, "
-            f"found {frames.dtype} {frames.shape}; call it through a "
-            "`v2w_gym.policies.robot_policy.RobotPolicy`, which resizes, and reset() with one "
+            f"found {frames.dtype} {frames.shape}; wrap it in "
+            "`v2w_gym.RobotPolicy`, which resizes frames, and call reset() with one "
             "instruction per slot"
         )
     if active.dtype != np.bool_ or active.shape != (slots,):

@@ -1,4 +1,4 @@
-"""What the checkpoint of every policy is checked for when it is read."""
+"""Check the card of a policy's checkpoint."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ from v2w_gym.world_models.weight_files import one_line
 def check_card(
     path: Path, card: Mapping[str, Any], kind: str, robot: RobotSpec, *needed: str
 ) -> None:
-    """Check that a checkpoint is of a kind and for a robot, and that its card is complete.
+    """Check a checkpoint's kind and robot, and that its card has the `needed` entries.
 
     Raises:
-        ValueError: It is not.
+        ValueError: Another kind or robot, or a missing entry.
     """
     check_kind(path, card, kind, "robot", *needed)
     if card["robot"] != robot.name:
@@ -28,10 +28,10 @@ def check_card(
 
 @contextmanager
 def as_on_card(path: Path) -> Iterator[None]:
-    """Name the checkpoint if the network on its card cannot be.
+    """Name the checkpoint in errors about the network that its card describes.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: The network cannot be made.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Tables of instruction embeddings: gathered from recordings, and extended by an encoder."""
+"""Collect instruction embeddings from recordings, and extend the table with an encoder."""
 
 import importlib
 import logging
@@ -21,21 +21,21 @@ from v2w_gym.world_models.files import replacing
 log = logging.getLogger(__name__)
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
-"""Returns unit vectors (N, E) for N texts."""
+"""Encodes N texts as unit vectors (N, E)."""
 
 PREFIX = "onnx:"
 CHECKED = 64
-"""Entries of a table that an encoder is checked against, evenly spread."""
+"""Entries of a table with which an encoder is compared, evenly spread."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One spelling of an instruction, as the recordings have it.
+    """One spelling of an instruction in the recordings.
 
     Attributes:
         vector: (E,) float32, its embedding.
-        episodes: How many episodes have it.
-        origin: The first of them.
+        episodes: Number of episodes with it.
+        origin: The first of these episodes.
     """
 
     vector: NDArray[np.float32]
@@ -44,20 +44,19 @@ class Sighting:
 
 
 class Harvest:
-    """What was gathered so far.
+    """The instructions and embeddings collected so far.
 
     A spelling must have one vector. Spellings that differ only in case, punctuation or spacing are
-    one instruction of the table, which keeps the vector of the commonest spelling (of equally
-    common ones, the first in the alphabet): that is what most demonstrations were recorded with.
+    one instruction of the table. It keeps the vector of the most frequent spelling, because most
+    demonstrations were recorded with it; ties are broken alphabetically.
 
     Args:
         text_feature: Name of the steps' instruction.
         vector_feature: Name of the steps' embedding.
-        tolerance: How far apart the values of one spelling's vectors may be.
+        tolerance: Largest difference between the values of one spelling's vectors.
     """
 
     def __init__(self, text_feature: str, vector_feature: str, tolerance: float) -> None:
-        """Start with nothing."""
         self.text_feature = text_feature
         self.vector_feature = vector_feature
         self.tolerance = tolerance
@@ -65,11 +64,11 @@ class Harvest:
         self.spellings: dict[str, Sighting] = {}
 
     def add(self, episode: RldsEpisode) -> None:
-        """Take in the instructions of one episode; empty ones are no instructions.
+        """Add the instructions of one episode; empty texts are skipped.
 
         Raises:
-            ValueError: A feature that is not there, a vector that is not of unit length, or two
-                vectors for one spelling.
+            ValueError: A missing feature, a vector that is not of unit length, or two vectors for
+                one spelling.
         """
         texts = episode.text(self.text_feature)
         vectors = episode.step(self.vector_feature)
@@ -85,7 +84,7 @@ class Harvest:
         """Return the table of all instructions, sorted.
 
         Raises:
-            ValueError: None was found.
+            ValueError: No instruction was found.
         """
         if not self.spellings:
             raise ValueError(
@@ -110,14 +109,14 @@ class Harvest:
         }
 
     def _groups(self) -> dict[str, list[str]]:
-        """Return the spellings of each normalised instruction, the commonest first."""
+        """Return the spellings of each normalised instruction, the most frequent first."""
         groups: dict[str, list[str]] = {}
         for spelling in sorted(self.spellings, key=lambda s: (-self.spellings[s].episodes, s)):
             groups.setdefault(normalise(spelling), []).append(spelling)
         return groups
 
     def _sighting(self, text: str, vectors: NDArray[np.float32], origin: str) -> Sighting:
-        """Return what is known of a spelling once this episode's vectors (n, E) are counted."""
+        """Return a spelling's entry, updated with an episode's vectors (n, E)."""
         length = float(np.linalg.norm(vectors[0]))
         if not abs(length - 1) <= UNIT_TOLERANCE:
             raise ValueError(
@@ -129,24 +128,24 @@ class Harvest:
         if not apart <= self.tolerance:
             raise ValueError(
                 f"expected one embedding for {text!r}, found values {apart:.2g} apart in "
-                f"{known.origin} and {origin}; if they mean the same, allow it in `v2w embed` with "
-                f"tolerance={2 * apart:.1g} and use its table"
+                f"{known.origin} and {origin}; if they mean the same, allow the difference in `v2w "
+                f"embed` with tolerance={2 * apart:.1g} and use its table"
             )
         return replace(known, episodes=known.episodes + 1)
 
 
 def harvest(dataset: RldsDataset, found: Harvest, kept: Path, save_every: int) -> None:
-    """Take in every episode of `dataset` that `found` does not have yet; images are not decoded.
+    """Add every episode of `dataset` to `found`; images are not decoded.
 
     Args:
-        dataset: Where the episodes are.
-        found: What is added to; what `kept` holds comes first.
-        kept: File that holds the harvest so far, so that an interrupted one goes on; it is the
-            caller's to delete.
+        dataset: The recorded episodes.
+        found: The harvest to extend. An unfinished harvest in `kept` is loaded first.
+        kept: File of the unfinished harvest, so that an interrupted run resumes. The caller deletes
+            it.
         save_every: Episodes between writes of `kept`.
 
     Raises:
-        ValueError: As for `Harvest.add`, a damaged file, or `kept` belongs to another harvest.
+        ValueError: As for `Harvest.add`, or `kept` is damaged or belongs to another harvest.
     """
     label = f"{dataset.name} {dataset.split} {found.text_feature} {found.vector_feature}"
     if kept.is_file():
@@ -198,10 +197,10 @@ def _resume(path: Path, found: Harvest, label: str) -> None:
 
 
 def make_encoder(name: str) -> Encode:
-    """Return the encoder that a setting names: "onnx:" and the path of a model.
+    """Return the encoder of a setting "onnx:PATH".
 
     Raises:
-        ValueError: Another name, or a file that is not such a model.
+        ValueError: Another name, or a file that is no such model.
         FileNotFoundError: No model at the path.
         ModuleNotFoundError: The packages that run the model are not installed.
     """
@@ -213,16 +212,15 @@ def make_encoder(name: str) -> Encode:
 
 
 def onnx_encoder(path: Path) -> Encode:
-    """Return an encoder that runs an ONNX model from text (N,) to vectors (N, E).
+    """Return an encoder that runs an ONNX model from texts (N,) to vectors (N, E).
 
-    RT-1's embeddings come from the Universal Sentence Encoder (large, version 5), which is
-    published in this form, its tokenizer inside, as SamLowe/universal-sentence-encoder-large-5-onnx
-    on Hugging Face.
+    RT-1's embeddings come from the Universal Sentence Encoder (large, version 5). Hugging Face has
+    it in this form, with its tokenizer, as SamLowe/universal-sentence-encoder-large-5-onnx.
 
     Raises:
         FileNotFoundError: No file at `path`.
         ModuleNotFoundError: onnxruntime or onnxruntime-extensions is not installed.
-        ValueError: Not a model, or not one from text to vectors.
+        ValueError: The file is no ONNX model, or the model does not map text to vectors.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected an ONNX model at {path}, found none")
@@ -236,7 +234,7 @@ def onnx_encoder(path: Path) -> Encode:
         )
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        # One by one: a text's vector must not depend on the others'.
+        # One by one, so that a text's vector does not depend on the other texts.
         rows = [session.run([found.name], {first.name: [text]})[0] for text in texts]
         return _checked(np.concatenate(rows), texts, path)
 
@@ -246,18 +244,18 @@ def onnx_encoder(path: Path) -> Encode:
 def extend(
     table: InstructionTable, texts: Sequence[str], encode: Encode, least: float
 ) -> InstructionTable:
-    """Return `table` with the vectors of the `texts` that it lacks, sorted.
+    """Return `table`, sorted, with vectors of the `texts` that it lacks.
 
     Texts are normalised before they are encoded, as policies normalise their instructions.
 
     Args:
-        table: Vectors that came from the same encoder; this is checked first.
+        table: A table whose vectors the same encoder made; this is checked first.
         texts: New instructions.
-        encode: See `Encode`.
-        least: Smallest cosine between a vector of the table and the encoder's own.
+        encode: The encoder.
+        least: Smallest allowed cosine between a vector of the table and the encoder's.
 
     Raises:
-        ValueError: An encoder that gives other vectors than the table has, or an empty text.
+        ValueError: The encoder's vectors differ from the table's, or a text is empty.
     """
     check_encoder(table, encode, least)
     new = sorted({normalise(text) for text in texts} - set(table.texts))
@@ -272,10 +270,10 @@ def extend(
 
 
 def check_encoder(table: InstructionTable, encode: Encode, least: float) -> None:
-    """Check that an encoder gives a table's own vectors.
+    """Check that an encoder reproduces a table's vectors.
 
     Raises:
-        ValueError: It does not; the message names the worst text.
+        ValueError: The vectors differ; the message names the worst text.
     """
     rows = np.unique(np.linspace(0, len(table.texts) - 1, CHECKED).astype(int))
     texts = [table.texts[row] for row in rows]
@@ -284,19 +282,19 @@ def check_encoder(table: InstructionTable, encode: Encode, least: float) -> None
     if found.shape != wanted.shape:
         raise ValueError(
             f"expected vectors of {wanted.shape[1]} values as in the table, found an encoder of "
-            f"{found.shape[1]}; take the encoder that the table came from"
+            f"{found.shape[1]}; use the encoder that made the table"
         )
     cosines = (found * wanted).sum(1)
     worst = int(cosines.argmin())
     if not cosines[worst] >= least:
         raise ValueError(
-            f"expected an encoder that gives the table's own vectors (cosine of at least {least}), "
-            f"found {cosines[worst]:.4f} for {texts[worst]!r}; take the one the table came from"
+            f"expected an encoder that reproduces the table's vectors (cosine at least {least}), "
+            f"found {cosines[worst]:.4f} for {texts[worst]!r}; use the encoder that made the table"
         )
 
 
 def _session(path: Path) -> Any:
-    """Load a model with the operators that tokenise text."""
+    """Load an ONNX model with the text tokenizer operators."""
     try:
         runtime: Any = importlib.import_module("onnxruntime")
         extensions: Any = importlib.import_module("onnxruntime_extensions")

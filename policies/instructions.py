@@ -1,4 +1,4 @@
-"""Instructions as fixed vectors: the same words give the same vector on every machine."""
+"""Tables of instruction embeddings, the same on every machine."""
 
 import difflib
 import hashlib
@@ -18,26 +18,25 @@ from v2w_gym.world_models.checkpoint import check_kind, load_checkpoint, save_ch
 
 KIND = "instructions"
 UNIT_TOLERANCE = 1e-3
-"""How far an embedding's length may be from 1."""
+"""Largest difference of an embedding's length from 1."""
 
 
 @dataclass(frozen=True)
 class InstructionTable:
-    """The instructions a policy knows.
+    """The instructions that a policy knows, with their embeddings.
 
     Attributes:
-        texts: Normalised instructions.
+        texts: Normalised instructions, all different.
         vectors: (len(texts), E) float32, unit length.
 
     Raises:
-        ValueError: Not one vector per text, or a text twice.
+        ValueError: Not one vector per text, or a repeated text.
     """
 
     texts: tuple[str, ...]
     vectors: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check that every text has one vector."""
         distinct = len(set(self.texts))
         if self.vectors.ndim != 2 or not len(self.texts) == len(self.vectors) == distinct:
             raise ValueError(
@@ -56,14 +55,15 @@ class InstructionTable:
             return self._rows[text]
         if not self.texts:
             raise ValueError(
-                "expected a policy with instructions, found one that knows none; make a table with "
-                "`v2w embed` and name it: instructions=..., in a policy file `instructions: ...`"
+                "expected a policy with instructions, found one without any; make a table with "
+                "`v2w embed`, and name it with instructions=... or, in a policy file, "
+                "`instructions: ...`"
             )
         near = difflib.get_close_matches(text, self.texts, n=3, cutoff=0)
         raise ValueError(
             f"expected one of the {len(self.texts)} instructions this policy knows, found "
-            f"{instruction!r}; did you mean {' or '.join(map(repr, near))}? Weights that take "
-            "sentence embeddings learn more instructions from a table of `v2w embed`"
+            f"{instruction!r}; did you mean {' or '.join(map(repr, near))}? A table of `v2w embed` "
+            "adds instructions to a policy that takes sentence embeddings"
         )
 
     @property
@@ -82,9 +82,9 @@ def save_table(path: Path, table: InstructionTable, source: Mapping[str, Any]) -
     """Write a table (.safetensors) and its card.
 
     Args:
-        path: Where the vectors go; the card lies beside it.
-        table: What is written.
-        source: JSON values that say where the vectors come from.
+        path: File of the vectors; the card is written beside it.
+        table: The table.
+        source: JSON values on the vectors' provenance.
     """
     card = {
         "kind": KIND,
@@ -100,7 +100,7 @@ def load_table(path: Path) -> InstructionTable:
 
     Raises:
         FileNotFoundError: No table at `path`.
-        ValueError: Another kind of checkpoint, damaged, or texts that do not fit the vectors.
+        ValueError: A damaged file, another kind of checkpoint, or not one vector per text.
     """
     tensors, card = load_checkpoint(path, finite=False)  # lengths are checked below
     check_kind(path, card, KIND)
@@ -124,10 +124,10 @@ def make_table(instructions: Sequence[str], size: int) -> InstructionTable:
 
 
 def embed(text: str, size: int) -> NDArray[np.float32]:
-    """Return a unit vector (size,) that depends on the text alone; different texts are unrelated.
+    """Return a pseudo-random unit vector (size,) that depends on the text alone.
 
-    It stands where RT-1 has the Universal Sentence Encoder: with few instructions, telling them
-    apart is all that is needed.
+    It replaces RT-1's Universal Sentence Encoder. With few instructions, a policy only needs
+    different vectors for different texts.
     """
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
     vector = np.random.default_rng(seed).standard_normal(size)

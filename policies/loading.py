@@ -1,4 +1,4 @@
-"""From a word on the command line to a policy on a robot."""
+"""Load policies from names, files, servers or policy files, and put them on a robot."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 def make_policies(
     policies: Sequence[str | Policy | RobotPolicy], robot: RobotSpec
 ) -> Iterator[list[RobotPolicy]]:
-    """Yield every policy on a robot; those that are made here from a word are closed afterwards.
+    """Yield every policy on a robot, then close those that were loaded from a word.
 
     Raises:
         As `make_policy`.
@@ -50,14 +50,15 @@ def make_policy(word: str, robot: RobotSpec) -> RobotPolicy:
     """Return a policy on a robot, with its pre- and postprocessing.
 
     Args:
-        word: What `PolicyConfig.source` may be, or the path of a YAML file with a `PolicyConfig`.
-        robot: Whose frames it is shown, and whose actions it gives.
+        word: A value of `PolicyConfig.source`, or the path of a YAML file with a `PolicyConfig`.
+        robot: The robot whose frames the policy receives and whose actions it returns.
 
     Raises:
-        ConnectionError: A policy server that does not answer.
-        TimeoutError: One that does not answer in time.
+        ConnectionError: The policy server cannot be reached.
+        TimeoutError: The policy server does not respond in time.
         FileNotFoundError: No file at the path.
-        ValueError: Unknown name or setting, a damaged file, or a policy that does not fit.
+        ValueError: An unknown name or setting, a damaged file, or a policy that does not fit the
+            robot.
     """
     cfg = policy_config(word)
     policy = load_policy(cfg, robot)
@@ -69,24 +70,24 @@ def make_policy(word: str, robot: RobotSpec) -> RobotPolicy:
 
 
 def policy_config(word: str) -> PolicyConfig:
-    """Return what a word on the command line says of a policy; see `make_policy`.
+    """Return the settings of a policy from a word on the command line; see `make_policy`.
 
     Raises:
         FileNotFoundError: No such YAML file.
-        ValueError: A setting that is unknown, missing or wrong.
+        ValueError: A setting is unknown, missing or wrong.
     """
     is_file = word.endswith((".yaml", ".yml"))
     return load_config(PolicyConfig, [word], []) if is_file else PolicyConfig(word)
 
 
 def load_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    """Return the policy at `cfg.source` as it is, without pre- and postprocessing.
+    """Return the policy at `cfg.source`, without pre- and postprocessing.
 
     Raises:
-        ConnectionError: A policy server that does not answer.
-        TimeoutError: One that does not answer in time.
+        ConnectionError: The policy server cannot be reached.
+        TimeoutError: The policy server does not respond in time.
         FileNotFoundError: No file at the path.
-        ValueError: Unknown name, a damaged file, or a policy for another robot.
+        ValueError: An unknown name, a damaged file, or a policy for another robot.
     """
     kind, found = _recognise(cfg.source)
     _check_used(cfg, kind.settings)
@@ -97,7 +98,7 @@ def load_policy(cfg: PolicyConfig, robot: RobotSpec) -> Policy:
 
 
 def _connect(url: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    """Connect to a policy server, and see that it needs nothing that it is not given."""
+    """Connect to a policy server, and check that it has all the inputs it needs."""
     policy = connect(url, cfg.remote, load_constants(cfg.inputs))
     try:
         policy.probe()
@@ -139,8 +140,8 @@ class PolicyKind:
     """A kind of policy.
 
     Attributes:
-        load: From where it is, its settings and a robot to the policy.
-        settings: Which settings of a policy file it heeds, besides those that all do.
+        load: Loads a policy from its source, its settings and a robot.
+        settings: Settings of a policy file that this kind uses, besides the common ones.
     """
 
     load: Callable[[str, PolicyConfig, RobotSpec], Policy]
@@ -151,16 +152,16 @@ SCRIPTED: Mapping[str, Callable[[RobotSpec], Policy]] = {
     "zero": zero_policy,
     "random": random_policy,
 }
-"""What a word alone means, besides the bundled checkpoints."""
+"""Name -> a policy without a checkpoint."""
 CHECKPOINTS: Mapping[str, PolicyKind] = {
     PLANNER: PolicyKind(_planner),
     RT1: PolicyKind(_rt1, ("instructions", "device")),
 }
-"""The `kind` on a checkpoint's card -> how it is loaded."""
+"""`kind` on a checkpoint's card -> the kind of policy."""
 
 
 def _recognise(source: str) -> tuple[PolicyKind, str]:
-    """Return of which kind the policy at a source is, and where it is."""
+    """Return the kind of the policy at a source, and the path, URL or name to load."""
     path = Path(source)
     if source.startswith(("ws://", "wss://")):
         return PolicyKind(_connect, ("inputs", "remote")), source
@@ -180,16 +181,13 @@ def _recognise(source: str) -> tuple[PolicyKind, str]:
 
 
 def _kind_on_card(path: Path) -> PolicyKind:
-    # A file without a card is no policy: the loader says what is wrong with it.
+    # For a file without a card, the loader raises the error that says so.
     kind = (read_card(path) or {}).get("kind", RT1)
     return lookup(CHECKPOINTS, str(kind), f"the kind of checkpoint {path}")
 
 
 def _with_table(policy: Policy, table: InstructionTable | None) -> Policy:
-    """Return a policy whose fingerprint is of its table too, if it was given one.
-
-    Other vectors of the instructions make another policy of the same weights.
-    """
+    """Add the table to the policy's fingerprint: other embeddings change what the policy does."""
     if table is not None:
         both = policy.meta.fingerprint + table.fingerprint
         fingerprint = hashlib.sha256(both.encode()).hexdigest()
@@ -198,7 +196,7 @@ def _with_table(policy: Policy, table: InstructionTable | None) -> Policy:
 
 
 def _check_used(cfg: PolicyConfig, used: Sequence[str]) -> None:
-    """Refuse a setting that would change nothing."""
+    """Raise an error for a setting that would have no effect."""
     for name in ("instructions", "python", "device", "inputs", "remote"):
         if name not in used and getattr(cfg, name) != getattr(PolicyConfig(cfg.source), name):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""A policy on a robot: frames are preprocessed, chunks carried out, actions postprocessed."""
+"""A policy on a robot: preprocess frames, execute chunks, postprocess actions."""
 
 import hashlib
 import inspect
@@ -31,9 +31,9 @@ from v2w_gym.policies.processing.actions import (
 )
 from v2w_gym.policies.processing.chunks import (
     Queue,
-    add_answer,
+    add_chunk,
     check_chunks,
-    needs_answer,
+    needs_chunk,
     next_action,
 )
 from v2w_gym.policies.processing.images import (
@@ -48,14 +48,14 @@ from v2w_gym.policies.processing.images import (
 log = logging.getLogger(__name__)
 
 PLAIN = ProcessingConfig()
-"""Nothing is cropped, scaled or averaged."""
+"""No cropping, scaling or averaging."""
 IGNORED = "terminate ignored"
 LIT_BARS = "something in the black bars"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a slot is: its queue of actions, its gripper, and the actions it has been given."""
+    """The state of one slot: its queue of actions, its gripper, and its number of steps."""
 
     queue: Queue = ()
     gripper: Gripper = field(default_factory=Gripper)
@@ -63,17 +63,17 @@ class Slot:
 
 
 class RobotPolicy:
-    """A policy with pre- and postprocessing: a robot's frames in, actions it executes out.
+    """A policy with pre- and postprocessing: a robot's frames in, a robot's actions out.
 
-    The policy is asked when a slot's chunk of actions has run out. What surrounds it lies in
-    `v2w_gym.policies.processing`, as pure functions of images, chunks and actions.
+    It calls `policy.act` when a slot has executed its chunk of actions. The processing consists of
+    pure functions on images, chunks and actions in `v2w_gym.policies.processing`.
     """
 
     def __init__(self, policy: Policy, robot: RobotSpec, cfg: ProcessingConfig = PLAIN) -> None:
         """Put `policy` on `robot`.
 
         Raises:
-            ValueError: A policy of another kind of robot, or settings that mean nothing.
+            ValueError: The policy does not fit the robot, or a setting is invalid or has no effect.
         """
         _check_config(cfg)
         _check_policy(policy)
@@ -85,25 +85,25 @@ class RobotPolicy:
         check_settings(cfg, robot)
         _check_rate(policy.meta, robot, cfg)
         self.events: list[Counter[str]] = []
-        """What happened in each slot since `reset`, and how often."""
+        """Counts of the events in each slot since `reset`."""
         self._slots: list[Slot] = []
 
     @property
     def meta(self) -> PolicyMeta:
-        """What is known of the policy."""
+        """The policy's metadata."""
         return self.policy.meta
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides its actions: JSON values on the policy and its processing."""
+        """JSON values of the policy and its processing that decide the actions."""
         policy = asdict(self.meta)
-        del policy["max_batch"]  # which slots act together changes nothing
-        del policy["execution_horizon"], policy["ensemble"]  # the settings say which of them count
+        del policy["max_batch"]  # the batch size does not change actions
+        del policy["execution_horizon"], policy["ensemble"]  # the processing has the values in use
         return {"policy": policy, "driver": asdict(self._executed)}
 
     @property
     def fingerprint(self) -> str:
-        """The policy's fingerprint; with processing that is not plain, one of both."""
+        """The policy's fingerprint, combined with its processing unless that is `PLAIN`."""
         if self._executed == PLAIN:
             return self.meta.fingerprint
         both = json.dumps([self.meta.fingerprint, asdict(self._executed)])
@@ -116,16 +116,16 @@ class RobotPolicy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """Forget everything and prepare one slot per instruction, or begin anew in some slots.
+        """Clear the history and begin one slot per instruction, or reset only some slots.
 
-        It cannot see that an environment has begun a new attempt in a slot: tell it, with
-        that attempt's instruction and seed, or the slot goes on with the old ones.
+        Call it whenever an environment begins a new attempt in a slot. Otherwise the slot continues
+        with the old instruction, seed and history.
 
         Args:
-            instructions: (B,) what each slot is asked to do.
-            seeds: (B,) what each slot's random choices depend on.
-            slots: Slots of the last reset that begin anew, while the others go on with their chunks
-                and memories; instructions and seeds of those do not count. None for all.
+            instructions: (B,) instruction of each slot.
+            seeds: (B,) seed of each slot's random choices.
+            slots: Slots of the last reset to reset again. The other slots continue with their
+                chunks and history; their instructions and seeds are ignored. None for all.
 
         Raises:
             ValueError: As `Policy.reset`, or a policy that can only be reset as a whole.
@@ -143,68 +143,69 @@ class RobotPolicy:
         """Return the next action of every slot (B, A), within the robot's bounds.
 
         Args:
-            frames: (B, H, W, 3) uint8, the newest frame of each slot; other slots' do not count.
-            active: (B,) slots that act; the others rest and remember nothing of it.
+            frames: (B, H, W, 3) uint8, the newest frame of each slot; inactive slots' are ignored.
+            active: (B,) slots that act. The others return a resting action and keep their history.
 
         Raises:
-            ValueError: Frames that do not fit the policy, or an action that is not a number.
+            ValueError: The frames do not fit the policy, or the policy returns invalid actions.
         """
         self._check(frames, active)
-        waiting = [needs_answer(slot.queue, self._executed) for slot in self._slots]
-        asked = active & np.array(waiting, np.bool_)
-        if asked.any():
-            self._ask(frames, asked)
+        waiting = [needs_chunk(slot.queue, self._executed) for slot in self._slots]
+        requested = active & np.array(waiting, np.bool_)
+        if requested.any():
+            self._request(frames, requested)
         actions = np.tile(self.robot.make_action(), (len(active), 1))
         for index in np.flatnonzero(active):
             actions[index] = self._next(int(index))
         return actions
 
     def close(self) -> None:
-        """Free what the policy holds. Safe to call twice."""
+        """Close the policy. Safe to call twice."""
         self.policy.close()
 
-    def _ask(self, frames: NDArray[np.uint8], asked: NDArray[np.bool_]) -> None:
-        first = asked & [slot.step == 0 for slot in self._slots]
+    def _request(self, frames: NDArray[np.uint8], requested: NDArray[np.bool_]) -> None:
+        """Get a chunk of actions from the policy for every requested slot."""
+        first = requested & [slot.step == 0 for slot in self._slots]
         check_bars(frames[first], self.cfg)
-        shown = preprocess_frames(frames[asked], self.meta.image_size, self.cfg)
-        lit = bar_brightness(frames[asked], self.cfg) > NEARLY_BLACK
-        for index in np.flatnonzero(asked)[lit]:
+        processed = preprocess_frames(frames[requested], self.meta.image_size, self.cfg)
+        lit = bar_brightness(frames[requested], self.cfg) > NEARLY_BLACK
+        for index in np.flatnonzero(requested)[lit]:
             self.events[index][LIT_BARS] += 1
-        everybody = np.zeros((len(asked), *shown.shape[1:]), np.uint8)
-        everybody[asked] = shown
-        answer = self.policy.act(everybody, asked)
-        self._check_answer(answer, len(asked))
-        for index, event in answer.events:
+        batch = np.zeros((len(requested), *processed.shape[1:]), np.uint8)
+        batch[requested] = processed
+        response = self.policy.act(batch, requested)
+        self._check_response(response, len(requested))
+        for index, event in response.events:
             self.events[index][event] += 1
-        for index in (int(i) for i in np.flatnonzero(asked)):
-            # A copy: the policy may write its next answer into the same array.
-            with np.errstate(over="ignore"):  # infinity is refused below
-                chunk = np.array(answer.actions[index], np.float32)
+        for index in (int(i) for i in np.flatnonzero(requested)):
+            # A copy: the policy may write its next response into the same array.
+            with np.errstate(over="ignore"):  # infinity is an error below
+                chunk = np.array(response.actions[index], np.float32)
             slot = self._slots[index]
             if not np.isfinite(chunk).all():
                 raise ValueError(
                     f"expected finite actions from policy {self.meta.name!r}, found "
                     f"{chunk[~np.isfinite(chunk)][0]} in slot {index}, step {slot.step}; check its "
-                    "weights and what it is shown"
+                    "weights and its input frames"
                 )
-            self._slots[index] = replace(slot, queue=add_answer(slot.queue, chunk, self._executed))
+            self._slots[index] = replace(slot, queue=add_chunk(slot.queue, chunk, self._executed))
 
-    def _check_answer(self, answer: ActionBatch, slots: int) -> None:
+    def _check_response(self, response: ActionBatch, slots: int) -> None:
         expected = (slots, self.meta.chunk, self._layout.size)
-        found = getattr(answer, "actions", None)
+        found = getattr(response, "actions", None)
         if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
-            found = answer if found is None else found
+            found = response if found is None else found
             what = getattr(found, "dtype", type(found).__name__)
             raise ValueError(
                 f"expected an ActionBatch with float32 actions, a NumPy array, from policy "
-                f"{self.meta.name!r}, found {what}; of a tensor, take .float().cpu().numpy()"
+                f"{self.meta.name!r}, found {what}; for a tensor, use .float().cpu().numpy()"
             )
         if found.shape != expected:
             raise ValueError(
-                f"expected actions of shape {expected} from policy {self.meta.name!r}, as its meta "
-                f"says, found {found.shape}"
+                f"expected actions of shape {expected} from policy {self.meta.name!r}, found "
+                f"{found.shape}; correct chunk or layout in its PolicyMeta"
             )
-        self._check_events(answer.events, slots)
+        self._check_events(response.events, slots)
 
     def _check_events(self, events: object, slots: int) -> None:
         if isinstance(events, Sequence) and all(_is_event(event, slots) for event in events):
@@ -234,7 +235,7 @@ class RobotPolicy:
         known = inspect.signature(self.policy.reset).parameters
         if "slots" not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             raise ValueError(
-                f"expected a policy whose reset takes slots, to begin anew in some of them, found "
+                f"expected a policy whose reset takes slots, to reset only some of them, found "
                 f"{self.meta.name!r} with {list(known)}; add the argument as in "
                 "`v2w_gym.policies.base.Policy.reset`, or reset all slots together"
             )
@@ -255,17 +256,17 @@ class RobotPolicy:
 
 
 def execution(meta: PolicyMeta, cfg: ProcessingConfig) -> ProcessingConfig:
-    """Return `cfg` with how a chunk is carried out: as `cfg` says, else as the policy's makers do.
+    """Return `cfg` with the execution of chunks; where `cfg` has none, the policy's own.
 
-    A difference between the two is logged: it can cost a policy much of its success.
+    A difference between the two is logged, because it can lower a policy's success rate.
     """
     if not cfg.execution_horizon and cfg.ensemble is None:
         return replace(cfg, execution_horizon=meta.execution_horizon, ensemble=meta.ensemble)
     made = replace(cfg, execution_horizon=meta.execution_horizon, ensemble=meta.ensemble)
     if (meta.execution_horizon or meta.ensemble is not None) and made != cfg:
         log.warning(
-            "policy %r: its makers set execution_horizon %s and ensemble %s; the settings override "
-            "them with %s and %s",
+            "policy %r: its authors set execution_horizon %s and ensemble %s; the settings use %s "
+            "and %s instead",
             *(meta.name, meta.execution_horizon, meta.ensemble),
             *(cfg.execution_horizon, cfg.ensemble),
         )
@@ -306,7 +307,7 @@ def _check_rate(meta: PolicyMeta, robot: RobotSpec, cfg: ProcessingConfig) -> No
 
 
 def _layout(meta: PolicyMeta) -> ActionLayout:
-    """Return the layout of a policy's actions, with what the policy says of two of its fields."""
+    """Return the layout of a policy's actions, with the policy's gripper and rotation."""
     layout = ACTION_LAYOUTS[meta.layout]
     return replace(
         layout,

@@ -1,4 +1,4 @@
-"""Policies that do not look: rest, noise, a recorded episode. They bound the learned ones."""
+"""Policies that ignore their frames: rest, random actions, and a recorded episode."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,18 +17,18 @@ from v2w_gym.world_models.files import sha256_of
 
 Action: TypeAlias = NDArray[np.float32]
 Choose: TypeAlias = Callable[[int, int], Action]
-"""Seed of a slot and number of actions made in it so far -> the next action (A,)."""
+"""Seed of a slot and its number of steps so far -> the next action (A,)."""
 
 RANDOM_FIELDS = (HAND, GRIPPER)
 RANDOM_KEY = 0x72616E64
-"""Keeps these numbers apart from others that are drawn from the same seeds."""
+"""Separates these random numbers from others with the same seeds."""
 
 
 class ScriptedPolicy:
-    """Acts by the slot's seed and step alone."""
+    """A policy whose actions depend on the slot's seed and step alone."""
 
     def __init__(self, name: str, robot: RobotSpec, choose: Choose) -> None:
-        """Make a policy that answers `choose(seed, step)`."""
+        """Make a policy that returns `choose(seed, step)`."""
         self.meta = PolicyMeta(name, robot.action_layout.name)
         self._robot = robot
         self._choose = choose
@@ -42,13 +42,12 @@ class ScriptedPolicy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """See `Policy.reset`; any instruction will do."""
+        """See `Policy.reset`; any instruction is accepted."""
         check_reset(self.meta, instructions, seeds, slots, len(self._seeds))
         self._seeds = renew(self._seeds, seeds, slots)
         self._steps = renew(self._steps, [0] * len(seeds), slots)
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
-        """See `Policy.act`."""
         check_frames(self.meta, len(self._seeds), frames, active)
         actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
         for slot in np.flatnonzero(active):
@@ -61,15 +60,15 @@ class ScriptedPolicy:
 
 
 def zero_policy(robot: RobotSpec) -> ScriptedPolicy:
-    """Never move."""
+    """Return a policy that never moves."""
     return ScriptedPolicy("zero", robot, lambda seed, step: robot.make_action())
 
 
 def random_policy(robot: RobotSpec) -> ScriptedPolicy:
-    """Move hand and gripper uniformly within the robot's bounds; never end the episode.
+    """Return a policy that moves hand and gripper at random, uniformly within the robot's bounds.
 
     Raises:
-        ValueError: A robot without hand or gripper.
+        ValueError: The robot has no hand or no gripper.
     """
     if not set(RANDOM_FIELDS) <= set(robot.slices):
         raise ValueError(f"expected a robot with {RANDOM_FIELDS}, found {robot.name!r}")
@@ -83,10 +82,10 @@ def random_policy(robot: RobotSpec) -> ScriptedPolicy:
 
 
 def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
-    """Repeat the actions of a recorded episode, as the robot executes them, then rest.
+    """Return a policy that repeats a recorded episode's actions, then rests.
 
     Raises:
-        ValueError: Not an episode, or one of another robot.
+        ValueError: The file is no episode, or an episode of another robot.
     """
     episode = load_robot_recording(path, robot)
     actions = episode.actions

@@ -1,1 +1,1 @@
-"""The commands: read settings, call one function, say where the results are."""
+"""The `v2w` commands; each reads settings, calls one function, and prints the results' paths."""

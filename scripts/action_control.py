@@ -1,4 +1,4 @@
-"""Hold each move of the robot from one start, and show and measure what differs."""
+"""Imagine each of the robot's moves from one start, and measure how much the videos differ."""
 
 from v2w_gym.configs.evaluate import ActionControlConfig
 
@@ -6,7 +6,7 @@ SCHEMA = ActionControlConfig
 
 
 def main(cfg: ActionControlConfig) -> None:
-    """Imagine every move, and say how far they lead apart and where to see it."""
+    """Imagine every move, then print the difference and the files."""
     from v2w_gym.evaluation.imagine.imagination import headline, run_action_control
 
     print(headline(run_action_control(cfg)["difference"]))

@@ -1,4 +1,4 @@
-"""Measure a step of the environment next to the naive baseline, once both are found equal."""
+"""Measure the speed of environment steps, after a check that cached and uncached steps agree."""
 
 from v2w_gym.configs.checks import BenchConfig
 
@@ -7,7 +7,7 @@ ARGUMENTS = ("what",)
 
 
 def main(cfg: BenchConfig) -> bool:
-    """Print what was found, and return whether steps are exact; if not, no speed is printed."""
+    """Print the report, and return whether steps are exact; without that, no speed is printed."""
     from v2w_gym.evaluation.checks.bench.bench import run_bench, to_json, to_text
 
     report = run_bench(cfg)

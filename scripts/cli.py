@@ -50,7 +50,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "verify-policy": "v2w_gym.scripts.verify_policy",
     },
 }
-"""The commands and where each lives; a module is imported when its command is chosen."""
+"""Group -> command -> its module, which is imported only when the command runs."""
 
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 
@@ -62,26 +62,26 @@ EXAMPLES = """examples:
 STARTS_OVER = frozenset(
     {"bench", "convert", "convert-policy", "gate", "parity", "random-checkpoint", "verify-policy"}
 )
-"""Commands that begin again when they were interrupted; `serve-policy` ends no other way."""
+"""Commands that do not resume after an interruption. (`serve-policy` always ends by one.)"""
 
 USAGE = "v2w <command> [CONFIG.yaml ...] [key=value ...] [--flag ...]"
 NOT_PASSED, FAILED, INTERRUPTED = 1, 2, 130
 WRITING = """Text is taken as typed: output=010 and output=no stay 010 and no. Numbers are decimal:
 10, 0.5 or 1e-4. Switches are true or false. null means none where a setting may be none. A list is
 written [a, b], a mapping {a: 1}. Quotes around a whole value make it text: judge='"null"'. In every
-path, ~ stands for the home folder. YAML files follow the same rules; ${...} and ??? are refused."""
+path, ~ is the home folder. YAML files follow the same rules; ${...} and ??? are errors."""
 HELP, VERSION = {"-h", "--help"}, "--version"
 EXPECTED = (ValueError, OSError, ModuleNotFoundError, FloatingPointError)
-"""What a user, a file or a machine can cause. Anything else is a mistake of ours and keeps its
-traceback, but for memory that runs out."""
+"""Errors that a user, a file or a machine can cause; they become one line. Other errors are bugs
+and keep their traceback, except for running out of memory."""
 LONGEST_REASON = 2000
 
 
 class Command(Protocol):
-    """A module of `scripts`: its docstring's first line is the help text.
+    """A module of `scripts`; the first line of its docstring is the help text.
 
-    `main` returns False if what it checks does not hold. A module may also name `ARGUMENTS`:
-    settings that bare words fill, in this order.
+    `main` returns False if a check fails. A module may also define `ARGUMENTS`, the settings that
+    positional words fill, in this order.
     """
 
     SCHEMA: type[Any]
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
 
     Returns:
-        0 done, 1 not passed (`v2w gate` and its like), 2 failed, 130 interrupted.
+        0 done, 1 a check did not pass (such as `v2w gate`), 2 failed, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     label = f"v2w {printable(words[0])}" if words and words[0] in COMMANDS else "v2w"
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _is_exhausted(error):
             raise
-        reason = f"out of memory ({error}); ask for less at once, such as a smaller batch_size"
+        reason = f"out of memory ({error}); use less at once, such as a smaller batch_size"
     except KeyboardInterrupt:
         advice = "start over" if words[0] in STARTS_OVER else "resume"
         print(f"{label}: interrupted; run the same command again to {advice}", file=sys.stderr)
@@ -132,7 +132,7 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _show(text: str) -> None:
-    """Print, and do not mind a reader such as `head` that has seen enough."""
+    """Print, and ignore a broken pipe, as with `v2w --help | head`."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -140,7 +140,7 @@ def _show(text: str) -> None:
 
 
 def _is_exhausted(error: BaseException) -> bool:
-    """Whether memory ran out; PyTorch says so with a RuntimeError, on a GPU with its subclass."""
+    """Whether memory ran out; PyTorch raises a RuntimeError, or its subclass on a GPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -159,28 +159,30 @@ def load_command(name: str) -> Command:
 
 
 def read_settings(command: Command, words: Sequence[str]) -> Any:
-    """Turn the words after the command's name into its config; files first, then overrides.
+    """Turn the words after the command's name into its config: files first, then overrides.
 
-    A flag `--name` is short for `name=true`. A word is an override if what stands before its first
-    `=` is a setting; otherwise it may be a path that holds a `=`, such as `lr=1e-5/last.ckpt`.
+    A flag `--name` is short for `name=true`. A word is an override if the part before its first `=`
+    is a setting. Otherwise it may be a path with a `=`, such as `lr=1e-5/last.ckpt`.
 
     Raises:
-        ValueError: A bare word too many, or a flag or setting that is wrong.
-        FileNotFoundError: A file that does not exist.
+        ValueError: Too many positional words, or a wrong flag or setting.
+        FileNotFoundError: No such file.
     """
     words = [_without_dashes(command, word) for word in words]
     bare = [word for word in words if not _is_override(command, word)]
     files = [word for word in bare if word.endswith((".yaml", ".yml"))]
     names, given = arguments(command), [word for word in bare if word not in files]
     if len(given) > len(names):
-        asked = "".join(f"{name.upper()}, " for name in names)
-        raise ValueError(f"expected {asked}a .yaml file or key=value, found {given[len(names)]!r}")
+        expected = "".join(f"{name.upper()}, " for name in names)
+        raise ValueError(
+            f"expected {expected}a .yaml file or key=value, found {given[len(names)]!r}"
+        )
     filled = [f"{name}={word}" for name, word in zip(names, given, strict=False)]
     return load_config(command.SCHEMA, files, filled + [word for word in words if word not in bare])
 
 
 def _is_override(command: Command, word: str) -> bool:
-    """Whether a word sets something, and does not name a file or a hub id."""
+    """Whether a word is a setting, and not a file or a hub id."""
     key, equals, _ = word.partition("=")
     if key.partition(".")[0] in types_of(command.SCHEMA):
         return bool(equals)
@@ -188,24 +190,24 @@ def _is_override(command: Command, word: str) -> bool:
 
 
 def arguments(command: Command) -> tuple[str, ...]:
-    """Return the settings that bare words fill."""
+    """Return the settings that positional words fill."""
     return getattr(command, "ARGUMENTS", ())
 
 
 def _without_dashes(command: Command, word: str) -> str:
-    """Return the setting that a flag stands for; any other word is returned as it is.
+    """Turn a flag into a setting, and return other words unchanged.
 
     Raises:
-        ValueError: A flag that the command does not have.
+        ValueError: Unknown flag.
     """
     if not word.startswith("-"):
         return word
     flags = [f"--{name}" for name, kind in types_of(command.SCHEMA).items() if kind is bool]
     if word not in flags:
-        there = ", ".join(flags) or "no flags"
+        there = ", ".join(flags) or "none"
         raise ValueError(
-            f"unknown flag {word}{hint(word, flags)} (there are: {there}); other settings are "
-            "written key=value"
+            f"unknown flag {word}{hint(word, flags)} (flags: {there}); write other settings as "
+            "key=value"
         )
     return f"{word[2:]}=true"
 
@@ -214,7 +216,7 @@ def _overview() -> str:
     groups = ["\n".join([title, *map(_line, group)]) for title, group in GROUPS.items()]
     more = (
         "v2w <command> --help lists the settings; --flag is short for flag=true.\n"
-        "v2w --version says which version this is."
+        "v2w --version prints the version."
     )
     return "\n\n".join([f"usage: {USAGE}", EXAMPLES, *groups, more, WRITING])
 
@@ -243,7 +245,7 @@ def _command_help(name: str, command: Command) -> str:
 def _settings(
     schema: type[Any], base: object = None, prefix: str = ""
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default and description of every setting, nested ones as `a.b`."""
+    """Yield key, default and description of every setting; nested keys are `a.b`."""
     types, docs = types_of(schema), _attribute_docs(schema)
     for setting in fields(schema):
         name, kind = setting.name, types[setting.name]
@@ -255,7 +257,7 @@ def _settings(
 
 
 def _shown(default: object) -> str:
-    """Return a default as it would be written; a nested one that is not set is null."""
+    """Return a default as a user would write it."""
     if default is MISSING:
         return "(required)"
     return default if isinstance(default, str) else json.dumps(default)
@@ -269,7 +271,7 @@ def _range(kind: Any) -> str:
 
 
 def _attribute_docs(schema: type[Any]) -> dict[str, str]:
-    """Read "Attributes:" of a Google docstring, inherited ones too: name -> one line."""
+    """Read "Attributes:" of the docstrings of a class and its bases: name -> one line."""
     docs: dict[str, str] = {}
     parts = [(base.__doc__ or "").partition("Attributes:\n")[2] for base in schema.__mro__]
     for line in "\n".join(reversed(parts)).splitlines():

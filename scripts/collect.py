@@ -1,4 +1,4 @@
-"""Record episodes on the stand-in robot (a simulated robot), good ones and failures alike."""
+"""Record episodes on the stand-in robot (a simulated robot), both successes and failures."""
 
 from v2w_gym.configs.train import CollectConfig
 from v2w_gym.standin.collect import collect
@@ -7,5 +7,5 @@ SCHEMA = CollectConfig
 
 
 def main(cfg: CollectConfig) -> None:
-    """Record, and say where the episodes are."""
+    """Record the episodes, then print their folder."""
     print(f"episodes are in {collect(cfg)}")

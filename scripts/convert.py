@@ -1,4 +1,4 @@
-"""Turn a published checkpoint into one of this project's format: smaller, checked, with a card."""
+"""Convert a published checkpoint to this project's format: smaller, checked, with a card."""
 
 from v2w_gym.configs.published import ConvertConfig
 
@@ -7,7 +7,7 @@ ARGUMENTS = ("checkpoint", "output")
 
 
 def main(cfg: ConvertConfig) -> None:
-    """Convert, and say what was written and how to use it."""
+    """Convert the checkpoint, then print what was written and how to use it."""
     from v2w_gym.world_models.checkpoint import read_card
     from v2w_gym.world_models.loading import find_checkpoint
     from v2w_gym.world_models.vid2world.published.convert import convert
@@ -18,5 +18,7 @@ def main(cfg: ConvertConfig) -> None:
     origin = (read_card(output) or {})["provenance"]
     print(f"  the weights are {origin['weights']}")
     if origin["other_weights"]:
-        print(f"  others are in {', '.join(origin['other_weights'])}: averaged=true|false chooses")
+        print(
+            f"  others are in {', '.join(origin['other_weights'])}; choose with averaged=true|false"
+        )
     print(f"  checkpoint={output} makes it the world model of any command or environment")

@@ -1,4 +1,4 @@
-"""Turn the TensorFlow SavedModel of an RT-1 policy into a checkpoint that PyTorch runs."""
+"""Convert the TensorFlow SavedModel of an RT-1 policy to a PyTorch checkpoint."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ ARGUMENTS = ("source", "output")
 
 
 def main(cfg: ConvertPolicyConfig) -> None:
-    """Convert, and say what was checked and what was not."""
+    """Convert the policy, then print which checks were made."""
     from v2w_gym.policies.rt1.convert import convert
 
     print("\n".join(summary(convert(cfg))))
 
 
 def summary(output: Path) -> list[str]:
-    """Return what is told of a converted policy, line by line."""
+    """Return the lines to print about a converted policy."""
     from v2w_gym.world_models.checkpoint import read_card
 
     card = read_card(output) or {}
@@ -27,5 +27,5 @@ def summary(output: Path) -> list[str]:
         *(f"  {subject.replace('_', ' ')}: {found}" for subject, found in card["checks"].items()),
     ]
     if not card["instructions"]:
-        lines.append("  it knows no instructions: give it a table, which v2w embed makes")
+        lines.append("  it has no instructions yet: make a table with v2w embed")
     return lines

@@ -1,4 +1,4 @@
-"""Make a table of instruction embeddings from recordings, and extend it with new instructions."""
+"""Make a table of instruction embeddings from recordings, or add instructions to a table."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ ARGUMENTS = ("source", "output")
 
 
 def main(cfg: EmbedConfig) -> None:
-    """Write the table, and say what is in it."""
+    """Write the table, then print its size and how to use it."""
     from v2w_gym.policies.embeddings import extend, make_encoder
     from v2w_gym.policies.instructions import save_table
 
@@ -31,7 +31,7 @@ def main(cfg: EmbedConfig) -> None:
     _kept(output).unlink(missing_ok=True)
     print(f"wrote {output}: {len(table.texts)} instructions, vectors of {table.vectors.shape[1]}")
     print(f"  {known} came from {cfg.source}, {len(table.texts) - known} from the encoder")
-    print(f"  instructions={output} gives them to a policy that takes embeddings")
+    print(f"  use it with a policy that takes embeddings: instructions={output}")
 
 
 def _check(cfg: EmbedConfig) -> None:
@@ -39,7 +39,8 @@ def _check(cfg: EmbedConfig) -> None:
         raise ValueError(f"expected output to end with .safetensors, found {cfg.output!r}")
     if bool(cfg.texts) != bool(cfg.encoder):
         raise ValueError(
-            "expected texts and encoder together, found one of them; the encoder encodes the texts"
+            "expected texts and encoder together, found only one of them; the encoder encodes the "
+            "texts"
         )
     if Path(cfg.source).is_file() and not cfg.texts:
         raise ValueError(
@@ -74,5 +75,5 @@ def _harvest(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
 
 
 def _kept(output: Path) -> Path:
-    """Return where an unfinished harvest is kept."""
+    """Return the file of an unfinished harvest."""
     return output.with_suffix(".harvest.npz")

@@ -1,4 +1,4 @@
-"""Measure how much cheaper ways of sampling change what a world model imagines; it resumes."""
+"""Measure how much faster sampling changes imagined videos; the same command resumes."""
 
 from v2w_gym.configs.checks import FidelityConfig
 
@@ -6,7 +6,7 @@ SCHEMA = FidelityConfig
 
 
 def main(cfg: FidelityConfig) -> None:
-    """Run the comparison, print what it found, and say where the results are."""
+    """Run the comparison, then print the results and their files."""
     from v2w_gym.evaluation.checks.fidelity.fidelity import run_fidelity
     from v2w_gym.evaluation.checks.fidelity.report import to_markdown
 

@@ -7,7 +7,7 @@ SCHEMA = GateConfig
 
 
 def main(cfg: GateConfig) -> bool:
-    """Run the gate, print what it found, and return whether it is passed."""
+    """Run the gate, print its results, and return whether it passed."""
     result = run_gate(cfg)
     print(to_markdown(result))
     print(f"written to {cfg.output}")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv and install the package in it: scripts/install.sh [EXTRA,EXTRA]
-# Does nothing when that was done already for this folder and these requirements.
+# Does nothing if .venv is up to date with this folder and these requirements.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras="${1:-}"
@@ -26,7 +26,7 @@ find_python() {
     fail "expected Python 3.10, 3.11 or 3.12 on the PATH, found none; install one from python.org"
 }
 
-[ -w . ] || fail "expected to be able to write in $PWD, found no permission; use a folder of yours"
+[ -w . ] || fail "expected permission to write in $PWD, found none; use a folder that you own"
 
 stamp=".venv/installed-${extras:-core}"
 state="$PWD $(cat setup.cfg pyproject.toml constraints.txt | cksum)"
@@ -41,9 +41,9 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv
 fi
 
-# Modules are compiled when they are first imported: to compile all of them takes 40 s, and most are
-# never used. torch first and alone, by its exact version: a CPU build of it is taken where one is
-# offered.
+# --no-compile: modules are compiled on first import. Compiling all of them takes 40 s, and most are
+# never used. torch comes first, with its exact version, so that pip takes a CPU build where an
+# index offers one.
 echo "install: PyTorch (the largest part)"
 .venv/bin/python -m pip install --no-compile "$(grep '^torch==' constraints.txt)" -c constraints.txt
 echo "install: v2w-gym${extras:+ with $extras}"

@@ -7,7 +7,7 @@ ARGUMENTS = ("folder",)
 
 
 def main(cfg: ParityConfig) -> bool:
-    """Run every vector in the folder, print one line each, and return whether all pass."""
+    """Run every test vector in the folder, print one line each, and return whether all pass."""
     from pathlib import Path
 
     import torch

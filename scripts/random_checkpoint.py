@@ -1,4 +1,4 @@
-"""Write a checkpoint in the published format with random weights, to try things with."""
+"""Write a checkpoint in the published format with random weights, for tests and timing."""
 
 from v2w_gym.configs.published import RandomCheckpointConfig
 
@@ -7,7 +7,7 @@ ARGUMENTS = ("output",)
 
 
 def main(cfg: RandomCheckpointConfig) -> None:
-    """Write it, and say how large it is."""
+    """Write the checkpoint, then print its size."""
     from v2w_gym.world_models.vid2world.published.convert import write_random
 
     output = write_random(cfg)

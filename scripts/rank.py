@@ -8,7 +8,7 @@ SCHEMA = RankConfig
 
 
 def main(cfg: RankConfig) -> None:
-    """Run the rollouts, print the rates, and say where the report is."""
+    """Run the rollouts, then print the success rates and the report's files."""
     from v2w_gym.evaluation.compare.verdict import headline
     from v2w_gym.evaluation.compare.writing import to_table
     from v2w_gym.evaluation.rank import rank

@@ -1,4 +1,4 @@
-"""Imagine what follows a start and some actions: a film and a strip; the same command resumes."""
+"""Imagine one rollout from a start, as a video and a strip; the same command resumes."""
 
 from v2w_gym.configs.evaluate import RolloutConfig
 
@@ -6,7 +6,7 @@ SCHEMA = RolloutConfig
 
 
 def main(cfg: RolloutConfig) -> None:
-    """Imagine the rollout, and say where it is."""
+    """Imagine the rollout, then print its files."""
     from v2w_gym.evaluation.imagine.imagination import run_rollout
 
     found = run_rollout(cfg)

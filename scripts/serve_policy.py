@@ -7,7 +7,7 @@ ARGUMENTS = ("policy",)
 
 
 def main(cfg: ServePolicyConfig) -> None:
-    """Serve, and say where."""
+    """Serve the policy, and print its URL."""
     from v2w_gym.configs.names import lookup
     from v2w_gym.configs.robots import ROBOTS
     from v2w_gym.policies.loading import load_policy, policy_config

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install with everything the tests need, check, test. Arguments go to pytest.
+# Install all that the tests need, then check and test. Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +8,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # one process per core does more
 
 scripts/install.sh standin,tensorflow,test
 
-# Types are checked while tests wait for servers and files; the findings are printed last.
+# The checks run beside the tests, which often wait; their findings are printed last.
 findings=$(mktemp)
 scripts/check.sh >"$findings" 2>&1 &
 checks=$!

@@ -7,5 +7,5 @@ SCHEMA = TrainConfig
 
 
 def main(cfg: TrainConfig) -> None:
-    """Train and say where the checkpoint is."""
+    """Train the world model, then print the checkpoint's path."""
     print(f"world model: {train(cfg)}")

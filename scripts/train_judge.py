@@ -1,4 +1,4 @@
-"""Train the success judge on recorded frames, and measure it on frames it has not seen."""
+"""Train the success judge on recorded frames, and measure it on held-out frames."""
 
 import json
 
@@ -8,7 +8,7 @@ SCHEMA = JudgeTrainConfig
 
 
 def main(cfg: JudgeTrainConfig) -> None:
-    """Train, and show the accuracy."""
+    """Train the judge, then print its accuracy."""
     from v2w_gym.evaluation.judges.drawer import train_judge
 
     judge = train_judge(cfg)

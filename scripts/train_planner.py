@@ -1,4 +1,4 @@
-"""Train the perception of the planner, and measure it on frames it has not seen."""
+"""Train the planner's perception on recorded frames, and measure it on held-out frames."""
 
 import json
 
@@ -8,7 +8,7 @@ SCHEMA = TrainPlannerConfig
 
 
 def main(cfg: TrainPlannerConfig) -> None:
-    """Train, and show the errors."""
+    """Train the network, then print its errors."""
     from v2w_gym.policies.planner.training import train
 
     card = train(cfg)

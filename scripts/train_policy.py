@@ -6,7 +6,7 @@ SCHEMA = TrainPolicyConfig
 
 
 def main(cfg: TrainPolicyConfig) -> None:
-    """Train and say where the checkpoints are."""
+    """Train the policy, then print the checkpoints' paths."""
     from v2w_gym.policies.rt1.training import train
 
     for checkpoint in train(cfg):

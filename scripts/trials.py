@@ -1,4 +1,4 @@
-"""Try policies on the stand-in robot (a simulated robot); the same command resumes."""
+"""Run policies on the stand-in robot (a simulated robot); the same command resumes."""
 
 from v2w_gym.configs.evaluate import TrialsConfig
 
@@ -6,7 +6,7 @@ SCHEMA = TrialsConfig
 
 
 def main(cfg: TrialsConfig) -> None:
-    """Run the trials, and say how they went."""
+    """Run the trials, then print the success rates."""
     from v2w_gym.evaluation.records.trials import load_trials
     from v2w_gym.evaluation.trials import run_trials
 

@@ -1,4 +1,4 @@
-"""Check that a converted policy chooses what the SavedModel chooses that it was made from."""
+"""Check that a converted policy chooses the same actions as its SavedModel."""
 
 from v2w_gym.configs.convert import VerifyPolicyConfig
 
@@ -7,7 +7,7 @@ ARGUMENTS = ("converted", "saved_model")
 
 
 def main(cfg: VerifyPolicyConfig) -> bool:
-    """Run both, print where they agree, and return whether they do everywhere."""
+    """Run both policies, print how often they agree, and return whether they always do."""
     from v2w_gym.evaluation.checks.converted import to_table, verify_policy
 
     result = verify_policy(cfg)

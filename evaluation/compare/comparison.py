@@ -1,4 +1,4 @@
-"""Compare rollouts in a world model with trials: agreement, and which policies differ."""
+"""Compare rollouts in a world model with trials: agreement, and significant differences."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -32,17 +32,17 @@ SUMMARIES: Mapping[str, st.Summary] = {
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well simulation predicts reality on one task.
+    """Agreement of simulated and real success rates on one task.
 
     Attributes:
         task: Name of the task, or `MEAN_OF_TASKS`.
         policies: The K policies compared, weakest in reality first.
         real: Their K success rates in reality.
         simulated: Their K success rates in the world model.
-        summaries: Each of `SUMMARIES` with an interval that carries the noise of both sides.
+        summaries: Each of `SUMMARIES` with an interval for the noise of both sides.
         top1_probability: Posterior probability that simulation picks the policy best in reality.
         pearson_without_one: Range of Pearson's r when each policy in turn is left out.
-        pearson_other_policies: Fisher's interval of r, as if sampled from all policies.
+        pearson_other_policies: Fisher's interval of r, which treats the policies as a sample.
     """
 
     task: str
@@ -55,17 +55,17 @@ class Agreement:
     pearson_other_policies: tuple[float, float]
 
 
-Told = Literal["same order", "opposite order", "only simulated", "only real", "neither"]
+Separation = Literal["same order", "opposite order", "only simulated", "only real", "neither"]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Whether two policies can be told apart on one task.
+    """Tests of the difference between two policies on one task.
 
     Attributes:
         task: Name of the task.
         first: A policy.
-        second: Another one, at least as good in reality over all tasks.
+        second: Another policy, at least as good in reality over all tasks.
         gap_simulated: Simulated rate of `second` minus that of `first`, over their common starts.
         gap_real: The same in reality.
         p_simulated: Sign test over common starts, Holm-adjusted for all pairs of this task.
@@ -81,8 +81,8 @@ class Pair:
     p_real: float
 
     @property
-    def told(self) -> Told:
-        """Where the difference is significant, and if on both sides, in which order."""
+    def separation(self) -> Separation:
+        """The side on which the difference is significant; with both sides, whether they agree."""
         simulated, real = self.p_simulated < SIGNIFICANCE, self.p_real < SIGNIFICANCE
         if simulated and real:
             return "same order" if self.gap_simulated * self.gap_real > 0 else "opposite order"
@@ -93,9 +93,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything the report says in numbers.
+    """All numbers of a report.
 
-    A policy that was never on a robot has cells with its simulated rates and no part in the rest.
+    A policy without trials has cells with its simulated rates, and is in no other statistic.
 
     Attributes:
         tasks: Tasks compared.
@@ -103,8 +103,8 @@ class Comparison:
         cells: One per policy and task that was simulated, compared or not.
         agreements: One per task, then one for the mean of the tasks if there are several.
         pairs: Every two policies of every task.
-        notes: What was left out or does not match, in sentences.
-        reference: What "reality" is.
+        notes: Sentences on what was left out or does not match.
+        reference: Name of the side called reality.
     """
 
     tasks: tuple[str, ...]
@@ -117,7 +117,7 @@ class Comparison:
 
     @property
     def compared(self) -> tuple[Cell, ...]:
-        """The cells with a rate on both sides, on which every statistic rests."""
+        """The cells with a rate on both sides, which every statistic uses."""
         return tuple(cell for cell in self.cells if cell.compared)
 
     @property
@@ -127,33 +127,30 @@ class Comparison:
 
     @property
     def simulated_policies(self) -> tuple[str, ...]:
-        """Policies with rollouts: those not compared, weakest in simulation first, then the rest.
-
-        The rest are `policies`.
-        """
+        """Policies with rollouts: first those without trials, weakest in simulation first."""
         others = (cell for cell in self.cells if cell.policy not in self.policies)
         return (*_weakest_first(others, "simulated"), *self.policies)
 
     def cell(self, task: str, policy: str) -> Cell | None:
-        """Return one cell, or None if it was not simulated."""
+        """Return the cell of a task and policy, or None if it was not simulated."""
         return next((c for c in self.cells if (c.task, c.policy) == (task, policy)), None)
 
 
 def compare(simulated: pd.DataFrame, real: pd.DataFrame, *, reference: str = STANDIN) -> Comparison:
     """Compare rollouts in a world model with trials in reality.
 
-    A policy that one side lacks on a task is not compared there and named in `notes`; its
-    simulated rate is kept. Abstentions of the judge are left out of every rate and counted.
+    A policy that lacks one side on a task is not compared there. `notes` names it, and its
+    simulated rate is kept. Abstentions of the judge are counted, and are in no rate.
 
     Args:
         simulated: One row per rollout: policy, task, start, start_seed, seed, success (None if the
             judge abstained).
         real: One row per trial: policy, task, start, start_seed, success.
-        reference: What the real trials were made with.
+        reference: Name of the robot of the trials.
 
     Raises:
-        ValueError: A column is missing, a rollout counts twice, judges or world models are mixed,
-            or a start means different scenes on the two sides.
+        ValueError: A column is missing, a rollout is repeated, judges or world models are mixed, or
+            a start is a different scene on the two sides.
     """
     cells = make_cells(simulated, real)
     compared = tuple(cell for cell in cells if cell.compared)
@@ -189,7 +186,7 @@ def _agreement(task: str, cells: tuple[Cell, ...], policies: tuple[str, ...]) ->
 def _mean_of_tasks(
     cells: tuple[Cell, ...], tasks: tuple[str, ...], policies: tuple[str, ...]
 ) -> tuple[tuple[Agreement, ...], tuple[str, ...]]:
-    """Compare each policy's mean over tasks; policies without all tasks are left out and named."""
+    """Compare each policy's mean over tasks; notes name the policies that lack a task."""
     if len(tasks) < 2:
         return (), ()
     table = {(c.task, c.policy): c for c in cells}
@@ -207,8 +204,8 @@ def _mean_of_tasks(
 
 def _summarise(task: str, policies: tuple[str, ...], by_task: list[list[Cell]]) -> Agreement:
     """Summarise K policies from a table of cells, (tasks, K); rates are averaged over tasks."""
-    # The observed rates give each summary its value, and draws from the posterior of the true rates
-    # on both sides its interval. One seed: the same tables give the same intervals.
+    # Each summary's value comes from the observed rates. Its interval comes from draws of the true
+    # rates on both sides from their posterior. A fixed seed makes the intervals reproducible.
     generator = np.random.default_rng(0)
     observed, draws = [], []
     for side in ("real", "simulated"):
@@ -236,12 +233,12 @@ def _summarise(task: str, policies: tuple[str, ...], by_task: list[list[Cell]]) 
 
 
 def _pairs(task: str, policies: tuple[str, ...], simulated: Starts, real: Starts) -> list[Pair]:
-    """Test every two policies of one task on each side, over the starts that both attempted."""
+    """Test every two policies of a task on each side, over their common starts."""
     mine = [p for p in policies if (task, p) in simulated and (task, p) in real]
     names = list(itertools.combinations(mine, 2))
     sides = []
     for starts in (simulated, real):
-        # Gap per start in [-1, 1], second minus first; starts that only one attempted are dropped.
+        # Gap per start in [-1, 1], second minus first; starts of only one policy are dropped.
         gaps = [(starts[task, b] - starts[task, a]).dropna() for a, b in names]
         p_values = st.holm([st.sign_test(int((g > 0).sum()), int((g < 0).sum())) for g in gaps])
         sides.append([(float(g.mean()), p) for g, p in zip(gaps, p_values, strict=True)])

@@ -1,7 +1,7 @@
-"""One table of success rates per policy and task, in simulation and, where tried, in reality.
+"""Success rates per policy and task, in simulation and in reality.
 
-The unit is the start. Attempts from one start with different seeds are averaged first and every
-interval counts starts, not attempts: repeating a start does not make the sample of starts larger.
+The unit is the start. Attempts from one start with different seeds are averaged first, and every
+interval counts starts instead of attempts. Repeating a start does not enlarge the sample of starts.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Rate:
         successes: Sum over starts of the share of successes from that start.
         n: Starts with at least one judged attempt.
         attempts: Judged attempts.
-        abstained: Attempts on which the judge gave no verdict; part of nothing else.
+        abstained: Attempts without a verdict of the judge; they are in no other number.
     """
 
     successes: float
@@ -35,7 +35,7 @@ class Rate:
 
     @property
     def value(self) -> float:
-        """The rate in [0, 1]; NaN if nothing was judged."""
+        """The rate in [0, 1]; NaN without a judged attempt."""
         return self.successes / self.n if self.n else float("nan")
 
     @property
@@ -49,12 +49,13 @@ class Paired:
     """The same starts attempted by one policy in simulation and in reality.
 
     Attributes:
-        n: Starts in common.
-        both: Starts solved on both sides; a start solved in part counts in part, here and below.
+        n: Common starts.
+        both: Starts solved on both sides. Here and below, a start with several attempts counts with
+            its share of successes.
         only_simulated: Starts solved in simulation only.
         only_real: Starts solved in reality only.
-        phi: Correlation of the outcomes over starts; NaN if one side always ends the same way.
-        p_value: Exact McNemar test (a sign test over starts) that both sides succeed equally often.
+        phi: Correlation of the outcomes over starts; NaN if one side has the same outcome always.
+        p_value: Exact McNemar test (a sign test over starts) of equal success on both sides.
     """
 
     n: int
@@ -71,7 +72,7 @@ class Paired:
 
     @property
     def agreement_by_chance(self) -> float:
-        """The agreement of two independent coins with these success rates p and q.
+        """Expected agreement of independent outcomes with these success rates p and q.
 
         P(same outcome) = p q + (1 - p) (1 - q)
         """
@@ -84,14 +85,14 @@ class Paired:
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy on one task, as simulated and as tried on the robot.
+    """The results of one policy on one task, in simulation and in reality.
 
     Attributes:
         task: Name of the task.
         policy: Name of the policy.
-        simulated: Its rate in the world model; `n` is 0 if the judge abstained on every rollout.
-        real: Its rate on the robot; `n` is 0, and `value` NaN, if it was never tried there.
-        paired: The starts that were attempted on both sides.
+        simulated: Rate in the world model; `n` is 0 if the judge abstained on every rollout.
+        real: Rate on the robot; without trials, `n` is 0 and `value` NaN.
+        paired: Comparison over the common starts.
     """
 
     task: str
@@ -152,7 +153,7 @@ def _check_columns(frame: pd.DataFrame, what: str, more: tuple[str, ...]) -> Non
 
 
 def _check_one_source(simulated: pd.DataFrame) -> None:
-    """Refuse a rollout that counts twice, and a mix of judges, models or policy versions."""
+    """Check that no rollout is repeated, and that judges, models and policies are not mixed."""
     twice = simulated.duplicated(["policy", "task", "start", "seed"])
     if twice.any():
         row = simulated.loc[twice, ["policy", "task", "start", "seed"]].iloc[0].to_dict()
@@ -177,7 +178,7 @@ def _check_one_source(simulated: pd.DataFrame) -> None:
 
 
 def _check_same_starts(simulated: pd.DataFrame, real: pd.DataFrame) -> None:
-    """Refuse a start whose seed differs between the sides: its index means two different scenes."""
+    """Check that each start has the same seed, and so shows the same scene, on both sides."""
     seeds = [
         frame.assign(start=frame["start"].astype(str))
         .groupby(["task", "start"])["start_seed"]
@@ -196,7 +197,7 @@ def _check_same_starts(simulated: pd.DataFrame, real: pd.DataFrame) -> None:
 
 
 def start_means(frame: pd.DataFrame) -> Starts:
-    """Average the judged attempts of each start, for every task and policy that has any."""
+    """Average the judged attempts of each start, for every task and policy with such attempts."""
     judged = frame.assign(
         success=frame["success"].to_numpy(dtype=float, na_value=np.nan),
         start=frame["start"].astype(str),
@@ -218,8 +219,8 @@ def _rate(frame: pd.DataFrame, key: tuple[str, str], per_start: "pd.Series[float
 
 
 def _paired(simulated: "pd.Series[float]", real: "pd.Series[float]") -> Paired:
-    # McNemar's table over common starts: both, only one, neither. A start that was attempted with
-    # several seeds counts with its share of successes.
+    # McNemar's table over common starts: success on both sides, on one side, on neither. A start
+    # with several seeds counts with its share of successes.
     common = simulated.index.intersection(real.index)
     sim, ref = simulated[common].to_numpy(), real[common].to_numpy()
     return Paired(
@@ -233,7 +234,7 @@ def _paired(simulated: "pd.Series[float]", real: "pd.Series[float]") -> Paired:
 
 
 def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
-    """Say what is not compared and why, and which starts or policy weights do not match."""
+    """Return notes on what is not compared, and on starts or policy weights that do not match."""
     notes = _not_compared(real, cells)
     shown = {(cell.task, cell.policy) for cell in cells}
     tried = set(zip(real["task"], real["policy"], strict=True))
@@ -252,7 +253,7 @@ def list_notes(simulated: pd.DataFrame, real: pd.DataFrame, cells: tuple[Cell, .
 
 
 def _not_compared(real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
-    """Name the policies that lack a rate on one side, each once for all its tasks."""
+    """Return notes on policies that lack a rate on one side, one per policy and reason."""
     tasks: dict[tuple[str, str], list[str]] = {}
     tried = sorted(set(real["policy"]))
     for cell in cells:
@@ -268,7 +269,7 @@ def _not_compared(real: pd.DataFrame, cells: tuple[Cell, ...]) -> list[str]:
 
 
 def _other_weights(simulated: pd.DataFrame, real: pd.DataFrame) -> list[str]:
-    """Name the policies whose real trials were made with other weights or settings."""
+    """Return notes on policies whose trials were made with other weights or settings."""
     column = "policy_fingerprint"
     if column not in simulated or column not in real:
         return []

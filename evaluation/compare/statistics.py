@@ -1,10 +1,10 @@
-"""How well simulated success rates predict real ones, and how sure that is: numbers only.
+"""Statistics that compare simulated success rates with real ones, and their uncertainty.
 
-A summary takes `real` and `sim` of shape (..., K): success rates of the same K policies. It works
-over the last axis, so the same function serves one observed table and thousands of posterior draws
-of it. A summary that is not defined for its input is NaN, never a convenient number.
+A summary takes `real` and `sim` of shape (..., K), the success rates of the same K policies. It
+reduces the last axis, so one function serves the observed table and thousands of posterior draws.
+A summary that is undefined for its input is NaN.
 
-In the comments below x_i is the real and y_i the simulated success rate of policy i.
+In the comments below, x_i is the real and y_i the simulated success rate of policy i.
 """
 
 import math
@@ -30,7 +30,7 @@ class Summary(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; all three are NaN where the number is not defined."""
+    """A number with its 95 % interval; all three are NaN if the number is undefined."""
 
     value: float
     low: float
@@ -38,14 +38,14 @@ class Estimate:
 
     @property
     def defined(self) -> bool:
-        """Whether there is a number at all."""
+        """Whether the number is defined."""
         return not math.isnan(self.value)
 
 
 def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Return the 95 % score interval of a success rate; (0, 1) if nothing was tried.
+    """Return the 95 % score interval of a success rate; (0, 1) for n = 0.
 
-    `successes` may be fractional: starts that were attempted several times count their mean.
+    `successes` may be fractional, because a start with several attempts counts with their mean.
 
     Raises:
         ValueError: Not 0 <= successes <= n.
@@ -56,7 +56,8 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
         raise ValueError(f"expected 0 <= successes <= n, found successes = {successes}, n = {n}")
     if n == 0:
         return 0.0, 1.0
-    # All rates p with |rate - p| <= z sqrt(p (1 - p) / n): the roots of a quadratic equation in p,
+    # The interval holds all p with |rate - p| <= z sqrt(p (1 - p) / n). Its ends are the roots of a
+    # quadratic equation in p:
     #   (rate + z^2 / 2n  +-  z sqrt(rate (1 - rate) / n + z^2 / 4n^2)) / (1 + z^2 / n).
     rate, z2 = successes / n, NORMAL_QUANTILE**2
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
@@ -67,7 +68,7 @@ def wilson(successes: float, n: float) -> tuple[float, float]:
 def sample_rates(
     successes: ArrayLike, n: ArrayLike, draws: int, generator: np.random.Generator
 ) -> Array:
-    """Draw (draws, ...) plausible true success rates: the posterior under Jeffreys' prior.
+    """Draw true success rates (draws, ...) from the posterior under Jeffreys' prior.
 
     Source: Brown, Cai and DasGupta 2001, "Interval Estimation for a Binomial Proportion".
     """
@@ -85,16 +86,16 @@ def pearson(*, real: ArrayLike, sim: ArrayLike) -> Array:
     real, sim = _centred(real), _centred(sim)
     with np.errstate(invalid="ignore"):
         r = (real * sim).sum(-1) / np.sqrt((real**2).sum(-1) * (sim**2).sum(-1))
-    return np.asarray(np.clip(r, -1, 1))  # rounding may lead just outside
+    return np.asarray(np.clip(r, -1, 1))  # rounding may exceed the range
 
 
 def spearman(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the correlation of the ranks, ties sharing a mean rank; NaN if a side is constant."""
+    """Return the correlation of the ranks, with mean ranks for ties; NaN if a side is constant."""
     return pearson(real=stats.rankdata(real, axis=-1), sim=stats.rankdata(sim, axis=-1))
 
 
 def kendall(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return Kendall's tau-b, pairs in the same order against pairs in the opposite one.
+    """Return Kendall's tau-b in [-1, 1], the balance of concordant and discordant pairs.
 
     tau = sum_ij s_ij t_ij / sqrt(sum_ij s_ij^2 sum_ij t_ij^2), where s_ij and t_ij are the signs of
     x_i - x_j and y_i - y_j. Tied pairs count in neither sum. NaN if either side is constant.
@@ -110,8 +111,8 @@ def mmrv(*, real: ArrayLike, sim: ArrayLike) -> Array:
 
     MMRV = 1/K sum_i max_j |x_i - x_j| [(y_i > y_j) differs from (x_i > x_j)]
 
-    The comparisons are strict: a tie on one side only counts for one policy of the pair, not for
-    the other. Gaps are real ones; swapping the arguments changes the result, hence the keywords.
+    The comparisons are strict, so a tie on one side counts for one policy of the pair only. Gaps
+    are real ones. Swapping the arguments changes the result, so both are keyword-only.
 
     Source: Li et al. 2024, "Evaluating Real-World Robot Manipulation Policies in Simulation"
     (SIMPLER), section III-B.
@@ -125,11 +126,11 @@ def mmrv(*, real: ArrayLike, sim: ArrayLike) -> Array:
 def mmrv_ties(*, real: ArrayLike, sim: ArrayLike) -> Array:
     """Return the mean maximum rank violation with simulated ties broken by a fair coin.
 
-    A pair in the wrong order costs its real gap and a pair that is tied in simulation costs half of
-    it, for both policies. Without ties this equals `mmrv`.
+    For both policies, a pair in the wrong order costs its real gap, and a pair that is tied in
+    simulation costs half of it. Without ties this equals `mmrv`.
     """
     real_gap, sim_gap = _gaps(real), _gaps(sim)
-    # 0 in the same order, 1/2 tied on one side, 1 in the opposite order.
+    # 0 for the same order, 1/2 for a tie on one side, 1 for the opposite order.
     violation = np.abs(np.sign(sim_gap) - np.sign(real_gap)) / 2
     return np.asarray((np.abs(real_gap) * violation).max(-1).mean(-1))
 
@@ -157,26 +158,25 @@ def slope(*, real: ArrayLike, sim: ArrayLike) -> Array:
 
 
 def top1(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return the chance that a policy chosen by simulation is a best one in reality.
+    """Return the probability that the best policy in simulation is a best policy in reality.
 
-    A choice among simulated ties is made by a fair coin, so the result is 0 or 1 unless there are
-    ties.
+    Simulated ties are broken at random, so the result is 0 or 1 without ties.
     """
     real = np.asarray(real, float)
     return _mean_of_chosen(real == real.max(-1, keepdims=True), sim)
 
 
 def regret(*, real: ArrayLike, sim: ArrayLike) -> Array:
-    """Return how much real success is lost by choosing the policy that is best in simulation."""
+    """Return the real success rate that is lost by choosing the best policy in simulation."""
     real = np.asarray(real, float)
     return np.asarray(real.max(-1) - _mean_of_chosen(real, sim))
 
 
 def fisher_interval(r: float, k: int) -> tuple[float, float]:
-    """Return the 95 % interval of a correlation seen over k policies, as a sample of all policies.
+    """Return the 95 % interval of a correlation, with the k policies as a sample of all policies.
 
-    It asks what other policies might give, and ignores the noise in each rate. NaN for fewer than
-    four policies, for undefined r, and for |r| = 1, which would give a width of zero.
+    It covers the choice of policies and ignores the noise in each rate. NaN for fewer than four
+    policies, for undefined r, and for |r| = 1, which would give a width of zero.
     """
     if k < 4 or math.isnan(r) or math.isclose(abs(r), 1, rel_tol=1e-12):
         return math.nan, math.nan
@@ -188,7 +188,7 @@ def fisher_interval(r: float, k: int) -> tuple[float, float]:
 def leave_one_out(summary: Summary, *, real: ArrayLike, sim: ArrayLike) -> tuple[float, float]:
     """Return the smallest and largest `summary` (K,) when each policy in turn is left out.
 
-    NaN if fewer than three policies would remain, or if it is undefined without some policy.
+    NaN with fewer than four policies, or if the summary is undefined without one of them.
     """
     real, sim = np.asarray(real, float), np.asarray(sim, float)
     if real.shape[-1] < 4:
@@ -201,7 +201,7 @@ def leave_one_out(summary: Summary, *, real: ArrayLike, sim: ArrayLike) -> tuple
 
 
 def chance_of_perfect_order(k: int) -> float:
-    """Return 1 / k!, the chance that a random order of k policies is the true one.
+    """Return 1 / k!, the probability that a random order of k policies is the true one.
 
     No permutation test of a ranking over k policies can give a smaller p value.
     """
@@ -209,20 +209,20 @@ def chance_of_perfect_order(k: int) -> float:
 
 
 def sign_test(plus: int, minus: int) -> float:
-    """Return the exact two-sided p value for `plus` against `minus` pairs that differ.
+    """Return the exact two-sided p value for `plus` pairs against `minus` pairs that differ.
 
-    With one binary outcome per side and pair this is the exact McNemar test. 1 if no pair differs.
+    With one binary outcome per side and pair, this is the exact McNemar test. 1 if no pair differs.
     """
-    # Without a difference, each pair that differs goes either way with probability 1/2.
+    # Under the null hypothesis, a pair that differs has either sign with probability 1/2.
     if plus + minus == 0:
         return 1.0
     return float(stats.binomtest(plus, plus + minus).pvalue)
 
 
 def paired_difference(both: int, gained: int, lost: int, neither: int) -> Estimate:
-    """Return the difference of two success rates seen on the same n rollouts; NaN for none.
+    """Return the difference of two success rates over the same n rollouts; NaN for n = 0.
 
-    The interval has a width even if nothing differs, and stays within [-1, 1].
+    The interval has a positive width even if no rollout differs, and stays within [-1, 1].
 
     Source: Newcombe 1998, "Improved confidence intervals for the difference between binomial
     proportions based on paired data", method 10.
@@ -232,7 +232,8 @@ def paired_difference(both: int, gained: int, lost: int, neither: int) -> Estima
         return Estimate(math.nan, math.nan, math.nan)
     first, second = (both + gained) / n, (both + lost) / n
     (low1, high1), (low2, high2) = wilson(both + gained, n), wilson(both + lost, n)
-    # phi, the correlation of the pairs, with a continuity correction where it is positive
+    # phi = (both neither - gained lost) / sqrt(margins), the correlation of the pairs, with a
+    # continuity correction of n / 2 where the numerator is positive.
     margins = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
     product = both * neither - gained * lost
     corrected = max(product - n / 2, 0) if product > 0 else product
@@ -251,9 +252,9 @@ def mean_estimate(values: Array) -> Estimate:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p values adjusted for being one family of tests (Holm 1979), in the same order."""
-    # The smallest of m p values is multiplied by m, the next by m - 1, and so on. None falls below
-    # the adjusted value before it, none exceeds 1.
+    """Return p values adjusted for multiple tests (Holm 1979), in the same order."""
+    # Multiply the smallest of m p values by m, the next by m - 1, and so on. Then take the running
+    # maximum, and clip to 1.
     order = np.argsort(p_values)
     adjusted = np.asarray(p_values, float)[order] * np.arange(len(p_values), 0, -1)
     result = np.empty(len(p_values))
@@ -262,10 +263,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def estimate(value: float, draws: Array) -> Estimate:
-    """Return `value` with the middle 95 % of its posterior `draws`, widened to hold `value` itself.
+    """Return `value` with the middle 95 % of its posterior `draws`, widened to contain `value`.
 
-    The widening matters at the edge of a range: an observed violation of 0 lies below every draw of
-    it.
+    The widening matters at the edge of a range. For example, an observed violation of 0 lies below
+    every draw.
     """
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan)
@@ -278,7 +279,7 @@ def _hypotenuse(a: float, b: float, correlation: float) -> float:
 
 
 def _centred(rates: ArrayLike) -> Array:
-    """Subtract the mean; exactly zero where all rates are the same, whatever the rounding."""
+    """Subtract the mean; exactly zero if all rates are equal, without rounding errors."""
     rates = np.asarray(rates, float)
     constant = np.ptp(rates, axis=-1, keepdims=True) == 0
     return np.asarray(np.where(constant, 0.0, rates - rates.mean(-1, keepdims=True)))

@@ -1,4 +1,4 @@
-"""Say in plain sentences what a comparison supports, and what it does not.
+"""The verdict of a report: sentences on what a comparison supports, and what it does not.
 
 A rollout is one attempt in the world model. A trial is one attempt on the robot.
 """
@@ -13,7 +13,7 @@ from v2w_gym.evaluation.compare.comparison import (
     Agreement,
     Comparison,
     Pair,
-    Told,
+    Separation,
 )
 from v2w_gym.evaluation.compare.statistics import chance_of_perfect_order
 from v2w_gym.evaluation.compare.writing import decimal, percent, points, with_interval
@@ -22,46 +22,46 @@ FEW_POLICIES = 8
 """Below this many policies every statistic of a ranking is weak evidence."""
 CONFIDENT = 0.95
 NAMED = 4
-"""How many pairs a sentence names before it counts the rest."""
+"""Pairs that a sentence names before it counts the rest."""
 DO_NOTHING = "zero"
 """Name of the policy that does nothing."""
 Kind = Literal["supported", "not supported", "caution"]
-SEPARATION: tuple[tuple[Told, Kind, str, str], ...] = (
-    ("same order", "supported", "can be told apart on both sides, in the same order", ""),
+PAIRS: tuple[tuple[Separation, Kind, str, str], ...] = (
+    ("same order", "supported", "differ significantly on both sides, in the same order", ""),
     (
         "opposite order",
         "not supported",
-        "can be told apart on both sides, in opposite orders",
+        "differ significantly on both sides, in opposite orders",
         " The world model ranks these pairs wrongly.",
     ),
     (
         "only simulated",
         "not supported",
-        "can be told apart in the world model but not on the {reference}",
-        " No trial confirms their simulated order.",
+        "differ significantly in the world model but not on the {reference}",
+        " The trials do not confirm their simulated order.",
     ),
     (
         "only real",
         "not supported",
-        "can be told apart on the {reference} but not in the world model",
+        "differ significantly on the {reference} but not in the world model",
         "",
     ),
     (
         "neither",
         "not supported",
-        "cannot be told apart on either side with this number of starts",
+        "do not differ significantly on either side with this number of starts",
         " This is no evidence that they are equal.",
     ),
 )
-"""Sentence about the pairs of each kind: whether it supports, what was found, what follows."""
+"""For each separation of a pair: kind of finding, what was found, and the conclusion."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence or two of the verdict.
+    """One or two sentences of the verdict.
 
     Attributes:
-        kind: What the numbers support, what they do not, or what to keep in mind.
+        kind: Whether the numbers support a claim, do not support it, or need caution.
         text: The sentences.
     """
 
@@ -69,7 +69,6 @@ class Finding:
     text: str
 
     def __str__(self) -> str:
-        """Return the text."""
         return self.text
 
 
@@ -84,7 +83,7 @@ def headline(comparison: Comparison) -> str:
     r, k = overall.summaries["pearson"], len(overall.policies)
     where = "" if len(comparison.tasks) == 1 else f" ({overall.task})"
     if not r.defined or k < 3:
-        return f"With {_count(k, 'policy')}{where} no correlation can be judged."
+        return f"With {_count(k, 'policy')}{where}, no correlation can be computed."
     return (
         f"Over {k} policies{where}, success in the world model and on the {comparison.reference} "
         f"correlate with r = {with_interval(r)}."
@@ -92,7 +91,7 @@ def headline(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> tuple[Finding, ...]:
-    """Return every finding, the most general first."""
+    """Return all findings, the most general first."""
     return tuple(finding for part in PARTS for finding in part(comparison))
 
 
@@ -103,16 +102,17 @@ def _only_simulated(comparison: Comparison) -> Iterator[Finding]:
         low, high = map(percent, rate.interval)
         yield Finding(
             "supported",
-            f"{cell.task}: {cell.policy} succeeds from {percent(rate.value)} [{low}, {high}] of "
-            f"{_count(rate.n, 'start')} in this world model, according to its judge.",
+            f"{cell.task}: according to the judge, {cell.policy} succeeds from "
+            f"{percent(rate.value)} [{low}, {high}] of {_count(rate.n, 'start')} in this world "
+            "model.",
         )
     if lacking:
         names = ", ".join(dict.fromkeys(cell.policy for cell in lacking))
         yield Finding(
             "not supported",
-            f"How often {names} would succeed on the {comparison.reference} is unknown. There are "
-            "no trials to compare with, and a world model may overestimate or underestimate any "
-            "policy. `v2w trials` records trials.",
+            f"The success of {names} on the {comparison.reference} is unknown. There are no trials "
+            "to compare with, and a world model may overestimate or underestimate any policy. "
+            "`v2w trials` records trials.",
         )
 
 
@@ -120,9 +120,8 @@ def _reference(comparison: Comparison) -> Iterator[Finding]:
     if comparison.compared and comparison.reference == STANDIN:
         yield Finding(
             "caution",
-            'The reference called "stand-in robot" is a simulated robot. Nothing on this page was '
-            "measured on a real robot. Agreement with the stand-in does not show agreement with a "
-            "real robot.",
+            "The stand-in robot is a simulated robot. No number on this page was measured on a "
+            "real robot. Agreement with the stand-in does not show agreement with a real robot.",
         )
 
 
@@ -133,8 +132,8 @@ def _few_policies(comparison: Comparison) -> Iterator[Finding]:
         yield Finding(
             "caution",
             f"Only {_count(k, 'policy')}: below {FEW_POLICIES}, every correlation and rank "
-            f"statistic is weak evidence. A random order of {k} policies is right once in {orders} "
-            f"times, so no test of the order can give a p value below 1/{orders}.",
+            f"statistic is weak evidence. A random order of {k} policies is right with probability "
+            f"1/{orders}, so no test of the order can give a smaller p value.",
         )
 
 
@@ -159,27 +158,27 @@ def _correlation(agreement: Agreement) -> Finding:
         text = f"{name}: r is undefined because all policies have the same success rate in {side}."
         return Finding("not supported", text)
     text = (
-        f"{name}, k = {k} policies: r = {with_interval(r)}. The interval carries the noise of a "
+        f"{name}, k = {k} policies: r = {with_interval(r)}. The interval covers the noise of a "
         "limited number of starts."
     )
     if k > 3:
         low, high = map(decimal, agreement.pearson_without_one)
-        text += f" Without any one policy, r is {low} to {high}."
+        text += f" With one policy left out, r ranges from {low} to {high}."
         low, high = map(decimal, agreement.pearson_other_policies)
-        text += f" As a guess for other policies, r is in [{low}, {high}]."
+        text += f" For other policies, the interval of r is [{low}, {high}]."
     if r.low > 0 and agreement.pearson_other_policies[0] > 0:
         return Finding("supported", f"{text} Higher simulated rates go with higher real rates.")
     if r.low > 0:
-        text += " The relation holds for these policies and is not shown to carry over to others."
+        text += " The correlation holds for these policies; it is not shown for others."
         return Finding("not supported", text)
-    return Finding("not supported", f"{text} No relation is established.")
+    return Finding("not supported", f"{text} No correlation is established.")
 
 
 def _best(agreement: Agreement) -> Finding:
     regret, sure = agreement.summaries["regret"], agreement.top1_probability
     text = (
-        f"{_title(agreement)}: the best policy in the world model ({_winners(agreement)}) is the "
-        f"best one in reality with probability {decimal(sure)}. Choosing it costs "
+        f"{_title(agreement)}: the best policy in the world model ({_winners(agreement)}) is also "
+        f"best in reality with probability {decimal(sure)}. Choosing it costs "
         f"{with_interval(regret, percent)} of real success."
     )
     if sure >= CONFIDENT:
@@ -200,21 +199,21 @@ def _bias(agreement: Agreement) -> Finding:
         text += ", so no overall bias is shown."
     if slope.defined and slope.high < 1:
         text += (
-            f" A real difference of 10 points shows as {10 * slope.value:.0f} in simulation. Noise "
-            "in the real rates explains part of this shrinking."
+            f" A real difference of 10 points appears as {10 * slope.value:.0f} in simulation. "
+            "Noise in the real rates explains part of this shrinkage."
         )
     return Finding("caution", f"{text} Read simulated rates as a ranking, not as success rates.")
 
 
 def _separation(task: str, pairs: list[Pair], reference: str) -> Iterator[Finding]:
-    for told, kind, where, conclusion in SEPARATION:
-        named = [f"{pair.first} and {pair.second}" for pair in pairs if pair.told == told]
+    for separation, kind, found, conclusion in PAIRS:
+        named = [f"{p.first} and {p.second}" for p in pairs if p.separation == separation]
         if named:
             rest = f", and {len(named) - NAMED} more" if len(named) > NAMED else ""
             yield Finding(
                 kind,
                 f"{task}: of {_count(len(pairs), 'pair')} of policies, {len(named)} "
-                f"{where.format(reference=reference)}: {', '.join(named[:NAMED])}{rest}."
+                f"{found.format(reference=reference)}: {', '.join(named[:NAMED])}{rest}."
                 f"{conclusion}",
             )
 
@@ -229,7 +228,7 @@ def _do_nothing(comparison: Comparison) -> Iterator[Finding]:
             f"{cell.task}: the policy that does nothing succeeds in "
             f"{percent(cell.simulated.value)} [{low}, {high}] of its rollouts"
             + (f" and {percent(real)} of its trials. " if cell.real.n else ". ")
-            + ("Read the excess as hallucinated success." if excess else "There is no excess."),
+            + ("The excess is hallucinated success." if excess else "There is no excess."),
         )
 
 
@@ -245,9 +244,9 @@ def _same_start(comparison: Comparison) -> Iterator[Finding]:
         by_chance = sum(p.agreement_by_chance * p.n for p in paired) / n
         yield Finding(
             "caution",
-            f"{task}: from the same start, rollout and trial end the same way in "
-            f"{percent(agreement)} of {n} cases. Success rates alone would give "
-            f"{percent(by_chance)}.",
+            f"{task}: rollout and trial from the same start have the same outcome in "
+            f"{percent(agreement)} of {n} cases. Independent outcomes with these success rates "
+            f"would agree in {percent(by_chance)}.",
         )
 
 
@@ -261,8 +260,8 @@ def _left_out(comparison: Comparison) -> Iterator[Finding]:
             "caution",
             f"The judge abstained in {abstained} of {attempts} rollouts, most often for "
             f"{worst.policy} on {worst.task} ({worst.simulated.abstained}). These rollouts count "
-            "neither as success nor as failure. That is fair only if abstaining is unrelated to "
-            "success.",
+            "neither as success nor as failure. The rates are unbiased only if abstention is "
+            "unrelated to success.",
         )
     if any(c.simulated.attempts > c.simulated.n for c in cells):
         yield Finding(
@@ -281,7 +280,7 @@ PARTS = (
     _same_start,
     _left_out,
 )
-"""What a verdict is made of, in the order of the page."""
+"""The parts of a verdict, in the order of the page."""
 
 
 def _title(agreement: Agreement) -> str:

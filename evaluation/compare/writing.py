@@ -1,4 +1,4 @@
-"""How numbers and success rates are written, in the terminal and in the report."""
+"""Format numbers and success rates for the terminal and the report."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from v2w_gym.evaluation.compare.rates import Cell, Rate
 from v2w_gym.evaluation.compare.statistics import Estimate
 
 NO_TRIALS, NO_VERDICT = "no trials", "no verdict"
-"""What stands in the place of a rate that there is not."""
+"""Texts in place of a missing rate."""
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
@@ -26,7 +26,7 @@ def points(difference: float) -> str:
 
 
 def decimal(number: float) -> str:
-    """Write a correlation or the like with two digits, three near 1, and 1 only for exactly 1."""
+    """Write a correlation with two digits, three near 1, and 1 only for exactly 1."""
     if math.isnan(number):
         return "undefined"
     if 0.995 <= abs(number) < 1:

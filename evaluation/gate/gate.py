@@ -235,7 +235,7 @@ def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:
 
 def _order_check(comparison: Comparison, task: str) -> Check:
     """Pairs that reality tells apart must come out in the same order."""
-    told = [p for p in comparison.pairs if p.task == task and p.told in REALLY_TOLD]
+    told = [p for p in comparison.pairs if p.task == task and p.separation in REALLY_TOLD]
     wrong = [f"{p.first} / {p.second}" for p in told if p.gap_simulated * p.gap_real <= 0]
     found = f"{len(told) - len(wrong)} of {len(told)}"
     return Check(

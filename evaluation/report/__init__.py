@@ -1,1 +1,1 @@
-"""How is a comparison shown: the page, its plots, its strips and its notes."""
+"""The report of a comparison: the page, its plots, its strips and its notes."""

@@ -1,4 +1,4 @@
-"""Pick rollouts worth looking at and turn their videos into strips of frames."""
+"""Choose rollouts for the report, and turn their videos into strips of frames."""
 
 import base64
 import io
@@ -31,15 +31,15 @@ class Strip:
     """One rollout on the page.
 
     Attributes:
-        task: Its task.
-        policy: Its policy.
-        start: Where it began.
+        task: Name of its task.
+        policy: Name of its policy.
+        start: Index of its start.
         seed: Seed of its noise.
-        steps: Actions taken.
+        steps: Number of actions taken.
         success: The judge's verdict.
-        real: Share of the real trials of this policy from this start that succeeded; NaN if none.
-        link: The video's address, relative to the page.
-        image: The strip as a `data:` address; empty if the video is missing or damaged.
+        real: Success rate of this policy's trials from this start; NaN without trials.
+        link: URL of the video, relative to the page.
+        image: The strip as a `data:` URL; empty if the video is missing or damaged.
     """
 
     task: str
@@ -54,17 +54,17 @@ class Strip:
 
     @property
     def disagrees(self) -> bool:
-        """Whether every real trial from this start ended the other way."""
+        """Whether every trial from this start had the opposite outcome."""
         return self.real == 1 - self.success
 
 
 def make_gallery(
     run_folder: Path, comparison: Comparison, rows: pd.DataFrame, real: pd.DataFrame
 ) -> list[Strip]:
-    """Return one success and one failure per policy and task, where there are any.
+    """Return up to one success and one failure per policy and task.
 
-    Rollouts that contradict a trial come first, then the earliest start. No rollout on which the
-    judge abstained is shown.
+    Rollouts that contradict a trial come first, then those from the first start. Rollouts on which
+    the judge abstained are not shown.
     """
     outcomes = {
         (task, policy, start): float(rate)
@@ -108,7 +108,7 @@ def _make_strip(run_folder: Path, row: "pd.Series[object]", success: bool) -> St
 
 
 def draw_strip(frames: NDArray[np.uint8]) -> str:
-    """Lay `FRAMES` frames of a video (T, H, W, 3) side by side, as a `data:` address."""
+    """Return `FRAMES` frames of a video (T, H, W, 3) side by side, as a `data:` URL."""
     chosen = np.linspace(0, len(frames) - 1, min(FRAMES, len(frames))).round().astype(int)
     gaps = ((0, 0), (0, 0), (0, GAP), (0, 0))
     spaced = np.pad(frames[chosen], gaps, constant_values=255)

@@ -1,4 +1,4 @@
-"""What a report tells besides its numbers: trials that are lacking, and what went wrong."""
+"""Notes of a report: missing trials, and problems while policies acted."""
 
 import shlex
 from collections import Counter
@@ -12,7 +12,7 @@ from v2w_gym.evaluation.compare.comparison import Comparison
 
 
 def name_notes(comparison: Comparison, trials: pd.DataFrame) -> Iterator[str]:
-    """Ask whether a policy without trials was tried under a name that is nearly the same."""
+    """Yield notes on policies without trials whose names resemble a name with trials."""
     tried = sorted(set(trials["policy"]) - set(comparison.simulated_policies))
     for policy in comparison.simulated_policies:
         near = "" if policy in comparison.policies else hint(policy, tried)
@@ -21,7 +21,7 @@ def name_notes(comparison: Comparison, trials: pd.DataFrame) -> Iterator[str]:
 
 
 def trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> Iterator[str]:
-    """Say how trials of the policies that have none would be added."""
+    """Yield a note on how to record the missing trials."""
     lacking = [cell for cell in comparison.cells if not cell.real.n]
     if not lacking:
         return
@@ -34,13 +34,13 @@ def trial_notes(cfg: RankConfig, comparison: Comparison, *, as_words: bool) -> I
     )
     yield (
         f"To compare every policy, record trials on the {comparison.reference} with "
-        f"`{command if as_words else call}` and rank again with trials=trials.csv. Trials on a "
-        "robot of your own go into such a table: policy, task, start, start_seed, success."
+        f"`{command if as_words else call}` and rank again with trials=trials.csv. For trials on "
+        "your own robot, write a table with columns policy, task, start, start_seed, success."
     )
 
 
 def event_notes(rows: pd.DataFrame) -> Iterator[str]:
-    """Say what went wrong while policies acted, and in how many of their rollouts."""
+    """Yield notes on problems while policies acted, with their counts."""
     for policy, events in rows.groupby("policy")["events"]:
         times = sum((Counter(found) for found in events), Counter[str]())
         for event, count in sorted(times.items()):

@@ -1,4 +1,4 @@
-"""Draw a comparison: success rates side by side, and simulated against real."""
+"""Plots of a comparison: success rates side by side, and simulated against real rates."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from v2w_gym.world_models.files import replacing
 
 REAL, SIMULATED, INK, FAINT = "#0072B2", "#E69F00", "#1F2933", "#C9D1D9"
 POINTS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-"""After Okabe and Ito: colour-blind readers can tell them apart; markers differ as well."""
+"""Colours of Okabe and Ito, which colour-blind readers can distinguish; markers differ too."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -39,14 +39,14 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,
 }
 WIDEST = 28
-"""Characters of a policy's name on one line."""
+"""Most characters of a policy's name on one line."""
 NOTE = f"Whiskers: {CONFIDENCE:.0%} Wilson intervals over starts."
 
 
 def plot_success_rates(comparison: Comparison) -> Figure:
-    """Draw one panel per task and two bars per policy, the policy strongest in reality on top.
+    """Draw one panel per task and two bars per policy, the strongest policy in reality on top.
 
-    A policy without trials has its simulated bar alone, below those that were compared.
+    A policy without trials has only a simulated bar, below the policies with trials.
     """
     tasks, policies = comparison.simulated_tasks, comparison.simulated_policies
     with mpl.rc_context(STYLE):
@@ -70,9 +70,9 @@ def plot_success_rates(comparison: Comparison) -> Figure:
 
 
 def plot_scatter(comparison: Comparison) -> Figure:
-    """Draw one panel per task: simulated against real, whiskers on both, the line of equality.
+    """Draw one panel per task: simulated against real rates, with whiskers and the diagonal.
 
-    Only policies that were compared have a point.
+    Only policies with trials have a point.
     """
     tasks, policies = comparison.tasks, comparison.policies
     with mpl.rc_context(STYLE):
@@ -100,13 +100,13 @@ def plot_scatter(comparison: Comparison) -> Figure:
 
 
 def save_figure(path: Path, figure: Figure) -> None:
-    """Write a PNG; the file appears whole or not at all."""
+    """Write a PNG, atomically."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=160, facecolor="white")
 
 
 def _bars(panel: Axes, row: int, cell: Cell, *, with_real: bool) -> None:
-    """Draw reality above simulation; simulation in the middle where nothing is compared at all."""
+    """Draw the real bar above the simulated one; without any trials, the simulated one alone."""
     if with_real:
         _bar(panel, row + 0.19, cell.real, REAL, NO_TRIALS)
     y = row - 0.19 * with_real
@@ -114,7 +114,7 @@ def _bars(panel: Axes, row: int, cell: Cell, *, with_real: bool) -> None:
 
 
 def _bar(panel: Axes, y: float, rate: Rate, colour: str, without: str) -> None:
-    """Draw a rate with its interval, or write why there is none."""
+    """Draw a rate with its interval, or the text `without` if there is no rate."""
     if not rate.n:
         panel.text(0.01, y, without, va="center", fontsize=8, style="italic")
         return
@@ -146,7 +146,7 @@ def _write_correlation(panel: Axes, agreement: Agreement) -> None:
 
 
 def _label(policy: str) -> str:
-    """Return a policy's name on as many lines as it needs to leave room for the bars."""
+    """Return a policy's name, broken into lines that leave room for the bars."""
     return "\n".join(policy[i : i + WIDEST] for i in range(0, len(policy), WIDEST))
 
 

@@ -1,4 +1,4 @@
-"""Write one HTML page that says what a run showed, how sure that is, and what it looked like."""
+"""Write the HTML report of a run: its verdict, statistics, plots and strips."""
 
 import base64
 import json
@@ -33,51 +33,67 @@ SUMMARIES = (
         "pearson",
         "Pearson r",
         decimal,
-        "Do the rates lie on a line? 1 is a perfect line, 0 is no relation.",
+        "Linear correlation of the rates. 1 is a perfect line, 0 is no correlation.",
     ),
-    ("spearman", "Spearman rho", decimal, "The same for ranks: is the order right?"),
-    ("kendall", "Kendall tau-b", decimal, "Pairs in the right order minus pairs in the wrong one."),
+    ("spearman", "Spearman rho", decimal, "Correlation of the ranks. 1 is the right order."),
+    (
+        "kendall",
+        "Kendall tau-b",
+        decimal,
+        "Share of pairs in the right order minus share in the wrong order.",
+    ),
     (
         "mmrv",
         "MMRV",
         decimal,
-        "Largest real gap that simulation orders wrongly, mean over policies; 0 is best.",
+        "Largest real gap that simulation orders wrongly, averaged over policies. 0 is best.",
     ),
     (
         "mmrv_ties",
         "MMRV, tie-aware",
         decimal,
-        "The same; a simulated tie costs half of the real gap.",
+        "MMRV in which a simulated tie costs half of the real gap.",
     ),
     (
         "mean_bias",
         "Mean bias, points",
         points,
-        "Simulated minus real success; positive where simulation overestimates.",
+        "Simulated minus real success. Positive if simulation overestimates.",
     ),
-    ("mean_absolute_error", "Mean error", percent, "Mean distance of simulated and real success."),
+    (
+        "mean_absolute_error",
+        "Mean error",
+        percent,
+        "Mean absolute difference of simulated and real success.",
+    ),
     (
         "slope",
         "Slope",
         decimal,
-        "Simulated gap per real gap; below 1, simulation shows differences smaller.",
+        "Simulated difference per real difference. Below 1, simulation shrinks differences.",
     ),
-    ("top1", "Top-1", decimal, "Is the winner in simulation a winner in reality? 1 is yes."),
-    ("regret", "Regret", percent, "Real success lost by choosing the winner in simulation."),
+    (
+        "top1",
+        "Top-1",
+        decimal,
+        "Whether the best policy in simulation is best in reality. 1 is yes.",
+    ),
+    ("regret", "Regret", percent, "Real success lost by choosing the best policy in simulation."),
 )
-"""Name in `Agreement.summaries`, label, how it is written, what it means."""
+"""Name in `Agreement.summaries`, label, format, explanation."""
 TITLES = {
     "held_out": "measured on recorded frames",
     "generated": "measured on generated frames",
 }
-"""What parts of a judge's card are about."""
-TOLD = {
-    "same order": ("●", "told apart on both sides, same order"),
-    "opposite order": ("✕", "told apart on both sides, opposite order"),
-    "only simulated": ("◐", "told apart in the world model only"),
-    "only real": ("◑", "told apart in reality only"),
-    "neither": ("·", "told apart on neither side"),
+"""Part of a judge's card -> its title."""
+SIGNS = {
+    "same order": ("●", "significant on both sides, same order"),
+    "opposite order": ("✕", "significant on both sides, opposite order"),
+    "only simulated": ("◐", "significant in the world model only"),
+    "only real": ("◑", "significant in reality only"),
+    "neither": ("·", "significant on neither side"),
 }
+"""`Pair.separation` -> its sign in the report, and what the sign means."""
 
 
 def write_report(
@@ -90,16 +106,16 @@ def write_report(
 ) -> Path:
     """Write `report.html`, `success_rates.png` and `scatter.png` into a run folder.
 
-    There is no scatter where nothing is compared. The page holds its figures and strips; only the
-    videos it links to are files beside it.
+    Without trials there is no scatter plot. The page contains its figures and strips, and links to
+    the videos beside it.
 
     Args:
-        run_folder: Where the rollouts' videos lie.
-        comparison: What `compare(rows, real)` returned.
+        run_folder: Folder of the run, with the rollouts' videos.
+        comparison: Result of `compare(rows, real)`.
         rows: The rollouts.
-        real: The trials they are compared with.
-        judge_card: What is known of the judge; accuracy on generated frames under "generated".
-        model_card: What is known of the world model.
+        real: The trials.
+        judge_card: Card of the judge; accuracy on generated frames under "generated".
+        model_card: Card of the world model.
 
     Returns:
         The page's path.
@@ -113,7 +129,7 @@ def write_report(
         standin=bool(comparison.compared) and comparison.reference == STANDIN,
         figures={name: _embed(path) for name, path in figures.items()},
         summaries=SUMMARIES,
-        told=TOLD,
+        signs=SIGNS,
         matrices={task: _matrix(comparison, task) for task in comparison.tasks},
         orders={a.task: f"1 / {round(1 / _chance(a)):,}" for a in comparison.agreements},
         strips=make_gallery(run_folder, comparison, rows, real),
@@ -133,7 +149,7 @@ def write_report(
 
 
 def _save_figures(run_folder: Path, comparison: Comparison) -> dict[str, Path]:
-    """Draw what there is to draw; a scatter of an earlier comparison does not stay beside it."""
+    """Draw the figures; without trials, remove the scatter plot of an earlier comparison."""
     paths = {name: run_folder / f"{name}.png" for name in FIGURES}
     if not comparison.compared:
         paths.pop("scatter").unlink(missing_ok=True)
@@ -172,7 +188,7 @@ def _chance(agreement: Agreement) -> float:
 
 
 def _matrix(comparison: Comparison, task: str) -> list[tuple[str, list[Pair | None]]]:
-    """Return the pairs of one task as rows of a triangle, the strongest policy first."""
+    """Return the pairs of a task as rows of a triangle, the strongest policy first."""
     pairs = {frozenset((p.first, p.second)): p for p in comparison.pairs if p.task == task}
     mine = {cell.policy for cell in comparison.compared if cell.task == task}
     names = [policy for policy in reversed(comparison.policies) if policy in mine]
@@ -183,7 +199,7 @@ def _matrix(comparison: Comparison, task: str) -> list[tuple[str, list[Pair | No
 
 
 def _read_run(run_folder: Path) -> Mapping[str, Any]:
-    """Return the settings that a run folder keeps; empty where there are none."""
+    """Return the settings in a run folder; empty if there are none."""
     path = run_folder / "run.json"
     settings: Mapping[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return settings

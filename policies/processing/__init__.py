@@ -1,1 +1,1 @@
-"""Pre- and postprocessing of a policy on a robot, as pure functions: images, actions, chunks."""
+"""Pre- and postprocessing of policies: pure functions on images, actions and chunks."""

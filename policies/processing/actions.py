@@ -1,4 +1,4 @@
-"""Actions of a policy's layout as a robot executes them."""
+"""Convert actions from a policy's layout to a robot's."""
 
 from dataclasses import dataclass
 
@@ -22,27 +22,27 @@ Action = NDArray[np.float32]
 CLIPPED = "clipped to the robot's bounds"
 NOT_ONE_HOT = "not one-hot, taken as not said"
 FIELDS = {"gripper": GRIPPER, "rotation": ROTATION}
-"""The fields that `CONVENTIONS` is about."""
+"""Name in `CONVENTIONS` -> field of an action."""
 PLAIN = ProcessingConfig()
 SETTINGS = {"scale": HAND, "sticky": GRIPPER, "gripper_deadband": GRIPPER}
-"""The fields that some settings are about."""
+"""Setting -> the field that it changes."""
 IMPOSSIBLE = "gripper position out of its range"
-"""Nothing between open and closed: the policy's convention is probably another one."""
+"""Event: the value is not between open and closed, so the convention is probably wrong."""
 SLACK = 0.25
-"""Share of the way between open and closed by which a position may miss both: a network's answer
-and un-normalisation miss them by less, another convention by more."""
+"""Share of the range from open to closed by which a position may lie outside it. A network's output
+lies outside by less, a wrong convention by more."""
 CHANGE = 0.5
-"""An absolute gripper that moves by more than this opens or closes: then it is sent on."""
+"""An absolute gripper that moves by more than this opens or closes; see `to_relative`."""
 
 
 @dataclass(frozen=True)
 class Gripper:
-    """What a slot remembers of an absolute gripper.
+    """The state of an absolute gripper in one slot.
 
     Attributes:
-        position: Where the last action put it, 1 open, 0 closed; None before the first.
-        change: The change of closedness that is being sent on.
-        left: Steps for which it still is.
+        position: Position after the last action, 1 open, 0 closed; None before the first.
+        change: The change of closedness that is being repeated.
+        left: Steps for which it is still repeated.
     """
 
     position: float | None = None
@@ -51,11 +51,11 @@ class Gripper:
 
 
 def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
-    """Check that actions of `layout` can become the robot's.
+    """Check that actions of `layout` can be converted to the robot's.
 
     Raises:
-        ValueError: A field that the robot lacks or has in another size, or a gripper or rotation
-            of an unknown kind, or of any kind where the layout has none.
+        ValueError: The robot lacks a field or has it in another size, or the gripper or rotation
+            convention is unknown or names a field that the layout lacks.
     """
     if not _fits(layout, robot):
         known = [name for name, other in ACTION_LAYOUTS.items() if _fits(other, robot)]
@@ -76,10 +76,10 @@ def check_layout(layout: ActionLayout, robot: RobotSpec) -> None:
 
 
 def check_settings(cfg: ProcessingConfig, robot: RobotSpec) -> None:
-    """Check that settings are of something that the robot has.
+    """Check that the robot has the fields that the settings change.
 
     Raises:
-        ValueError: They would change nothing.
+        ValueError: A setting would have no effect.
     """
     for name, needed in SETTINGS.items():
         if getattr(cfg, name) != getattr(PLAIN, name) and needed not in robot.slices:
@@ -94,8 +94,8 @@ def to_robot_layout(
 ) -> NDArray[np.float32]:
     """Return actions (..., D) of `layout` in the robot's own order (..., A).
 
-    Fields that `layout` lacks are at rest. An axis times an angle becomes roll, pitch, yaw about
-    fixed axes x, y, z, in this order, if the robot's own layout has them.
+    Fields that `layout` lacks are at rest. An axis-angle rotation becomes roll, pitch and yaw about
+    the fixed axes x, y, z, in this order, if the robot's own layout uses them.
     """
     moved = np.broadcast_to(robot.make_action(), (*actions.shape[:-1], robot.action_size)).copy()
     for name, place in layout.slices.items():
@@ -110,13 +110,13 @@ def to_robot_layout(
 def to_robot(
     gripper: Gripper, action: Action, kind: str, robot: RobotSpec, cfg: ProcessingConfig
 ) -> tuple[Gripper, Action]:
-    """Return what the slot remembers now, and one action (A,) scaled and with a relative gripper.
+    """Return the gripper's new state, and an action (A,), scaled, with a relative gripper.
 
     Args:
-        gripper: What the slot remembers.
+        gripper: The gripper's state in this slot.
         action: (A,) in the robot's own order.
-        kind: What the gripper's value is: "relative", "none", or one of `GRIPPER_RANGES`.
-        robot: Who executes it.
+        kind: Convention of the gripper's value: "relative", "none", or one of `GRIPPER_RANGES`.
+        robot: The robot that executes the action.
         cfg: Scale, stickiness and deadband.
     """
     action = action.copy()
@@ -138,7 +138,7 @@ def to_opening(value: float, kind: str) -> float:
 
 
 def is_impossible(action: Action, kind: str, robot: RobotSpec) -> bool:
-    """Whether the gripper's value of an action (A,) is no position of its kind; see `SLACK`."""
+    """Whether the gripper value of an action (A,) is outside the range of its kind; see `SLACK`."""
     if kind not in GRIPPER_RANGES or GRIPPER not in robot.slices:
         return False
     ends, value = GRIPPER_RANGES[kind], float(action[robot.slices[GRIPPER].start])
@@ -147,10 +147,10 @@ def is_impossible(action: Action, kind: str, robot: RobotSpec) -> bool:
 
 
 def to_relative(gripper: Gripper, position: float, sticky: int) -> tuple[Gripper, float]:
-    """Return what is remembered now, and the change of closedness that leads to `position`.
+    """Return the gripper's new state, and the change of closedness that leads to `position`.
 
-    A change by more than half the way is sent for `sticky` steps, whatever comes meanwhile; the
-    Google robot's gripper needs so long. The first step changes nothing.
+    A change of more than `CHANGE` is repeated for `sticky` steps, and other changes are ignored
+    meanwhile, because the Google robot's gripper is slow. The first step changes nothing.
 
     Source: SimplerEnv, Octo and OpenVLA on google_robot.
     """
@@ -163,23 +163,23 @@ def to_relative(gripper: Gripper, position: float, sticky: int) -> tuple[Gripper
 
 
 def ends_episode(action: Action, robot: RobotSpec) -> bool:
-    """Whether an action (A,) asks to end the episode."""
+    """Whether an action (A,) ends the episode."""
     return bool(robot.terminates(action[None])[0])
 
 
 def clip_to_bounds(action: Action, robot: RobotSpec) -> tuple[Action, tuple[str, ...]]:
-    """Return the action (A,) that the robot executes, and what was changed; see `clip_actions`.
+    """Return the action (A,) that the robot executes, and the events; see `clip_actions`.
 
-    Fields that this robot cannot move rest, and do not count: a policy made for another robot is
-    not wrong to move them.
+    Fields that this robot cannot move stay at rest without an event, because a policy for another
+    robot may move them.
     """
-    fitted = robot.clip_actions(action[None])
+    clipped = robot.clip_actions(action[None])
     changed = []
-    if fitted.clipped[0, robot.low < robot.high].any():
+    if clipped.clipped[0, robot.low < robot.high].any():
         changed.append(CLIPPED)
-    if fitted.not_one_hot[0]:
+    if clipped.not_one_hot[0]:
         changed.append(NOT_ONE_HOT)
-    return fitted.actions[0], tuple(changed)
+    return clipped.actions[0], tuple(changed)
 
 
 def _fits(layout: ActionLayout, robot: RobotSpec) -> bool:

@@ -1,13 +1,13 @@
-"""What a policy needs besides a frame and an instruction, declared as constants.
+"""Constant inputs for policies that need more than a frame and an instruction.
 
-A video world model knows neither the robot's joints nor a second camera. Some policies can do with
-constants there; whoever runs them says which, in `inputs` of a policy file:
+A video world model has neither the robot's joints nor a second camera. Some policies work with
+constants in their place, which `inputs` of a policy file declares:
 
     inputs:
       observation/state: [0, 0.5, 0]           # float32 values; nested lists for more dimensions
       observation/joint_position: {zeros: [7]} # float32 zeros of this shape
       observation/wrist_image: {image: [224, 224]}       # a black image: height, width
-      observation/other_image: {image: wrist.png}        # an image file, as it is
+      observation/other_image: {image: wrist.png}        # an image file, not resized
       observation/depth: null                  # left out, for a policy that masks what is missing
 """
 
@@ -35,15 +35,15 @@ def load_constants(inputs: Mapping[str, object]) -> Constants:
     """Return the constants that `inputs` of a policy file declares, one array per name.
 
     Raises:
-        FileNotFoundError: An image file that is not there.
-        ValueError: A declaration in none of `FORMS`, or a file that is no image.
+        FileNotFoundError: No such image file.
+        ValueError: A declaration has none of `FORMS`, or a file is no image.
     """
     given = {name: declared for name, declared in inputs.items() if declared is not None}
     return {name: _to_array(name, declared) for name, declared in given.items()}
 
 
 def add_constants(fingerprint: str, constants: Constants) -> str:
-    """Return the fingerprint of a policy together with its constants; other ones act otherwise."""
+    """Return the fingerprint of a policy with its constants, which change its actions."""
     if not constants:
         return fingerprint
     digest = hashlib.sha256(fingerprint.encode())
@@ -69,7 +69,7 @@ def _to_values(name: str, declared: object) -> NDArray[Any]:
         raise _unknown(name, declared) from error
     if values.dtype.kind not in "iuf" or values.size > MOST_VALUES:
         raise _unknown(name, declared)
-    with np.errstate(over="ignore"):  # infinity is what is looked for
+    with np.errstate(over="ignore"):  # an overflow to infinity is an error below
         single = values.astype(np.float32)
     if not np.isfinite(single).all():
         raise _unknown(name, declared)
@@ -93,7 +93,7 @@ MADE: Mapping[str, Callable[[str, object], NDArray[Any]]] = {
     "zeros": _to_zeros,
     "image": _to_image,
 }
-"""How an input is made that is not spelt out."""
+"""Form of a declaration -> the function that makes the array."""
 
 
 def _to_shape(name: str, declared: object, value: object) -> tuple[int, ...]:

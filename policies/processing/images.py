@@ -1,4 +1,4 @@
-"""Frames of a robot's camera, or of a video, as a policy takes them."""
+"""Crop and resize camera frames for a policy."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -15,11 +15,11 @@ Size: TypeAlias = tuple[int, int]
 
 CANVAS: Size = (320, 512)
 CONTENT = slice(56, 456)
-"""Vid2World's frames, and the columns in which they show something: 400 of 512."""
+"""Height and width of Vid2World's frames, and their 400 of 512 columns with content."""
 NEARLY_BLACK = 16
-"""Largest mean of a bar that counts as black: a decoder does not give exact zeros."""
+"""Largest mean of a bar that counts as black; a decoder does not return exact zeros."""
 BLACK = 8
-"""Largest value of a pixel in a bar of a policy's frame; a film does not give exact zeros back."""
+"""Largest pixel value in a bar of a policy's frame; video compression does not keep exact zeros."""
 BAR_SHARE = 0.03
 """Share of a side that must be black at both its ends to count as bars."""
 ASPECT_TOLERANCE = 0.02
@@ -40,7 +40,7 @@ def crop_bars(frames: Frames) -> Frames:
 
 
 def keep_all(frames: Frames) -> Frames:
-    """Return `frames` as they are."""
+    """Return `frames` unchanged."""
     return frames
 
 
@@ -74,10 +74,10 @@ def lanczos3(frames: Frames, size: Size) -> Frames:
 
 
 def resize_with_pad(frames: Frames, size: Size) -> Frames:
-    """Resize without distortion, as large as fits, in the middle of black; as openpi's clients do.
+    """Resize with the aspect ratio kept, centred on black, as openpi's clients do.
 
-    Source: openpi-client 0.1.2, `image_tools.resize_with_pad`: Pillow's bilinear filter, which
-    averages where it shrinks; sizes and margins are cut to integers.
+    Source: openpi-client 0.1.2, `image_tools.resize_with_pad`. It uses Pillow's bilinear filter
+    with antialiasing, and rounds sizes and margins down.
     """
     shrink = max(frames.shape[1] / size[0], frames.shape[2] / size[1])
     height, width = (max(int(side / shrink), 1) for side in frames.shape[1:3])
@@ -99,10 +99,10 @@ RESIZES: Mapping[str, Callable[[Frames, Size], Frames]] = {
 
 
 def preprocess_frames(frames: Frames, size: Size | None, cfg: ProcessingConfig) -> Frames:
-    """Crop frames (B, H, W, 3) and resize them to a policy's `size`; None for any size.
+    """Crop frames (B, H, W, 3) and resize them to a policy's `size`; None keeps their size.
 
     Raises:
-        ValueError: An unknown rule, nothing to crop, or frames of another aspect ratio.
+        ValueError: An unknown rule, frames without bars to crop, or another aspect ratio.
     """
     frames = lookup(CROPS, cfg.crop, "crop")(frames)
     resize = lookup(RESIZES, cfg.resize, "resize")
@@ -122,7 +122,7 @@ def preprocess_frames(frames: Frames, size: Size | None, cfg: ProcessingConfig) 
 
 
 def bar_brightness(frames: Frames, cfg: ProcessingConfig) -> NDArray[np.float64]:
-    """Return the mean (B,) of the brighter bar that is cut off each frame (B, H, W, 3)."""
+    """Return the mean (B,) of the brighter of the bars that `cfg` crops off (B, H, W, 3)."""
     if cfg.crop != "bars":
         return np.zeros(len(frames))
     left, right = frames[:, :, : CONTENT.start], frames[:, :, CONTENT.stop :]
@@ -131,16 +131,14 @@ def bar_brightness(frames: Frames, cfg: ProcessingConfig) -> NDArray[np.float64]
 
 
 def check_bars(frames: Frames, cfg: ProcessingConfig) -> None:
-    """Check that what is cut off frames (B, H, W, 3) is black, and that no black bars are left.
+    """Check that cropping frames (B, H, W, 3) removes black bars alone, and leaves none.
 
-    A frame that is black all over has no bars.
-
-    A policy that sees bars sees everything smaller or in another place than in its training, and
-    nothing else would tell.
+    In frames with bars, a policy sees everything smaller or shifted, and its success rate drops
+    without an error. A frame that is entirely black has no bars.
 
     Raises:
-        ValueError: Something in the bars, or in what is left rows of zeros above and below, or
-            columns of zeros left and right.
+        ValueError: A cropped bar is not black, or the rest has black rows above and below or black
+            columns left and right.
     """
     if cfg.crop == "keep_bars":
         return
@@ -160,14 +158,14 @@ def check_bars(frames: Frames, cfg: ProcessingConfig) -> None:
                 raise ValueError(
                     f"expected frames without black bars, found black {lines} ({lit[0]} and "
                     f"{side - 1 - lit[-1]} of {side} pixels); set crop=bars for Vid2World's "
-                    "320 x 512 frames, cut them off yourself, or set crop=keep_bars if the policy "
+                    "320 x 512 frames, crop them yourself, or set crop=keep_bars if the policy "
                     "was trained with them"
                 )
 
 
 def _bilinear(frames: Frames, size: Size) -> NDArray[np.float32]:
-    # Differences times a fraction, columns first: TensorFlow's own order of operations, so that
-    # cutting to integers gives its integers.
+    # a + (b - a) * part, columns first, is TensorFlow's order of operations. With another order,
+    # rounding to integers would give other pixels.
     low, high, part = _neighbours(frames.shape[2], size[1])
     left = frames[:, :, low].astype(np.float32)
     mixed = left + (frames[:, :, high] - left) * part[:, None]
@@ -178,7 +176,7 @@ def _bilinear(frames: Frames, size: Size) -> NDArray[np.float32]:
 def _neighbours(
     found: int, wanted: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """The pixels on both sides of each new pixel's centre, and how far it is from the first."""
+    """Return the pixels on both sides of each new pixel's centre, and its distance to the first."""
     scale = np.float32(found) / np.float32(wanted)
     centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
     low = np.floor(centres)
@@ -188,15 +186,15 @@ def _neighbours(
 
 
 def _lanczos3_weights(found: int, wanted: int) -> NDArray[np.float32]:
-    """How much each pixel adds to each new one: (wanted, found), rows that sum to 1.
+    """Return the weight of each pixel in each new pixel: (wanted, found), rows sum to 1.
 
-    In single precision and with TensorFlow's shortcut at the kernel's middle: with exact weights
-    many more pixels are rounded to another integer than TensorFlow's.
+    It uses single precision and TensorFlow's shortcut at the kernel's centre. With exact weights,
+    many more pixels differ from TensorFlow's after rounding.
     """
     one, three, pi = np.float32(1), np.float32(3), np.float32(np.pi)
     scale = one / (np.float32(wanted) / np.float32(found))
     centres = (np.arange(wanted, dtype=np.float32) + np.float32(0.5)) * scale
-    # Antialias: the kernel is as wide as the pixels that become one.
+    # Antialias: stretch the kernel by the shrinking factor.
     away = np.arange(found, dtype=np.float32) + np.float32(0.5) - centres[:, None]
     away = np.abs(away * (one / max(scale, one)))
     middle = away < np.float32(1e-3)

@@ -53,9 +53,7 @@ def test_of_many_instructions_three_are_suggested():
 
 
 def test_a_table_without_texts_says_how_to_get_one():
-    with pytest.raises(
-        ValueError, match="found one that knows none; make a table with `v2w embed`"
-    ):
+    with pytest.raises(ValueError, match="found one without any; make a table with `v2w embed`"):
         InstructionTable((), np.zeros((0, 8), np.float32)).row("open the drawer")
 
 

@@ -264,7 +264,7 @@ def test_the_settings_override_the_makers_and_say_so(
 ) -> None:
     frames, everybody = some_frames(6, 1), np.ones((6, 1), bool)
     on_robot = RobotPolicy(Chunks(replace(OXE, **own)), GOOGLE_ROBOT, cfg)
-    assert "policy 'chunks': its makers set" in caplog.text
+    assert "policy 'chunks': its authors set" in caplog.text
     caplog.clear()
     plain = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, cfg)
     assert (roll(on_robot, frames, everybody, [0]) == roll(plain, frames, everybody, [0])).all()

@@ -85,10 +85,10 @@ def test_a_command_gets_its_settings(fake: ModuleType, tmp_path: Path) -> None:
         (["fake"], "v2w fake: expected a value for output"),
         (["fake", "word"], "v2w fake: expected a .yaml file or key=value, found 'word'"),
         (["fake", "output=x", "--fats"], "v2w fake: unknown flag --fats; did you mean '--fast'?"),
-        (["fake", "output=x", "--limit"], "(there are: --fast); other settings are written key="),
+        (["fake", "output=x", "--limit"], "(flags: --fast); write other settings as key="),
         (["fake", "output=x", "--fast=true"], "v2w fake: unknown flag --fast=true; did you mean"),
-        (["fake", "output=x", "-f"], "v2w fake: unknown flag -f (there are: --fast)"),
-        (["parity", "--quick"], "v2w parity: unknown flag --quick (there are: no flags)"),
+        (["fake", "output=x", "-f"], "v2w fake: unknown flag -f (flags: --fast)"),
+        (["parity", "--quick"], "v2w parity: unknown flag --quick (flags: none)"),
         (["fake", "absent.yaml"], "v2w fake: expected a YAML file at absent.yaml, found none"),
     ],
 )
@@ -214,7 +214,7 @@ def test_what_strangers_wrote_is_printed_without_control_characters(
     [
         (
             MemoryError("cannot allocate 3 TB"),
-            "v2w fake: out of memory (cannot allocate 3 TB); ask",
+            "v2w fake: out of memory (cannot allocate 3 TB); use",
         ),
         (torch.OutOfMemoryError("CUDA out of memory."), "v2w fake: out of memory (CUDA out of"),
         (

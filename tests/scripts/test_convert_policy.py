@@ -27,7 +27,7 @@ def test_what_is_told_of_a_converted_policy(saved_model, tmp_path):
         "  names",
         "  bounds",
         "  token order",
-        "  it knows no instructions",
+        "  it has no instructions yet",
     ]
 
 

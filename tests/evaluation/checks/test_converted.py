@@ -175,7 +175,7 @@ def test_what_cannot_be_compared_is_refused_before_tensorflow_starts(
     save_rt1(tmp_path / "a.safetensors", make_network(), GOOGLE_ROBOT, nothing, {})
     np.savez(tmp_path / "frames.npz", frames=frames)
     paths = [str(tmp_path / name) for name in ("a.safetensors", "nowhere", "frames.npz")]
-    with pytest.raises(ValueError, match="found one that knows none"):
+    with pytest.raises(ValueError, match="found one without any"):
         verify_policy(VerifyPolicyConfig(*paths))
     with pytest.raises(ValueError, match="expected steps >= 8, found -1"):
         verify_policy(VerifyPolicyConfig(*paths, steps=-1))

@@ -116,7 +116,7 @@ def test_a_policy_that_was_never_tried_has_a_simulated_rate_and_no_real_one(tria
     assert comparison.simulated_policies == ("mine",)
     assert "nothing can be concluded about the stand-in robot" in headline(comparison)
     assert "mine succeeds from 75 % [30 %, 95 %] of 4 starts" in texts(comparison, "supported")
-    assert "How often mine would succeed on the stand-in" in texts(comparison, "not supported")
+    assert "The success of mine on the stand-in" in texts(comparison, "not supported")
     assert "abstained in 1 of 5 rollouts" in texts(comparison, "caution")
     assert "correlation" not in texts(comparison, "caution")
 
@@ -149,7 +149,7 @@ def test_a_policy_tried_on_one_task_of_two_is_compared_on_that_one() -> None:
 
 def test_doing_nothing_without_trials_is_still_held_against_the_world_model() -> None:
     caution = texts(compare(attempts({"zero": "1000"}), attempts({"a": "1"})), "caution")
-    assert "25 % [5 %, 70 %] of its rollouts. Read the excess as hallucinated" in caution
+    assert "25 % [5 %, 70 %] of its rollouts. The excess is hallucinated" in caution
 
 
 def test_other_scenes_under_the_same_index_are_refused() -> None:
@@ -214,7 +214,7 @@ def test_a_constant_simulation_has_no_correlation_and_says_so() -> None:
     assert "r is undefined because all policies have the same success rate in simulation" in texts(
         comparison, "not supported"
     )
-    assert headline(comparison) == "With 3 policies no correlation can be judged."
+    assert headline(comparison) == "With 3 policies, no correlation can be computed."
 
 
 def test_two_policies_are_no_correlation() -> None:
@@ -228,10 +228,10 @@ def test_pairs_that_differ_on_each_side() -> None:
     zeros, ones = "0" * 20, "1" * 20
     simulated = attempts({"a": zeros, "b": ones, "c": zeros})
     real = attempts({"a": zeros, "b": ones, "c": ones})
-    told = {(p.first, p.second): p.told for p in compare(simulated, real).pairs}
+    told = {(p.first, p.second): p.separation for p in compare(simulated, real).pairs}
     assert told == {("a", "b"): "same order", ("a", "c"): "only real", ("b", "c"): "only simulated"}
     opposite = compare(attempts({"a": ones, "b": zeros}), attempts({"a": zeros, "b": ones}))
-    assert opposite.pairs[0].told == "opposite order"
+    assert opposite.pairs[0].separation == "opposite order"
     assert "The world model ranks these pairs wrongly" in texts(opposite, "not supported")
 
 
@@ -259,8 +259,8 @@ def test_few_policies_never_support_a_claim_about_other_policies() -> None:
     outcomes = {"a": "0" * 60, "b": "01" * 30, "c": "1" * 60}
     comparison = compare(attempts(outcomes), attempts(outcomes))
     assert "r = " not in texts(comparison, "supported")
-    assert "is not shown to carry over" in texts(comparison, "not supported")
-    assert "right once in 6 times" in texts(comparison, "caution")
+    assert "it is not shown for others" in texts(comparison, "not supported")
+    assert "right with probability 1/6" in texts(comparison, "caution")
 
 
 @pytest.mark.parametrize(

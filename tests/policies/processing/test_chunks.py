@@ -8,9 +8,9 @@ import pytest
 from v2w_gym.configs.policies import ProcessingConfig
 from v2w_gym.policies.processing.chunks import (
     Queue,
-    add_answer,
+    add_chunk,
     check_chunks,
-    needs_answer,
+    needs_chunk,
     next_action,
 )
 
@@ -20,8 +20,8 @@ def carry_out(chunks: Sequence[Sequence[float]], steps: int, cfg: ProcessingConf
     plan: Queue = ()
     left, done = list(chunks), []
     for _ in range(steps):
-        if needs_answer(plan, cfg):
-            plan = add_answer(plan, np.array(left.pop(0), np.float32)[:, None], cfg)
+        if needs_chunk(plan, cfg):
+            plan = add_chunk(plan, np.array(left.pop(0), np.float32)[:, None], cfg)
         plan, action = next_action(plan, cfg)
         assert action.dtype == np.float32
         done.append(float(action[0]))
@@ -75,7 +75,7 @@ def test_an_ensemble_of_single_actions_is_no_ensemble() -> None:
 
 def test_a_plan_is_not_changed() -> None:
     cfg = ProcessingConfig(ensemble=0.0)
-    plan = add_answer((), np.arange(6, dtype=np.float32).reshape(3, 2), cfg)
+    plan = add_chunk((), np.arange(6, dtype=np.float32).reshape(3, 2), cfg)
     next_action(plan, cfg)
     assert (plan[0] == np.arange(6).reshape(3, 2)).all()
 
@@ -86,7 +86,7 @@ def test_horizons_must_fit_the_chunk() -> None:
         check_chunks(ProcessingConfig(execution_horizon=5), chunk=4)
     with pytest.raises(ValueError, match="found -1"):
         check_chunks(ProcessingConfig(execution_horizon=-1), chunk=4)
-    with pytest.raises(ValueError, match="at least 1 action at once, found 0"):
+    with pytest.raises(ValueError, match="chunks of at least 1 action, found 0"):
         check_chunks(ProcessingConfig(), chunk=0)
 
 
