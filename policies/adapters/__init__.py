@@ -1,1 +1,1 @@
-"""Policies of other libraries behind this project's interface."""
+"""Adapters for policies of other libraries."""

@@ -1,7 +1,7 @@
-"""Policies of LeRobot, which live in an environment of their own and are served from there.
+"""Adapter for LeRobot policies, which are served from LeRobot's own Python environment.
 
-In LeRobot's environment, `pip install msgpack "websockets>=15"`, and run with this repository on
-PYTHONPATH:
+In that environment, run `pip install msgpack "websockets>=15"`. With this repository on PYTHONPATH,
+run:
 
     from lerobot.policies.act.modeling_act import ACTPolicy
     from lerobot.policies.factory import make_pre_post_processors
@@ -15,7 +15,7 @@ PYTHONPATH:
     make = lerobot_maker(policy, LeRobotConfig(layout="oxe7"), *processors)
     PolicyServer(make).run(print)
 
-Then `v2w rank 'policies=[ws://127.0.0.1:8000]'` as anywhere else.
+Then run `v2w rank 'policies=[ws://127.0.0.1:8000]'` here.
 Source: LeRobot 0.4.4 and 0.6.1, `lerobot.policies.pretrained.PreTrainedPolicy`.
 """
 
@@ -41,22 +41,22 @@ log = logging.getLogger(__name__)
 Batch: TypeAlias = Mapping[str, Any]
 
 EXECUTED = "n_action_steps"
-"""LeRobot's name for the actions of a chunk that are carried out before it is asked again."""
+"""LeRobot's name for the execution horizon."""
 GIVING_EXECUTED = ("groot", "molmoact2", "pi0_fast")
-"""Policies whose `predict_action_chunk` gives only what is carried out (LeRobot 0.6)."""
+"""Policies whose `predict_action_chunk` returns the executed actions only (LeRobot 0.6)."""
 LOOKING_BETWEEN = ("lingbot_va",)
-"""Policies that must be shown the frames within a chunk, too (LeRobot 0.6)."""
+"""Policies that also need the frames within a chunk (LeRobot 0.6)."""
 NONE: Constants = {}
 
 
 class PreTrained(Protocol):
-    """What is used of LeRobot's `PreTrainedPolicy`."""
+    """The part of LeRobot's `PreTrainedPolicy` that this adapter uses."""
 
     name: str
     config: Any
 
     def reset(self) -> None:
-        """Forget the episode."""
+        """Clear the history."""
         ...
 
     def predict_action_chunk(self, batch: Batch) -> torch.Tensor:
@@ -82,25 +82,25 @@ def lerobot_maker(
     preprocess: Callable[[Any], Batch] = dict,
     postprocess: Callable[[torch.Tensor], torch.Tensor] = torch.Tensor.cpu,
 ) -> Callable[[], "LeRobotPolicy"]:
-    """Return what makes policies that share the weights of `policy`.
+    """Return a function that makes policies with the shared weights of `policy`.
 
     Args:
         policy: A `PreTrainedPolicy`, in evaluation mode and on its device.
-        cfg: What its actions mean, and how it is asked.
-        preprocess: First of what LeRobot's `make_pre_post_processors` returns.
-        postprocess: Second of it.
+        cfg: The layout of its actions, and how to call it.
+        preprocess: First result of LeRobot's `make_pre_post_processors`.
+        postprocess: Second result of LeRobot's `make_pre_post_processors`.
 
     Raises:
-        FileNotFoundError: No file for an image among the inputs.
-        ValueError: A policy that needs more than a frame, an instruction and the constants in
-            `cfg`, or settings that do not fit it.
+        FileNotFoundError: No such file of an image input.
+        ValueError: The policy needs more than a frame, an instruction and the constants in `cfg`,
+            or a setting does not fit it.
     """
     constants = constant_inputs(policy.config, cfg)
     meta = to_meta(policy, cfg, constants)
     modes = getattr(policy.config, "normalization_mapping", None) or {}
     if preprocess is dict and any(mode != "IDENTITY" for mode in modes.values()):
         log.warning(
-            "policy %r normalises %s, but is given no processors: pass what LeRobot's "
+            "policy %r normalises %s, but has no processors; pass those that LeRobot's "
             "make_pre_post_processors returns",
             policy.name,
             ", ".join(sorted(str(name) for name in modes)),
@@ -109,9 +109,9 @@ def lerobot_maker(
 
 
 class LeRobotPolicy:
-    """Asks a copy of the policy in each slot, one after the other; copies share their weights.
+    """Runs a copy of a LeRobot policy in each slot, one after the other; copies share weights.
 
-    Random numbers that it draws from torch depend on the slot's seed and step.
+    Its random numbers from torch depend on the slot's seed and step alone.
     """
 
     def __init__(
@@ -123,7 +123,6 @@ class LeRobotPolicy:
         postprocess: Callable[[torch.Tensor], torch.Tensor],
         constants: Constants = NONE,
     ) -> None:
-        """See `lerobot_maker`."""
         self.meta = meta
         self._policy, self._cfg = policy, cfg
         self._preprocess, self._postprocess = preprocess, postprocess
@@ -132,7 +131,7 @@ class LeRobotPolicy:
             name: to_tensor(values).to(self._device) for name, values in constants.items()
         }
         self._copies: list[PreTrained] = []
-        self._told: list[str] = []
+        self._instructions: list[str] = []
         self._seeds: list[int] = []
         self._steps: list[int] = []
 
@@ -143,9 +142,9 @@ class LeRobotPolicy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """See `Policy.reset`; whether it knows an instruction, LeRobot does not say."""
-        begins = check_reset(self.meta, instructions, seeds, slots, len(self._told))
-        self._told = renew(self._told, instructions, slots)
+        """See `Policy.reset`; LeRobot does not report unknown instructions."""
+        begins = check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
+        self._instructions = renew(self._instructions, instructions, slots)
         self._seeds = renew(self._seeds, seeds, slots)
         self._steps = renew(self._steps, [0] * len(seeds), slots)
         weights = {id(weight): weight for weight in self._policy.parameters()}
@@ -158,9 +157,9 @@ class LeRobotPolicy:
         """See `Policy.act`.
 
         Raises:
-            ValueError: Also actions of another shape than layout and chunk say.
+            ValueError: Also if the policy's actions do not have the shape of layout and chunk.
         """
-        check_frames(self.meta, len(self._told), frames, active)
+        check_frames(self.meta, len(self._instructions), frames, active)
         size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
         for slot in np.flatnonzero(active):
@@ -192,13 +191,13 @@ class LeRobotPolicy:
         return actions.float().cpu().numpy()
 
     def _observe(self, slot: int, frame: NDArray[np.uint8]) -> dict[str, Any]:
-        """Return what LeRobot calls an observation: the frame, the task and the constants."""
+        """Return LeRobot's observation dict: the frame, the task and the constants."""
         image = to_tensor(frame).to(self._device)
-        return {self._cfg.image_key: image, TASK: [self._told[slot]], **self._constants}
+        return {self._cfg.image_key: image, TASK: [self._instructions[slot]], **self._constants}
 
 
 def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE) -> PolicyMeta:
-    """Return what is known of a policy of LeRobot, whose own config says how it is carried out.
+    """Return a LeRobot policy's metadata; its own config has the execution horizon and ensemble.
 
     Raises:
         ValueError: As `lerobot_maker`.
@@ -226,10 +225,10 @@ def to_meta(policy: PreTrained, cfg: LeRobotConfig, constants: Constants = NONE)
 
 
 def _check_chunks(policy: PreTrained, cfg: LeRobotConfig) -> None:
-    """Check that the policy can be asked in the way that `cfg` says.
+    """Check that the policy supports `cfg.whole_chunks`.
 
     Raises:
-        ValueError: It cannot.
+        ValueError: The policy does not.
     """
     theirs = policy.config
     if cfg.whole_chunks:
@@ -237,20 +236,20 @@ def _check_chunks(policy: PreTrained, cfg: LeRobotConfig) -> None:
         looks_back = remembering or theirs.n_obs_steps > 1 or policy.name in LOOKING_BETWEEN
         if looks_back or not (cfg.chunk or hasattr(theirs, "chunk_size")):
             raise ValueError(
-                f"expected a policy that gives chunks from one frame, found {policy.name!r}, which "
-                "does not; set whole_chunks=False"
+                f"expected a policy that returns chunks from one frame, found {policy.name!r}, "
+                "which does not; set whole_chunks=False"
             )
     elif cfg.chunk:
         raise ValueError(f"expected no chunk with whole_chunks=False, found {cfg.chunk}")
     elif getattr(getattr(theirs, "rtc_config", None), "enabled", False):
         raise ValueError(
-            f"expected {policy.name!r} without real-time chunking, which `select_action` refuses; "
-            "set rtc_config.enabled=False in its config, or whole_chunks=True"
+            f"expected {policy.name!r} without real-time chunking, which `select_action` does not "
+            "support; set rtc_config.enabled=False in its config, or whole_chunks=True"
         )
 
 
 def _chunk(policy: PreTrained, cfg: LeRobotConfig) -> int:
-    """Return how many actions `predict_action_chunk` gives."""
+    """Return the number of actions that `predict_action_chunk` returns."""
     own: int = getattr(policy.config, EXECUTED if policy.name in GIVING_EXECUTED else "chunk_size")
     return cfg.chunk or own
 

@@ -1,4 +1,4 @@
-"""What a policy of LeRobot is shown besides the frame: what its config asks for, as constants."""
+"""Constant inputs of LeRobot policies, checked against the policy's config."""
 
 from typing import Any
 
@@ -11,39 +11,39 @@ from v2w_gym.policies.processing.constants import Constants, load_constants
 
 STATE, SCENE, TASK = "observation.state", "observation.environment_state", "task"
 EMPTY = ".empty_camera_"
-"""In the name of a camera that a policy of LeRobot fills itself."""
+"""Part of the name of a camera that a LeRobot policy fills itself."""
 
 
 def constant_inputs(theirs: Any, cfg: LeRobotConfig) -> Constants:
-    """Return what `cfg` declares, for a policy with the config `theirs`.
+    """Return the inputs that `cfg` declares, for a policy with the config `theirs`.
 
     Raises:
-        FileNotFoundError: No file for an image.
-        ValueError: A declaration that means nothing.
+        FileNotFoundError: No such image file.
+        ValueError: An invalid declaration.
     """
     constants = load_constants(cfg.inputs)
     if not cfg.zero_state or STATE in constants:
         return constants
     state = theirs.robot_state_feature
-    # Some policies look at the device of a state even where they have none.
+    # Some policies read the device of the state even if they have no state.
     return {**constants, STATE: np.zeros(state.shape if state else 0, np.float32)}
 
 
 def check_inputs(name: str, theirs: Any, cfg: LeRobotConfig, constants: Constants) -> None:
-    """Check that a policy is given all that it needs, in the shapes that it needs.
+    """Check that a policy has all inputs that it needs, in the right shapes.
 
     Args:
-        name: The policy's.
-        theirs: Its config.
-        cfg: What it is given beside the frame.
-        constants: The same, as arrays.
+        name: Name of the policy.
+        theirs: The policy's config.
+        cfg: Settings with the inputs besides the frame.
+        constants: The same inputs, as arrays.
 
     Raises:
-        ValueError: It is not.
+        ValueError: An input is missing or has another shape.
     """
     for own in (cfg.image_key, TASK):
         if own in cfg.inputs:
-            raise ValueError(f"expected inputs other than {own!r}, which is given in every step")
+            raise ValueError(f"expected inputs other than {own!r}, which every step sets")
     needed = needed_inputs(theirs)
     given = {cfg.image_key, *cfg.inputs} | ({STATE} if cfg.zero_state else set())
     missing = {key: shape for key, shape in needed.items() if key not in given}
@@ -53,8 +53,8 @@ def check_inputs(name: str, theirs: Any, cfg: LeRobotConfig, constants: Constant
         raise ValueError(
             f"expected a policy that needs a frame and an instruction, found {name!r}, "
             f"which needs the state of robot or scene, or other cameras, too: {listed}; a video "
-            "world model has none. Take a policy trained without, or if this one can do without, "
-            f"give constants: LeRobotConfig(..., inputs={declared})"
+            "world model has none. Use a policy without these inputs, or set constants if this "
+            f"policy works with them: LeRobotConfig(..., inputs={declared})"
         )
     for key, values in constants.items():
         found = tuple(to_tensor(values).shape[1:])
@@ -79,12 +79,12 @@ def needed_inputs(theirs: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _declaration(shape: tuple[int, ...]) -> dict[str, list[int]]:
-    """Return how zeros for an input of this shape are declared in `LeRobotConfig.inputs`."""
+    """Return the declaration of zeros of this shape in `LeRobotConfig.inputs`."""
     return {"image": [*shape[1:]]} if len(shape) == 3 else {"zeros": [*shape]}
 
 
 def to_tensor(values: NDArray[Any]) -> torch.Tensor:
-    """Return an image (1, 3, H, W) in [0, 1], or any other values (1, ...) as they are."""
+    """Return an image as (1, 3, H, W) in [0, 1], or other values unchanged as (1, ...)."""
     if values.dtype == np.uint8:
         return torch.from_numpy(values.copy()).permute(2, 0, 1)[None].float() / 255
     return torch.from_numpy(values.copy())[None]

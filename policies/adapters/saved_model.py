@@ -1,4 +1,4 @@
-"""A published RT-1 or RT-1-X as its authors saved it, served from a Python with TensorFlow."""
+"""A published RT-1 or RT-1-X SavedModel, served from a Python with TensorFlow."""
 
 import hashlib
 import importlib.util
@@ -27,14 +27,14 @@ def load_saved_model(
 
     Args:
         path: Folder with `saved_model.pb` and `variables`.
-        robot: Whose actions the policy must give.
-        table: The instructions it knows, as vectors of the Universal Sentence Encoder.
-        python: Interpreter that has TensorFlow; None for what `find_python` finds.
+        robot: The robot on which the policy acts.
+        table: Its instructions, with embeddings of the Universal Sentence Encoder.
+        python: Interpreter that has TensorFlow; None for the result of `find_python`.
 
     Raises:
         FileNotFoundError: Part of the SavedModel is missing.
-        ValueError: Part of it is damaged or not downloaded, it is not a policy of this kind, or
-            no interpreter has TensorFlow.
+        ValueError: Part of it is damaged or not downloaded, it is no such policy, or no interpreter
+            has TensorFlow.
         OSError: The server cannot be started.
     """
     if (layout := robot.action_layout.name) != FRACTAL13.name:
@@ -58,10 +58,10 @@ def load_saved_model(
 def find_python(given: str | None) -> str:
     """Return an interpreter that has TensorFlow.
 
-    The first of: `given`; the one V2W_TF_PYTHON names; this one, if TensorFlow is installed here.
+    It tries, in this order: `given`, the variable V2W_TF_PYTHON, and this interpreter.
 
     Raises:
-        ValueError: There is none; the message says how to make one.
+        ValueError: None has TensorFlow; the message says how to install it.
     """
     named = given or os.environ.get(PYTHON_VARIABLE)
     if named and shutil.which(named):
@@ -77,7 +77,7 @@ def find_python(given: str | None) -> str:
 
 
 def fingerprint_of(path: Path) -> str:
-    """Return the sha256 of a SavedModel's graph and index; the index holds all weights' checksums.
+    """Return the sha256 of a SavedModel's graph and index, which has the weights' checksums.
 
     Raises:
         FileNotFoundError: Part of the SavedModel is missing.
@@ -87,7 +87,7 @@ def fingerprint_of(path: Path) -> str:
     if not graph.is_file():
         raise FileNotFoundError(
             f"expected the folder of a SavedModel, with saved_model.pb and variables, found no "
-            f"{graph}; unpack the archive, or name the folder in which saved_model.pb lies"
+            f"{graph}; unpack the archive, or name the folder that contains saved_model.pb"
         )
     index = find_index(path)
     for file in (graph, index):

@@ -1,8 +1,8 @@
 """Serve a TF-Agents SavedModel, such as a published RT-1 or RT-1-X, in a Python with TensorFlow.
 
-`saved_model.py` starts this file; the interpreter needs TensorFlow, msgpack and websockets. The
-loader of TensorFlow 1 reads graph and weights alone, so TF-Agents and TensorFlow Probability, whose
-types a SavedModel of TF-Agents names, need not be installed.
+`saved_model.py` starts this file. The interpreter needs TensorFlow, msgpack and websockets. The
+loader of TensorFlow 1 reads only graph and weights, so it needs neither TF-Agents nor TensorFlow
+Probability, although the SavedModel names their types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ CONTROL_HZ = 3.0
 
 IMAGE, INSTRUCTION = "0/observation/image", "0/observation/natural_language_embedding"
 STATE, NEXT_STATE, ACTION = "1/", "state/", "action/"
-"""How names of inputs and outputs begin in the signature of a TF-Agents policy."""
+"""Names and prefixes of inputs and outputs in the signature of a TF-Agents policy."""
 FRAME_MEMORIES = ("1/image", "1/context_image_tokens")
-"""Earlier frames: raw ones in the published models, tokens in the public code."""
+"""The frame history: raw frames in the published models, tokens in the public code."""
 
 CONSTANTS: Mapping[str, float] = {"0/step_type": 1, "0/discount": 1}
-"""What is not zero. step_type is MID in every step: FIRST would silently reset the state."""
+"""Inputs other than zero. step_type is always MID, because FIRST would silently reset the state."""
 DESCRIPTIONS = ("get_train_step", "get_metadata")
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -38,15 +38,15 @@ class Graph:
     """The graph of a SavedModel with its weights.
 
     Attributes:
-        inputs: What an action is computed from, by name.
-        outputs: What comes out.
+        inputs: Inputs of the signature "action", by name.
+        outputs: Outputs of the signature "action", by name.
     """
 
     def __init__(self, path: str) -> None:
         """Load the SavedModel in a folder.
 
         Raises:
-            ValueError: It is no policy.
+            ValueError: The SavedModel is no policy.
         """
         self._tf = tf = import_tensorflow(onednn=True)
         config = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
@@ -62,7 +62,7 @@ class Graph:
         self.outputs = {name: self._kind(info) for name, info in action.outputs.items()}
 
     def describe(self) -> dict[str, dict[str, str]]:
-        """Return what the model says of itself, such as its training step."""
+        """Return the model's own metadata, such as its training step."""
         return {
             key: {name: str(value) for name, value in self._run(key, {}).items()}
             for key in DESCRIPTIONS
@@ -70,7 +70,7 @@ class Graph:
         }
 
     def initial_state(self) -> Arrays:
-        """Return the state of a new episode, by name; a model without state has none."""
+        """Return the state of a new episode, by name; empty for a model without state."""
         if not any(name.startswith(STATE) for name in self.inputs):
             return {}
         key = "get_initial_state"
@@ -80,7 +80,7 @@ class Graph:
     def act(self, given: Arrays) -> tuple[Arrays, Arrays]:
         """Return the action's fields by name, and the new state.
 
-        Observations that are not given are zeros: RT-1 looks at image and instruction only.
+        Missing observations are zeros, because RT-1 uses only the image and the instruction.
         """
         found = self._run("action", given)
         action = {k.removeprefix(ACTION): v for k, v in found.items() if k.startswith(ACTION)}
@@ -112,16 +112,16 @@ class Graph:
 
 
 class SavedModelPolicy:
-    """Acts with the SavedModel's own graph, slot by slot, because that takes a batch of one.
+    """Runs the SavedModel's own graph slot by slot, because it takes a batch of one.
 
-    The history of a slot is the graph's state, which is passed back to the graph as it came.
-    Values beyond the robot's bounds, which RT-1-X gives, are left as they are.
+    The history of a slot is the graph's state, which goes back into the graph unchanged. Actions
+    are not clipped; RT-1-X returns some beyond the robot's bounds.
     """
 
     def __init__(
         self, graph: Graph, vectors: Mapping[str, NDArray[np.float32]], meta: PolicyMeta
     ) -> None:
-        """Take a graph that `check_model` accepts, and the embedding of every instruction."""
+        """Wrap a graph that passes `check_model`, with the embedding of every instruction."""
         self.meta = meta
         self._graph = graph
         self._vectors = vectors
@@ -136,7 +136,7 @@ class SavedModelPolicy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """See `Policy.reset`; the seeds do not matter here."""
+        """See `Policy.reset`; the seeds are ignored."""
         check_reset(self.meta, instructions, seeds, slots, len(self._states))
         self._instructions = renew(self._instructions, instructions, slots)
         self._states = renew(self._states, [self._initial] * len(instructions), slots)
@@ -160,10 +160,10 @@ class SavedModelPolicy:
 
 
 def build(settings: Mapping[str, Any]) -> PolicyServer:
-    """Return a server of the policy that the settings of `load_saved_model` describe.
+    """Return a server of the policy in the settings of `load_saved_model`.
 
     Raises:
-        ValueError: A model of another kind, or vectors that do not fit it.
+        ValueError: The model is of another kind, or the vectors do not fit it.
     """
     graph = Graph(settings["path"])
     check_model(graph)
@@ -171,7 +171,7 @@ def build(settings: Mapping[str, Any]) -> PolicyServer:
     if vectors.shape[1] != (size := graph.inputs[INSTRUCTION][1][1]):
         raise ValueError(
             f"expected instructions as vectors of {size} values, found {vectors.shape[1]}; make a "
-            "table of the Universal Sentence Encoder's with `v2w embed`"
+            "table with the Universal Sentence Encoder and `v2w embed`"
         )
     known = dict(zip(settings["texts"], vectors, strict=True))
     name, fingerprint = settings["name"], settings["fingerprint"]
@@ -185,7 +185,7 @@ def build(settings: Mapping[str, Any]) -> PolicyServer:
 def policy_of(
     graph: Graph, vectors: Mapping[str, NDArray[np.float32]], name: str, fingerprint: str
 ) -> SavedModelPolicy:
-    """Return a policy that acts with a graph; it has a state of its own."""
+    """Return a policy with its own state that runs a shared graph."""
     height, width = graph.inputs[IMAGE][1][1:3]
     memories = [graph.inputs[key][1][1] for key in FRAME_MEMORIES if key in graph.inputs]
     meta = PolicyMeta(
@@ -200,10 +200,10 @@ def policy_of(
 
 
 def check_model(graph: Graph) -> None:
-    """Check that a model sees what RT-1 sees, gives its actions, and returns the state it takes.
+    """Check that a model has RT-1's inputs and outputs, and returns the state that it takes.
 
     Raises:
-        ValueError: It does not.
+        ValueError: An input, an output or the state differs.
     """
     for name, dtype, rank in ((IMAGE, "uint8", 4), (INSTRUCTION, "float32", 2)):
         found, shape = graph.inputs.get(name, ("none", ()))

@@ -1,1 +1,1 @@
-"""A policy that reads positions from frames and plans by them."""
+"""The planner, a policy that reads positions from frames and moves to waypoints."""

@@ -1,4 +1,4 @@
-"""Where things are in a frame: a small network that looks for keypoints."""
+"""The planner's perception: a small keypoint network that reads positions from frames."""
 
 from collections.abc import Sequence
 from reprlib import repr as shorten
@@ -9,26 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 VALUES = ("hand_x", "hand_y", "hand_z", "handle_x", "opening")
-"""What is read from a frame, in metres; see `controller.Scene`."""
+"""The network's outputs, in metres; see `controller.Scene`."""
 CENTRE = (0.0, 0.6, 0.15, 0.0, 0.08)
-"""What a network that sees nothing would say, in metres."""
+"""The outputs for zero activations, in metres."""
 SCALE = 0.1
 """Metres per unit of the network's output."""
 HIDDEN = 64
 MOST_LAYERS, MOST_CHANNELS = 32, 4096
-"""Sizes beyond which a network cannot be meant."""
+"""Largest sizes of a network."""
 
 
 def to_pixels(frames: NDArray[np.uint8]) -> Tensor:
-    """Turn frames (B, H, W, 3) into what the network takes: float32 (B, 3, H, W) in [-1, 1]."""
+    """Turn frames (B, H, W, 3) into the network's input: float32 (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(frames.copy()).movedim(-1, 1).float() / 127.5 - 1
 
 
 def check_channels(channels: object) -> None:
-    """Check that a network can have such channels.
+    """Check the channels of a network.
 
     Raises:
-        ValueError: Not a list of numbers, none or too many, or a number out of range.
+        ValueError: Not a list of numbers, an empty or too long list, or a number out of range.
     """
     sizes = channels if isinstance(channels, list | tuple) else ()
     right = all(type(size) is int and 1 <= size <= MOST_CHANNELS for size in sizes)
@@ -42,9 +42,9 @@ def check_channels(channels: object) -> None:
 class PerceptionNetwork(nn.Module):
     """Reads positions from frames.
 
-    Every map of the last convolution is reduced to the place where it is strongest (a spatial
-    soft-argmax), and positions are computed from these places alone: where something is survives
-    blur and changes of brightness better than how bright it is.
+    A spatial soft-argmax reduces every feature map of the last convolution to a keypoint, and the
+    outputs are computed from the keypoints alone. Keypoints change less under blur and brightness
+    changes than activations do.
     Source: Finn et al., "Deep Spatial Autoencoders for Visuomotor Learning", ICRA 2016.
     """
 

@@ -29,8 +29,8 @@ KIND = "planner"
 class PlannerPolicy:
     """Reads positions from the newest frame and moves the hand towards the next waypoint.
 
-    It remembers nothing but the instruction. Slots are computed one by one: the last bits of a
-    matrix product depend on the batch, and a policy must act the same whoever else is in it.
+    Its only state is the instruction. Slots are computed one by one, because the last bits of a
+    matrix product depend on the batch, and a policy's actions must not.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PlannerPolicy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """See `Policy.reset`; the seeds do not matter here."""
+        """See `Policy.reset`; the seeds are ignored."""
         check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
         renewed = renew(self._instructions, instructions, slots)
         self._plans = [lookup(PLANS, normalise(text), "instruction") for text in renewed]
@@ -79,7 +79,7 @@ class PlannerPolicy:
 def towards(
     target: NDArray[np.float64], hand: NDArray[np.float64], robot: RobotSpec
 ) -> NDArray[np.float32]:
-    """Return the action (A,) that moves the hand (3,) to the target (3,), or as far as it can."""
+    """Return the action (A,) that moves the hand (3,) to the target (3,), within the bounds."""
     motion = robot.slices[HAND]
     way = np.clip(target - hand, robot.low[motion], robot.high[motion])
     return robot.make_action(world_vector=way.astype(np.float32))
@@ -87,7 +87,7 @@ def towards(
 
 @torch.no_grad()
 def see(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
-    """Return what the network reads from one frame (H, W, 3)."""
+    """Return the scene in one frame (H, W, 3)."""
     values = network(to_pixels(frame[None]))[0].double().numpy()
     return Scene(values[:3], float(values[3]), float(values[4]))
 
@@ -98,8 +98,8 @@ def save_planner(
     """Write a checkpoint in half precision; `notes` on its provenance go on the card.
 
     Raises:
-        OSError: It could not be written.
-        ValueError: Weights that are not finite, or overflow half precision.
+        OSError: The file cannot be written.
+        ValueError: Weights are not finite, or overflow half precision.
     """
     weights = {name: value.half() for name, value in network.state_dict().items()}
     check_finite(path, weights)
@@ -114,7 +114,7 @@ def load_planner(path: Path, robot: RobotSpec) -> PlannerPolicy:
 
     Raises:
         FileNotFoundError: No checkpoint at `path`.
-        ValueError: Not a planner's checkpoint, damaged, or one of another robot.
+        ValueError: The file is damaged, no planner's checkpoint, or for another robot.
     """
     weights, card = load_checkpoint(path)
     check_card(path, card, KIND, robot, "channels")

@@ -1,4 +1,4 @@
-"""Teach the planner to see: recorded frames in, recorded positions out. Read from top to bottom."""
+"""Train the planner's perception to predict recorded positions from recorded frames."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,14 +32,14 @@ from v2w_gym.world_models.schedules import Recipe
 
 SETTINGS, STATE, METRICS = "config.json", "train_planner.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
-"""Settings that a resumed run may have differently; of episodes, it is the content that counts."""
+"""Settings that may change when a run resumes; for episodes, their content must be the same."""
 
 
 def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
     """Train a planner's perception, measure it on held-out frames, and save the policy.
 
-    An older policy stays as it was until the end. What a resume needs lies beside it until then, in
-    a folder whose name ends in `.training`.
+    An older policy at the same path is replaced only at the end. Until then, the state to resume is
+    beside it, in a folder whose name ends in `.training`.
 
     Returns:
         The notes on the policy's card.
@@ -47,8 +47,8 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
     Raises:
         BlockingIOError: Another process trains for the same file.
         FileNotFoundError: No episodes.
-        ValueError: A setting out of range, an output that is not free, corrupt episodes, ones of
-            another robot or without recorded positions, or an interrupted run of other settings.
+        ValueError: A setting is out of range, the output is not free, episodes are corrupt, of
+            another robot or without recorded positions, or an interrupted run had other settings.
         FloatingPointError: The loss or its gradient is not finite.
     """
     check_free(Path(cfg.output))
@@ -76,7 +76,7 @@ def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str,
         seen = network(augment(to_pixels(frames[rows]), rng))
         error = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
         optimiser.step(error)
-    network.half().float()  # what is measured is what is saved
+    network.half().float()  # measure the rounded weights that are saved
     check_not_diverged(network.state_dict(), "the weights in half precision")
     train = {name: value for name, value in settings.items() if name != "output"}
     notes = {
@@ -95,7 +95,7 @@ def load_scenes(
 
     Raises:
         FileNotFoundError: A folder without episodes.
-        ValueError: A corrupt episode, or one of another robot or without recorded positions.
+        ValueError: An episode is corrupt, of another robot or without recorded positions.
     """
     paths = list_episodes(folders)
     frames, places = room_for(paths, robot)
@@ -128,10 +128,10 @@ def _positions(path: Path, episode: Episode) -> NDArray[np.float32]:
 def measure(
     network: PerceptionNetwork, frames: NDArray[np.uint8], positions: NDArray[np.float32]
 ) -> dict[str, Any]:
-    """Compare what a network reads from frames with what was recorded; errors are in centimetres.
+    """Compare a network's outputs with recorded positions; errors are in centimetres.
 
     Returns:
-        JSON values: the number of frames; per value the mean error and its 95 % quantile.
+        JSON values: the number of frames, and the mean and 95 % quantile of each value's error.
     """
     batches = np.array_split(frames, -(-len(frames) // 256))
     seen = np.concatenate([network(to_pixels(batch)).numpy() for batch in batches])
@@ -146,8 +146,9 @@ def measure(
 def augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
     """Make recorded frames (B, 3, H, W) look like imagined ones.
 
-    Those are softer, noisier and slightly off in brightness: half of the batch loses resolution,
-    each half of that to a scale of its own. Nothing is shifted, for places are what is learned.
+    Imagined frames are softer, noisier and slightly different in brightness. Half of the batch
+    loses resolution, in two parts of different scale. Frames are not shifted, because the network
+    learns positions.
     """
     size, _, height, width = frames.shape
     frames = frames.clone()

@@ -1,4 +1,4 @@
-"""What a server announces of its policy, and what of it is believed."""
+"""Read and check the metadata that a policy server announces."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from v2w_gym.policies.remote.wire import MAX_BYTES, pack
 Message: TypeAlias = Mapping[str, Any]
 
 REQUIRED = ("layout", "chunk")
-"""What must be announced, or stand in the policy file."""
+"""Metadata that the server must announce or the policy file must set."""
 LONGEST_TEXT = 200
 """Most characters of an announced name, layout or fingerprint."""
 
 
 def to_meta(url: str, metadata: Message, cfg: RemoteConfig) -> PolicyMeta:
-    """Return what is known of a server's policy: what `cfg` says, else what the server announces.
+    """Return the metadata of a server's policy; `cfg` overrides the server.
 
     Raises:
-        ValueError: Neither says its layout or chunk, or something that cannot be.
+        ValueError: Neither has the layout or chunk, or a value is invalid.
     """
     known: dict[str, Any] = {}
     for name in (field.name for field in fields(PolicyMeta)):
@@ -37,7 +37,7 @@ def to_meta(url: str, metadata: Message, cfg: RemoteConfig) -> PolicyMeta:
         if name not in known:
             raise ValueError(
                 f"expected the policy server at {url} to announce its {name}, found "
-                f"{brief(sorted(map(str, metadata)))}; say it in a policy file: `source: {url}` "
+                f"{brief(sorted(map(str, metadata)))}; set it in a policy file: `source: {url}` "
                 f"and `remote: {{{name}: ...}}`"
             )
     _check_texts(url, known)
@@ -65,10 +65,10 @@ def is_announced(url: str, metadata: Message, flag: str) -> bool:
 
 
 def fingerprint(metadata: Message) -> str:
-    """Return the announced sha256 of the weights, else that of everything that is announced.
+    """Return the announced fingerprint, or else the sha256 of all metadata.
 
     Raises:
-        ValueError: Metadata that is nested too deep to be written.
+        ValueError: The metadata is nested too deeply.
     """
     announced = metadata.get("fingerprint")
     if isinstance(announced, str) and announced:

@@ -1,4 +1,4 @@
-"""One connection to a policy server: whatever goes wrong is an error that names the server."""
+"""One connection to a policy server; every error names the server."""
 
 import logging
 import os
@@ -28,52 +28,51 @@ from v2w_gym.policies.remote.wire import MAX_BYTES, pack, unpack
 
 _log = logging.getLogger(__name__)
 QUIET = logging.Logger("websockets", logging.CRITICAL)
-"""For what websockets would log, with a traceback, besides raising it."""
+"""Logger that hides the tracebacks of websockets, which raises the same errors."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-"""Seconds before a second attempt to connect; each further wait is twice as long, up to a limit."""
+"""Seconds before the second attempt to connect, and the limit; each wait is twice the last."""
 CLOSE_TIMEOUT = 2.0
-"""Seconds a server is given to say goodbye."""
+"""Seconds to wait for the closing handshake."""
 MAX_METADATA = 2**20
-"""Bytes in which a server can say what it serves."""
+"""Largest size of a server's metadata, in bytes."""
 MAX_WAITING = 2
-"""Messages that are received before they are asked for; further ones wait in the network."""
+"""Messages that are buffered before `receive`; further ones wait in the network."""
 MISSING = re.compile(r"KeyError: (['\"])(?P<key>.+)\1$")
-"""The last line of a traceback if a request lacks something."""
+"""Last line of a server's traceback if the request lacks a key."""
 
 
 class ServerError(ValueError):
-    """What a server reports instead of an answer.
+    """An error that a server reports in place of a response.
 
     Attributes:
-        missing: The key that it looked for in the request and did not find; None for anything else.
+        missing: The key that the request lacks; None for other errors.
     """
 
     def __init__(self, message: str, missing: str | None) -> None:
-        """Say what a server reports."""
         super().__init__(message)
         self.missing = missing
 
 
 class Channel:
-    """A connection that has just been made; the server has said what it serves."""
+    """An open connection to a policy server, with the metadata that the server announced."""
 
     def __init__(self, url: str, cfg: RemoteConfig, further_attempts: int = 0) -> None:
         """Connect, and wait for the metadata.
 
         Raises:
-            ConnectionError: No server there, or one that refuses.
-            TimeoutError: A server that says nothing.
-            ValueError: Not a websocket URL, no API key, or something else than metadata.
+            ConnectionError: No server at the URL, or the server rejects the connection.
+            TimeoutError: The server does not respond in time.
+            ValueError: Not a websocket URL, no API key, or a message that is no metadata.
         """
         self.address = url
         self.url = re.sub("//[^/@]*@", "//", url)
-        """Where the server is, without a password."""
-        self.asked = False
+        """URL of the server, without a password."""
+        self.used = False
         """Whether a request has been sent."""
         self._timeout_s = cfg.timeout_s
         self._stack = ExitStack()
-        self._connection = self._dial_patiently(url, cfg, further_attempts)
+        self._connection = self._dial_with_retries(url, cfg, further_attempts)
         try:
             self.metadata = self._receive("metadata", MAX_METADATA)
         except BaseException:
@@ -82,42 +81,42 @@ class Channel:
 
     @property
     def is_open(self) -> bool:
-        """Whether nobody has closed it, as far as is known."""
+        """Whether the connection is open, as far as this side knows."""
         return self._connection.state is State.OPEN
 
     def send(self, request: Mapping[str, Any]) -> None:
-        """Send a request; that the server is gone is said by `receive`.
+        """Send a request. If the server has closed the connection, `receive` raises.
 
         Raises:
-            TimeoutError: The server does not take it in time.
-            ValueError: The server has said something that it was not asked; its next message would
-                be taken for the answer.
+            TimeoutError: The server does not read the request in time.
+            ValueError: The server has sent a message without a request, so later responses could
+                not be matched to requests.
         """
         self._check_silence()
-        self.asked = True
+        self.used = True
         with self._limited(self._timeout_s) as late, suppress(ConnectionClosed):
             self._connection.send(pack(dict(request)))
         if late.is_set():
             raise self._late("room for a request")
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the answer to a request.
+        """Wait for the response to a request.
 
         Raises:
-            ConnectionError: The server is gone.
-            TimeoutError: No answer in time.
-            ServerError: The error that the server reports.
-            ValueError: Something else than an answer.
+            ConnectionError: The server has closed the connection.
+            TimeoutError: No response in time.
+            ServerError: The server reports an error.
+            ValueError: The message is no response.
         """
-        return self._receive("an answer", MAX_BYTES)
+        return self._receive("a response", MAX_BYTES)
 
     def close(self) -> None:
-        """Say goodbye. Safe to call twice."""
+        """Close with the closing handshake. Safe to call twice."""
         with self._limited(CLOSE_TIMEOUT):
             self._stack.close()
 
     def drop(self) -> None:
-        """Close without waiting for the server to say goodbye."""
+        """Close without the closing handshake."""
         self._cut()
         self._stack.close()
 
@@ -151,14 +150,14 @@ class Channel:
         _log.error("the policy server at %s reports:\n%s", self.url, shown)
         last = (shown.strip().splitlines() or ["nothing"])[-1]
         message = f"the policy server at {self.url} reports: {last}"
-        found = MISSING.search(last) if self.asked else None
+        found = MISSING.search(last) if self.used else None
         if found is None:
             return ServerError(message, None)
         key = found["key"]
         return ServerError(
             f"{message}; it needs {key} besides a frame and an instruction, so declare it in the "
             f"policy file, `inputs: {{{key}: ...}}` with numbers, {{zeros: [size]}} or {{image: "
-            "[height, width]}, or name the frame or the instruction so, `remote: {image_key: ..., "
+            "[height, width]}, or rename the frame or the instruction, `remote: {image_key: ..., "
             "prompt_key: ...}`",
             key,
         )
@@ -166,7 +165,7 @@ class Channel:
     def _late(self, what: str) -> TimeoutError:
         return TimeoutError(
             f"expected {what} from the policy server at {self.url} within {self._timeout_s:g} s, "
-            "found none; see what it does, or allow more in a policy file: "
+            "found none; check the server, or set a longer time in a policy file: "
             "`remote: {timeout_s: ...}`"
         )
 
@@ -176,16 +175,16 @@ class Channel:
         except (TimeoutError, ConnectionClosed):
             return
         raise ValueError(
-            f"expected the policy server at {self.url} to speak only when it is asked, found a "
+            f"expected the policy server at {self.url} to send only responses, found a "
             f"message of {len(found)} bytes before the request"
         )
 
     @contextmanager
     def _limited(self, seconds: float) -> Iterator[threading.Event]:
-        """Cut the connection if the block takes longer; what is yielded is set if it did.
+        """Cut the connection if the block takes longer, and set the yielded event.
 
-        A server that reads nothing, or a byte now and then, would else hold the sender for ever,
-        and so would one that sends pings and does not read the answers.
+        Without the limit, a server that reads nothing, or a byte now and then, would block the
+        sender for ever. So would a server that sends pings and does not read the pongs.
         """
         late = threading.Event()
 
@@ -202,10 +201,10 @@ class Channel:
             timer.cancel()
 
     def _cut(self) -> None:
-        with suppress(OSError):  # it is closed already
+        with suppress(OSError):  # already closed
             self._connection.socket.shutdown(socket.SHUT_RDWR)
 
-    def _dial_patiently(
+    def _dial_with_retries(
         self, url: str, cfg: RemoteConfig, further_attempts: int
     ) -> ClientConnection:
         wait = FIRST_WAIT
@@ -217,9 +216,9 @@ class Channel:
         return self._dial(url, cfg)
 
     def _dial(self, url: str, cfg: RemoteConfig) -> ClientConnection:
-        """Connect without keepalive: a server that computes may leave pings unanswered.
+        """Connect without keepalive, because a busy server may not answer pings.
 
-        Like messages to it, those from it are not compressed, so none is larger than it looks.
+        Messages are not compressed in either direction, so `MAX_BYTES` limits their real size.
         """
         headers = _headers(cfg.api_key_variable)
         try:
@@ -239,15 +238,15 @@ class Channel:
             )
         except ssl.SSLError as error:
             raise ConnectionError(
-                f"expected the policy server at {self.url} to speak TLS and to show a certificate "
-                f"that is trusted here, found {printable(str(error))}; correct the address (ws:// "
+                f"expected the policy server at {self.url} to use TLS with a trusted certificate, "
+                f"found {printable(str(error))}; correct the address (ws:// "
                 "is without TLS), or name the file of its certificate in SSL_CERT_FILE"
             ) from error
         except InvalidProxy as error:
             raise ValueError(
                 f"expected an HTTP proxy like http://host:port, found {cfg.proxy!r}"
             ) from error
-        except (InvalidURI, ValueError) as error:  # the latter if the port is no number
+        except (InvalidURI, ValueError) as error:  # ValueError if the port is no number
             where = getattr(error, "uri", url)
             there = "" if where == url else f", which redirects to {printable(where)}"
             raise ValueError(
@@ -256,11 +255,11 @@ class Channel:
         except InvalidStatus as error:
             said = (error.response.body or b"").decode(errors="replace").strip()
             raise ConnectionError(
-                f"expected the policy server at {self.url} to take a connection, found HTTP "
+                f"expected the policy server at {self.url} to accept a connection, found HTTP "
                 f"{error.response.status_code}: {printable(said)}"
             ) from error
         except (OSError, WebSocketException, AssertionError) as error:
-            # websockets asserts that a server waits for the request before it answers.
+            # websockets has an assertion that fails if a server responds before the request.
             said = printable(str(error)) or type(error).__name__
             raise ConnectionError(
                 f"expected a policy server at {self.url}, found none ({said}); start it, for "
@@ -269,10 +268,10 @@ class Channel:
 
 
 def _headers(api_key_variable: str | None) -> Mapping[str, str]:
-    """Return what openpi's client sends with an API key.
+    """Return the header with which openpi's client sends an API key.
 
     Raises:
-        ValueError: The variable is not set, or holds what no header may.
+        ValueError: The variable is not set, or its value is no valid header.
     """
     if api_key_variable is None:
         return {}
@@ -280,7 +279,7 @@ def _headers(api_key_variable: str | None) -> Mapping[str, str]:
     if not key or not key.isascii() or not key.isprintable():
         raise ValueError(
             f"expected an API key in the environment variable {api_key_variable!r}, found "
-            f"{'none' if not key else 'characters that no key has'}; "
+            f"{'none' if not key else 'characters that a header cannot have'}; "
             f"run `export {api_key_variable}=...`"
         )
     return {"Authorization": f"Api-Key {key}"}

@@ -1,4 +1,4 @@
-"""A policy that runs in a server: openpi's websocket protocol, one connection per slot."""
+"""A policy in a server, through openpi's websocket protocol; one connection per slot."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,9 +23,9 @@ AS_ANNOUNCED = RemoteConfig()
 NOTHING: Constants = {}
 RECONNECTED, FURTHER = "reconnected", "another event of the server"
 MOST_EVENTS, EVENT_LENGTH = 50, 100
-"""Different events of a server that are told apart, and characters of each."""
+"""Most different events of a server that are counted separately, and characters of each."""
 PROBE_SIZE, PROBE_PROMPT = (224, 224), "do something"
-"""What a probe shows where any size will do, and what it asks for."""
+"""Frame size (for a policy that takes any size) and instruction of a probe."""
 
 
 def connect(
@@ -34,16 +34,14 @@ def connect(
     """Connect to a policy server, such as ws://127.0.0.1:8000.
 
     Args:
-        url: Where the server is.
-        cfg: What it does not say of itself, and how it is asked.
-        constants: What every request holds besides the frame and the instruction; see
-            `v2w_gym.policies.processing.constants`.
+        url: URL of the server.
+        cfg: Settings of the connection, and metadata that the server does not announce.
+        constants: Further inputs of every request; see `v2w_gym.policies.processing.constants`.
 
     Raises:
-        ConnectionError: No server there, or one that takes no more connections.
-        TimeoutError: A server that says nothing.
-        ValueError: Not a websocket URL, neither the server nor `cfg` says what its actions are, or
-            a setting that means nothing.
+        ConnectionError: No server at the URL, or the server accepts no more connections.
+        TimeoutError: The server does not respond in time.
+        ValueError: Not a websocket URL, unknown layout or chunk, or an invalid setting.
     """
     _check_keys(url, cfg, constants)
     first = Channel(url, cfg)
@@ -55,19 +53,19 @@ def connect(
 
 
 class RemotePolicy:
-    """Asks a server for the actions of each slot; all slots are asked before the first answer.
+    """Requests the actions of each slot from a server; sends all requests, then reads responses.
 
-    A server that announces "supports_reset" is told each episode's instruction and seed. Any other
-    is given a new connection for every episode and no seed; what it remembers beyond that, or draws
-    at random, is its own.
-    A connection that breaks within an episode takes the server's memory of it along, so the
-    episode cannot go on; only a server that is stateless is asked again.
+    A server that announces "supports_reset" receives each episode's instruction and seed. Any other
+    server gets a new connection for every episode and no seed, so its random choices, and history
+    that it keeps across connections, are beyond the client's control.
+    If a connection breaks within an episode, the server's history of it is lost, and the client
+    raises. Only for a stateless server does it reconnect and repeat the request.
     """
 
     def __init__(
         self, first: Channel, meta: PolicyMeta, cfg: RemoteConfig, constants: Constants = NOTHING
     ) -> None:
-        """Take a server's first connection; see `connect`."""
+        """Use the first connection to a server; see `connect`."""
         self.meta = replace(meta, fingerprint=add_constants(meta.fingerprint, constants))
         self._cfg, self._constants = cfg, constants
         self._address, self._url, self.metadata = first.address, first.url, first.metadata
@@ -78,16 +76,16 @@ class RemotePolicy:
         self._events: set[str] = set()
 
     def probe(self) -> None:
-        """Ask about a black frame, so that what a request lacks is known before any rollout.
+        """Send one request with a black frame, to find missing inputs before any rollout.
 
-        Nothing is asked of a server that announces "supports_reset": it takes what it is given
-        here. The episode that is begun is over afterwards.
+        A server that announces "supports_reset" needs no further inputs and gets no request. The
+        probe's episode ends afterwards.
 
         Raises:
-            ConnectionError: The server is gone.
-            TimeoutError: No answer in time.
-            ValueError: A request lacks something, or the answer has another shape. Any other report
-                is only logged: it may be about this frame or this instruction.
+            ConnectionError: The server has closed the connection.
+            TimeoutError: No response in time.
+            ValueError: The request lacks an input, or the response has another shape. Other errors
+                of the server are only logged, as they may be about this frame or instruction.
         """
         if self._resets or not self._cfg.probe:
             return
@@ -98,7 +96,7 @@ class RemotePolicy:
         except ServerError as error:
             if error.missing is not None:
                 raise
-            _log.warning("asked about a black frame and %r, %s", PROBE_PROMPT, error)
+            _log.warning("in a probe with a black frame and %r, %s", PROBE_PROMPT, error)
         finally:
             self._instructions = []
 
@@ -112,9 +110,9 @@ class RemotePolicy:
         """See `Policy.reset`.
 
         Raises:
-            ConnectionError: The server is gone, or takes no more connections.
-            TimeoutError: No answer in time.
-            ValueError: What the server reports, such as an instruction that it does not know.
+            ConnectionError: The server is gone, or accepts no more connections.
+            TimeoutError: No response in time.
+            ValueError: An error that the server reports, such as an unknown instruction.
         """
         begun = check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
         renewed = renew(self._instructions, instructions, slots)
@@ -132,9 +130,9 @@ class RemotePolicy:
         """See `Policy.act`.
 
         Raises:
-            ConnectionError: The server is gone.
-            TimeoutError: No answer in time.
-            ValueError: Also an answer of another shape, or what the server reports.
+            ConnectionError: The server has closed the connection.
+            TimeoutError: No response in time.
+            ValueError: Also a response of another shape, or an error that the server reports.
         """
         check_frames(self.meta, len(self._instructions), frames, active)
         requests = {
@@ -145,12 +143,12 @@ class RemotePolicy:
             }
             for slot in np.flatnonzero(active)
         }
-        answers, events = self._exchange(requests)
+        responses, events = self._exchange(requests)
         size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.zeros((len(frames), self.meta.chunk, size), np.float32)
-        for slot, answer in answers.items():
-            actions[slot] = check_actions(answer.get("actions"), actions.shape[1:], self._url)
-            events += [(slot, event) for event in self._to_events(answer.get("events"))]
+        for slot, response in responses.items():
+            actions[slot] = check_actions(response.get("actions"), actions.shape[1:], self._url)
+            events += [(slot, event) for event in self._to_events(response.get("events"))]
         return ActionBatch(actions, tuple(events))
 
     def close(self) -> None:
@@ -162,28 +160,28 @@ class RemotePolicy:
     def _exchange(
         self, requests: Mapping[int, Message]
     ) -> tuple[dict[int, Message], list[tuple[int, str]]]:
-        """Send all requests, then wait for all answers; return answers and events."""
-        answers: dict[int, Message] = {}
+        """Send all requests, then wait for all responses; return responses and events."""
+        responses: dict[int, Message] = {}
         events: list[tuple[int, str]] = []
         with self._abandoned_on_error():
             for slot, request in requests.items():
                 self._channels[slot].send(request)
             for slot, request in requests.items():
                 try:
-                    answers[slot] = self._channels[slot].receive()
+                    responses[slot] = self._channels[slot].receive()
                 except ConnectionError:
                     if not self._stateless:
                         raise
                     self._channels[slot].close()
                     self._channels[slot] = self._open(self._cfg.reconnects)
                     self._channels[slot].send(request)
-                    answers[slot] = self._channels[slot].receive()
+                    responses[slot] = self._channels[slot].receive()
                     events.append((slot, RECONNECTED))
-        return answers, events
+        return responses, events
 
     @contextmanager
     def _abandoned_on_error(self) -> Iterator[None]:
-        """Give up all slots if one fails: later answers would be taken for those of others."""
+        """Drop all connections on an error, so that no late response is read as another's."""
         try:
             yield
         except BaseException:
@@ -193,8 +191,8 @@ class RemotePolicy:
             raise
 
     def _to_events(self, happened: object) -> list[str]:
-        """Return what of an answer's events is counted: short texts, and not too many."""
-        if not isinstance(happened, list):  # what other servers mean by it is not known
+        """Return the events of a response, shortened and limited in number."""
+        if not isinstance(happened, list):  # other servers may use the key for something else
             return []
         texts = [event for event in happened[:MOST_EVENTS] if isinstance(event, str)]
         events = []
@@ -205,7 +203,7 @@ class RemotePolicy:
         return events
 
     def _begin_all(self, slots: int) -> None:
-        """Keep a connection for each slot at most, and only those on which an episode may begin."""
+        """Close connections on which no episode can begin, and open one for every slot."""
         usable = [channel for channel in self._channels if self._is_usable(channel)]
         for channel in self._channels:
             if channel not in usable:
@@ -220,8 +218,8 @@ class RemotePolicy:
             self._channels[slot] = self._open()
 
     def _is_usable(self, channel: Channel) -> bool:
-        """Whether an episode may begin on a connection."""
-        fresh = self._resets or self._stateless or not channel.asked
+        """Whether an episode can begin on a connection."""
+        fresh = self._resets or self._stateless or not channel.used
         return fresh and channel.is_open
 
     def _open(self, attempts: int = 0) -> Channel:
@@ -229,15 +227,15 @@ class RemotePolicy:
         if fingerprint(channel.metadata) != fingerprint(self.metadata):
             channel.close()
             raise ValueError(
-                f"expected the policy server at {self._url} to serve what it served at first, "
-                f"found {brief(channel.metadata)} instead of {brief(self.metadata)}; begin the "
+                f"expected the policy server at {self._url} to serve the same policy as before, "
+                f"found {brief(channel.metadata)} instead of {brief(self.metadata)}; start the "
                 "run again"
             )
         return channel
 
 
 def check_actions(found: object, expected: tuple[int, ...], url: str) -> NDArray[np.float32]:
-    """Return a server's actions (chunk, D); whether they are finite is checked where they are used.
+    """Check a server's actions (chunk, D); `RobotPolicy` checks that they are finite.
 
     Raises:
         ValueError: Not an array of floats of the expected shape, or numbers beyond float32.
@@ -250,7 +248,7 @@ def check_actions(found: object, expected: tuple[int, ...], url: str) -> NDArray
             f"{shown}; correct `chunk` and `layout` in the policy file or in the server (values of "
             f"a layout: {sizes})"
         )
-    with np.errstate(over="ignore"):  # infinity is what is looked for
+    with np.errstate(over="ignore"):  # an overflow to infinity is an error below
         actions = found.astype(np.float32)
     beyond = np.isinf(actions) & np.isfinite(found)
     if beyond.any():
@@ -262,18 +260,18 @@ def check_actions(found: object, expected: tuple[int, ...], url: str) -> NDArray
 
 
 def _is_stateless(first: Channel, cfg: RemoteConfig) -> bool:
-    """Whether answers depend on their requests alone: what the settings say, else the server."""
+    """Whether responses depend on their requests alone; `cfg` overrides the server."""
     announced = is_announced(first.url, first.metadata, "stateless")
     if cfg.stateless and is_announced(first.url, first.metadata, "remembers"):
         raise ValueError(
-            f"expected a server that remembers nothing at {first.url} for stateless: true, found "
-            "one that announces that it remembers; leave stateless out"
+            f"expected a server without history at {first.url} for stateless: true, found one that "
+            "announces `remembers`; leave stateless out"
         )
     return announced if cfg.stateless is None else cfg.stateless
 
 
 def _check_keys(url: str, cfg: RemoteConfig, constants: Constants) -> None:
-    """Check that nothing in a request is called like something else."""
+    """Check that all keys of a request are different."""
     keys = (cfg.image_key, cfg.prompt_key, RESET_KEY, *constants)
     if "" in keys or len(set(keys)) < len(keys):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Serve a policy to the process that started this one; the other side is `server_process.py`.
+"""Serve a policy to the parent process; `server_process.py` is the parent's side.
 
-Settings come on stdin: their length in 8 bytes, then a message as in `wire.py`. The answer is one
-JSON line on stdout, {"url": ...} or {"error": ...}. The process ends when stdin does, which is when
-its parent ends.
+Settings arrive on stdin: their length in 8 bytes, then a message as in `wire.py`. The response is
+one JSON line on stdout, {"url": ...} or {"error": ...}. The process ends when stdin is closed, and
+so at the latest when its parent ends.
 """
 
 import json
@@ -20,18 +20,18 @@ LENGTH_BYTES = 8
 
 
 def serve_parent(build: Callable[[Mapping[str, Any]], PolicyServer]) -> None:
-    """Serve what `build` makes of the settings, until the parent ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is no answer
+    """Build a server from the parent's settings, and run it until the parent ends."""
+    responses = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # send the output of libraries to stderr
     settings = read_settings(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         server = build(settings)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the parent must hear of it
+    except Exception as error:  # noqa: BLE001  # report any error to the parent
         traceback.print_exc()
-        print(json.dumps({"error": _one_line(error)}), file=answers, flush=True)
+        print(json.dumps({"error": _one_line(error)}), file=responses, flush=True)
         return
-    server.run(lambda url: print(json.dumps({"url": url}), file=answers, flush=True))
+    server.run(lambda url: print(json.dumps({"url": url}), file=responses, flush=True))
 
 
 def read_settings(stream: IO[bytes]) -> Mapping[str, Any]:
@@ -54,4 +54,4 @@ def _one_line(error: Exception) -> str:
 
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # at once: nothing here outlives the parent
+    os._exit(0)  # without cleanup, so that nothing outlives the parent

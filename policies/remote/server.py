@@ -1,22 +1,20 @@
-"""Serve a policy to others: openpi's websocket protocol, and a reset of its own.
+"""Serve a policy over openpi's websocket protocol, extended by an explicit reset.
 
-It needs numpy, msgpack and websockets, so it also runs where a policy of somebody
-else lives:
+The server needs only numpy, msgpack and websockets, so it runs in another project's environment:
 
     from v2w_gym.policies.remote.server import PolicyServer
     PolicyServer(make_my_policy).run(print)  # prints ws://127.0.0.1:8000
 
-A server says what it serves as soon as it is connected to: `PolicyMeta` as a dict,
-"supports_reset", and "remembers": whether an action depends on earlier frames of the episode. A
-request is a dict with a frame and an instruction, the answer a dict with "actions" (chunk, D). An
-episode begins
+On every new connection the server announces metadata: `PolicyMeta` as a dict, "supports_reset", and
+"remembers" (whether an action depends on earlier frames of the episode). A request is a dict with a
+frame and an instruction. The response is a dict with "actions" (chunk, D). An episode begins
 
-- with a connection, and with another instruction than the last one;
-- with {"__reset__": {"instruction": ..., "seed": ...}}, which is answered by {"reset": True};
-- with a request for actions that also holds "__reset__": True, or {"seed": ...}.
+- with a new connection, or with another instruction than the last one;
+- with {"__reset__": {"instruction": ..., "seed": ...}}; the response is {"reset": True};
+- with a request for actions that also has "__reset__": True, or {"seed": ...}.
 
-The client of openpi sends nothing when it is reset: on one connection, what a policy remembers goes
-over from one episode to the next. That is warned of once per connection. `GET /healthz` answers OK.
+openpi's client sends nothing on a reset, so on one connection the policy's history continues into
+the next episode. The server logs one warning per connection. `GET /healthz` returns OK.
 Source: openpi, `openpi.serving.websocket_policy_server`.
 """
 
@@ -50,29 +48,29 @@ Result = TypeVar("Result")
 
 _log = logging.getLogger(__name__)
 QUIET = logging.Logger("websockets", logging.CRITICAL)
-"""For what websockets would log: a traceback for everybody who is no client."""
+"""Logger that hides websockets' tracebacks about connections that are no clients."""
 
 HEALTH = "/healthz"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST_CONNECTIONS = 10_000
 MOST_TEXT = 10_000
-"""Characters of an instruction."""
+"""Most characters of an instruction."""
 MAX_WAITING = 2
-"""Requests that are received before their turn; further ones wait in the network."""
+"""Requests that are buffered per connection; further ones wait in the network."""
 PING_EVERY = 5.0
-"""Seconds between pings to a client. They keep idle connections through a proxy alive, and find the
-connections that were ended for breaking the protocol and that the client has left open."""
+"""Seconds between pings to a client. Pings keep idle connections through a proxy alive, and detect
+connections that the server ended and the client left open."""
 CLOSE_TIMEOUT = 2.0
-"""Seconds a client is given to say goodbye."""
+"""Seconds to wait for the closing handshake."""
 LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-"""Where a client on this machine finds a server that listens at all addresses."""
+"""Address at which a local client reaches a server that listens at all addresses."""
 
 
 class PolicyServer:
-    """Gives each connection a policy of its own, and asks them one after the other.
+    """Serves one policy per connection, and runs them one after the other.
 
-    One thread makes, resets and asks all policies: whoever else is connected, a policy that draws
-    random numbers draws the same ones.
+    One thread makes, resets and runs all policies, so other connections do not change the random
+    numbers that a policy draws.
     """
 
     def __init__(
@@ -84,18 +82,18 @@ class PolicyServer:
         connections: int = 64,
         client_timeout_s: float = 1800.0,
     ) -> None:
-        """Make the first policy; nobody is served before `run`.
+        """Make the first policy; `run` starts the server.
 
         Args:
-            make: Gives a policy for one more connection; weights are best shared between them.
+            make: Returns a policy for one more connection; its policies should share their weights.
             host: Address to listen at.
-            port: Port to listen at; 0 for any that is free.
-            connections: Most connections at once; further ones are refused (HTTP 503).
-            client_timeout_s: Seconds for which a client may leave pings unanswered, as a simulator
-                does that stalls or loads; then its connection ends and its place is free.
+            port: Port to listen at; 0 for any free port.
+            connections: Most connections at once; further ones are rejected (HTTP 503).
+            client_timeout_s: Seconds for which a client may leave pings unanswered, for example
+                while its simulator loads. Then the server ends its connection.
 
         Raises:
-            ValueError: No connections at all, too many, something that is no port, or no patience.
+            ValueError: `connections`, `port` or `client_timeout_s` is out of range.
         """
         if not 1 <= connections <= MOST_CONNECTIONS:
             raise ValueError(
@@ -126,14 +124,14 @@ class PolicyServer:
         """Serve until `stop`, Ctrl-C or SIGTERM; then end all connections and close all policies.
 
         Args:
-            started: Is given the server's URL when clients can connect.
+            started: Called with the server's URL once clients can connect.
 
         Raises:
-            OSError: The address cannot be listened at.
+            OSError: The server cannot listen at the address.
         """
         try:
             asyncio.run(self._serve(started))
-        except (OSError, UnicodeError) as error:  # the latter if the host is no name
+        except (OSError, UnicodeError) as error:  # UnicodeError if the host is no valid name
             raise OSError(
                 f"expected an address to listen at, found {self._host}:{self._port} ({error}); "
                 "choose another host or port"
@@ -170,7 +168,7 @@ class PolicyServer:
             await self._stopped.wait()
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Answer what is no websocket, and refuse a connection too many."""
+        """Respond to health checks, and reject connections beyond the limit."""
         if request.path == HEALTH:
             return connection.respond(http.HTTPStatus.OK, "OK\n")
         if len(connection.server.connections) >= self._limit:
@@ -182,56 +180,55 @@ class PolicyServer:
         return None
 
     async def _handle(self, connection: ServerConnection) -> None:
-        """Serve one connection; an error is reported to the client and ends it, as in openpi."""
+        """Serve one connection; an error is sent to the client and ends it, as in openpi."""
         episode = Episode(self._take, _name(connection))
         try:
             with suppress(ConnectionClosed):
                 await self._converse(connection, episode)
             if episode.policy is not None:
                 self._idle.append(episode.policy)
-        except Exception:  # noqa: BLE001  # whatever a policy raises is the client's to know
+        except Exception:  # noqa: BLE001  # send any error of the policy to the client
             said = printable_lines(traceback.format_exc())
             _log.error("the connection of %s ends:\n%s", _name(connection), said)
             with suppress(ConnectionClosed):
                 await connection.send(said)
-            if episode.policy is not None:  # what state it is in is not known
+            if episode.policy is not None:  # its state is unknown, so it is not reused
                 await self._in_turn(episode.policy.close)
             await connection.close(CloseCode.INTERNAL_ERROR)
 
     async def _converse(self, connection: ServerConnection, episode: "Episode") -> None:
         await connection.send(pack(self.metadata))
         async for message in connection:
-            await connection.send(await self._in_turn(partial(episode.answer, message)))
+            await connection.send(await self._in_turn(partial(episode.respond, message)))
 
     def _take(self) -> Policy:
-        """Return a policy that nobody uses; it is reset before it acts."""
+        """Return an idle or new policy; it is reset before it acts."""
         return self._idle.pop() if self._idle else self._make()
 
     async def _in_turn(self, call: Callable[[], Result]) -> Result:
-        """Do something with a policy in the one thread that may."""
+        """Run a call in the thread of the policies."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
 
 
 class Episode:
-    """What one connection's policy works on.
+    """The present episode of one connection.
 
     Attributes:
-        policy: Who answers; None before the first request.
+        policy: The connection's policy; None before the first request.
     """
 
     def __init__(self, take: Callable[[], Policy], client: str) -> None:
-        """Begin without an instruction, for a client of this name."""
         self.policy: Policy | None = None
         self._take, self._client = take, client
         self._instruction: str | None = None
         self._knows = False
-        """Whether the client has begun an episode itself, or was warned that it should."""
+        """Whether the client has reset an episode, or was warned that it should."""
 
-    def answer(self, message: bytes | str) -> bytes:
-        """Return the answer to a request.
+    def respond(self, message: bytes | str) -> bytes:
+        """Return the response to a request.
 
         Raises:
-            ValueError: Not a request, or one that the policy refuses.
+            ValueError: The message is no valid request.
         """
         if self.policy is None:
             self.policy = self._take()
@@ -242,24 +239,24 @@ class Episode:
             return pack(self._reset(self.policy, request[RESET_KEY]))
         return pack(self._act(self.policy, request))
 
-    def _reset(self, policy: Policy, asked: object) -> dict[str, Any]:
-        if not isinstance(asked, dict) or set(asked) != {"instruction", "seed"}:
-            raise ValueError(f"expected a reset with instruction and seed, found {brief(asked)}")
-        self._begin(policy, asked["instruction"], asked["seed"])
+    def _reset(self, policy: Policy, reset: object) -> dict[str, Any]:
+        if not isinstance(reset, dict) or set(reset) != {"instruction", "seed"}:
+            raise ValueError(f"expected a reset with instruction and seed, found {brief(reset)}")
+        self._begin(policy, reset["instruction"], reset["seed"])
         self._knows = True
         return {"reset": True}
 
     def _act(self, policy: Policy, request: dict[str, Any]) -> dict[str, Any]:
         began = time.monotonic()
-        instruction, asked = request.get(PROMPT_KEY, self._instruction), request.get(RESET_KEY)
+        instruction, reset = request.get(PROMPT_KEY, self._instruction), request.get(RESET_KEY)
         if not isinstance(instruction, str):
             raise ValueError(
                 f"expected an instruction {PROMPT_KEY!r}, found {brief(list(request))}"
             )
-        seed = _seed_of(asked)
-        if asked or instruction != self._instruction:
+        seed = _seed_of(reset)
+        if reset or instruction != self._instruction:
             self._begin(policy, instruction, seed)
-        self._knows |= bool(asked)
+        self._knows |= bool(reset)
         self._warn(policy)
         batch = policy.act(_frame(request)[None], np.ones(1, np.bool_))
         return {
@@ -280,28 +277,28 @@ class Episode:
         self._instruction = instruction
 
     def _warn(self, policy: Policy) -> None:
-        """Say once what a client that never begins an episode may not know."""
+        """Warn once if a client never resets a policy that has a history."""
         if policy.meta.history > 1 and not self._knows:
             _log.warning(
-                "the client at %s does not say where an episode begins, and policy %r remembers %d "
-                "frames: they go over from one episode to the next, unless it connects anew for "
-                "each, or sends %r: True along with the first frame",
+                "the client at %s does not reset policy %r, which has a history of %d frames, so "
+                "the history continues into the next episode; open a new connection for each "
+                "episode, or send %r: True with its first frame",
                 *(self._client, policy.meta.name, policy.meta.history, RESET_KEY),
             )
             self._knows = True
 
 
-def _seed_of(asked: object) -> object:
-    """Return the seed of a request that begins an episode; 0 where it names none."""
-    if isinstance(asked, dict) and set(asked) == {"seed"}:
-        return asked["seed"]
-    if asked is None or isinstance(asked, bool | np.bool_):
+def _seed_of(reset: object) -> object:
+    """Return the seed of a request that begins an episode; 0 by default."""
+    if isinstance(reset, dict) and set(reset) == {"seed"}:
+        return reset["seed"]
+    if reset is None or isinstance(reset, bool | np.bool_):
         return 0
-    raise ValueError(f"expected {RESET_KEY!r} to be True or to hold a seed, found {brief(asked)}")
+    raise ValueError(f"expected {RESET_KEY!r} to be True or to hold a seed, found {brief(reset)}")
 
 
 def url_of(host: str, port: int) -> str:
-    """Return the URL at which a client on this machine finds a server that listens at `host`."""
+    """Return the URL at which a local client reaches a server that listens at `host`."""
     host = LOOPBACK.get(host, host)
     return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
 

@@ -1,4 +1,4 @@
-"""The process of a server that is started in another interpreter; its side is `serve_parent.py`."""
+"""A policy server in another interpreter; `serve_parent.py` is that process's side."""
 
 import json
 import os
@@ -15,10 +15,10 @@ from v2w_gym.configs.text import printable
 from v2w_gym.policies.remote.serve_parent import write_settings
 
 START_SECONDS = 300.0
-"""For importing a library and reading a model from a slow disk."""
+"""Time limit to start, which includes importing a library and reading a model."""
 END_SECONDS = 5.0
 QUOTED_LINES = 3
-"""Of what the server wrote last, in an error message."""
+"""Last lines of the server's stderr in an error message."""
 
 PACKAGE = Path(__file__).parents[2]
 RUN_MODULE = """
@@ -28,10 +28,10 @@ package = sys.modules["v2w_gym"] = types.ModuleType("v2w_gym")
 package.__path__ = [sys.argv[1]]
 runpy.run_module(sys.argv[2], run_name="__main__")
 """
-"""Runs a module of this package with an interpreter that has its own libraries and not ours.
+"""Runs a module of this package in an interpreter with other libraries.
 
-This package alone is taken from here, without `v2w_gym/__init__.py`; `PYTHONPATH` would bring along
-the libraries that are installed beside it.
+It adds only this package to the path, without `v2w_gym/__init__.py`. `PYTHONPATH` would also add
+the libraries that are installed beside the package.
 """
 
 
@@ -47,18 +47,18 @@ class ServerProcess:
         """Start the process and wait until it serves.
 
         Args:
-            command: Runs `serve_parent`.
-            settings: What it is to serve.
-            name: Of the policy, for messages.
+            command: Command that runs `serve_parent`.
+            settings: Settings of the server.
+            name: Name of the policy, for messages.
 
         Raises:
-            ValueError: It cannot serve that; the message says why.
-            ConnectionError: It was lost.
-            OSError: It cannot be started.
+            ValueError: The process cannot serve the policy; the message says why.
+            ConnectionError: The process ended before it served.
+            OSError: The process cannot be started.
         """
         self._name = name
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  # lives as long as the process
-        # What this interpreter imports must not shadow what the other one has.
+        # This interpreter's packages must not shadow the other one's.
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
         self._process = subprocess.Popen(
             command,
@@ -78,7 +78,7 @@ class ServerProcess:
         """End the process. Safe to call twice."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            with suppress(OSError):  # what was not sent yet cannot be sent any more
+            with suppress(OSError):  # unsent data can no longer be sent
                 pipe.close()
         try:
             self._process.wait(END_SECONDS)
@@ -87,7 +87,7 @@ class ServerProcess:
             self._process.wait()
 
     def last_status(self) -> str:
-        """Say how the process has ended."""
+        """Return how the process has ended."""
         return f"ended with exit status {self._process.returncode}"
 
     def last_output(self) -> str:
@@ -104,20 +104,20 @@ class ServerProcess:
             write_settings(self._process.stdin, settings)
         with self._killed_after(START_SECONDS):
             line = self._process.stdout.readline()
-        answer = _parse(line)
-        if "error" in answer:
-            raise ValueError(f"cannot serve policy {self._name!r}: {printable(answer['error'])}")
-        if "url" not in answer:
+        response = _parse(line)
+        if "error" in response:
+            raise ValueError(f"cannot serve policy {self._name!r}: {printable(response['error'])}")
+        if "url" not in response:
             self.close()
             raise ConnectionError(
                 f"expected a server of policy {self._name!r} to start, found that it "
                 f"{self.last_status()}; it last wrote: {self.last_output()}"
             )
-        return answer["url"]
+        return response["url"]
 
     @contextmanager
     def _killed_after(self, seconds: float) -> Iterator[None]:
-        """Kill the process if the block takes longer, which ends every wait on its pipes."""
+        """Kill the process if the block takes longer; that ends every wait on its pipes."""
         timer = threading.Timer(seconds, self._kill)
         timer.start()
         try:
@@ -126,15 +126,15 @@ class ServerProcess:
             timer.cancel()
 
     def _kill(self) -> None:
-        """Kill the process and what it started, such as the real Python behind a wrapper script."""
+        """Kill the process and its children, such as the Python behind a wrapper script."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _parse(line: bytes) -> Mapping[str, str]:
-    """Return the line that `serve_parent` writes; anything else says nothing."""
+    """Parse the line that `serve_parent` writes; return {} for any other text."""
     try:
-        answer = json.loads(line)
+        response = json.loads(line)
     except ValueError:
         return {}
-    return answer if isinstance(answer, dict) else {}
+    return response if isinstance(response, dict) else {}

@@ -1,4 +1,4 @@
-"""A policy in a server that is started for it, and replaced if it is lost."""
+"""A policy in a server that this process starts, and restarts if it is lost."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 RESTARTS = 2
-"""How many servers one request may cost before the request itself is to blame."""
+"""Restarts per request; after these, the request itself is the probable cause."""
 RESTARTED = "server restarted"
 
 
@@ -28,8 +28,8 @@ class Episode:
     """The requests of one slot's present episode.
 
     Attributes:
-        instruction: As the server knows it.
-        seed: What random choices depend on.
+        instruction: The instruction, spelt as the server knows it.
+        seed: Seed of random choices.
         frames: All frames so far, (H, W, 3) each.
     """
 
@@ -39,14 +39,14 @@ class Episode:
 
 
 class StartedPolicy:
-    """Acts as a server does that this process has started.
+    """A policy in a server that this process has started.
 
-    A server that is lost is replaced. The new one gets all requests of the present episodes again,
-    so its history is the old one's, and actions do not change.
+    A lost server is replaced. The new server receives all requests of the present episodes again,
+    so it has the same history and returns the same actions.
 
     Attributes:
-        metadata: What the server announced.
-        losses: How many servers were lost.
+        metadata: The metadata that the server announced.
+        losses: Number of servers that were lost.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class StartedPolicy:
         Args:
             command: See `ServerProcess`.
             settings: See `ServerProcess`.
-            name: Of the policy, for messages.
-            timeout_s: Seconds after which an action counts as lost.
-            normalise: Returns an instruction as the server knows it, or raises ValueError.
+            name: Name of the policy, for messages.
+            timeout_s: Seconds after which a server without a response counts as lost.
+            normalise: Returns an instruction in the server's spelling, or raises ValueError.
 
         Raises:
-            ValueError: The server cannot serve that.
+            ValueError: The server cannot serve the policy.
             OSError: The server cannot be started, or was lost.
         """
         self.losses = 0
@@ -91,8 +91,8 @@ class StartedPolicy:
         """See `Policy.reset`.
 
         Raises:
-            ConnectionError: Server after server was lost.
-            ValueError: Also what the server reports.
+            ConnectionError: The server and all its replacements were lost.
+            ValueError: Also an error that the server reports.
         """
         begun = check_reset(self.meta, instructions, seeds, slots, len(self._episodes))
         new = [Episode("", 0)] * len(instructions)
@@ -107,20 +107,20 @@ class StartedPolicy:
         """See `Policy.act`; errors as for `reset`."""
         check_frames(self.meta, len(self._episodes), frames, active)
         before = self.losses
-        answer = self._send(lambda remote: remote.act(frames, active))
+        response = self._send(lambda remote: remote.act(frames, active))
         slots = [int(slot) for slot in np.flatnonzero(active)]
         for slot in slots:
             self._episodes[slot].frames.append(frames[slot].copy())
         restarts = [(slot, RESTARTED) for slot in slots] * (self.losses - before)
-        return ActionBatch(answer.actions, (*answer.events, *restarts))
+        return ActionBatch(response.actions, (*response.events, *restarts))
 
     def close(self) -> None:
-        """See `Policy.close`; ends the server. A later reset starts a new one."""
+        """End the server; a later reset starts a new one. Safe to call twice."""
         self._episodes = []
         self._drop()
 
     def _send(self, request: Callable[[RemotePolicy], Result]) -> Result:
-        """Return the response to a request, which is repeated to a new server if one is lost."""
+        """Return the response to a request; if the server is lost, repeat it to a new server."""
         for left in reversed(range(RESTARTS + 1)):
             try:
                 remote = self._remote or self._replace()
@@ -131,12 +131,12 @@ class StartedPolicy:
                 self.losses += 1
                 log.warning("%s; starting it again", error)
             except BaseException:
-                self._episodes = []  # the client has given them up
+                self._episodes = []  # the client has dropped them
                 raise
         raise AssertionError("the last attempt returns or raises")
 
     def _replace(self) -> RemotePolicy:
-        """Start a new server that has seen all of the present episodes."""
+        """Start a new server, and repeat the present episodes to it."""
         self._process = self._start()
         remote = self._connect()
         if self._episodes:
@@ -153,7 +153,7 @@ class StartedPolicy:
             return request()
         except (ConnectionError, TimeoutError) as error:
             self._drop()
-            late = f"gave no answer in {self._cfg.timeout_s:g} s"
+            late = f"sent no response in {self._cfg.timeout_s:g} s"
             what = late if isinstance(error, TimeoutError) else self._process.last_status()
             raise ConnectionError(
                 f"lost the server of policy {self._name!r}, which {what}; it last wrote: "

@@ -1,6 +1,6 @@
-"""What goes over the wire to a policy server: msgpack with numpy arrays, and never pickle.
+"""Messages to and from a policy server: msgpack with numpy arrays, without pickle.
 
-Byte for byte what the package `openpi-client` writes and reads.
+The bytes are those of the package `openpi-client`.
 Source: openpi-client 0.1.2, `openpi_client.msgpack_numpy`.
 """
 
@@ -16,19 +16,19 @@ from v2w_gym.configs.text import brief, printable
 MAX_BYTES = 64 * 2**20
 """Largest message; a frame of 4096 x 4096 pixels fits."""
 MAX_ITEMS = 100_000
-"""Most values in all lists and dicts of one message; an array counts as one. Each byte of a message
-could otherwise become an object of 64 bytes."""
+"""Most values in all lists and dicts of one message; an array counts as one. Without the limit,
+each byte of a message could become an object of 64 bytes."""
 
 IMAGE_KEY, PROMPT_KEY = "observation/image", "prompt"
-"""Names of the frame and the instruction in a request, where nothing else is agreed."""
+"""Default keys of the frame and the instruction in a request."""
 RESET_KEY = "__reset__"
-"""Name of a new episode's instruction and seed in a request to a server that supports it."""
+"""Key of a new episode's instruction and seed, for servers that support resets."""
 
 ARRAY, SCALAR = b"__ndarray__", b"__npgeneric__"
 REFUSED = "VOc"
-"""Kinds of arrays that do not travel: structures, objects and complex numbers."""
+"""Array kinds that are not allowed: structures, objects and complex numbers."""
 DTYPES = re.compile(r"[<>=|]?([biufSU]\d{1,5}|[mM]8(\[\w{1,8}\])?)")
-"""What a message may call the type of an array's values."""
+"""Allowed dtypes of arrays in a message."""
 
 
 def pack(value: object) -> bytes:
@@ -36,16 +36,16 @@ def pack(value: object) -> bytes:
 
     Raises:
         ValueError: An array of objects, structures or complex numbers.
-        TypeError: Anything else that has no place in a message.
+        TypeError: A value of any other type.
     """
     return msgpack.packb(value, default=_pack_numpy)
 
 
 def unpack(message: bytes | str) -> Any:
-    """Return what a message holds; arrays are read-only views of it.
+    """Return the value of a message; arrays are read-only views of it.
 
     Raises:
-        ValueError: Not such a message, or one that would need far more memory than it has bytes.
+        ValueError: Not a valid message, or one with more than `MAX_ITEMS` values.
     """
     if isinstance(message, str):
         raise ValueError(f"expected a binary message, found text: {brief(message, 200)}")
@@ -73,7 +73,7 @@ def unpack(message: bytes | str) -> Any:
 
 
 class _Items:
-    """Counts the values of a message while it is read, and makes arrays of dicts that are one."""
+    """Counts the values of a message while it is read, and decodes arrays."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -127,7 +127,7 @@ def _to_array(data: object, dtype: np.dtype[Any], shape: object) -> object:
 def _to_scalar(data: object, dtype: np.dtype[Any]) -> object:
     if not isinstance(data, int | float | str | bytes):
         raise ValueError(f"expected one {dtype}, found {brief(data)}")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, as everywhere
+    with np.errstate(over="ignore"):  # an overflow becomes infinity
         return dtype.type(data)
 
 

@@ -77,7 +77,7 @@ def test_a_server_that_hangs_is_noticed_even_if_it_does_not_read() -> None:
     with started("random") as (process, url):
         policy = connect(url, RemoteConfig(timeout_s=0.5))
         # the second frame does not fit into the system's buffers
-        for size, waited in ((64, "an answer"), (4000, "room for a request")):
+        for size, waited in ((64, "a response"), (4000, "room for a request")):
             policy.reset(TOLD[:1], seeds=[0])
             process.send_signal(signal.SIGSTOP)
             began = time.monotonic()

@@ -226,7 +226,10 @@ def test_a_camera_may_be_left_out_and_empty_ones_are_not_asked_for() -> None:
         ),
         ({WRIST: [0, 0]}, r"expected input 'observation.images.wrist' of policy 'like_smolvla'"),
         ({WRIST: "black"}, "to be a number, a list of numbers"),
-        ({WRIST: None, "observation.image": 0}, "other than 'observation.image', which is given"),
+        (
+            {WRIST: None, "observation.image": 0},
+            "other than 'observation.image', which every step sets",
+        ),
         ({WRIST: None, "task": 0}, "expected inputs other than 'task'"),
     ],
 )
@@ -282,7 +285,7 @@ def test_missing_processors_are_told(caplog: pytest.LogCaptureFixture) -> None:
     lerobot_maker(LikeSmolVLA(config), WHOLE, lambda batch: batch)
     assert not caplog.text
     lerobot_maker(LikeSmolVLA(config), WHOLE)
-    assert "'like_smolvla' normalises ACTION, but is given no processors" in caplog.text
+    assert "'like_smolvla' normalises ACTION, but has no processors" in caplog.text
 
 
 def test_zeros_are_given_only_where_asked_for() -> None:

@@ -94,8 +94,8 @@ def http(answer: bytes) -> Callable[[socket.socket], None]:
         (then(frame(2, b"\x80", last=False), frame(0, b"", last=False) * 5000), "had gone .*1009"),
         (then(frame(2, bytes(2**20 + 1))), "metadata of at most 1048576 bytes .* found 1048577"),
         (then(frame(2, b"\x81\xa1a" + b"\x91" * 600)), "expected a msgpack message"),
-        (then(METADATA), "expected an answer from .* within 0.5 s, found none"),
-        (then(METADATA, ANSWER, ANSWER), "to speak only when it is asked, found a message of "),
+        (then(METADATA), "expected a response from .* within 0.5 s, found none"),
+        (then(METADATA, ANSWER, ANSWER), "to send only responses, found a message of "),
         (
             lambda connection: (upgrade(connection), for_ever(connection, frame(9, b"ping" * 20))),
             "within 0.5 s",
@@ -106,7 +106,7 @@ def http(answer: bytes) -> Callable[[socket.socket], None]:
                 connection.sendall(METADATA),
                 for_ever(connection, frame(2, bytes(10 * 2**20))),
             ),
-            "to speak only when it is asked|as a dict|expected a msgpack message",
+            "to send only responses|as a dict|expected a msgpack message",
         ),
         (
             lambda connection: (upgrade(connection), byte_by_byte(connection, METADATA + ANSWER)),
@@ -287,7 +287,7 @@ def test_a_password_in_an_address_is_used_and_not_shown() -> None:
 def test_a_server_without_tls_is_no_wss_server() -> None:
     with (
         plain({}, answer_zeros) as server,
-        pytest.raises(ConnectionError, match="to speak TLS and"),
+        pytest.raises(ConnectionError, match="to use TLS"),
     ):
         connect(server.url.replace("ws://", "wss://"), CFG)
 

@@ -200,7 +200,7 @@ META = {"layout": "oxe7", "chunk": 2}
 @pytest.mark.parametrize(
     ("metadata", "cfg", "message"),
     [
-        ({}, {}, r"announce its layout, found \[\]; say it .*`remote: {layout: ...}`"),
+        ({}, {}, r"announce its layout, found \[\]; set it .*`remote: {layout: ...}`"),
         ({"layout": "oxe7"}, {}, r"announce its chunk, found \['layout'\]; .*{chunk: ...}`"),
         (META, {"layout": "oxe8"}, "layout: expected one of .* did you mean 'oxe7'"),
         ({**META, "chunk": 0}, {}, "the policy at ws://.*: expected chunk >= 1, found 0"),
@@ -298,7 +298,7 @@ def test_a_fingerprint_is_announced_or_that_of_what_is_announced() -> None:
         (pack({"actions": np.zeros((2, 7), np.int64)}), r"found int64 \(2, 7\)"),
         (pack({"actions": [[0.0] * 7] * 2}), r"found \[\[0.0"),
         (pack({"action": 1}), "found None"),
-        (pack([1, 2]), "expected an answer from .* as a dict, found list"),
+        (pack([1, 2]), "expected a response from .* as a dict, found list"),
         (b"\xc1\x00", "expected a msgpack message .* found 2 bytes"),
         (
             "Traceback (most recent call last):\nValueError: too dark\n",
@@ -333,7 +333,7 @@ def test_a_slow_server_is_an_error_that_names_the_setting() -> None:
         policy = connect(server.url, RemoteConfig(layout="oxe7", chunk=2, timeout_s=0.1))
         policy.reset(TOLD, seeds=[0, 1, 2])
         with pytest.raises(
-            TimeoutError, match=r"an answer from .* within 0.1 s.*timeout_s: \.\.\."
+            TimeoutError, match=r"a response from .* within 0.1 s.*timeout_s: \.\.\."
         ):
             policy.act(FRAMES[0], ALL)
         # the late answers are not taken for those to the next requests
@@ -439,7 +439,7 @@ def test_a_server_that_remembers_is_not_stateless() -> None:
     with plain({**META, "remembers": True}, answer_pi0) as server:
         connect(server.url).close()
         with pytest.raises(
-            ValueError, match=f"remembers nothing at {server.url} for stateless: tr"
+            ValueError, match=f"server without history at {server.url} for stateless: tr"
         ):
             connect(server.url, RemoteConfig(stateless=True))
 
@@ -461,7 +461,7 @@ def test_a_server_that_serves_something_else_now_is_refused() -> None:
         policy.reset(TOLD[:1], seeds=[0])
         policy.act(FRAMES[0, :1], ALL[:1])
         server.metadata = pack({**META, "name": "b"})
-        with pytest.raises(ValueError, match="to serve what it served at first"):
+        with pytest.raises(ValueError, match="to serve the same policy as before"):
             policy.reset(TOLD[:1], seeds=[0])
         policy.close()
 

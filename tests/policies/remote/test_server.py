@@ -269,7 +269,7 @@ def test_a_client_that_begins_no_episode_is_warned_of_once(
 ) -> None:
     def warnings() -> int:
         said = [record.getMessage() for record in caplog.records]
-        return sum("'witness' remembers 2 frames: they go over" in line for line in said)
+        return sum("'witness', which has a history of 2 frames, so" in line for line in said)
 
     reset = {"__reset__": {"instruction": "close the drawer", "seed": 7}}
     begun = {**REQUEST, "__reset__": True}

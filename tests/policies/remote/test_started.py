@@ -102,7 +102,7 @@ def test_a_lost_server_is_replaced_and_actions_do_not_change(
     assert (np.array(found) == np.array(expected)).all()
     assert events[3] == ((0, "server restarted"), (1, "server restarted")) * 2
     assert sum(map(len, events)) == 4 and policy.losses == 2
-    assert ("no answer in 2 s" in caplog.messages[0]) == (what == "hang")
+    assert ("no response in 2 s" in caplog.messages[0]) == (what == "hang")
     assert [is_running(pid) for pid in processes(tmp_path)] == [False, False, True]
 
 
