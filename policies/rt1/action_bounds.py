@@ -1,4 +1,4 @@
-"""The bounds of a policy's actions in `policy_specs.pbtxt`, which TF-Agents writes.
+"""Read the bounds of a policy's actions from TF-Agents' `policy_specs.pbtxt`.
 
 Source: TensorFlow, `struct.proto`.
 """
@@ -22,10 +22,10 @@ def action_bounds(folder: Path) -> dict[str, Bounds]:
     """Return the lowest and highest values of each action field, in the field's shape.
 
     Args:
-        folder: Of a SavedModel.
+        folder: Folder of a SavedModel.
 
     Returns:
-        Nothing where there are no specs, or none with bounds.
+        Action field -> lowest and highest values; empty without specs or bounds.
 
     Raises:
         ModuleNotFoundError: TensorFlow is not installed.
@@ -57,7 +57,7 @@ def action_bounds(folder: Path) -> dict[str, Bounds]:
 
 
 def _below(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the name and value of everything in a StructuredValue, however deep it lies."""
+    """Yield the name and value of every entry of a StructuredValue, recursively."""
     kind = value.WhichOneof("kind")
     inside: list[tuple[str, Any]] = []
     if kind == "dict_value":

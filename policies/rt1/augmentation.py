@@ -1,4 +1,4 @@
-"""Frames of training windows, moved a little."""
+"""Augment training windows with small shifts of their frames."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,9 @@ PAD_ROWS, PAD_COLUMNS = 20 / 256, 50 / 320
 
 
 def shift(frames: NDArray[np.uint8], largest: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Move each window of (B, T, H, W, 3) by up to `largest` pixels; the edge is repeated.
+    """Shift each window of (B, T, H, W, 3) by up to `largest` pixels; the edge is repeated.
 
-    All frames of a window move alike.
+    All frames of a window have the same shift.
     """
     batch, _, height, width, _ = frames.shape
     offset = rng.integers(-largest, largest + 1, (2, batch, 1))
@@ -22,9 +22,9 @@ def shift(frames: NDArray[np.uint8], largest: int, rng: np.random.Generator) -> 
 
 
 def pad_crop(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Add a black border to (B, T, H, W, 3) and cut out a part of the old size.
+    """Add a black border to (B, T, H, W, 3), and crop at random to the old size.
 
-    One place is drawn for all frames of the batch. Source: RT-1's public code.
+    All frames of the batch have the same crop. Source: RT-1's public code.
     """
     height, width = frames.shape[2:4]
     border_y, border_x = round(height * PAD_ROWS), round(width * PAD_COLUMNS)

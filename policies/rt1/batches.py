@@ -1,4 +1,4 @@
-"""The data of a training run, and the batch of each of its steps."""
+"""Load the data of a training run, and draw the batch of each step."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -27,20 +27,20 @@ from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 SAMPLING, DROPOUT = 0, 1
-"""What a step's two random streams are for."""
+"""Keys of a step's two random streams."""
 SAME_VECTOR = 1e-5
-"""How far apart the values of one instruction's embeddings may be."""
+"""Largest difference between the values of one instruction's embeddings."""
 
 
 def read_data(
     cfg: TrainPolicyConfig, sizes: RT1Config, robot: RobotSpec, tokenizer: ActionTokenizer
 ) -> tuple[Demonstrations, Demonstrations | None, InstructionTable]:
-    """Return what is trained on, what is held out, and the instructions the policy will know.
+    """Return the training data, the held-out data, and the policy's instructions.
 
     Raises:
         FileNotFoundError: No episodes.
-        ValueError: Corrupt episodes, an instruction without a vector, or frames or vectors of
-            another size than the network takes.
+        ValueError: Episodes are corrupt, an instruction has no vector, or the sizes of frames or
+            vectors do not fit the network.
     """
     found = Harvest(INSTRUCTION, EMBEDDING, SAME_VECTOR)
     gathers = found if cfg.instructions is None else None
@@ -68,7 +68,7 @@ def read_data(
 def draw_batch(
     data: Demonstrations, cfg: TrainPolicyConfig, sizes: RT1Config, step: int
 ) -> Windows:
-    """Return the batch of a step, its frames moved as `cfg` says."""
+    """Return the batch of a step, with augmented frames."""
     rng = _stream(cfg, step, SAMPLING)
     windows = sample_windows(data, cfg.batch_size, sizes.history, rng)
     frames = windows.frames.numpy()
@@ -82,7 +82,7 @@ def draw_batch(
 def read_ahead(
     read: Callable[[int], Windows], steps: Iterable[int], threads: int
 ) -> Iterator[Windows]:
-    """Yield what `read` returns for each step, in order; `threads` are at most two reads ahead."""
+    """Yield `read(step)` for each step, in order; each thread reads at most two steps ahead."""
     if not threads:
         yield from map(read, steps)
         return
@@ -100,7 +100,7 @@ def read_ahead(
 
 
 def dropout_seed(cfg: TrainPolicyConfig, step: int) -> int:
-    """Return what torch's generator starts from in a step."""
+    """Return the seed of torch's generator in a step."""
     return int(_stream(cfg, step, DROPOUT).integers(2**63))
 
 

@@ -1,4 +1,4 @@
-"""From the SavedModel of a published RT-1 to a checkpoint of ours."""
+"""Convert the SavedModel of a published RT-1 to a checkpoint of this project."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ VARIABLE = re.compile(r"model_variables/(\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 STEP = "train_step/.ATTRIBUTES/VARIABLE_VALUE"
 VERIFY = "v2w verify-policy compares with the SavedModel"
 BOUND_ERROR = 1e-6
-"""How far a bound in the specs may be from ours through rounding alone."""
+"""Largest difference of a bound in the specs from the robot's, due to rounding."""
 
 
 def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> Path:
@@ -32,16 +32,16 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
 
     Args:
         cfg: See `ConvertPolicyConfig`.
-        encoder: Whose image encoder and frames the network has.
+        encoder: Sizes of the image encoder and its frames.
 
     Returns:
-        What was written; the card beside it says where it comes from and what was checked.
+        Path of the checkpoint; the card beside it has the provenance and the checks.
 
     Raises:
-        FileNotFoundError: No SavedModel there.
+        FileNotFoundError: No such SavedModel.
         ModuleNotFoundError: TensorFlow is not installed.
-        ValueError: Damaged or not downloaded, another network than RT-1, actions in other bounds
-            than the robot's, or an output that is not free.
+        ValueError: The SavedModel is damaged, not downloaded or no RT-1, its action bounds differ
+            from the robot's, or the output is not free.
         OSError: The disk is full.
     """
     output = Path(cfg.output)
@@ -88,14 +88,14 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
 
 def _saved_model(saved: SavedVariables) -> Path:
     """Return the folder of the SavedModel that the weights belong to."""
-    folder = saved.index.absolute().parent  # not resolved: its files may be links, as in a cache
+    folder = saved.index.absolute().parent  # not resolved, because a cache may hold links
     return folder.parent if folder.name == "variables" else folder
 
 
 def _model_variables(saved: SavedVariables) -> list[str]:
     """Return the keys of the policy's variables 1, 2, ..., in that order."""
     numbers = {int(m[1]): m[0] for key in saved.keys if (m := VARIABLE.fullmatch(key))}
-    numbers.pop(0, None)  # the train step, which may also stand under a name of its own
+    numbers.pop(0, None)  # the training step, which may also have its own name
     if not numbers:
         raise ValueError(
             f"expected model_variables/1, ... in {saved.index}, found names such as "
@@ -116,13 +116,13 @@ def _floats(saved: SavedVariables, key: str) -> NDArray[np.float32]:
 
 
 def _train_step(saved: SavedVariables) -> int | None:
-    """Return the number of optimiser steps behind the weights, where the SavedModel says it."""
+    """Return the training step of the weights; None if the SavedModel does not have it."""
     keys = (STEP, "model_variables/0/.ATTRIBUTES/VARIABLE_VALUE")
     return next((int(saved.read(key).item()) for key in keys if key in saved.keys), None)
 
 
 def _check_bounds(robot: RobotSpec, folder: Path) -> str:
-    """Hold the bounds in the policy's specs against the robot's; return what came out."""
+    """Compare the bounds in the policy's specs with the robot's; return a text for the card."""
     bounds = action_bounds(folder)
     if not bounds:
         return f"not verified, there is no {SPECS} beside the weights; {VERIFY}"

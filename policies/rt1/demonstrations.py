@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 _SPLIT = re.compile(r"(?P<folder>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
 
 FrameReader: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-"""Returns the frames (T, H, W, 3) at steps (T,) of one episode."""
+"""Steps (T,) of one episode -> frames (T, H, W, 3)."""
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """The L steps of one episode in which somebody acted; its last frame is not one of them.
+    """The L steps of one episode that have an action; the last frame has none.
 
     Attributes:
-        frames: Reads frames; they may lie on disk.
-        tokens: (L, A) what was to be done there.
+        frames: Reads frames, from memory or disk.
+        tokens: (L, A) action tokens.
         instructions: (L,) normalised text.
-        misfits: What the actions lacked before they were fitted to the robot.
+        misfits: Actions that were clipped or completed to fit the robot.
     """
 
     frames: FrameReader
@@ -55,10 +55,10 @@ class Demonstrations:
 
     Attributes:
         frames: Reads the frames of each episode.
-        starts: (episodes + 1,) place of each episode's first step; N at the end.
-        tokens: (N, A) what was to be done there.
-        vectors: (texts, E) float32, instructions.
-        told: (N,) row of `vectors`.
+        starts: (episodes + 1,) index of each episode's first step; N at the end.
+        tokens: (N, A) action tokens.
+        vectors: (texts, E) float32, embeddings of instructions.
+        told: (N,) each step's instruction, as a row of `vectors`.
     """
 
     frames: Sequence[FrameReader]
@@ -92,18 +92,18 @@ class Windows:
 def read_demonstrations(
     folders: Sequence[str], robot: RobotSpec, tokenizer: ActionTokenizer, found: Harvest | None
 ) -> list[Demonstration]:
-    """Read every episode in `folders`; of an RLDS data set everything but the frames.
+    """Read every episode in `folders`; frames of RLDS data sets are read later.
 
     Args:
-        folders: Folders of recorded episodes, and folders of RLDS data sets, the latter with the
-            split behind a colon unless it is "train".
-        robot: Whose episodes they must be.
+        folders: Folders of recorded episodes or of RLDS data sets. The split of a data set follows
+            a colon; the default is "train".
+        robot: The robot of the episodes.
         tokenizer: Turns its actions into tokens.
-        found: Gathers the embeddings that an RLDS data set stores; None where they do not matter.
+        found: Collects the embeddings in RLDS data sets; None to ignore them.
 
     Raises:
-        FileNotFoundError: A folder without episodes.
-        ValueError: A corrupt episode, or one of another robot.
+        FileNotFoundError: A folder has no episodes.
+        ValueError: An episode is corrupt or of another robot.
     """
     episodes: list[Demonstration] = []
     for name in folders:
@@ -119,7 +119,7 @@ def read_demonstrations(
 
 
 def split_folder(name: str) -> tuple[Path, str]:
-    """Return the folder of a data set, and the split behind a colon; "" if none is named."""
+    """Return the folder of a data set, and the split after a colon; "" by default."""
     whole = to_path(name)
     match = _SPLIT.fullmatch(name)
     if whole.exists() or match is None:
@@ -128,10 +128,10 @@ def split_folder(name: str) -> tuple[Path, str]:
 
 
 def find_rlds(name: str) -> RldsDataset | None:
-    """Return the RLDS data set in a folder, whose split may follow a colon; None if none is there.
+    """Return the RLDS data set in a folder, whose split may follow a colon; None if there is none.
 
     Raises:
-        FileNotFoundError: A folder or file that is not there.
+        FileNotFoundError: No such folder or file.
         ValueError: Unknown split.
     """
     folder, split = split_folder(name)
@@ -141,10 +141,10 @@ def find_rlds(name: str) -> RldsDataset | None:
 
 
 def list_demonstrations(folders: Sequence[str]) -> list[Path]:
-    """Return the files that `read_demonstrations` would read, in their order.
+    """Return the files that `read_demonstrations` reads, in order.
 
     Raises:
-        FileNotFoundError: A folder without episodes.
+        FileNotFoundError: A folder has no episodes.
         ValueError: Unknown split.
     """
     paths: list[Path] = []
@@ -157,7 +157,7 @@ def list_demonstrations(folders: Sequence[str]) -> list[Path]:
 def read_recorded(
     folder: str, robot: RobotSpec, tokenizer: ActionTokenizer
 ) -> Iterator[Demonstration]:
-    """Yield recorded episodes, labelled with what their expert would have done."""
+    """Yield recorded episodes, with the expert's actions as labels."""
     for path in tqdm(list_episodes([folder]), desc="reading", unit="episode"):
         episode = load_robot_episode(path, robot)
         tokens, misfits = _encode(tokenizer, episode.expert_actions, str(path))
@@ -168,27 +168,27 @@ def read_recorded(
 def read_rlds(
     dataset: RldsDataset, tokenizer: ActionTokenizer, found: Harvest | None
 ) -> Iterator[Demonstration]:
-    """Yield the episodes of a data set whose features are named as in fractal20220817_data.
+    """Yield the episodes of a data set with the feature names of fractal20220817_data.
 
-    The action of a step that is marked as the last one does not count (RLDS). An episode in which
-    the robot was told nothing is left out.
+    In RLDS, the action of the last step has no meaning and is dropped. Episodes without an
+    instruction are left out.
     """
-    untold = 0
+    without = 0
     for episode in tqdm(dataset, desc="reading", unit="episode"):
         acted = int((~episode.step("is_last")).sum())
         actions = fractal_actions(episode)[:acted]
         tokens, misfits = _encode(tokenizer, actions, episode.origin)
-        told = episode.text(INSTRUCTION)[:acted]
-        plain = {text: normalise(text) for text in dict.fromkeys(told)}
+        instructions = episode.text(INSTRUCTION)[:acted]
+        plain = {text: normalise(text) for text in dict.fromkeys(instructions)}
         if not all(plain.values()):
-            untold += 1
+            without += 1
             continue
         if found is not None:
             found.add(episode)
-        texts = [plain[text] for text in told]
+        texts = [plain[text] for text in instructions]
         yield Demonstration(partial(_read_frames, dataset, episode.place), tokens, texts, misfits)
-    if untold:
-        log.warning("%d of %d episodes lack an instruction: left out", untold, len(dataset))
+    if without:
+        log.warning("%d of %d episodes lack an instruction: left out", without, len(dataset))
 
 
 def _read_frames(dataset: RldsDataset, place: Place, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -207,9 +207,9 @@ def _encode(
 def known_instructions(
     episodes: Sequence[Demonstration], found: Harvest, size: int
 ) -> InstructionTable:
-    """Return all instructions in `episodes` with the embeddings that were gathered.
+    """Return all instructions in `episodes`, with the embeddings that were collected.
 
-    One without an embedding gets a vector of `size` values that only tells it apart; see `embed`.
+    An instruction without an embedding gets a pseudo-random vector of `size` values; see `embed`.
     """
     texts = tuple(sorted({text for episode in episodes for text in episode.instructions}))
     apart = make_table(texts, size)
@@ -221,10 +221,10 @@ def known_instructions(
 
 
 def join(episodes: Sequence[Demonstration], table: InstructionTable) -> Demonstrations:
-    """Lay episodes one after another.
+    """Join episodes into one set of steps.
 
     Raises:
-        ValueError: No step at all, or an instruction that is not in the table.
+        ValueError: The episodes have no step, or an instruction is not in the table.
     """
     texts = [text for episode in episodes for text in episode.instructions]
     if not texts:
@@ -242,11 +242,11 @@ def join(episodes: Sequence[Demonstration], table: InstructionTable) -> Demonstr
 def sample_windows(
     data: Demonstrations, size: int, history: int, rng: np.random.Generator
 ) -> Windows:
-    """Draw `size` windows as a policy's memory holds them at a random step of an episode.
+    """Draw `size` windows of `history` frames that end at random steps.
 
-    Until an episode is `history` frames old the memory starts with its first frame; so do the
-    windows drawn there, which run on to later frames. A window that is longer than its episode
-    repeats the last frame, masked.
+    Near the start of an episode, a window begins with the first frame, and so includes later
+    frames than the drawn step. A window that is longer than its episode repeats the last frame,
+    with mask False.
 
     Args:
         data: The episodes.

@@ -1,9 +1,9 @@
-"""RT-1's image encoder: an EfficientNet in which FiLM follows every block.
+"""RT-1's image encoder: an EfficientNet with FiLM after every block.
 
 Shape legend: N frames, C channels, h and w the feature map's sides, E values of an instruction.
 
-Source: EfficientNet (arXiv:1905.11946) and RT-1's public code, whose quirks are kept: the
-asymmetric padding of every convolution of stride 2, and batch norms of TensorFlow's settings.
+Source: EfficientNet (arXiv:1905.11946) and RT-1's public code. Two details follow that code: the
+asymmetric padding of every convolution of stride 2, and TensorFlow's settings of batch norms.
 """
 
 import torch
@@ -16,11 +16,11 @@ SQUEEZE = 0.25
 """Channels inside a `SqueezeExcite`, as a share of the block's input."""
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-"""Red, green and blue of ImageNet's pixels, of 0 to 1."""
+"""Mean and standard deviation of ImageNet's red, green and blue, in [0, 1]."""
 
 
 class FiLM(nn.Module):
-    """Scale and shift features by what an instruction says; the identity before training."""
+    """Scale and shift features by an instruction; the identity before training."""
 
     def __init__(self, instruction_size: int, channels: int) -> None:
         """Start with zero weights."""
@@ -45,8 +45,8 @@ class ConvNorm(nn.Module):
     ) -> None:
         """Halve height and width, rounded down, if `stride` is 2; keep them if it is 1."""
         super().__init__()
-        # Keras does not know the frame's size when it pads for stride 2, and assumes it even:
-        # the side 300 becomes 150, 75, 37, 18 and 9, with one row less above than below.
+        # For stride 2, Keras pads as for an even size, with one row less above than below. The
+        # side 300 becomes 150, 75, 37, 18 and 9.
         self.more_below = stride - 1
         padding = kernel // 2 - self.more_below
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups, bias=False)
@@ -61,10 +61,9 @@ class ConvNorm(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale every channel by what all positions together say of it."""
+    """Scale every channel by a factor computed from the mean over all positions."""
 
     def __init__(self, channels: int, hidden: int) -> None:
-        """Build the two maps between `channels` and `hidden`."""
         super().__init__()
         self.reduce = nn.Linear(channels, hidden)
         self.expand = nn.Linear(hidden, channels)
@@ -76,7 +75,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MBConv(nn.Module):
-    """EfficientNet's block: widen, look around in every channel, weigh channels, narrow; FiLM."""
+    """EfficientNet's block: expansion, depthwise convolution, squeeze-excite, projection; FiLM."""
 
     def __init__(
         self, sizes: tuple[int, int], kernel: int, stride: int, expansion: int, told: int
@@ -84,17 +83,17 @@ class MBConv(nn.Module):
         """Build a block.
 
         Args:
-            sizes: Channels before and after it.
-            kernel: Side of its depthwise convolution.
+            sizes: Input and output channels.
+            kernel: Side of the depthwise convolution's kernel.
             stride: 1 or 2.
-            expansion: How many times wider it is inside than before.
+            expansion: Ratio of inner to input channels.
             told: Length of an instruction's vector (E).
         """
         super().__init__()
         inputs, outputs = sizes
         inner = inputs * expansion
         self.skip = stride == 1 and inputs == outputs
-        self.dropped = 0.0  # share of training samples in which a block with a skip is left out
+        self.dropped = 0.0  # share of training samples that skip this block (stochastic depth)
         self.expand = ConvNorm(inputs, inner) if expansion != 1 else None
         self.depthwise = ConvNorm(inner, inner, kernel, stride, groups=inner)
         self.squeeze = SqueezeExcite(inner, max(1, int(inputs * SQUEEZE)))
@@ -102,7 +101,7 @@ class MBConv(nn.Module):
         self.film = FiLM(told, outputs)
 
     def forward(self, features: Tensor, instruction: Tensor) -> Tensor:
-        """Map (N, C, h, w), told (N, E), to (N, outputs, h // stride, w // stride)."""
+        """Map (N, C, h, w) and (N, E) to (N, outputs, h // stride, w // stride)."""
         hidden = F.silu(self.expand(features)) if self.expand is not None else features
         hidden = self.project(self.squeeze(F.silu(self.depthwise(hidden))))
         if self.skip:
@@ -117,7 +116,7 @@ class MBConv(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Turn a frame into D features at each of P positions, looking for what is asked."""
+    """Encode a frame as D features at each of P positions, conditioned on an instruction."""
 
     def __init__(self, cfg: RT1Config) -> None:
         """Build the stages of `cfg`."""
@@ -163,7 +162,7 @@ def feature_size(cfg: RT1Config) -> tuple[int, int]:
 
 
 def _blocks(cfg: RT1Config) -> list[MBConv]:
-    """Return all blocks; the later a block, the more often it is left out in training."""
+    """Return all blocks; later blocks are skipped more often in training."""
     blocks: list[MBConv] = []
     stages = (cfg.channels, cfg.repeats, cfg.kernels, cfg.strides, cfg.expansions)
     inputs = cfg.stem

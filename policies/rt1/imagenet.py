@@ -1,4 +1,4 @@
-"""Start RT-1's image encoder from an EfficientNet that was trained on ImageNet."""
+"""Initialise RT-1's image encoder with an EfficientNet that was trained on ImageNet."""
 
 import re
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from v2w_gym.world_models.downloads import check_download
 from v2w_gym.world_models.weight_files import read_safetensors
 
 UNUSED = re.compile(r"classifier\..*|.*\.num_batches_tracked")
-"""What a file may hold besides: the classifier, and counters that nothing reads."""
+"""Weights that are ignored: the classifier, and the counters of batch norms."""
 
 
 def load_imagenet(network: RT1Network, path: Path) -> None:
     """Copy the weights of timm's `tf_efficientnet_b3` (or another of its sizes) into the encoder.
 
-    FiLM, which changes nothing at first, and all that comes after the encoder stay as they are.
+    FiLM layers, which start as the identity, and the layers after the encoder do not change.
 
     Args:
-        network: Its encoder's sizes must be those of the file.
+        network: A network whose encoder has the sizes of the file.
         path: timm's `model.safetensors`.
 
     Raises:
         FileNotFoundError: No file at `path`.
-        ValueError: Not safetensors, damaged, NaN or infinite, or not the weights of an encoder of
-            these sizes.
+        ValueError: The file is no safetensors file or damaged, or its weights are not finite or do
+            not fit the encoder.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected timm's EfficientNet weights at {path}, found no file")
@@ -57,7 +57,7 @@ def load_imagenet(network: RT1Network, path: Path) -> None:
 
 
 def timm_names(cfg: RT1Config) -> Iterator[tuple[str, str]]:
-    """Yield the name of every layer in our encoder, and timm's name of it."""
+    """Yield the name of every layer in the encoder, and timm's name for it."""
     yield from (("stem.conv", "conv_stem"), ("stem.norm", "bn1"))
     stages = enumerate(zip(cfg.repeats, cfg.expansions, strict=True))
     blocks = ((s, b, expansion) for s, (repeats, expansion) in stages for b in range(repeats))
@@ -76,7 +76,7 @@ def timm_names(cfg: RT1Config) -> Iterator[tuple[str, str]]:
 
 @torch.no_grad()
 def _copy(target: Tensor, source: Tensor | None, what: str) -> None:
-    """Fill a weight; timm has the linear layers of a squeeze as 1 x 1 convolutions."""
+    """Copy a weight; timm stores the linear layers of a squeeze as 1 x 1 convolutions."""
     if source is not None and source.shape == (*target.shape, 1, 1):
         source = source.flatten(1)
     if source is None or source.shape != target.shape:

@@ -1,4 +1,4 @@
-"""What RT-1 is trained on: the cross-entropy of action tokens.
+"""RT-1's training loss, the cross-entropy of action tokens.
 
 Shape legend: B windows, T frames, A action tokens, V values of a token.
 """
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 def token_loss(logits: Tensor, tokens: Tensor, mask: Tensor, free: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the steps that count and the tokens that mean something.
+    """Return the mean cross-entropy over unmasked steps and free tokens.
 
     Args:
         logits: (B, T, A, V).
-        tokens: (B, T, A) int64, what the expert did.
+        tokens: (B, T, A) int64, the expert's tokens.
         mask: (B, T) bool; False after the end of an episode.
         free: (A,) bool; False for tokens of fields that the robot cannot move.
 
-    Source: RT-1's public code, but for two constants: there the sum over steps that count is
-    divided by the number of all steps, and again by the number B T (K + A) of all slots.
+    Source: RT-1's public code, except for two constant factors. That code divides the sum over
+    unmasked steps by the number of all steps, and then by the number B T (K + A) of all tokens.
     """
     return step_losses(logits, tokens, free)[mask].mean()
 

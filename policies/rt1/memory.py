@@ -1,4 +1,4 @@
-"""RT-1's memory: frames come one by one, and each is encoded once."""
+"""RT-1's frame history: each new frame is encoded once, and its tokens are kept."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,35 +10,35 @@ from torch import Tensor
 from v2w_gym.policies.rt1.network import RT1Network
 
 GROUP = {"cpu": 1, "cuda": 8}
-"""Slots that go through the network together, by type of device.
+"""Slots that the network computes together, by type of device.
 
-The last bits of a convolution depend on how many frames it is given, and in the full-size network
-on a CPU also on a frame's place among them; a policy must act the same whoever else is in the
-batch. So groups have one size, filled up with zeros, and on a CPU, where larger ones gain little or
-nothing, that size is one. Whether groups of a GPU are exact to the bit was not measured.
+The last bits of a convolution depend on the batch size. On a CPU, in the full-size network, they
+also depend on a frame's index in the batch. A policy's actions must not depend on it, so every
+group has the same size and is padded with zeros. On a CPU the size is one, because larger groups
+gain little. Bitwise equality of groups on a GPU was not measured.
 """
 
 
 class TokenMemory:
     """Keeps the image tokens of the last T frames in B slots, and predicts from them.
 
-    Tokens are aligned left: until T frames were seen, the newest lies behind the earlier ones and
-    what follows is zero, which the network cannot see. Source: RT-1's public code.
+    Tokens are aligned left. With fewer than T frames, zeros follow the newest frame, and the causal
+    mask hides them. Source: RT-1's public code.
     """
 
     def __init__(self, network: RT1Network, group: int | None = None) -> None:
-        """Wrap a trained network; `group` as in `GROUP`, which is the default."""
+        """Wrap a trained network; `group` is the group size, by default from `GROUP`."""
         self.network = network.eval()
         self.device = network.read_out.weight.device
         self.group = group or GROUP.get(self.device.type, 1)
         self.reset(np.zeros((0, network.cfg.instruction_size), np.float32))
 
     def reset(self, told: NDArray[np.float32], slots: Sequence[int] | None = None) -> None:
-        """Forget everything, or what was seen in some slots of B.
+        """Clear the history of all slots, or of some.
 
         Args:
-            told: (B, E) each slot's instruction; those of slots that go on are the same as before.
-            slots: Slots that begin anew; None for all.
+            told: (B, E) each slot's instruction; slots that continue keep the same one.
+            slots: Slots to reset; None for all.
         """
         self.told = torch.from_numpy(told).to(self.device)
         if slots is None:
@@ -52,17 +52,17 @@ class TokenMemory:
 
     @torch.no_grad()
     def step(self, frames: NDArray[np.uint8], slots: NDArray[np.int64]) -> Tensor:
-        """Remember one new frame in each of N slots and predict there.
+        """Append one new frame to each of N slots, and predict their actions.
 
         Args:
             frames: (N, H, W, 3) uint8.
-            slots: (N,) distinct slots; the others stay as they are.
+            slots: (N,) distinct slots; the others do not change.
 
         Returns:
             (N, A, bins) logits, on the CPU.
         """
         history = self.network.cfg.history
-        # One algorithm for one size of group, and float32 that is not rounded to 19 bits.
+        # Fix cuDNN's algorithm for a group size, and switch off TF32, which rounds to 19 bits.
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
             pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
             newest = self._in_groups(self.network.encode, pixels, self.told[slots])
@@ -75,7 +75,7 @@ class TokenMemory:
         return logits[torch.arange(len(slots)), place].cpu()
 
     def _in_groups(self, compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """Return `compute` of the rows of `inputs`, always of `group` rows at once."""
+        """Apply `compute` to `group` rows of `inputs` at a time, padded with zeros."""
         outputs = []
         for start in range(0, len(inputs[0]), self.group):
             rows = [rows[start : start + self.group] for rows in inputs]

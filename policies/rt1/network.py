@@ -20,10 +20,9 @@ MOST_STAGES = 32
 
 
 class TokenLearner(nn.Module):
-    """Keep K tokens of P: each is a weighted mean over positions. Source: TokenLearner v1.1."""
+    """Reduce P positions to K tokens, weighted means over positions. Source: TokenLearner v1.1."""
 
     def __init__(self, cfg: RT1Config) -> None:
-        """Build the network that weighs positions."""
         super().__init__()
         self.weigh = nn.Sequential(
             nn.LayerNorm(cfg.token_size, eps=1e-6),
@@ -40,10 +39,9 @@ class TokenLearner(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and one linear map, each after a normalisation and around a skip, as in RT-1."""
+    """Attention and one linear map, each with a normalisation before and a skip, as in RT-1."""
 
     def __init__(self, cfg: RT1Config) -> None:
-        """Build the projections."""
         super().__init__()
         inner = cfg.heads * cfg.head_size
         self.head_size = cfg.head_size
@@ -57,7 +55,7 @@ class TransformerLayer(nn.Module):
         self.feed_forward = nn.Linear(cfg.width, cfg.width)
 
     def forward(self, tokens: Tensor, allowed: Tensor) -> Tensor:
-        """Map (B, S, W) to the same shape; `allowed` (S, S) is True where a row may look."""
+        """Map (B, S, W) to the same shape; `allowed` (S, S) is the attention mask, True = keep."""
         mixed = F.dropout(self._attend(self.norm1(tokens), allowed), self.dropout, self.training)
         tokens = tokens + mixed
         fed = F.dropout(self.feed_forward(self.norm2(tokens)), self.dropout, self.training)

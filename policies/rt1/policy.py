@@ -52,21 +52,21 @@ class RT1Policy:
 
         Args:
             network: On the device where it shall run.
-            robot: Whose actions its tokens mean.
-            table: The instructions it knows.
+            robot: The robot of its actions.
+            table: The instructions that it knows.
             name: Label in tables and plots.
             fingerprint: sha256 of its weights.
             group: Slots that are computed together; see `v2w_gym.policies.rt1.memory.GROUP`.
 
         Raises:
-            ValueError: A table whose vectors do not fit the network.
+            ValueError: The table's vectors do not fit the network.
         """
         cfg = network.cfg
         if table.vectors.shape[1] != cfg.instruction_size:
             raise ValueError(
                 f"expected instruction vectors of {cfg.instruction_size} values for policy "
-                f"{name!r}, found {table.vectors.shape[1]}; take a table from the encoder that "
-                "the policy was trained with"
+                f"{name!r}, found {table.vectors.shape[1]}; use a table from the encoder with "
+                "which the policy was trained"
             )
         self.meta = PolicyMeta(
             name,
@@ -80,7 +80,7 @@ class RT1Policy:
         self.table = table
         self.tokenizer = ActionTokenizer(robot, cfg.bins)
         self.memory = TokenMemory(network, group)
-        self._told: list[str] = []
+        self._instructions: list[str] = []
 
     def reset(
         self,
@@ -89,12 +89,12 @@ class RT1Policy:
         seeds: Sequence[int],
         slots: Sequence[int] | None = None,
     ) -> None:
-        """See `Policy.reset`; the seeds do not matter here."""
-        check_reset(self.meta, instructions, seeds, slots, len(self._told))
-        told = renew(self._told, instructions, slots)
-        rows = [self.table.row(text) for text in told]
+        """See `Policy.reset`; the seeds are ignored."""
+        check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
+        renewed = renew(self._instructions, instructions, slots)
+        rows = [self.table.row(text) for text in renewed]
         self.memory.reset(self.table.vectors[rows], slots)
-        self._told = told
+        self._instructions = renewed
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""
@@ -104,7 +104,7 @@ class RT1Policy:
         if not len(slots):
             return ActionBatch(actions)
         logits = self.memory.step(frames[slots], slots)
-        if not torch.isfinite(logits).all():  # argmax would make an action of them nevertheless
+        if not torch.isfinite(logits).all():  # argmax would return an action even for NaN
             raise ValueError(
                 f"expected finite logits from policy {self.meta.name!r}, found NaN or infinity; "
                 "check its weights and its table of instructions"
@@ -127,24 +127,24 @@ def save_rt1(
     *,
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a checkpoint, in half precision unless `dtype` says otherwise.
+    """Write a checkpoint, by default in half precision.
 
     Args:
-        path: Where the weights go; the card lies beside it.
-        network: What is written.
-        robot: Whose actions its tokens mean.
-        table: The instructions it knows.
+        path: File of the weights; the card is written beside it.
+        network: The network.
+        robot: The robot of its actions.
+        table: The instructions that it knows.
         notes: JSON values on its provenance, for the card.
         dtype: Type of the stored weights.
 
     Raises:
-        OSError: It could not be written.
-        ValueError: Weights that are not finite, or overflow `dtype`.
+        OSError: The file cannot be written.
+        ValueError: Weights are not finite, or overflow `dtype`.
     """
     weights = {
         f"network.{name}": value.to("cpu", dtype)
         for name, value in network.state_dict().items()
-        if value.is_floating_point()  # the others count a batch norm's batches, which nothing needs
+        if value.is_floating_point()  # skip the batch counters of batch norms
     }
     check_finite(path, weights)
     card = {
@@ -169,15 +169,15 @@ def load_rt1(
     Policies from one file share their weights.
 
     Args:
-        path: The weights; their card lies beside them.
-        robot: Whose actions the policy must give.
-        device: Where the network runs, such as cuda.
-        table: The instructions it shall know, in place of those in the checkpoint.
+        path: File of the weights; the card is beside it.
+        robot: The robot on which the policy acts.
+        device: Device of the network, such as cuda.
+        table: Instructions that replace those in the checkpoint.
 
     Raises:
         FileNotFoundError: No checkpoint at `path`.
-        ValueError: Not an RT-1 checkpoint, damaged, one of another robot, a table that does not
-            fit, or a device that is not there.
+        ValueError: The checkpoint is damaged, no RT-1 or for another robot, the table does not fit,
+            or there is no such device.
     """
     sha256 = (read_card(path) or {}).get("sha256", "")
     network, known = _load(path.absolute(), sha256, robot, device)
@@ -188,7 +188,7 @@ def load_rt1(
 def _load(
     path: Path, sha256: str, robot: RobotSpec, device: str
 ) -> tuple[RT1Network, InstructionTable]:
-    """Read network and instructions; `sha256` tells files apart that lay at one path."""
+    """Read network and instructions; `sha256` makes the cache read a replaced file again."""
     tensors, card = load_checkpoint(path)
     check_card(path, card, KIND, robot, "instructions", "network")
     table = _read_table(path, card, tensors.pop("instructions", None))

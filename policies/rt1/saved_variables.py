@@ -1,4 +1,4 @@
-"""The variables of a SavedModel or a checkpoint, as TensorFlow reads them."""
+"""Read the variables of a SavedModel or a checkpoint with TensorFlow."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +16,11 @@ OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 
 @dataclass(frozen=True)
 class SavedVariables:
-    """The variables of one checkpoint; each is read when it is asked for.
+    """The variables of one checkpoint, each read on demand.
 
     Attributes:
-        index: The file that says where they lie.
-        reader: TensorFlow's reader of them.
+        index: The checkpoint's index file.
+        reader: TensorFlow's reader.
     """
 
     index: Path
@@ -32,18 +32,18 @@ class SavedVariables:
         return tuple(sorted(self.reader.get_variable_to_shape_map()))
 
     def read(self, key: str) -> NDArray[Any]:
-        """Return a variable, whose checksum TensorFlow compares.
+        """Return a variable; TensorFlow checks its checksum.
 
         Raises:
-            ValueError: It is damaged.
+            ValueError: The variable is damaged.
         """
         with reading(f"{key} beside {self.index}"):
             return np.asarray(self.reader.get_tensor(key))
 
     def program_names(self) -> dict[str, str]:
-        """Return what the program called its variables, by their names in the checkpoint.
+        """Return the variables' names in the program, by their keys in the checkpoint.
 
-        Object-based checkpoints, so all SavedModels of TensorFlow 2, keep these names.
+        Object-based checkpoints have these names, and so do all SavedModels of TensorFlow 2.
 
         Raises:
             ValueError: The record of the names is damaged.
@@ -58,15 +58,15 @@ class SavedVariables:
 
 
 def open_variables(path: Path) -> SavedVariables:
-    """Open a checkpoint; the numbers stay in the files until they are asked for.
+    """Open a checkpoint without reading its values.
 
     Args:
         path: A SavedModel, its folder `variables`, or the prefix of a checkpoint's files.
 
     Raises:
-        FileNotFoundError: No index there.
+        FileNotFoundError: No index file at the path.
         ModuleNotFoundError: TensorFlow is not installed.
-        ValueError: A damaged index, or files that were not downloaded.
+        ValueError: The index is damaged, or files were not downloaded.
     """
     index = find_index(path)
     prefix = index.with_suffix("")
@@ -80,7 +80,7 @@ def find_index(path: Path) -> Path:
     """Return the index file of a SavedModel, of its folder `variables`, or of a prefix.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: No index file.
     """
     places = (
         path / "variables" / "variables.index",

@@ -1,4 +1,4 @@
-"""Actions to RT-1's 256-bin tokens and back."""
+"""Convert actions to RT-1's 256-bin tokens and back."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,31 +16,33 @@ TOKEN_ORDER = (
 )
 """The fields in the order of their tokens. Source: RT-1's public JAX release."""
 MODES = 3
-"""What the terminate token may say: end the episode, move the arm, move the base."""
+"""Values of the terminate token: end the episode, move the arm, move the base."""
 ON_EDGE = 1e-4
-"""Share of a bin by which a value may miss the bin's lower edge and still be in it.
+"""Share of a bin by which a value may lie below the bin's lower edge and still be in it.
 
-A decoded value lies on that edge, and float32 puts half of them just below it. They would be
-encoded one token lower: RT-1's own code does so to a quarter of its tokens.
+A decoded value lies on that edge, and float32 rounds half of them to just below it. Without the
+tolerance they would be encoded one token lower, which happens to a quarter of the tokens in RT-1's
+own code.
 """
 
 
 class ActionTokenizer:
     """Turns each action value into a token; the one-hot terminate field becomes one token.
 
-    Bins are cut with floor over 255 intervals, as RT-1 does it, so a decoded value lies up to one
-    bin below the value that was encoded: zero in [-1, 1] comes back as -0.0039. Every token
-    survives decoding and encoding, so a recorded rollout of RT-1 has the tokens that RT-1 chose.
+    As in RT-1, a token is the floor over 255 intervals, so a decoded value lies up to one bin below
+    the encoded value. For example, zero in [-1, 1] becomes -0.0039. Decoding and encoding returns
+    the same token, so a recorded rollout of RT-1 has the tokens that RT-1 chose.
 
     Attributes:
-        free: (tokens,) bool; False where the robot cannot move, so that the token means nothing.
+        free: (tokens,) bool; False for values that the robot cannot move, whose tokens are ignored.
     """
 
     def __init__(self, robot: RobotSpec, bins: int = 256) -> None:
         """Read bounds and order from the robot.
 
         Raises:
-            ValueError: A robot without RT-1's fields, or fewer bins than the terminate token needs.
+            ValueError: The robot lacks RT-1's fields, or the bins are too few for the terminate
+                token.
         """
         if bins < MODES:
             raise ValueError(f"expected at least {MODES} bins, found {bins}")
@@ -67,23 +69,24 @@ class ActionTokenizer:
         """Turn actions (..., A) into tokens (..., len(self)); values are clipped to the bounds.
 
         Raises:
-            ValueError: An action that does not say one-hot whether it ends the episode, as RT-1
-                refuses it too; one of another size; or a value that is not finite.
+            ValueError: An action has no one-hot terminate field (an error in RT-1 too), another
+                size, or a value that is not finite.
         """
         given = np.reshape(actions, (-1, np.shape(actions)[-1]))
-        fitted = self.robot.clip_actions(given)
-        if fitted.not_one_hot.any():
-            row = int(np.argmax(fitted.not_one_hot))
+        clipped = self.robot.clip_actions(given)
+        if clipped.not_one_hot.any():
+            row = int(np.argmax(clipped.not_one_hot))
             raise ValueError(
                 f"expected a one-hot {TERMINATE} (end, arm, base) in every action, found "
                 f"{given[row, self._terminate].tolist()} in row {row}; "
                 "RobotSpec.clip_actions takes it as not said"
             )
-        share = (fitted.actions[:, self._columns] - self._low) / np.where(
+        # token = floor(255 (value - low) / (high - low))
+        share = (clipped.actions[:, self._columns] - self._low) / np.where(
             self.free[1:], self._range, 1
         )
         motion = np.floor(share * (self.bins - 1) + ON_EDGE).astype(np.int64)
-        mode = np.argmax(fitted.actions[:, self._terminate], axis=-1)[:, None]
+        mode = np.argmax(clipped.actions[:, self._terminate], axis=-1)[:, None]
         tokens = np.concatenate([mode, motion], axis=-1)
         return tokens.reshape(*np.shape(actions)[:-1], len(self))
 
@@ -93,7 +96,7 @@ class ActionTokenizer:
         A terminate token beyond the three modes means "terminate", as in RT-1.
 
         Raises:
-            ValueError: A number that is no token.
+            ValueError: A token is out of range.
         """
         if ((tokens < 0) | (tokens >= self.bins)).any():
             raise ValueError(

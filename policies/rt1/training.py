@@ -1,4 +1,4 @@
-"""Clone demonstrations into an RT-1 network. Read from top to bottom."""
+"""Train an RT-1 network on demonstrations (behaviour cloning)."""
 
 import logging
 from collections.abc import Mapping
@@ -37,30 +37,30 @@ log = logging.getLogger(__name__)
 
 SETTINGS, STATE, METRICS = "config.json", "train_state.pt", "metrics.jsonl"
 RESULTS = ("output", "weights")
-"""Settings that are no part of a card, for folders of results may be moved."""
+"""Settings that are not on a card, because folders of results may be moved."""
 MAY_DIFFER = (
     *RESULTS,
-    *("device", "readers", "save_every", "threads"),  # these change what is learned by rounding
+    *("device", "readers", "save_every", "threads"),  # these change only rounding
     *("episodes", "held_out", "instructions", "encoder_weights"),  # paths; "data" is their content
     "optimiser.learning_rate",
 )
-"""Settings that a resumed run may have differently."""
+"""Settings that may change when a run resumes."""
 
 
 def train(cfg: TrainPolicyConfig) -> list[Path]:
-    """Train what `cfg` describes, or resume where its run folder stands.
+    """Train the policy of `cfg`, or resume its run folder.
 
     Batches, augmentation and dropout are functions of (seed, step), so on a CPU an interrupted and
     resumed run ends with the same weights as one that was never interrupted.
 
     Returns:
-        The checkpoints, one per stage; without those put elsewhere before an interruption.
+        The checkpoints, one per stage, except those that an earlier run saved to another folder.
 
     Raises:
         BlockingIOError: Another process trains in the folder.
         FileNotFoundError: No episodes.
-        ValueError: A setting out of range, corrupt episodes, a stage outside the training, or a
-            run folder of other settings.
+        ValueError: A setting is out of range, episodes are corrupt, a stage is outside the
+            training, or the run folder has other settings.
         FloatingPointError: The loss or, unless `optimiser.nonfinite` says otherwise, the gradient
             is not finite.
     """
@@ -111,10 +111,10 @@ def _train(
 
 
 def check_settings(cfg: TrainPolicyConfig) -> None:
-    """Check what can be checked before anything is read.
+    """Check settings before any data is read.
 
     Raises:
-        ValueError: No episodes, or a device that is not there.
+        ValueError: No episodes, or no such device.
     """
     if not cfg.episodes:
         raise ValueError("expected folders in episodes, found none; add episodes=[FOLDER]")
@@ -122,10 +122,10 @@ def check_settings(cfg: TrainPolicyConfig) -> None:
 
 
 def network_sizes(cfg: TrainPolicyConfig) -> RT1Config:
-    """Return the sizes that `cfg` names, with what it changes.
+    """Return the network sizes of `cfg.size`, updated with `cfg.network`.
 
     Raises:
-        ValueError: Unknown sizes, or a size that the network does not or cannot have.
+        ValueError: Unknown sizes, or an unknown or invalid size.
     """
     named = asdict(lookup(RT1_SIZES, cfg.size, "size"))
     sizes = from_mapping(RT1Config, {**named, **cfg.network}, "network")
@@ -137,7 +137,7 @@ def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
     """Return the number of steps after which each stage is saved.
 
     Raises:
-        ValueError: No stages, or one outside the training.
+        ValueError: No stages, or a stage outside the training.
     """
     if not cfg.stages:
         raise ValueError("expected at least one stage to save, found none; add stages.NAME=1.0")
@@ -165,7 +165,7 @@ def predict(network: RT1Network, windows: Windows) -> Tensor:
 def validation_loss(
     network: RT1Network, data: Demonstrations | None, cfg: TrainPolicyConfig, free: Tensor
 ) -> float | None:
-    """Return the loss on a fixed choice of windows as a policy sees them; None without data."""
+    """Return the loss on a fixed set of held-out windows; None without data."""
     if data is None:
         return None
     network.eval()
@@ -179,7 +179,7 @@ def validation_loss(
 
 
 def _identity(cfg: TrainPolicyConfig) -> dict[str, Any]:
-    """Return the settings of a run, and what tells its data from others wherever they lie."""
+    """Return the settings of a run, and hashes of its data that do not depend on paths."""
     files = [Path(path) for path in (cfg.instructions, cfg.encoder_weights) if path is not None]
     data = {
         "episodes": identify_files(list_demonstrations(cfg.episodes)),
@@ -199,13 +199,13 @@ def _recipe(cfg: TrainPolicyConfig) -> Recipe:
 
 
 def _in_half(network: RT1Network) -> dict[str, Tensor]:
-    """Return the weights as a checkpoint stores them, where large ones become infinite."""
+    """Return the weights in half precision, in which large values become infinite."""
     weights = network.state_dict().items()
     return {name: value.half() for name, value in weights if value.is_floating_point()}
 
 
 def _finished(cfg: TrainPolicyConfig, stages: Mapping[str, int]) -> list[Path]:
-    """Return the checkpoints that lie in `cfg.weights`, which may differ in a resumed run."""
+    """Return the checkpoints in `cfg.weights`, which may change when a run resumes."""
     paths = [_path(cfg, name) for name in stages]
     for path in paths:
         if not path.exists():

@@ -1,7 +1,7 @@
-"""The variables of a published RT-1 in their order, and what they are in `RT1Network`.
+"""Map the variables of a published RT-1 SavedModel to weights of `RT1Network`.
 
-A SavedModel numbers its `model_variables` and need not name them, so the order is what tells them
-apart; every shape, and every name that there is, must agree with it.
+A SavedModel numbers its `model_variables` and may lack their names, so they are identified by their
+order. Every shape, and every name that exists, is checked against the order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ class Variable:
         key: Its name in `RT1Network.state_dict()`, or in the encoder's constants.
         shape: Its shape in TensorFlow.
         axes: Its axes in PyTorch's order.
-        word: What TensorFlow's name for it contains.
+        word: Part of its name in TensorFlow.
     """
 
     key: str
@@ -61,11 +61,11 @@ def from_variables(
     Args:
         variables: Name (may be empty) and value of `model_variables` 1, 2, ... in TensorFlow's
             layout; number 0, the train step, is left out.
-        encoder: Whose image encoder and frames it has; all other sizes are read from the shapes.
+        encoder: Sizes of the image encoder and its frames; all others are read from the shapes.
 
     Raises:
-        ValueError: Another network, variables missing or too many, in another order, or values
-            that are not finite or cannot be an RT-1's.
+        ValueError: The variables are those of another network, missing, too many or in another
+            order, or their values are not finite or impossible.
     """
     cfg = _read_sizes([np.shape(value) for _, value in variables], encoder)
     shapes = _shapes(cfg)
@@ -90,7 +90,7 @@ def published_order(cfg: RT1Config) -> list[Variable]:
             opened = (cfg.heads, cfg.head_size, *opened[1:])
         elif axes == FROM_HEADS:
             opened = (opened[0], cfg.heads, cfg.head_size)
-        elif axes == CONV and len(opened) == 2:  # a convolution of one pixel, linear for us
+        elif axes == CONV and len(opened) == 2:  # a 1 x 1 convolution, a linear layer in PyTorch
             opened = (*opened, 1, 1)
         shape = tuple(opened[axes.index(axis)] for axis in range(len(opened)))
         ordered.append(Variable(key, shape, axes, word))
@@ -172,7 +172,7 @@ def _shapes(cfg: RT1Config) -> dict[str, tuple[int, ...]]:
 
 
 def _read_sizes(shapes: Sequence[tuple[int, ...]], encoder: RT1Config) -> RT1Config:
-    """Return the sizes that the shapes at the places of an RT-1 with this encoder speak of."""
+    """Read the network's sizes from the shapes of its variables, for a known encoder."""
     without = len(list(_names(replace(encoder, layers=1)))) - LAYER_VARIABLES
     layers, rest = divmod(len(shapes) - without, LAYER_VARIABLES)
     if rest or layers < 1:
@@ -233,7 +233,7 @@ def _check(expected: Variable, name: str, value: NDArray[np.float32], where: str
 
 
 def _check_constants(state: dict[str, Tensor]) -> None:
-    """Take out the encoder's constants, which must be those that are built in here."""
+    """Remove the encoder's constants from `state`, and check that they are ImageNet's."""
     state.pop("encoder.count")
     for key, constant in (("encoder.mean", IMAGE_MEAN), ("encoder.std", IMAGE_STD)):
         found = state.pop(key)
