@@ -21,6 +21,7 @@ from v2w_gym.forks import calm_threads_after_fork
 if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.configs.evaluate import RankConfig as RankConfig
     from v2w_gym.configs.evaluate import TrialsConfig as TrialsConfig
+    from v2w_gym.configs.world_model import WorldModelSettings as WorldModelSettings
     from v2w_gym.conformance import EnvironmentConformance as EnvironmentConformance
     from v2w_gym.env import Vid2WorldEnv as Vid2WorldEnv
     from v2w_gym.evaluation.compare.comparison import Comparison as Comparison
@@ -40,11 +41,14 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.standin.env import StandinEnv as StandinEnv
     from v2w_gym.vector_env import Vid2WorldVectorEnv as Vid2WorldVectorEnv
     from v2w_gym.world_models.base import WorldModel as WorldModel
+    from v2w_gym.world_models.conformance import ClipModelConformance as ClipModelConformance
+    from v2w_gym.world_models.conformance import WorldModelConformance as WorldModelConformance
     from v2w_gym.world_models.loading import load_world_model as load_world_model
 
 __version__ = "0.1.0"
 
 PUBLIC = {
+    "ClipModelConformance": "v2w_gym.world_models.conformance",
     "Comparison": "v2w_gym.evaluation.compare.comparison",
     "EnvironmentConformance": "v2w_gym.conformance",
     "Judge": "v2w_gym.judges.base",
@@ -60,6 +64,8 @@ PUBLIC = {
     "Vid2WorldEnv": "v2w_gym.env",
     "Vid2WorldVectorEnv": "v2w_gym.vector_env",
     "WorldModel": "v2w_gym.world_models.base",
+    "WorldModelConformance": "v2w_gym.world_models.conformance",
+    "WorldModelSettings": "v2w_gym.configs.world_model",
     "compare": "v2w_gym.evaluation.compare.comparison",
     "load_judge": "v2w_gym.judges.loading",
     "load_trials": "v2w_gym.evaluation.records.trials",

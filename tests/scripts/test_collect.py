@@ -13,7 +13,7 @@ from v2w_gym.world_models.data.episodes import list_episodes, load_episode
     ("word", "message"),
     [
         ("tasks=[clos_drawer]", "did you mean 'close_drawer'?"),
-        ("behaviours.expert=2", "expected behaviour shares that sum to 1"),
+        ("behaviours.expert=2", "expected behaviours with shares that sum to 1"),
     ],
 )
 def test_impossible_settings_record_nothing(
