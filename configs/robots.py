@@ -189,7 +189,7 @@ class RobotSpec:
 
     @cached_property
     def _one_hot_fields(self) -> tuple[tuple[slice, NDArray[np.float32]], ...]:
-        """Where each one-hot field lies, and its values at rest."""
+        """The slice of each one-hot field, and its values at rest."""
         return tuple((self.slices[f.name], f.resting) for f in self.fields if f.is_one_hot)
 
     def _finite(self, actions: NDArray[np.float32]) -> NDArray[np.float32]:

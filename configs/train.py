@@ -104,8 +104,8 @@ class TrainConfig(Settings):
 
     The same command resumes. A resumed run may change `threads`, `save_every` and the sampler, and
     may read the same episodes from another folder. It may also change `learning_rate`, `warmup`,
-    `decay` or `steps` of its current stage. The log and the card record such a change if it gives
-    past steps other rates, as when steps are added after the decay has begun.
+    `decay` or `steps` of its current stage. The log and the card record a change that gives past
+    steps other rates, as when steps are added after the decay has begun.
 
     Attributes:
         output: Run folder; the same command resumes there.

@@ -141,7 +141,7 @@ class Multistep:
     x' = (s'/s) x + s' integral of exp(lambda) x0(lambda) d lambda. A polynomial through the newest
     predictions approximates x0, so a step is `carry * x + gain * weighted predictions`. UniPC's
     predictor with B2(h) is DPM-Solver++(2M). Its corrector repeats the step with the prediction at
-    the step's end, which the next step needs anyway, so it costs no extra call of the network.
+    the step's end. The next step needs that anyway, so it costs no extra call of the network.
     Source: Lu et al. 2022 (DPM-Solver++), algorithm 2; Zhao et al. 2023 (UniPC), section 3.
     """
 

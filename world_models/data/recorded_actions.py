@@ -83,19 +83,19 @@ def fit_recorded(
             which are far outside the bounds.
     """
     try:
-        fitted = robot.clip_actions(actions)
-        _check_units(actions, fitted, robot)
+        executed = robot.clip_actions(actions)
+        _check_units(actions, executed, robot)
     except ValueError as error:
         raise ValueError(f"recorded actions of {origin} do not fit: {error}") from error
-    clipped, not_one_hot = int(fitted.clipped.sum()), int(fitted.not_one_hot.sum())
-    return fitted.actions, Misfits(
+    clipped, not_one_hot = int(executed.clipped.sum()), int(executed.not_one_hot.sum())
+    return executed.actions, Misfits(
         episodes=1,
-        values=fitted.actions.size,
+        values=executed.actions.size,
         clipped=clipped,
         clipped_episodes=int(clipped > 0),
         not_one_hot=not_one_hot,
         not_one_hot_episodes=int(not_one_hot > 0),
-        farthest=_farthest(actions, fitted, robot),
+        farthest=_farthest(actions, executed, robot),
     )
 
 
@@ -108,9 +108,9 @@ def fit_known(
         ValueError: As for `fit_recorded`; also an action that is NaN in part.
     """
     known = ~np.isnan(actions).all(axis=1)
-    fitted, misfits = fit_recorded(actions[known], robot, origin)
+    executed, misfits = fit_recorded(actions[known], robot, origin)
     everything = np.full((len(actions), robot.action_size), np.nan, np.float32)
-    everything[known] = fitted
+    everything[known] = executed
     return everything, misfits
 
 
@@ -120,8 +120,8 @@ def tell(misfits: Misfits, origin: object) -> None:
         log.warning("recorded actions of %s: %s", origin, text)
 
 
-def _check_units(actions: NDArray[Any], fitted: ClippedActions, robot: RobotSpec) -> None:
-    far = fitted.clipped & (np.abs(actions - fitted.actions) > FAR * (robot.high - robot.low))
+def _check_units(actions: NDArray[Any], executed: ClippedActions, robot: RobotSpec) -> None:
+    far = executed.clipped & (np.abs(actions - executed.actions) > FAR * (robot.high - robot.low))
     far[:, robot.low == robot.high] = False
     rows = np.flatnonzero(far.any(axis=1))
     if len(actions) >= LEAST_ACTIONS and 2 * len(rows) > len(actions):
@@ -134,9 +134,11 @@ def _check_units(actions: NDArray[Any], fitted: ClippedActions, robot: RobotSpec
         )
 
 
-def _farthest(actions: NDArray[Any], fitted: ClippedActions, robot: RobotSpec) -> tuple[float, str]:
-    off = np.where(fitted.clipped, np.abs(actions - fitted.actions), 0)
-    if not fitted.clipped.any():
+def _farthest(
+    actions: NDArray[Any], executed: ClippedActions, robot: RobotSpec
+) -> tuple[float, str]:
+    off = np.where(executed.clipped, np.abs(actions - executed.actions), 0)
+    if not executed.clipped.any():
         return 0.0, ""
     row, column = np.unravel_index(np.argmax(off), off.shape)
     return float(off[row, column]), f"{robot.value_names[column]} = {actions[row, column]:g}"

@@ -288,8 +288,8 @@ def test_both_branches_of_a_pooled_window_pass_in_one_batch(make):
 @pytest.mark.parametrize(
     ("norm", "sampler", "message"),
     [
-        ("pooled", {"history": "rolling"}, "found 'rolling': .* per_frame norms"),
-        ("per_frame", {"history": "frozen"}, "found 'frozen': .* pooled norms"),
+        ("pooled", {"history": "rolling"}, "found 'rolling', .* per_frame norms"),
+        ("per_frame", {"history": "frozen"}, "found 'frozen', .* pooled norms"),
         ("per_frame", {"history": "rolling", "own_context": True}, "own_context=true"),
         ("per_frame", {"history": "roling"}, "did you mean 'rolling'"),
     ],

@@ -1,7 +1,7 @@
 """Search for a model's weights in the files of training frameworks.
 
-Frameworks put weights into containers (`state_dict`, `module`, `model`), add the names of wrappers
-to their names, and keep a plain and an averaged (EMA) copy side by side.
+Frameworks put weights into containers (`state_dict`, `module`, `model`), and add the names of
+wrappers to their names. They may keep a plain and an averaged (EMA) copy side by side.
 """
 
 import re

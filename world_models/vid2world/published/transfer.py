@@ -1,6 +1,6 @@
 """Weight transfer: make the temporal convolutions of a pretrained video network causal.
 
-A centred kernel of radius m reads frames t - m to t + m, a causal one of the same length reads
+A centred kernel of radius m reads frames t - m to t + m. A causal one of the same length reads
 t - 2m to t. Each mode is a matrix M that maps the old taps w to new ones, w' = M w. Biases do not
 change.
 
