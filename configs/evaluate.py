@@ -33,13 +33,13 @@ class RankConfig(WorldModelSettings):
 
     Attributes:
         output: Run folder; the same command resumes there.
-        judge: Success judge (.safetensors); None is the bundled one.
+        judge: Success judge (.safetensors); null is the bundled one.
         policies: Names or paths, as `v2w_gym.policies.loading.make_policy` takes them.
         tasks: Names of tasks; see `v2w_gym.configs.tasks`.
         starts: Bundled starts per task.
         seeds: Rollouts per start, each with its own noise.
         batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
-        trials: Table of trials on the (stand-in) robot; None is the bundled one.
+        trials: Table of trials on the (stand-in) robot; null is the bundled one.
     """
 
     output: PathText = "runs/rank"
@@ -135,12 +135,12 @@ class GateConfig(WorldModelSettings):
 
     Attributes:
         output: Folder for `gate.json`, `gate.md` and strips of frames.
-        judge: Success judge (.safetensors); None is the bundled one.
+        judge: Success judge (.safetensors); null is the bundled one.
         episodes: Folders with held-out episodes.
         limit: Episodes per task, in the order of their seeds.
         batch_size: Rollouts that run together; changes speed and rounding in the frames.
         run: Finished `v2w rank` folder of the same world model, for the closed-loop checks.
-        trials: Table of trials on the (stand-in) robot; None is the bundled one.
+        trials: Table of trials on the (stand-in) robot; null is the bundled one.
         agreement: Smallest share of episodes whose judged success equals the recorded one.
         correlation: Smallest correlation over episodes between the imagined and the recorded change
             of the judge's measure, such as how far a drawer is open.

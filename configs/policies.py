@@ -99,7 +99,7 @@ class LeRobotConfig(Settings):
         gripper: relative, absolute, closedness, signed, signed_closedness or none; empty for the
             layout's. See `v2w_gym.configs.action_layouts.GRIPPER_RANGES`.
         rotation: rpy, axis_angle or none; empty for the layout's.
-        control_hz: Actions per second that it was trained with; None for any rate.
+        control_hz: Actions per second that it was trained with; null for any rate.
         image_key: The input that gets the camera's frame.
         whole_chunks: Whether to call `predict_action_chunk` for whole chunks, or `select_action`
             for one action at a time. Policies with a history of frames need `select_action`.
@@ -107,7 +107,7 @@ class LeRobotConfig(Settings):
             was trained without them.
         inputs: Constants for its other inputs, such as a second camera, by name; as in
             `v2w_gym.policies.processing.constants`.
-        chunk: Actions of a whole chunk; None for the number in the policy's own config.
+        chunk: Actions of a whole chunk; null for the number in the policy's own config.
     """
 
     layout: LayoutName
