@@ -22,7 +22,7 @@ from v2w_gym.evaluation.records.trials import check_fingerprints, load_trials
 from v2w_gym.judges.base import Judge, MeasuringJudge
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, fit_recorded, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import check_writable, write_text
 from v2w_gym.world_models.loading import load_with
@@ -168,7 +168,7 @@ def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list
     """
     by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
     quantity = judge.quantity if isinstance(judge, MeasuringJudge) else None
-    misfits = NOTHING_AMISS
+    misfits = NO_MISFITS
     for path in list_episodes(cfg.episodes):
         task = load_recording(path, count=1).task or load_episode(path).task
         of_task = lookup(by_task, task, f"the task of {path}")

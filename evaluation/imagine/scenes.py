@@ -14,7 +14,7 @@ from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded
 from v2w_gym.world_models.frames import fit
 
 WITHOUT_FILE = ["held", "idle", "recorded"]
@@ -41,7 +41,7 @@ class Script:
     actions: NDArray[np.float32]
     moves: tuple[str, ...]
     recorded: NDArray[np.uint8] | None = None
-    misfits: Misfits = NOTHING_AMISS
+    misfits: Misfits = NO_MISFITS
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from v2w_gym.policies.instructions import InstructionTable, make_table, normalis
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
 from v2w_gym.world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, Misfits, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded, tell
 from v2w_gym.world_models.data.rlds import Place, RldsDataset, open_rlds
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Demonstration:
     frames: FrameReader
     tokens: NDArray[np.int16]
     instructions: Sequence[str]
-    misfits: Misfits = NOTHING_AMISS
+    misfits: Misfits = NO_MISFITS
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def read_demonstrations(
             episodes += read_recorded(name, robot, tokenizer)
     if folders and not any(len(episode.tokens) for episode in episodes):
         raise ValueError(f"expected episodes in which somebody acted, found none in {folders}")
-    tell(sum((episode.misfits for episode in episodes), NOTHING_AMISS), ", ".join(folders))
+    tell(sum((episode.misfits for episode in episodes), NO_MISFITS), ", ".join(folders))
     return episodes
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
 from v2w_gym.world_models.data.recording import load_robot_recording, room_for
 
 
@@ -59,7 +59,7 @@ def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
     paths = list_episodes(folders)
     frames, places = room_for(paths, robot)
     actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
-    misfits = NOTHING_AMISS
+    misfits = NO_MISFITS
     for path, place in zip(tqdm(paths, desc="reading", unit="episode"), places, strict=True):
         episode = load_robot_recording(path, robot)
         frames[place], actions[place][1:] = episode.frames, episode.actions

@@ -65,7 +65,7 @@ class Misfits:
         return "; ".join(parts)
 
 
-NOTHING_AMISS = Misfits()
+NO_MISFITS = Misfits()
 
 
 def fit_recorded(

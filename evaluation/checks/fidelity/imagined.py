@@ -21,7 +21,7 @@ from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
 from v2w_gym.world_models.data.arrays import DAMAGED
 from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.state import FrameNoise
@@ -108,7 +108,7 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
             )
         contexts.append(context)
         scripts.append(write_script(rollout, robot, known, inf))
-    tell(sum((script.misfits for script in scripts), NOTHING_AMISS), ", ".join(cfg.episodes))
+    tell(sum((script.misfits for script in scripts), NO_MISFITS), ", ".join(cfg.episodes))
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,

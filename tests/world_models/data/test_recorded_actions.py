@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym.world_models.data.recorded_actions import NOTHING_AMISS, fit_known, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, fit_known, fit_recorded, tell
 
 
 def resting(robot, steps):
@@ -42,7 +42,7 @@ def test_what_two_episodes_lacked(caplog):
         "bounds (such as world_vector[1] = 22.09) and were clipped; 1 actions in 1 of 2 episodes "
         "had a field that was not one-hot and was set to rest"
     ]
-    assert lacked + NOTHING_AMISS == lacked
+    assert lacked + NO_MISFITS == lacked
 
 
 @pytest.mark.parametrize(
