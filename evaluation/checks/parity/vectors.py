@@ -1,115 +1,55 @@
-"""A reference test vector on disk, and comparisons with it."""
+"""Read a reference test vector: inputs, weights and outputs of one run of the reference code."""
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from v2w_gym.world_models.files import sha256_of
-
-
-class Tolerance(NamedTuple):
-    """The accepted difference: a share of the largest reference value, or of each; and more."""
-
-    share: float
-    plus: float = 0.0
-    elementwise: bool = False
-
-    def __str__(self) -> str:
-        """Return it for people."""
-        return f"{self.share:g} x {'own size' if self.elementwise else 'max'} + {self.plus:g}"
-
-
-class Comparison(NamedTuple):
-    """How far one tensor of ours is from the reference's.
-
-    Attributes:
-        name: Which tensor.
-        relative: Largest difference over the largest reference value; 0 without a share of it.
-        used: Largest difference over the accepted one: 1 is the limit.
-        tolerance: The accepted one.
-    """
-
-    name: str
-    relative: float
-    used: float
-    tolerance: Tolerance
-
-
-def compare(name: str, ours: Tensor, reference: Tensor, tolerance: Tolerance) -> Comparison:
-    """Compare two tensors; another shape, or a value that is no number, is infinitely far off."""
-    if ours.shape != reference.shape:
-        return Comparison(name, torch.inf, torch.inf, tolerance)
-    pair = [torch.cat([t.detach().double().flatten(), torch.zeros(1)]) for t in (ours, reference)]
-    difference, sizes = (pair[0] - pair[1]).abs(), pair[1].abs()  # with the zero never empty
-    accepted = tolerance.plus + tolerance.share * (sizes if tolerance.elementwise else sizes.max())
-    relative, used = (
-        (difference / limit.clamp(min=1e-30)).nan_to_num(torch.inf, torch.inf).max().item()
-        for limit in (sizes.max(), accepted)
-    )
-    return Comparison(name, relative if tolerance.share else 0.0, used, tolerance)
+from v2w_gym.world_models.weight_files import read_json, read_safetensors
 
 
 @dataclass(frozen=True)
 class Vector:
-    """Inputs, weights and outputs of one run of the reference implementation.
+    """One run of the reference code."""
 
-    Attributes:
-        kind: What was run; a key of `v2w_gym.evaluation.checks.parity.parity.CHECKS`.
-        info: The JSON beside the tensors: config, runs, tolerances.
-        tensors: Everything in the `.safetensors`, by full name: `in/`, `out/`, `rng/`, `state/`.
-        folder: Where it lies; some vectors share the weights of another one there.
-    """
+    kind: str  # what ran
+    info: Mapping[str, Any]  # the JSON beside the tensors
+    tensors: Mapping[str, Tensor]  # in/... out/... rng/... (random draws) state/... (weights)
+    folder: Path  # some vectors share the weights of another one there
 
-    kind: str
-    info: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
-    folder: Path
-
-    def weights(self, prefix: str = "") -> dict[str, Tensor]:
-        """Return the weights by the reference's own names, which begin with `prefix` afterwards.
-
-        Raises:
-            ValueError: The file that holds them is missing or damaged.
-        """
-        source = self.info.get("state_from")
-        tensors = _read_tensors(self.folder / source) if source else self.tensors
-        named = {k[len("state/") :]: v for k, v in tensors.items() if k.startswith("state/")}
-        if not named:
-            raise ValueError(f"expected weights (state/...) in vector {self.kind!r}, found none")
-        return {prefix + name.removeprefix(prefix): value for name, value in named.items()}
-
-    def tensor(self, name: str) -> Tensor:
-        """Return one tensor.
-
-        Raises:
-            ValueError: There is none of that name.
-        """
+    def __getitem__(self, name: str) -> Tensor:
         if name not in self.tensors:
             raise ValueError(f"expected tensor {name!r} in vector {self.kind!r}, found none")
         return self.tensors[name]
 
     def frames(self, name: str) -> Tensor:
-        """Return one tensor (B, T, C, h, w), which is (B, C, T, h, w) in the file."""
-        return self.tensor(name).transpose(1, 2)
+        """Return a tensor (B, T, C, h, w), which the file stores as (B, C, T, h, w)."""
+        return self[name].transpose(1, 2)
 
-    def compare(self, name: str, ours: Tensor, tolerance: Tolerance) -> Comparison:
-        """Compare ours, in the layout of the file, with output `name`."""
-        return compare(name, ours, self.tensor(f"out/{name}"), tolerance)
+    def with_inputs(self, **inputs: Tensor) -> "Vector":
+        """Return this vector with other inputs, by name without `in/`."""
+        named = {f"in/{name}": tensor for name, tensor in inputs.items()}
+        return replace(self, tensors={**self.tensors, **named})
 
-    def compare_given(
-        self, ours: Mapping[str, Tensor], tolerance: Tolerance
-    ) -> Iterator[Comparison]:
-        """Compare those of our tensors that the vector has an output for."""
-        for name, tensor in ours.items():
-            if f"out/{name}" in self.tensors:
-                yield self.compare(name, tensor, tolerance)
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """Every output, by name without `out/`."""
+        return _below("out/", self.tensors)
+
+    def weights(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return the weights by the reference's names, with `prefix` where the file leaves it out.
+
+        Raises:
+            ValueError: The file that holds them is missing or damaged.
+        """
+        source = self.info.get("state_from")
+        found = _below("state/", read_safetensors(self.folder / source) if source else self.tensors)
+        if not found:
+            raise ValueError(f"expected weights (state/...) in vector {self.kind!r}, found none")
+        return {prefix + name.removeprefix(prefix): value for name, value in found.items()}
 
 
 def load_vector(path: Path) -> Vector:
@@ -118,25 +58,17 @@ def load_vector(path: Path) -> Vector:
     Raises:
         ValueError: Unreadable, incomplete, or not the tensors that the JSON describes.
     """
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"expected a reference test vector at {path}, found {error}") from error
+    info = read_json(path)
     if isinstance(info, dict) and {"seed_base", "names", "shapes"} <= set(info):
-        info = {"case": "rt1", **info}  # only this one generates its weights, and it has no name
+        info = {"case": "rt1", **info}  # the one kind that generates its weights has no name
     if not isinstance(info, dict) or "case" not in info:
-        raise ValueError(
-            f"expected a reference test vector with a 'case' in {path}, found another JSON file"
-        )
+        raise ValueError(f"expected a reference test vector at {path}, found no JSON with a 'case'")
     weights = path.with_suffix(".safetensors")
-    tensors = _read_tensors(weights)
+    tensors = read_safetensors(weights)
     if "sha256" in info and sha256_of(weights) != info["sha256"]:
         raise ValueError(f"expected {weights} with the sha256 in {path.name}, found another file")
     return Vector(str(info["case"]), info, tensors, path.parent)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"expected reference tensors at {path}, found {error}") from error
+def _below(place: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(place): value for n, value in tensors.items() if n.startswith(place)}

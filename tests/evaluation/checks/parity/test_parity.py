@@ -4,8 +4,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from v2w_gym.evaluation.checks.parity.parity import CHECKS, run_parity, run_vector
-from v2w_gym.evaluation.checks.parity.vectors import load_vector
+from v2w_gym.evaluation.checks.parity.parity import (
+    CHECKS,
+    Tolerance,
+    compare,
+    run_parity,
+    run_vector,
+)
 from v2w_gym.world_models.files import sha256_of
 
 
@@ -22,21 +27,58 @@ def test_every_vector_passes(vector_path, kind):
     assert result.passed, result
 
 
-@pytest.mark.parametrize("kind", ["vae", "resampler", "clip_image", "clip_text"])
-def test_every_output_of_a_tower_is_compared(vector_path, kind):
-    path = vector_path(kind)
-    compared = {f"out/{comparison.name}" for comparison in run_vector(path).comparisons}
-    assert compared == {name for name in load_vector(path).tensors if name.startswith("out/")}
+def compared(ours, reference, *limits, **settings):
+    return compare("x", torch.tensor(ours), torch.tensor(reference), Tolerance(*limits, **settings))
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "limits", "used"),
+    [
+        ([1.0, 100.1], [1.0, 100.0], {"share": 1e-2}, 0.1),  # of the largest value
+        ([1.5, 100.0], [1.0, 100.0], {"share": 1e-2, "elementwise": True}, 50),
+        ([3e-5], [0.0], {"share": 1e-5, "plus": 2e-5}, 1.5),
+        ([1.0], [1.0], {"share": 0.0}, 0),
+        ([], [], {"share": 1e-2}, 0),
+        ([2e-7, 1e-8], [1e-7, 1e-8], {"share": 1e-4, "noise": 1e-6}, 0.1),  # all of it is noise
+        ([1e-8, 1.0], [0.0, 1.0], {"share": 1e-4, "noise": 1e-6}, 1e-4),  # none of it is
+        ([1e-7, 1.0], [0.0, 1.0], {"share": 1e-4, "noise": 1e-6, "elementwise": True}, 0.1),
+    ],
+)
+def test_the_largest_difference_uses_so_much_of_the_tolerance(ours, reference, limits, used):
+    assert compared(ours, reference, **limits).used == pytest.approx(used, rel=1e-2)
+
+
+def test_the_relative_error_is_of_the_largest_value_that_is_no_noise():
+    assert compared([1.0, 100.1], [1.0, 100.0], 1e-2).relative == pytest.approx(1e-3, rel=1e-2)
+    assert compared([2e-7], [1e-7], 1e-4, noise=1e-6).relative == 0
+    assert compared([1.1], [1.0], 0.0, 1.0).relative == 0
+
+
+def test_nothing_may_differ_where_nothing_is_accepted():
+    assert compared([1.0 + 1e-6], [1.0], 0.0).used > 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_never_pass(value, noise):
+    assert compared([1.0, value], [1.0, 1.0], 1.0, 1.0, noise=noise).used == float("inf")
+    broken = compared([1.0, 2.0], [1.0, value], 1e-5, 2e-5, noise=noise)
+    assert broken.used == float("inf") and broken.relative == float("inf")
+
+
+def test_another_shape_never_passes():
+    assert compared([1.0, 1.0], [1.0], 1.0, 1.0).used == float("inf")
 
 
 @pytest.fixture
 def copied(kept, tmp_path):
-    """A vector of our own to damage: `change(name -> tensor)` and `settings` go into it."""
+    """A vector of our own to damage: `change` (name -> function of the tensor) and `settings`."""
 
     def make(name, change=None, **settings):
         tensors = load_file(kept / f"{name}.safetensors")
         for key, value in (change or {}).items():
             tensors[key] = value(tensors.get(key))
+        tensors = {key: value for key, value in tensors.items() if value is not None}
         save_file(tensors, tmp_path / f"{name}.safetensors")
         info = json.loads((kept / f"{name}.json").read_text()) | settings
         info["sha256"] = sha256_of(tmp_path / f"{name}.safetensors")
@@ -63,19 +105,34 @@ def test_another_weight_fails(copied):
     assert not run_vector(copied("unet_csgo", {name: lambda w: w * 1.01})).passed
 
 
+def gone(_):
+    return None
+
+
 @pytest.mark.parametrize(
-    ("settings", "problem"),
+    ("change", "settings", "problem"),
     [
-        ({"case": "unet_csgp"}, "did you mean 'unet_csgo'"),
-        ({"windows": {}}, "expected tensors to compare, found none"),
-        ({"windows": {"w9": {}}}, "expected tensor 'in/w9/x'"),
-        ({"windows": {"w4_masked": {}}, "case": "weight_transfer"}, "expected tensor 'in/x'"),
+        ({}, {"case": "unet_csgp"}, "did you mean 'unet_csgo'"),
+        (
+            {"out/w16/y": gone, "out/w4_masked/y": gone},
+            {},
+            "expected outputs to compare, found none",
+        ),
+        ({"in/w16/x": gone, "in/w16/x_noisy": gone}, {}, "expected tensor 'in/w16/x"),
+        ({}, {"case": "weight_transfer"}, "expected tensor 'in/action'"),
+        ({}, {"case": "resampler"}, "KeyError"),
+        ({"out/new/z": lambda _: torch.zeros(1)}, {}, "expected tensor 'in/new/z"),
     ],
 )
-def test_what_cannot_be_run_says_why(copied, settings, problem):
-    result = run_vector(copied("unet_csgo", **settings))
+def test_what_cannot_be_run_says_why(copied, change, settings, problem):
+    result = run_vector(copied("unet_csgo", change, **settings))
     assert not result.passed
     assert problem in result.problem or problem in str(result)
+
+
+def test_an_output_that_nothing_computes_is_named(copied):
+    path = copied("resampler", {"out/z": lambda _: torch.zeros(1)})
+    assert "expected outputs that v2w_gym computes too, found 'z'" in run_vector(path).problem
 
 
 def test_weights_of_a_choice_that_this_network_has_not_are_refused(copied):
