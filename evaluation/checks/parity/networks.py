@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,24 +14,25 @@ from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.vid2world import clip_towers as towers
 from v2w_gym.world_models.vid2world.kl_autoencoder import KLAutoencoder
 from v2w_gym.world_models.vid2world.layers import Context
-from v2w_gym.world_models.vid2world.published import describe, weight_names
-from v2w_gym.world_models.vid2world.published.layout import NETWORK, base_of, fill
+from v2w_gym.world_models.vid2world.published import describe
+from v2w_gym.world_models.vid2world.published.layout import NETWORK, base_of, fill, tower_sources
 from v2w_gym.world_models.vid2world.published.quirks import causal_output, tokens_by_frame
 from v2w_gym.world_models.vid2world.published.transfer import MODES, causal_weights
+from v2w_gym.world_models.vid2world.published.weight_names import Source, dead_shapes, unet_sources
 from v2w_gym.world_models.vid2world.unet import Conditioning, UNet
 
 MODEL = PUBLISHED["google_robot"]
 SCHEDULE = NoiseSchedule(MODEL.diffusion)
 NO_GRADIENT = 1e-6
 """Below this a reference gradient is rounding noise, and an optimiser step's sign is chance."""
-Module = TypeVar("Module", bound=nn.Module)
 
 
 def vae(vector: Vector) -> dict[str, Tensor]:
     """Return every stage of encoding, and decoded frames before the clamp."""
     weights = vector.weights("first_stage_model.")
     cfg = describe.describe_autoencoder(shapes_of(weights))
-    autoencoder = _fill_tower(KLAutoencoder(cfg), "autoencoder.", weights)
+    autoencoder = KLAutoencoder(cfg)
+    _fill(autoencoder, tower_sources(autoencoder, "autoencoder.", autoencoder.sizes), weights)
     network, frames = autoencoder.vae, vector["in/x"]
     posterior = network.encode(frames).latent_dist
     scaled = autoencoder.encode(frames, vector["in/noise"])
@@ -55,15 +55,16 @@ def resampler(vector: Vector) -> dict[str, Tensor]:
     weights, config = vector.weights("image_proj_model."), vector.info["config"]
     cfg = describe.describe_resampler(shapes_of(weights), config["dim_head"])
     network = towers.Resampler(cfg, config["embedding_dim"])
-    return {"y": _fill_tower(network, "resampler.", weights)(vector["in/x"])}
+    _fill(network, tower_sources(network, "resampler."), weights)
+    return {"y": network(vector["in/x"])}
 
 
 def clip_image(vector: Vector) -> dict[str, Tensor]:
     """Return preprocessed images, and tokens of exactly the reference's preprocessed images."""
     weights, heads = vector.weights(), vector.info["config"]["heads"]
     cfg = describe.describe_clip(shapes_of(weights), "embedder.model.visual.", heads)
-    unread = weight_names.dead_shapes(cfg, cfg, 0, 0)
-    tower = _fill_tower(towers.ClipImageTower(cfg), "image_tower.", weights, unread)
+    tower = towers.ClipImageTower(cfg)
+    _fill(tower, tower_sources(tower, "image_tower."), weights, dead_shapes(cfg, cfg, 0, 0))
     large, small = vector["out/preprocessed"], vector["out/small_preprocessed"]
     return {
         "preprocessed": tower.preprocess(vector["in/image_u8"].float() / 127.5 - 1),
@@ -78,9 +79,8 @@ def clip_text(vector: Vector) -> dict[str, Tensor]:
     weights, config = vector.weights(), vector.info["config"]
     whole = describe.describe_clip(shapes_of(weights), "cond_stage_model.model.", config["heads"])
     cfg = replace(whole, layers=whole.layers - 1)
-    unread = weight_names.dead_shapes(cfg, cfg, 0, 0)
-    network = towers.ClipTextTower(cfg, config["vocab_size"])
-    tower = _fill_tower(network, "text_tower.", weights, unread)
+    tower = towers.ClipTextTower(cfg, config["vocab_size"])
+    _fill(tower, tower_sources(tower, "text_tower."), weights, dead_shapes(cfg, cfg, 0, 0))
     return {"embedding": tower(vector["in/tokens"])}
 
 
@@ -149,8 +149,9 @@ def load_unet(vector: Vector) -> UNet:
     shapes = shapes_of(weights)
     causal = describe.is_causal(shapes)
     network = _make_unet(shapes, *(describe.action_kind(shapes) if causal else ("none", 0)))
-    sources = weight_names.unet_sources(shapes_of(network.state_dict()), causal=causal)
-    return _fill(network, sources, {n.removeprefix(NETWORK): w for n, w in weights.items()})
+    sources = unet_sources(shapes_of(network.state_dict()), causal=causal)
+    _fill(network, sources, {n.removeprefix(NETWORK): w for n, w in weights.items()})
+    return network
 
 
 def velocity(network: UNet, vector: Vector, where: str = "in/") -> Tensor:
@@ -191,24 +192,19 @@ def _make_unet(shapes: Shapes, action_embedding: str, actions: int) -> UNet:
 
 
 def _by_published_name(network: UNet, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    sources = weight_names.unet_sources(shapes_of(network.state_dict()))
+    sources = unet_sources(shapes_of(network.state_dict()))
     return {sources[n].name: value.reshape(sources[n].shape) for n, value in values.items()}
 
 
-def _fill_tower(
-    tower: Module, prefix: str, weights: Mapping[str, Tensor], unread: Collection[str] = ()
-) -> Module:
-    levels = getattr(tower, "sizes", 0)  # of the autoencoder
-    shapes = shapes_of(tower.state_dict())
-    sources = {n: weight_names.tower_source(prefix + n, s, levels) for n, s in shapes.items()}
-    return _fill(tower, sources, {n: w for n, w in weights.items() if n not in unread})
-
-
 def _fill(
-    module: Module, sources: Mapping[str, weight_names.Source], weights: Mapping[str, Tensor]
-) -> Module:
-    """Give a module exactly these weights."""
+    module: nn.Module,
+    sources: Mapping[str, Source],
+    weights: Mapping[str, Tensor],
+    unread: Collection[str] = (),
+) -> None:
+    """Give a module exactly these weights, but for those that nothing of ours reads."""
+    found = {name: shape for name, shape in shapes_of(weights).items() if name not in unread}
     expected = {source.name: source.shape for source in sources.values()}
-    check_shapes(f"the weights of a {type(module).__name__}", shapes_of(weights), expected)
+    check_shapes(f"the weights of a {type(module).__name__}", found, expected)
     fill(module, sources, weights)
-    return module.eval().requires_grad_(False)
+    module.eval().requires_grad_(False)

@@ -8,6 +8,7 @@ from torch import nn
 
 from v2w_gym.configs.model import UNetConfig, WorldModelConfig
 from v2w_gym.configs.published import TextConfig
+from v2w_gym.world_models.checkpoint import shapes_of
 from v2w_gym.world_models.diffusion import published_buffers
 from v2w_gym.world_models.vid2world.clip_towers import ClipTextTower
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -52,12 +53,10 @@ def sources(model: Vid2World) -> dict[str, Source]:
     return found
 
 
-def text_sources(tower: ClipTextTower) -> dict[str, Source]:
-    """Return the source of each weight of a text tower in a published checkpoint."""
-    return {
-        name: tower_source(f"text_tower.{name}", tuple(value.shape), 0)
-        for name, value in tower.state_dict().items()
-    }
+def tower_sources(tower: nn.Module, prefix: str, levels: int = 0) -> dict[str, Source]:
+    """Return the source of each weight of a tower, see `tower_source`."""
+    shapes = shapes_of(tower.state_dict())
+    return {name: tower_source(prefix + name, shape, levels) for name, shape in shapes.items()}
 
 
 def published_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape]:
@@ -70,7 +69,7 @@ def published_shapes(cfg: WorldModelConfig, text: TextConfig) -> dict[str, Shape
         raise ValueError("expected a model of the published kind, found one without context")
     with torch.device("meta"):
         model, tower = Vid2World(cfg), ClipTextTower(text.clip, text.vocabulary)
-    read = [*sources(model).values(), *text_sources(tower).values()]
+    read = [*sources(model).values(), *tower_sources(tower, "text_tower.").values()]
     buffers = published_buffers(cfg.diffusion, zero_terminal_snr=True)
     return (
         {name: tuple(value.shape) for name, value in buffers.items()}

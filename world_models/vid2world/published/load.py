@@ -25,7 +25,7 @@ from v2w_gym.world_models.vid2world.published.layout import (
     fill,
     published_shapes,
     sources,
-    text_sources,
+    tower_sources,
 )
 from v2w_gym.world_models.vid2world.published.weight_names import Shape, Source
 from v2w_gym.world_models.weight_files import open_weights, read_weights
@@ -159,7 +159,11 @@ def embed_empty_prompt(published: Published, text: TextConfig) -> Tensor:
     with torch.device("meta"):
         tower = ClipTextTower(text.clip, text.vocabulary)
     path = published.path
-    _fill(tower, text_sources(tower), _find(path, open_weights(path), published.averaged))
+    _fill(
+        tower,
+        tower_sources(tower, "text_tower."),
+        _find(path, open_weights(path), published.averaged),
+    )
     embedding: Tensor = tower.eval()(empty_prompt(text.vocabulary))
     return embedding[0].clone()
 
