@@ -25,16 +25,16 @@ def schedule(vector: Vector) -> dict[str, Tensor]:
         ours |= {f"{where}/{name}": buffer for name, buffer in buffers.items()}
     for run in vector.info["ddim"]:
         steps, eta = run.split("/eta")
-        table = _ddim_table(int(steps), float(eta))
-        ours |= {f"ddim_{steps}_eta{float(eta):g}/{name}": v for name, v in table.items()}
+        where = f"ddim_{steps}_eta{float(eta):g}"
+        ours |= {f"{where}/{name}": v for name, v in _table(int(steps), float(eta)).items()}
     return ours
 
 
-def _ddim_table(steps: int, eta: float) -> dict[str, Tensor]:
+def _table(steps: int, eta: float) -> dict[str, Tensor]:
     table = ddim_steps(SCHEDULE, replace(REFERENCE, steps=steps, eta=eta))[::-1]
     levels = torch.tensor([step.level for step in table])
-    powers = torch.tensor([step.power for step in table], dtype=torch.float64)
-    spreads = torch.tensor([step.spread for step in table], dtype=torch.float64)
+    rows = [(step.power, step.spread, step.rescale, step.direction) for step in table]
+    powers, spreads, rescales, directions = torch.tensor(rows, dtype=torch.float64).T
     return {
         "timesteps": levels,
         "alphas": SCHEDULE.alphas_cumprod[levels],
@@ -43,8 +43,8 @@ def _ddim_table(steps: int, eta: float) -> dict[str, Tensor]:
         "used_a_prev_f32": powers.float(),
         "used_sigma_f32": spreads.float(),
         "scale": SCHEDULE.scale[levels],
-        "scale_prev": SCHEDULE.scale[levels] * torch.tensor([step.rescale for step in table]),
-        "dir_coef_squared_f32": torch.tensor([step.direction for step in table]) ** 2,
+        "scale_prev": SCHEDULE.scale[levels] * rescales.float(),
+        "dir_coef_squared_f32": directions.float() ** 2,
     }
 
 
