@@ -40,7 +40,7 @@ class Vector:
         return _below("out/", self.tensors)
 
     def weights(self, prefix: str = "") -> dict[str, Tensor]:
-        """Return the weights by the reference's names, with `prefix` where the file leaves it out."""
+        """Return the weights by the reference's names; `prefix` is added where it is left out."""
         source = self.info.get("state_from")
         found = _below("state/", read_safetensors(self.folder / source) if source else self.tensors)
         if not found:
