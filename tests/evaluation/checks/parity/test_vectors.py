@@ -25,7 +25,7 @@ def test_damaged_tensors_are_refused(folder):
     with pytest.raises(ValueError, match="with the sha256 in resampler.json, found another file"):
         load_vector(folder / "resampler.json")
     weights.write_bytes(content[:-100])
-    with pytest.raises(ValueError, match="expected whole safetensors weights"):
+    with pytest.raises(ValueError, match="expected .* safetensors weights"):
         load_vector(folder / "resampler.json")
 
 
@@ -34,7 +34,7 @@ def test_weights_that_lie_elsewhere_must_be_there(folder):
     info["state_from"] = "other.safetensors"
     (folder / "resampler.json").write_text(json.dumps(info))
     with pytest.raises(
-        ValueError, match=r"expected whole safetensors weights at .*other\.safetensors"
+        ValueError, match=r"expected .* safetensors weights at .*other\.safetensors"
     ):
         load_vector(folder / "resampler.json").weights()
 
