@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from v2w_gym.configs.model import AutoencoderConfig, UNetConfig, WorldModelConfig
+from v2w_gym.configs.names import check_file_name
 from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.configs.rules import (
     Amount,
     BatchSize,
-    FileName,
     Frames,
     OneOf,
     PathText,
@@ -51,6 +51,22 @@ SEMANTICS: Mapping[str, tuple[str, str]] = {
 APPROXIMATE = ("frozen",)
 """Kinds of step that approximate the exact one."""
 
+BASELINE, FLOOR = "baseline", "another_seed"
+"""What `v2w fidelity` calls the sampler that others are compared with, and its floor."""
+
+
+def candidate_name(name: str) -> str:
+    """Return a name that a candidate of `v2w fidelity` can have, and its folder.
+
+    Raises:
+        ValueError: The name of no folder, or that of the baseline or the floor.
+    """
+    if name in (BASELINE, FLOOR):
+        raise ValueError(
+            f"expected a candidate's name other than {BASELINE} and {FLOOR}, found {name!r}"
+        )
+    return check_file_name(name)
+
 
 @dataclass(frozen=True)
 class BenchConfig(Settings):
@@ -59,9 +75,8 @@ class BenchConfig(Settings):
     Attributes:
         what: The benchmark; step measures one step of the environment.
         json: Print one JSON object instead of tables.
-        quick: Measure only 1 and 8 environments at 10 steps, with few repeats, and without every
-            and horizon.
-        output: File to write the JSON to; null for none.
+        quick: Measure only 1 and 8 environments at 10 steps, with few repeats, and check
+            exactness only where something changes in a rollout.
         checkpoint: World model to measure; null is one with random weights. The benchmark sets its
             window, guidance and conditioning frame.
         size: Size of a network with random weights. small is the bundled model's network; full is
@@ -78,9 +93,6 @@ class BenchConfig(Settings):
         steps: Numbers of denoising steps.
         repeats: How often the steps and the baseline are timed, in turn; the least time counts.
         latency: Number of single steps of one environment that latency percentiles are taken over.
-        every: Whether to check exactness at every step of a rollout, and not only where something
-            changes.
-        horizon: Whether to compare the time of a step at frame 2T with one at frame 20T.
         threads: CPU threads. With more than one, waiting threads add to the measured processor
             time.
     """
@@ -88,7 +100,6 @@ class BenchConfig(Settings):
     what: Annotated[str, OneOf(("step",))] = "step"
     json: bool = False
     quick: bool = False
-    output: PathText | None = None
     checkpoint: PathText | None = None
     size: Annotated[str, OneOf(tuple(BENCH_SIZES))] = "small"
     seed: Seed = 0
@@ -104,8 +115,6 @@ class BenchConfig(Settings):
     )
     repeats: Annotated[int, Range(1, 1000)] = 3
     latency: Annotated[int, Range(1, 100_000)] = 100
-    every: bool = True
-    horizon: bool = True
     threads: Threads = 1
 
 
@@ -136,7 +145,9 @@ class FidelityConfig(WorldModelSettings):
 
     output: PathText = "runs/fidelity"
     preset: Annotated[str, OneOf(PRESET_NAMES)] | None = "faithful"
-    candidates: dict[FileName, str | SamplerSettings] = field(default_factory=dict)
+    candidates: dict[Annotated[str, candidate_name], str | SamplerSettings] = field(
+        default_factory=dict
+    )
     episodes: Annotated[list[PathText], distinct] = field(default_factory=list)
     task: str | None = None
     limit: Amount = 8

@@ -7,10 +7,12 @@ ARGUMENTS = ("what",)
 
 
 def main(cfg: BenchConfig) -> bool:
-    """Print the report, and return whether steps are exact; without that, no speed is printed."""
-    from v2w_gym.evaluation.checks.bench.bench import run_bench, to_json, to_text
+    """Print what was found, and return whether steps are exact; if not, no speed is printed."""
+    import json
+
+    from v2w_gym.evaluation.checks.bench.bench import run_bench, to_text
 
     report = run_bench(cfg)
-    print(to_json(report) if cfg.json else to_text(report))
+    print(json.dumps(report, indent=2, allow_nan=False) if cfg.json else to_text(report))
     passed: bool = report["exact"]["passed"]
     return passed

@@ -1,7 +1,8 @@
 """Format numbers and success rates for the terminal and the report."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from v2w_gym.evaluation.compare.comparison import Comparison
 from v2w_gym.evaluation.compare.rates import Cell, Rate
@@ -37,6 +38,30 @@ def decimal(number: float) -> str:
 def with_interval(of: Estimate, write: Callable[[float], str] = decimal) -> str:
     """Write an estimate as "value [low, high]"."""
     return f"{write(of.value)} [{write(of.low)}, {write(of.high)}]" if of.defined else "undefined"
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows with the same keys as one table, for the terminal and for Markdown alike."""
+    lines = [list(rows[0]), *([written(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    padded = ([word.ljust(n) for word, n in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def written(value: object) -> str:
+    """Write a value in a cell of a table: numbers with three digits, whole numbers in full."""
+    if isinstance(value, Estimate):
+        return with_interval(value, written)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={entry}" for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(written, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
 
 
 def to_table(comparison: Comparison) -> str:

@@ -151,8 +151,8 @@ class Networks(nn.Module):
         return self.cfg.unet.temporal_norm == "per_frame"
 
     def pictures(self, frames: NDArray[np.uint8]) -> Tensor:
-        """Turn camera frames (B, T, H, W, 3) into the model's pictures (B, T, 3, H', W')."""
-        pictures = to_tensor(frames).flatten(0, 1).to(self.unet.conv_in.weight.device)
+        """Turn camera frames (B, T, H, W, 3) into pictures (B, T, 3, H', W') of the model's."""
+        pictures = to_tensor(frames).flatten(0, 1).to(self.device)
         if self.cfg.geometry is not None:
             pictures = to_canvas(pictures, self.cfg.geometry)
         return pictures.unflatten(0, frames.shape[:2])
@@ -199,6 +199,11 @@ class Networks(nn.Module):
             ContextKeys(*(torch.stack(parts, dim=1) for parts in zip(*keys, strict=True)))
             for keys in zip(*branches, strict=True)
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        return self.unet.conv_in.weight.device
 
     @property
     def precision(self) -> torch.dtype:

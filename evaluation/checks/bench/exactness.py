@@ -1,7 +1,7 @@
 """Is a step equal to the baseline's? No speed is reported unless it is.
 
-Rollouts of different age share a batch, beyond the point where the first frames leave the window,
-and one of them begins anew on the way. The baseline gets the same history and noise each time.
+Rollouts of different age share a batch until the first frames of all have left the window; one of
+them begins anew on the way. The baseline gets the same history and noise each time.
 """
 
 from collections.abc import Iterator
@@ -16,26 +16,19 @@ from tqdm import tqdm
 
 from v2w_gym.configs.checks import APPROXIMATE
 from v2w_gym.evaluation.checks.bench.baseline import naive_next
-from v2w_gym.evaluation.checks.bench.models import (
-    in_precision,
-    random_frames,
-    with_semantics,
-    with_steps,
-)
+from v2w_gym.evaluation.checks.bench.models import random_frames, with_semantics, with_steps
 from v2w_gym.world_models.state import FrameNoise, RolloutState, begin_state, join_states
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 Row: TypeAlias = dict[str, Any]
 
-TOLERANCE, SAMPLE_TOLERANCE, ROUNDING_TOLERANCE = 1e-4, 1e-3, 1.5
-"""Largest error of a single forward and of a whole sample, and of half precision over baseline."""
+TOLERANCE, SAMPLE_TOLERANCE = 1e-4, 1e-3
+"""Largest error of a single forward and of a whole sample."""
 AGES, RESTARTED = (1, 2, 3), 1
 """Frames that the rollouts begin with; the rollout that begins anew."""
-FORWARD_STEPS = (1, 2)
-"""Denoising steps that show single forwards: at pure noise the signal is absent, so one DDIM step
-gives the guided velocity itself, to a factor; the second step adds one at half the noise levels."""
-SAMPLE_STEPS, QUICK_SAMPLE_STEPS = 10, 4
-"""Denoising steps of whole samples."""
+FORWARD_STEPS, SAMPLE_STEPS = (1, 2), 10
+"""Denoising steps of single forwards and of whole samples. Pure noise holds no signal, so one DDIM
+step gives the guided velocity itself, to a factor; a second adds one at half the noise levels."""
 
 
 class Moment(NamedTuple):
@@ -47,67 +40,51 @@ class Moment(NamedTuple):
     noise: FrameNoise
 
 
-def check_exactness(
-    model: Vid2World, names: list[str], precision: torch.dtype, *, every: bool
-) -> Row:
-    """Compare steps of every kind with the baseline, in float32 and in a `precision` below it.
-
-    Args:
-        model: In float32.
-        names: What steps mean, keys of `SEMANTICS`; approximations are only measured.
-        precision: What will be timed.
-        every: See `check_agreement`.
+def check_exactness(model: Vid2World, names: list[str], *, quick: bool) -> Row:
+    """Compare steps of every kind with the baseline, in float32.
 
     Returns:
         Whether all that should be equal is (`passed`), the largest errors, their tolerances, and
-        a row for each kind.
+        a row for each of `names`, which are keys of `SEMANTICS`.
     """
-    exact = [name for name in names if name not in APPROXIMATE]
-    agreements = [
-        check_agreement(with_semantics(model, name), name, exact=name in exact, every=every)
-        for name in names
-    ]
-    half = in_precision(model, precision)
-    roundings = [
-        check_rounding(with_semantics(half, name), with_semantics(model, name), name)
-        for name in exact
-        if precision != torch.float32
-    ]
-    found = [row for row in agreements if row["exact"]]
+    agreements = [check_agreement(with_semantics(model, n), n, quick=quick) for n in names]
+    exact = [row for row in agreements if row["exact"]]
     return {
-        "passed": all(row["passed"] for row in (*agreements, *roundings)),
-        "max_relative_error": max((row["relative_error"] for row in found), default=None),
+        "passed": all(row["passed"] for row in agreements),
+        "max_relative_error": max((row["relative_error"] for row in exact), default=None),
         "tolerance": TOLERANCE,
-        "max_sample_error": max((row["sample_error"] for row in found), default=None),
+        "max_sample_error": max((row["sample_error"] for row in exact), default=None),
         "sample_tolerance": SAMPLE_TOLERANCE,
         "steps": steps_compared(model.window),
         "agreements": agreements,
-        "roundings": roundings,
     }
 
 
-def check_agreement(model: Vid2World, semantics: str, *, exact: bool, every: bool) -> Row:
-    """Compare steps of `model` with the baseline's.
+def check_agreement(model: Vid2World, semantics: str, *, quick: bool) -> Row:
+    """Compare single forwards of every step with the baseline's, and samples where it changes.
 
     Args:
         model: In float32.
-        semantics: What its steps mean.
-        exact: Whether they should be equal.
-        every: Compare every step, and a whole sample where something changes; otherwise, single
-            forwards where something changes, and one whole sample.
+        semantics: What its steps mean; approximations are only measured.
+        quick: Compare forwards where something changes only, and one sample.
 
     Returns:
         The largest max |difference| / max |baseline| of single forwards and of whole samples.
     """
-    changes = _changes(model.window)
-    forwards = [with_steps(model, steps) for steps in FORWARD_STEPS]
-    sampler = with_steps(model, SAMPLE_STEPS if every else QUICK_SAMPLE_STEPS)
+    # One rollout's window is just full and the others' have slid; one rollout has begun anew; all
+    # have been sliding for long.
+    changes = (model.window - AGES[0] - 1, model.window + 1, steps_compared(model.window) - 1)
+    forwards, sampler = (
+        [with_steps(model, n) for n in FORWARD_STEPS],
+        with_steps(model, SAMPLE_STEPS),
+    )
     relative, sample = 0.0, 0.0
-    for number, moment in _moments(model, f"{semantics}, exactness"):
-        if every or number in changes:
+    for number, moment in rollout_moments(model, f"{semantics}, exactness"):
+        if not quick or number in changes:
             relative = max(relative, *(_error(each, moment) for each in forwards))
-        if number in (changes if every else changes[1:2]):
+        if number in (changes[1:2] if quick else changes):
             sample = max(sample, _error(sampler, moment))
+    exact = semantics not in APPROXIMATE
     return {
         "semantics": semantics,
         "exact": exact,
@@ -117,33 +94,12 @@ def check_agreement(model: Vid2World, semantics: str, *, exact: bool, every: boo
     }
 
 
-def check_rounding(model: Vid2World, reference: Vid2World, semantics: str) -> Row:
-    """Compare half-precision steps, and the baseline's, with the baseline in float32."""
-    ours, naive = 0.0, 0.0
-    for number, moment in _moments(model, f"{semantics}, half precision"):
-        for steps in FORWARD_STEPS if number in _changes(model.window) else ():
-            half, exact = with_steps(model, steps), _baseline(with_steps(reference, steps), moment)
-            ours = max(ours, _distance(_latents(half, moment), exact))
-            naive = max(naive, _distance(_baseline(half, moment), exact))
-    passed = ours <= ROUNDING_TOLERANCE * naive
-    return {"semantics": semantics, "error": ours, "naive_error": naive, "passed": passed}
-
-
 def steps_compared(window: int) -> int:
     """Return how many steps the rollouts take: the first frames of all leave the window."""
     return 2 * window + 3
 
 
-def _changes(window: int) -> tuple[int, int, int]:
-    """Return the steps at which something is new.
-
-    First one rollout's window is just full while the others' have slid; then one has begun anew;
-    in the end all have been sliding for long.
-    """
-    return (window - AGES[0] - 1, window + 1, steps_compared(window) - 1)
-
-
-def _moments(model: Vid2World, label: str) -> Iterator[tuple[int, Moment]]:
+def rollout_moments(model: Vid2World, label: str) -> Iterator[tuple[int, Moment]]:
     """Yield every step, by number, of rollouts that `model` takes in one batch."""
     seeds = list(range(len(AGES)))
     states, histories = map(list, zip(*map(_begin, [model] * len(AGES), AGES, seeds), strict=True))
@@ -167,12 +123,29 @@ def _moments(model: Vid2World, label: str) -> Iterator[tuple[int, Moment]]:
         ]
 
 
-def _begin(model: Vid2World, age: int, seed: int) -> tuple[RolloutState, RolloutState]:
-    """Begin one rollout with `age` random frames and moves of the robot between them.
+def baseline_latents(model: Vid2World, moment: Moment) -> Tensor:
+    """Return what the baseline gives, one rollout at a time.
 
-    Returns:
-        Its state, and one with room for all its frames to come.
+    Rolling steps depend on the whole episode, through attention that reaches back one window;
+    other steps depend on one window.
     """
+    reach = model.window if model.cfg.sampler.history == "rolling" else None
+    return torch.cat(
+        [
+            naive_next(model, history, moment.actions[[row]], moment.noise.select([row]), reach)
+            for row, history in enumerate(moment.histories)
+        ]
+    )
+
+
+def relative_distance(found: Tensor, expected: Tensor) -> float:
+    """Return max |difference| / max |expected| of the worst row; what is not finite is far off."""
+    rows = (found - expected).abs().flatten(1).amax(1) / expected.abs().flatten(1).amax(1)
+    return float(rows.nan_to_num(nan=torch.inf).max().nan_to_num())
+
+
+def _begin(model: Vid2World, age: int, seed: int) -> tuple[RolloutState, RolloutState]:
+    """Begin one rollout with `age` random frames and moves; return its state and whole history."""
     moves = np.stack(list(model.robot.moves.values()))
     actions = moves[np.random.default_rng(seed).integers(len(moves), size=(1, age - 1))]
     frames = random_frames(model.robot, age, seed)[None]
@@ -184,31 +157,5 @@ def _begin(model: Vid2World, age: int, seed: int) -> tuple[RolloutState, Rollout
 
 
 def _error(model: Vid2World, moment: Moment) -> float:
-    return _distance(_latents(model, moment), _baseline(model, moment))
-
-
-def _latents(model: Vid2World, moment: Moment) -> Tensor:
-    """Return the newest latents (B, C, h, w) that the model gives."""
-    return model.step(moment.state, moment.actions, moment.noise).latents[:, -1]
-
-
-def _baseline(model: Vid2World, moment: Moment) -> Tensor:
-    """Return what the baseline gives, one rollout at a time.
-
-    Rolling steps depend on the whole episode, through attention that reaches back one window;
-    other steps depend on one window.
-    """
-    reach = model.window if model.cfg.sampler.history == "rolling" else None
-    actions = torch.from_numpy(moment.actions)
-    return torch.cat(
-        [
-            naive_next(model, history, actions[[row]], moment.noise.select([row]), reach)
-            for row, history in enumerate(moment.histories)
-        ]
-    )
-
-
-def _distance(found: Tensor, expected: Tensor) -> float:
-    """Return max |difference| / max |expected| of the worst row; what is not finite is far off."""
-    rows = (found - expected).abs().flatten(1).amax(1) / expected.abs().flatten(1).amax(1)
-    return float(rows.nan_to_num(nan=torch.inf).max().nan_to_num())
+    found = model.step(moment.state, moment.actions, moment.noise).latents[:, -1]
+    return relative_distance(found, baseline_latents(model, moment))

@@ -1,53 +1,41 @@
 """Measure how much cheaper ways of sampling change what one world model imagines."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
-from v2w_gym.configs.checks import FidelityConfig
+from v2w_gym.configs.checks import BASELINE, FLOOR, FidelityConfig
 from v2w_gym.configs.evaluate import RankConfig
-from v2w_gym.evaluation.checks.bench.costs import Cost, step_costs
-from v2w_gym.evaluation.checks.fidelity.change import (
-    SuccessChange,
-    compare_success,
-    compare_with_recording,
-    measure_distance,
-)
+from v2w_gym.evaluation.checks.bench.costs import step_costs
+from v2w_gym.evaluation.checks.fidelity.change import compare_frames, compare_success, psnr_by_frame
 from v2w_gym.evaluation.checks.fidelity.imagined import (
     Imagined,
     Scenes,
     Variant,
-    imagine,
-    load_imagined,
+    imagine_once,
     load_scenes,
-    save_imagined,
 )
-from v2w_gym.evaluation.checks.fidelity.report import Fidelity, Measured, write_report
+from v2w_gym.evaluation.checks.fidelity.report import Report, write_report
 from v2w_gym.evaluation.records.rows import run_identity
 from v2w_gym.evaluation.rollout import check_rollouts, run_rollouts
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
-from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 from v2w_gym.world_models.vid2world.model import Vid2World
 
-BASELINE, FLOOR, CARD = "baseline", "another seed", "card"
+CARD = "card"
 CANDIDATES = {"draft": "draft", "standard": "standard", CARD: CARD}
-NAME = re.compile(r"(?!(baseline|another_seed)$)[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""A candidate's name is that of a folder, and not that of the baseline or the floor."""
 
 
-def run_fidelity(cfg: FidelityConfig) -> Fidelity:
-    """Imagine what is not imagined yet, compare, and write the results.
+def run_fidelity(cfg: FidelityConfig) -> Report:
+    """Imagine what is not imagined yet, compare, and write the results; see `write_report`.
 
-    Writes `fidelity.json`, `fidelity.md`, `fidelity.png` and `strip.png`. What each sampler
-    imagined is kept in `variants`, so that one more candidate costs only itself.
+    What each sampler imagined is kept in `variants`, so that one more candidate costs only itself.
 
     Raises:
         BlockingIOError: Another process works in the folder.
@@ -56,56 +44,42 @@ def run_fidelity(cfg: FidelityConfig) -> Fidelity:
         ValueError: A setting unknown or out of range, or the folder of another run.
     """
     torch.set_num_threads(cfg.threads)
-    with hold_folder(Path(cfg.output)):
-        return _run(cfg)
+    with hold_folder(Path(cfg.output)) as folder:
+        variants = _load_variants(cfg)
+        model = variants[0].model
+        scenes = load_scenes(cfg, model.robot, model.context_frames)
+        identity = {"model": model.fingerprint, "seed": cfg.seed, "scenes": scenes.digest}
+        with make_policies(cfg.policies, model.robot) as policies:
+            runs = {
+                v.name: (
+                    _closed_loop(cfg, v, scenes.task),
+                    v.model,
+                    policies,
+                    load_judge(cfg.judge, model.robot),
+                )
+                for v in variants
+                if policies and v.name != FLOOR
+            }
+            for run in runs.values():
+                check_rollouts(*run)
+            RunFolder(folder, identity).begin()
+            for run in runs.values():  # other policies or starts than before are refused
+                RunFolder(Path(run[0].output), run_identity(*run)).begin()
+            imagined = {
+                v.name: imagine_once(_folder_of(cfg, v), v, scenes, cfg.batch_size)
+                for v in variants
+            }
+            rows = {name: run_rollouts(*run) for name, run in runs.items()}
+        found = _compare(cfg, variants, scenes, imagined, rows)
+        videos = {name: each.frames for name, each in imagined.items()}
+        if scenes.recorded is not None:
+            videos = {"recorded": scenes.recorded, **videos}
+        write_report(folder, found, videos)
+        return found
 
 
-def _run(cfg: FidelityConfig) -> Fidelity:
-    variants = load_variants(cfg)
-    model = variants[0].model
-    scenes = load_scenes(cfg, model.robot, model.context_frames)
-    horizons = _fitting_horizons(cfg, scenes.steps)
-    identity = {"model": model.fingerprint, "seed": cfg.seed, "scenes": scenes.digest}
-    with make_policies(cfg.policies, model.robot) as policies:
-        success, imagined = _compare(cfg, variants, scenes, policies, identity)
-    models = {variant.model for variant in variants}
-    costs = {model: step_costs(model, [model.cfg.sampler.steps])[0] for model in models}
-    measured = [
-        measure(variant, costs[variant.model], imagined, scenes, success.get(variant.name, ()))
-        for variant in variants
-    ]
-    found = Fidelity(
-        checkpoint=Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model",
-        task=scenes.task,
-        rollouts=len(scenes.frames),
-        steps=scenes.steps,
-        recorded=scenes.recorded is not None,
-        seed=cfg.seed,
-        horizons=horizons,
-        measured=tuple(measured),
-    )
-    first = {} if scenes.recorded is None else {"recorded": scenes.recorded[0]}
-    first |= {name: each.frames[0] for name, each in imagined.items()}
-    write_report(Path(cfg.output), found, first)
-    return found
-
-
-def load_variants(cfg: FidelityConfig) -> list[Variant]:
-    """Return the baseline, the baseline with another seed, then the candidates.
-
-    Raises:
-        FileNotFoundError: No such checkpoint.
-        ValueError: A candidate without a usable name, or settings that are unknown or do not fit
-            the model.
-    """
-    candidates = cfg.candidates or CANDIDATES
-    for name in candidates:
-        if not NAME.fullmatch(name):
-            raise ValueError(
-                "expected a candidate's name to be letters, digits and . _ + - and not 'baseline' "
-                f"or 'another_seed', found {name!r}"
-            )
-    baseline = _load(cfg, {})
+def _load_variants(cfg: FidelityConfig) -> list[Variant]:
+    baseline, candidates = _load(cfg, {}), cfg.candidates or CANDIDATES
     return [
         Variant(BASELINE, baseline, cfg.seed),
         Variant(FLOOR, baseline, cfg.seed + 1),
@@ -113,86 +87,15 @@ def load_variants(cfg: FidelityConfig) -> list[Variant]:
     ]
 
 
-def measure(
-    variant: Variant,
-    cost: Cost,
-    imagined: Mapping[str, Imagined],
-    scenes: Scenes,
-    success: tuple[SuccessChange, ...],
-) -> Measured:
-    """Gather what was found of one sampler.
-
-    Args:
-        variant: The sampler.
-        cost: The work of one of its frames.
-        imagined: What all imagined, by name.
-        scenes: The rollouts.
-        success: What was found in closed loop.
-    """
-    found, baseline = imagined[variant.name], imagined[BASELINE]
-    recorded_psnr = recorded_change = None
-    if scenes.recorded is not None:
-        recorded_psnr, recorded_change = compare_with_recording(
-            found.frames, baseline.frames, scenes.recorded
-        )
-    together = found.process == baseline.process
-    return Measured(
-        name=variant.name,
-        sampler=asdict(variant.model.cfg.sampler),
-        model=variant.model.fingerprint,
-        cost=cost,
-        milliseconds=1000 * found.seconds,
-        relative_time=found.seconds / baseline.seconds if together else None,
-        distance=None if found is baseline else measure_distance(found, baseline),
-        recorded_psnr=recorded_psnr,
-        recorded_change=recorded_change,
-        success=success,
-    )
-
-
 def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
     """Load the model with the baseline's sampler, changed by settings, or that of a preset."""
     if isinstance(choice, str):
-        preset, sampler = (None if choice == CARD else choice), {}
+        cfg = replace(cfg, preset=None if choice == CARD else choice, sampler={})
     else:
-        preset, sampler = cfg.preset, {**cfg.sampler, **choice}
-    model = load_with(replace(cfg, preset=preset, sampler=sampler))
+        cfg = replace(cfg, sampler={**cfg.sampler, **choice})
+    model = load_with(cfg)
     assert isinstance(model, Vid2World)
     return model
-
-
-def _compare(
-    cfg: FidelityConfig,
-    variants: Sequence[Variant],
-    scenes: Scenes,
-    policies: Sequence[RobotPolicy],
-    identity: Mapping[str, Any],
-) -> tuple[dict[str, tuple[SuccessChange, ...]], dict[str, Imagined]]:
-    """Imagine and act with every sampler; what cannot be is found before anything is written."""
-    acting = [variant for variant in variants if policies and variant.name != FLOOR]
-    judge = partial(load_judge, cfg.judge, variants[0].model.robot)  # only where one is needed
-    runs = [(_closed_loop(cfg, variant, scenes.task), variant.model) for variant in acting]
-    for run, model in runs:
-        check_rollouts(run, model, policies, judge())
-    RunFolder(Path(cfg.output), identity).begin()
-    for run, model in runs:  # other policies or starts than before are refused
-        RunFolder(Path(run.output), run_identity(run, model, policies, judge())).begin()
-    imagined = {variant.name: _imagined(cfg, variant, scenes) for variant in variants}
-    rows = [run_rollouts(run, model, policies, judge()) for run, model in runs]
-    success = {
-        variant.name: compare_success(of_variant, rows[0])
-        for variant, of_variant in zip(acting, rows, strict=True)
-    }
-    return success, imagined
-
-
-def _imagined(cfg: FidelityConfig, variant: Variant, scenes: Scenes) -> Imagined:
-    """Return what a variant imagines, from its folder if that has it."""
-    identity = {"model": variant.model.fingerprint, "seed": variant.seed}
-    path = RunFolder(_folder_of(cfg, variant), identity).begin() / "replay.npz"
-    if not path.exists():
-        save_imagined(path, imagine(variant, scenes, cfg.batch_size))
-    return load_imagined(path)
 
 
 def _closed_loop(cfg: FidelityConfig, variant: Variant, task: str) -> RankConfig:
@@ -201,11 +104,46 @@ def _closed_loop(cfg: FidelityConfig, variant: Variant, task: str) -> RankConfig
 
 
 def _folder_of(cfg: FidelityConfig, variant: Variant) -> Path:
-    return Path(cfg.output) / "variants" / variant.name.replace(" ", "_")
+    return Path(cfg.output, "variants", variant.name)
 
 
-def _fitting_horizons(cfg: FidelityConfig, steps: int) -> tuple[int, ...]:
-    fitting = tuple(horizon for horizon in cfg.horizons if 1 <= horizon <= steps)
-    if not fitting:
-        raise ValueError(f"expected at least one horizon from 1 to {steps}, found {cfg.horizons}")
-    return fitting
+def _compare(
+    cfg: FidelityConfig,
+    variants: list[Variant],
+    scenes: Scenes,
+    imagined: Mapping[str, Imagined],
+    rows: Mapping[str, pd.DataFrame],
+) -> Report:
+    """Compare every sampler with the baseline; `rows` of closed loop may be none."""
+    frames, model = imagined[BASELINE].frames, variants[0].model
+    steps, settings = scenes.actions.shape[1], asdict(model.cfg.sampler)
+    costs = {v.model: step_costs(v.model, [v.model.cfg.sampler.steps])[0] for v in variants}
+    samplers = [
+        {
+            "sampler": v.name,
+            "differs in": dict(asdict(v.model.cfg.sampler).items() - settings.items()),
+            **costs[v.model],
+            "ms": 1000 * imagined[v.name].seconds,
+            **compare_frames(imagined[v.name].frames, frames, scenes.recorded),
+        }
+        for v in variants
+    ]
+    return {
+        "checkpoint": Path(cfg.checkpoint).name if cfg.checkpoint else "the bundled world model",
+        "model": model.fingerprint,
+        "task": scenes.task,
+        "rollouts": len(scenes.frames),
+        "steps": steps,
+        "recorded": scenes.recorded is not None,
+        "seed": cfg.seed,
+        "horizons": sorted({h for h in cfg.horizons if h < steps} | {steps}),
+        "baseline": settings,
+        "samplers": samplers,
+        "psnr": {v.name: psnr_by_frame(imagined[v.name].frames, frames) for v in variants[1:]},
+        "success": [
+            {"sampler": name, **row}
+            for name, found in rows.items()
+            if name != BASELINE
+            for row in compare_success(found, rows[BASELINE])
+        ],
+    }

@@ -1,8 +1,8 @@
 """Imagine the same rollouts with one sampler after another, and time it."""
 
 import hashlib
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -16,19 +16,16 @@ from v2w_gym.configs.evaluate import RolloutConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.bench import seconds
-from v2w_gym.evaluation.checks.bench.models import device_of
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
-from v2w_gym.world_models.data.arrays import DAMAGED
+from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import replacing
+from v2w_gym.world_models.run_folder import RunFolder
 from v2w_gym.world_models.state import FrameNoise
 from v2w_gym.world_models.vid2world.model import Vid2World
-
-PROCESS = str(time.time_ns())
-"""Tells this process from earlier ones; times of different processes are not compared."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Scenes:
-    """N rollouts of equal length that every sampler imagines.
+    """N rollouts of T steps that every sampler imagines.
 
     Attributes:
         task: Name of what is attempted.
@@ -60,11 +57,6 @@ class Scenes:
     recorded: NDArray[np.uint8] | None
 
     @property
-    def steps(self) -> int:
-        """Frames imagined in each (T)."""
-        return self.actions.shape[1]
-
-    @property
     def digest(self) -> str:
         """The sha256 of everything a sampler is given."""
         arrays = self.frames, self.known, self.actions
@@ -76,30 +68,20 @@ class Imagined:
     """What one sampler imagined of N rollouts of T steps, and how fast.
 
     Attributes:
-        latents: (N, T, C, h, w) float32.
         frames: (N, T + 1, H, W, 3) uint8; the first is the newest known one.
         seconds: Median time for one frame of one rollout, decoding included; of the processor, or
             on a GPU by the clock.
-        process: Where the time was taken, see `PROCESS`.
     """
 
-    latents: NDArray[np.float32]
     frames: NDArray[np.uint8]
     seconds: float
-    process: str
 
 
 def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
-    """Read or draw the rollouts that are asked for; `known` is how many frames begin each.
-
-    Raises:
-        FileNotFoundError: A folder without episodes.
-        ValueError: Fewer than two rollouts, no such start, or an episode that is damaged, too
-            short, or of another robot.
-    """
+    """Read or draw the rollouts that are asked for; `known` is how many frames begin each."""
     task = choose_task(RolloutConfig(task=cfg.task), robot)
     contexts, scripts = [], []
-    for rollout in list_rollouts(cfg, task):
+    for rollout in _list_rollouts(cfg, task):
         context = load_context(rollout, robot, known)
         if len(context.frames) != known:
             raise ValueError(
@@ -119,95 +101,56 @@ def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
     )
 
 
-def list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
-    """Return the settings with which `v2w rollout` would imagine each rollout.
+def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
+    """Imagine every rollout; rollout i has the noise of episode i of the variant's seed."""
+    model, (n, known), steps = variant.model, scenes.frames.shape[:2], scenes.actions.shape[1]
+    videos, taken = [], []
+    with tqdm(total=n * steps, unit="frame", desc=variant.name) as progress:
+        for first in range(0, n, batch_size):
+            rows = range(n)[first : first + batch_size]
+            noise = FrameNoise((variant.seed,) * len(rows), tuple(rows), (known - 1,) * len(rows))
+            given = scenes.frames[rows], scenes.known[rows], scenes.actions[rows]
+            states = replay(model, *given, noise)
+            next(states)
+            frames, imagined = [scenes.frames[rows, -1]], map(model.render, states)
+            for _ in range(steps):
+                one_more = partial(frames.extend, islice(imagined, 1))
+                taken.append(seconds(one_more, model.device) / len(rows))
+                progress.update(len(rows))
+            videos.append(np.stack(frames, axis=1))
+    return Imagined(np.concatenate(videos), float(np.median(taken)))
 
-    Raises:
-        FileNotFoundError: A folder without episodes.
-        ValueError: Fewer than two rollouts, or a damaged episode.
-    """
+
+def imagine_once(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
+    """Return what `imagine` does, from the variant's folder if that has it; otherwise write it."""
+    identity = {"model": variant.model.fingerprint, "seed": variant.seed}
+    path = RunFolder(folder, identity).begin() / "replay.npz"
+    if not path.exists():
+        found = imagine(variant, scenes, batch_size)
+        with replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, allow_pickle=False, frames=found.frames, seconds=found.seconds)
+    advice = "delete it and run the same command again"
+    with reading(path, f"imagined rollouts at {path}", advice), np.load(path) as saved:
+        return Imagined(saved["frames"], float(saved["seconds"]))
+
+
+def _list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
+    """Return the settings with which `v2w rollout` would imagine each rollout."""
     starts: list[int | str] = list(range(cfg.limit))
     if cfg.episodes:
         # A recording counts if it is of the task, or does not say of which.
-        paths = (
-            str(path)
-            for path in list_episodes(cfg.episodes)
-            if load_recording(path, count=1).task in (None, task.name)
-        )
-        starts = list(islice(paths, max(cfg.limit, 0)))
+        paths = list_episodes(cfg.episodes)
+        of_task = (p for p in paths if load_recording(p, count=1).task in (None, task.name))
+        starts = [str(path) for path in islice(of_task, cfg.limit)]
     if len(starts) < 2:
         raise ValueError(
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "
             f"{len(starts)} of them{f' in {cfg.episodes}: {starts}' if cfg.episodes else ''}"
         )
-    actions = "recorded" if cfg.episodes else "held"
-    steps = task.horizon if cfg.steps is None else cfg.steps
-    return [
-        RolloutConfig(
-            start=start, actions=actions, task=task.name, steps=steps, seed=cfg.seed, episode=number
-        )
-        for number, start in enumerate(starts)
-    ]
-
-
-def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
-    """Imagine every rollout; rollout i has the noise of episode i of the variant's seed."""
-    rows = list(range(len(scenes.frames)))
-    batches, taken = [], []
-    with tqdm(total=len(rows) * scenes.steps, unit="frame", desc=variant.name) as progress:
-        for first in rows[::batch_size]:
-            batch = _Batch(variant, scenes, rows[first : first + batch_size])
-            batches.append(batch)
-            for _ in range(scenes.steps):
-                size = len(batch.frames[0])
-                taken.append(seconds(batch.advance, device_of(variant.model)) / size)
-                progress.update(size)
-    return Imagined(
-        latents=np.concatenate([np.stack(batch.latents, axis=1) for batch in batches]),
-        frames=np.concatenate([np.stack(batch.frames, axis=1) for batch in batches]),
-        seconds=float(np.median(taken)),
-        process=PROCESS,
+    shared = RolloutConfig(
+        actions="recorded" if cfg.episodes else "held",
+        task=task.name,
+        steps=task.horizon if cfg.steps is None else cfg.steps,
+        seed=cfg.seed,
     )
-
-
-class _Batch:
-    """Rollouts that are imagined together: rows of the scenes."""
-
-    def __init__(self, variant: Variant, scenes: Scenes, rows: list[int]) -> None:
-        frames, newest = scenes.frames[rows], scenes.frames.shape[1] - 1
-        noise = FrameNoise((variant.seed,) * len(rows), tuple(rows), (newest,) * len(rows))
-        given = frames, scenes.known[rows], scenes.actions[rows]
-        self._model, self._states = variant.model, replay(variant.model, *given, noise)
-        next(self._states)
-        self.latents: list[NDArray[np.float32]] = []
-        self.frames = [frames[:, -1]]
-
-    def advance(self) -> None:
-        """Imagine one more frame and decode it."""
-        state = next(self._states)
-        self.latents.append(state.latents[:, -1].float().cpu().numpy())
-        self.frames.append(self._model.render(state))
-
-
-def save_imagined(path: Path, found: Imagined) -> None:
-    """Write one `.npz`; it appears whole or not at all."""
-    arrays = {name: np.asarray(value) for name, value in vars(found).items()}
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def load_imagined(path: Path) -> Imagined:
-    """Read what `save_imagined` wrote.
-
-    Raises:
-        ValueError: A damaged file.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            time_taken, process = float(file["seconds"]), str(file["process"])
-            return Imagined(file["latents"], file["frames"], time_taken, process)
-    except (*DAMAGED, TypeError) as error:
-        raise ValueError(
-            f"expected imagined rollouts at {path}, found a damaged file "
-            f"({type(error).__name__}); delete it and run the same command again"
-        ) from error
+    return [replace(shared, start=start, episode=n) for n, start in enumerate(starts)]

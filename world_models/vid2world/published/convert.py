@@ -125,7 +125,7 @@ def write_random(cfg: RandomCheckpointConfig) -> Path:
     buffers = published_buffers(model.diffusion, zero_terminal_snr=not cfg.base)
     generator = torch.Generator().manual_seed(cfg.seed)
     weights = {
-        name: buffers[name] if name in buffers else _random(name, shape, generator)
+        name: buffers[name] if name in buffers else random_weight(name, shape, generator)
         for name, shape in published_shapes(model, size.text).items()
     }
     with replacing(output) as partial:
@@ -158,7 +158,8 @@ WRITERS = {".ckpt": _write_pickled, ".safetensors": _write_safetensors}
 """Ending of a file in the published format -> its writer."""
 
 
-def _random(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
+def random_weight(name: str, shape: Shape, generator: torch.Generator) -> Tensor:
+    """Return a weight such that what passes keeps its spread: small biases, norms near one."""
     values = torch.randn(shape, generator=generator)
     if values.ndim < 2:
         return 0.1 * values if name.endswith("bias") else 1 + 0.15 * values
