@@ -7,7 +7,6 @@ import torch
 from v2w_gym.configs.checks import BenchConfig
 from v2w_gym.evaluation.checks.bench.models import (
     full_window,
-    in_precision,
     make_model,
     with_semantics,
     with_steps,
@@ -45,12 +44,6 @@ def test_every_kind_of_step_has_the_same_weights(tiny, name) -> None:
     for key, weight in model.state_dict().items():
         assert weight.data_ptr() == tiny.state_dict()[key].data_ptr()
     assert (model.window, model.cfg.sampler.guidance_scale) == (4, 2.5)
-
-
-def test_half_precision_is_for_the_network(tiny) -> None:
-    half = in_precision(tiny, torch.bfloat16)
-    assert {weight.dtype for weight in half.unet.parameters()} == {torch.bfloat16}
-    assert {weight.dtype for weight in half.autoencoder.parameters()} == {torch.float32}
 
 
 def test_a_checkpoint_gets_the_sampler_and_window_of_the_benchmark(tiny, tmp_path) -> None:
