@@ -32,8 +32,6 @@ from v2w_gym.world_models.captured_graph import CAPTURE_AFTER
 from v2w_gym.world_models.vid2world.model import Vid2World
 
 Work: TypeAlias = Callable[[], object]
-Models: TypeAlias = Mapping[str, Vid2World]
-"""By semantics, in the precision that is timed."""
 
 TYPICAL_STEPS = 10
 """Denoising steps where one number of them stands for all."""
@@ -93,7 +91,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     return "\n\n".join([subject, *(f"{title}\n{table_of(r)}" for title, r in parts.items() if r)])
 
 
-def measure_cells(models: Models, cfg: BenchConfig) -> list[Row]:
+def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> list[Row]:
     """Time ours and the baseline for every number of environments and of denoising steps.
 
     Counts are those of one environment, see `step_costs`; seconds are those of a step of all.

@@ -1,6 +1,6 @@
 """Measure how much cheaper ways of sampling change what one world model imagines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ from v2w_gym.evaluation.checks.fidelity.imagined import (
     Imagined,
     Scenes,
     Variant,
+    folder_of,
     imagine_once,
     load_scenes,
 )
 from v2w_gym.evaluation.checks.fidelity.report import Report, write_report
 from v2w_gym.evaluation.records.rows import run_identity
 from v2w_gym.evaluation.rollout import check_rollouts, run_rollouts
+from v2w_gym.judges.base import Judge
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.policies.loading import make_policies
+from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 from v2w_gym.world_models.vid2world.model import Vid2World
@@ -50,25 +53,14 @@ def run_fidelity(cfg: FidelityConfig) -> Report:
         scenes = load_scenes(cfg, model.robot, model.context_frames)
         identity = {"model": model.fingerprint, "seed": cfg.seed, "scenes": scenes.digest}
         with make_policies(cfg.policies, model.robot) as policies:
-            runs = {
-                v.name: (
-                    _closed_loop(cfg, v, scenes.task),
-                    v.model,
-                    policies,
-                    load_judge(cfg.judge, model.robot),
-                )
-                for v in variants
-                if policies and v.name != FLOOR
-            }
+            acting = [v for v in variants if policies and v.name != FLOOR]
+            runs = {v.name: _closed_loop(cfg, v, scenes.task, policies) for v in acting}
             for run in runs.values():
                 check_rollouts(*run)
             RunFolder(folder, identity).begin()
             for run in runs.values():  # other policies or starts than before are refused
                 RunFolder(Path(run[0].output), run_identity(*run)).begin()
-            imagined = {
-                v.name: imagine_once(_folder_of(cfg, v), v, scenes, cfg.batch_size)
-                for v in variants
-            }
+            imagined = {v.name: imagine_once(cfg, v, scenes) for v in variants}
             rows = {name: run_rollouts(*run) for name, run in runs.items()}
         found = _compare(cfg, variants, scenes, imagined, rows)
         videos = {name: each.frames for name, each in imagined.items()}
@@ -98,13 +90,13 @@ def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
     return model
 
 
-def _closed_loop(cfg: FidelityConfig, variant: Variant, task: str) -> RankConfig:
-    output = str(_folder_of(cfg, variant) / "closed_loop")
-    return RankConfig(output=output, tasks=[task], starts=cfg.starts, batch_size=cfg.batch_size)
-
-
-def _folder_of(cfg: FidelityConfig, variant: Variant) -> Path:
-    return Path(cfg.output, "variants", variant.name)
+def _closed_loop(
+    cfg: FidelityConfig, variant: Variant, task: str, policies: Sequence[RobotPolicy]
+) -> tuple[RankConfig, Vid2World, Sequence[RobotPolicy], Judge]:
+    """Return what `run_rollouts` takes."""
+    output = str(folder_of(cfg, variant) / "closed_loop")
+    run = RankConfig(output=output, tasks=[task], starts=cfg.starts, batch_size=cfg.batch_size)
+    return run, variant.model, policies, load_judge(cfg.judge, variant.model.robot)
 
 
 def _compare(
@@ -117,11 +109,14 @@ def _compare(
     """Compare every sampler with the baseline; `rows` of closed loop may be none."""
     frames, model = imagined[BASELINE].frames, variants[0].model
     steps, settings = scenes.actions.shape[1], asdict(model.cfg.sampler)
-    costs = {v.model: step_costs(v.model, [v.model.cfg.sampler.steps])[0] for v in variants}
+    models = {v.model for v in variants}
+    costs = {each: step_costs(each, [each.cfg.sampler.steps])[0] for each in models}
     samplers = [
         {
             "sampler": v.name,
-            "differs in": dict(asdict(v.model.cfg.sampler).items() - settings.items()),
+            "differs in": {
+                k: value for k, value in asdict(v.model.cfg.sampler).items() if value != settings[k]
+            },
             **costs[v.model],
             "ms": 1000 * imagined[v.name].seconds,
             **compare_frames(imagined[v.name].frames, frames, scenes.recorded),

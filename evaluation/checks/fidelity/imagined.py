@@ -18,7 +18,7 @@ from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
-from v2w_gym.world_models.data.arrays import reading
+from v2w_gym.world_models.data.arrays import open_arrays, reading
 from v2w_gym.world_models.data.episodes import list_episodes
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
 from v2w_gym.world_models.data.recording import load_recording
@@ -121,17 +121,22 @@ def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
     return Imagined(np.concatenate(videos), float(np.median(taken)))
 
 
-def imagine_once(folder: Path, variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
+def folder_of(cfg: FidelityConfig, variant: Variant) -> Path:
+    """Return where everything of a variant is kept."""
+    return Path(cfg.output, "variants", variant.name)
+
+
+def imagine_once(cfg: FidelityConfig, variant: Variant, scenes: Scenes) -> Imagined:
     """Return what `imagine` does, from the variant's folder if that has it; otherwise write it."""
     identity = {"model": variant.model.fingerprint, "seed": variant.seed}
-    path = RunFolder(folder, identity).begin() / "replay.npz"
+    path = RunFolder(folder_of(cfg, variant), identity).begin() / "replay.npz"
     if not path.exists():
-        found = imagine(variant, scenes, batch_size)
+        found = imagine(variant, scenes, cfg.batch_size)
         with replacing(path) as unfinished, unfinished.open("wb") as file:
             np.savez(file, allow_pickle=False, frames=found.frames, seconds=found.seconds)
     advice = "delete it and run the same command again"
-    with reading(path, f"imagined rollouts at {path}", advice), np.load(path) as saved:
-        return Imagined(saved["frames"], float(saved["seconds"]))
+    with reading(path, f"imagined rollouts at {path}", advice), open_arrays(path) as saved:
+        return Imagined(saved.read("frames"), float(saved.read("seconds")))
 
 
 def _list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:

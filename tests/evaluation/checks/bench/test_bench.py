@@ -16,14 +16,14 @@ TINY = BenchConfig(size="tiny", window=4, nums=[2], steps=[1], repeats=1, latenc
 
 
 def test_json_is_all_that_is_printed_and_has_every_part(capsys) -> None:
-    words = [*WORDS, "nums=[1,2]", "steps=[1,2]"]
+    words = [*WORDS, "nums=[2]", "steps=[1,2]"]
     assert cli.main(["bench", "step", "--json", *words]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["what"] == "step" and found["subject"]["latent"] == [4, 8, 8]
     assert found["exact"]["passed"] is True
     assert 0 < found["exact"]["max_relative_error"] <= found["exact"]["tolerance"] == 1e-4
     assert [(cell["num_envs"], cell["steps"], cell["semantics"]) for cell in found["cells"]] == [
-        (num, steps, name) for num in (1, 2) for steps in (1, 2) for name in ("rolling", "window")
+        (2, steps, name) for steps in (1, 2) for name in ("rolling", "window")
     ]
     for cell in found["cells"]:
         past = {"rolling": 1, "window": 3}[cell["semantics"]]
@@ -51,20 +51,14 @@ def test_no_speed_without_exactness(capsys, monkeypatch) -> None:
 
 
 def test_an_approximation_is_measured_and_does_not_pass_for_exact() -> None:
-    report = run_bench(replace(TINY, semantics=["frozen", "pooled"]))
+    report = run_bench(replace(TINY, semantics=["frozen", "pooled"], precision="bfloat16"))
+    assert report["subject"]["precision"] == "bfloat16"
     assert report["exact"]["passed"]
     frozen, pooled = report["exact"]["agreements"]
     assert not frozen["exact"]
     assert frozen["relative_error"] > 1e-2
     assert report["exact"]["max_relative_error"] == pooled["relative_error"] < 1e-4
     assert [cell["semantics"] for cell in report["cells"]] == ["frozen", "pooled"]
-
-
-def test_half_precision_is_timed() -> None:
-    report = run_bench(replace(TINY, semantics=["rolling"], precision="bfloat16"))
-    assert report["exact"]["passed"]
-    assert report["subject"]["precision"] == "bfloat16"
-    assert report["cells"]
 
 
 def test_quick_is_one_and_eight_environments_at_ten_steps(monkeypatch) -> None:
