@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -66,7 +66,7 @@ def run_bench(cfg: BenchConfig) -> dict[str, Any]:
         "what": cfg.what,
         "subject": _subject(cfg, model),
         "exact": exact,
-        "cells": measure_cells(models, cfg),
+        "cells": list(measure_cells(models, cfg)),
         "latency": [{"semantics": n, **measure_latency(m, cfg)} for n, m in models.items()],
         "memory": [
             {"semantics": n, "bytes": full_window(m, 1)[0].nbytes} for n, m in models.items()
@@ -78,11 +78,10 @@ def to_text(report: Mapping[str, Any]) -> str:
     """Return what was found as tables, one for each part that was measured."""
     exact = report["exact"]
     verdict = "passed" if exact["passed"] else "FAILED: no speed is reported"
+    limits = f"{exact['tolerance']:.0e}, sample at most {exact['sample_tolerance']:.0e}"
+    title = f"exactness over {exact['steps']} steps: {verdict} (single forward at most {limits})"
     parts = {
-        f"exactness over {exact['steps']} steps: {verdict} (single forward at most "
-        f"{exact['tolerance']:.0e}, sample at most {exact['sample_tolerance']:.0e})": exact[
-            "agreements"
-        ],
+        title: exact["agreements"],
         "steps with a full window": report["cells"],
         "latency of one environment, seconds on the wall": report["latency"],
         "memory of a rollout": report["memory"],
@@ -91,7 +90,7 @@ def to_text(report: Mapping[str, Any]) -> str:
     return "\n\n".join([subject, *(f"{title}\n{table_of(r)}" for title, r in parts.items() if r)])
 
 
-def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> list[Row]:
+def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> Iterator[Row]:
     """Time ours and the baseline for every number of environments and of denoising steps.
 
     Counts are those of one environment, see `step_costs`; seconds are those of a step of all.
@@ -100,7 +99,6 @@ def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> list[Row
     costs = {name: step_costs(model, cfg.steps) for name, model in models.items()}
     costs |= {name: step_costs(model, cfg.steps, naive_next) for name, model in naive.items()}
     cells = [(num, i, steps) for num in cfg.nums for i, steps in enumerate(cfg.steps)]
-    rows = []
     for num, i, steps in tqdm(cells if models else [], "speed", unit="cell", leave=False):
         turn = [(name, naive_work(with_steps(model, steps), num)) for name, model in naive.items()]
         for name, model in models.items():
@@ -108,7 +106,7 @@ def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> list[Row
         times = fastest(turn, cfg.repeats, torch.device(cfg.device))
         for name, model in models.items():
             baseline = f"naive, {model.cfg.unet.temporal_norm} norms"
-            row = {
+            yield {
                 "semantics": name,
                 "num_envs": num,
                 "steps": steps,
@@ -119,8 +117,6 @@ def measure_cells(models: Mapping[str, Vid2World], cfg: BenchConfig) -> list[Row
                 "naive_seconds": times[baseline],
                 "env_frames_per_second": num / times[name],
             }
-            rows.append(row)
-    return rows
 
 
 def measure_latency(model: Vid2World, cfg: BenchConfig) -> Row:

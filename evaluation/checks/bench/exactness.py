@@ -41,11 +41,9 @@ class Moment(NamedTuple):
 
 
 def check_exactness(model: Vid2World, names: list[str], *, quick: bool) -> Row:
-    """Compare steps of every kind with the baseline, in float32.
+    """Compare steps of every kind in `names`, keys of `SEMANTICS`, with the baseline in float32.
 
-    Returns:
-        Whether all that should be equal is (`passed`), the largest errors, their tolerances, and
-        a row for each of `names`, which are keys of `SEMANTICS`.
+    All that should be equal is, if `passed`.
     """
     agreements = [check_agreement(with_semantics(model, n), n, quick=quick) for n in names]
     exact = [row for row in agreements if row["exact"]]
@@ -74,10 +72,7 @@ def check_agreement(model: Vid2World, semantics: str, *, quick: bool) -> Row:
     # One rollout's window is just full and the others' have slid; one rollout has begun anew; all
     # have been sliding for long.
     changes = (model.window - AGES[0] - 1, model.window + 1, steps_compared(model.window) - 1)
-    forwards, sampler = (
-        [with_steps(model, n) for n in FORWARD_STEPS],
-        with_steps(model, SAMPLE_STEPS),
-    )
+    *forwards, sampler = (with_steps(model, n) for n in (*FORWARD_STEPS, SAMPLE_STEPS))
     relative, sample = 0.0, 0.0
     for number, moment in rollout_moments(model, f"{semantics}, exactness"):
         if not quick or number in changes:

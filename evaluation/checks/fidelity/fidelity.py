@@ -63,9 +63,8 @@ def run_fidelity(cfg: FidelityConfig) -> Report:
             imagined = {v.name: imagine_once(cfg, v, scenes) for v in variants}
             rows = {name: run_rollouts(*run) for name, run in runs.items()}
         found = _compare(cfg, variants, scenes, imagined, rows)
-        videos = {name: each.frames for name, each in imagined.items()}
-        if scenes.recorded is not None:
-            videos = {"recorded": scenes.recorded, **videos}
+        videos = {} if scenes.recorded is None else {"recorded": scenes.recorded}
+        videos |= {name: each.frames for name, each in imagined.items()}
         write_report(folder, found, videos)
         return found
 
@@ -109,14 +108,11 @@ def _compare(
     """Compare every sampler with the baseline; `rows` of closed loop may be none."""
     frames, model = imagined[BASELINE].frames, variants[0].model
     steps, settings = scenes.actions.shape[1], asdict(model.cfg.sampler)
-    models = {v.model for v in variants}
-    costs = {each: step_costs(each, [each.cfg.sampler.steps])[0] for each in models}
+    costs = {m: step_costs(m, [m.cfg.sampler.steps])[0] for m in {v.model for v in variants}}
     samplers = [
         {
             "sampler": v.name,
-            "differs in": {
-                k: value for k, value in asdict(v.model.cfg.sampler).items() if value != settings[k]
-            },
+            "differs in": {k: s for k, s in vars(v.model.cfg.sampler).items() if s != settings[k]},
             **costs[v.model],
             "ms": 1000 * imagined[v.name].seconds,
             **compare_frames(imagined[v.name].frames, frames, scenes.recorded),

@@ -152,10 +152,6 @@ def _list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "
             f"{len(starts)} of them{f' in {cfg.episodes}: {starts}' if cfg.episodes else ''}"
         )
-    shared = RolloutConfig(
-        actions="recorded" if cfg.episodes else "held",
-        task=task.name,
-        steps=task.horizon if cfg.steps is None else cfg.steps,
-        seed=cfg.seed,
-    )
+    actions, steps = "recorded" if cfg.episodes else "held", cfg.steps or task.horizon
+    shared = RolloutConfig(actions=actions, task=task.name, steps=steps, seed=cfg.seed)
     return [replace(shared, start=start, episode=n) for n, start in enumerate(starts)]
