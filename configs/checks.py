@@ -135,7 +135,7 @@ class FidelityConfig(WorldModelSettings):
         limit: Rollouts, at least 2: the first episodes, or the first starts.
         steps: Frames to imagine in each; null for the task's horizon.
         batch_size: Rollouts that run together; changes speed, memory and rounding in the frames.
-        horizons: Numbers of frames after which errors are listed; those beyond steps are left out.
+        horizons: Numbers of frames after which errors are listed, up to steps; the last always is.
         seed: Seed of moves and noise. The floor repeats the baseline with the next seed.
         policies: Policies that act in closed loop, named as for `v2w rank`; may be empty.
         starts: Bundled starts of the task in closed loop.
