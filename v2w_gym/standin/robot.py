@@ -4,7 +4,9 @@ This is a physics simulation (MuJoCo), not a real robot. It needs `pip install .
 """
 
 import atexit
+import importlib
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -153,7 +155,7 @@ def load_mujoco() -> Any:
     Raises:
         ModuleNotFoundError: The `standin` extra is not installed.
     """
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    _choose_renderer()
     # In a forked process, Mesa's software renderer would wait for threads that do not exist.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
@@ -165,6 +167,18 @@ def load_mujoco() -> Any:
             "run: pip install '.[standin]'"
         ) from error
     return mujoco
+
+
+def _choose_renderer() -> None:
+    """Render without a screen, unless the environment chooses otherwise.
+
+    MuJoCo reads the choice when it is imported. A program that imported it before without a choice
+    would get windows, which need a display.
+    """
+    if "MUJOCO_GL" not in os.environ:
+        os.environ["MUJOCO_GL"] = "egl"
+        if "mujoco.gl_context" in sys.modules:
+            importlib.reload(sys.modules["mujoco.gl_context"])
 
 
 def _camera(mujoco: Any) -> Any:

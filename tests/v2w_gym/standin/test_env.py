@@ -1,5 +1,6 @@
 """The stand-in robot: determinism, what actions do, what success reads, what is refused."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -130,3 +131,9 @@ def test_what_nobody_closes_is_freed_before_the_interpreter_ends():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_may_import_the_simulator_first():
+    environment = {name: value for name, value in os.environ.items() if name != "MUJOCO_GL"}
+    code = "import mujoco; from v2w_gym import StandinEnv; StandinEnv().reset(seed=0)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env=environment)
