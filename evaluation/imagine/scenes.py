@@ -1,5 +1,7 @@
 """What a rollout begins with, what is done in it, and what was recorded of the same actions."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -14,7 +16,7 @@ from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded, tell
 from v2w_gym.world_models.frames import fit
 
 WITHOUT_FILE = ["held", "idle", "recorded"]
@@ -42,6 +44,32 @@ class Script:
     moves: tuple[str, ...]
     recorded: NDArray[np.uint8] | None = None
     misfits: Misfits = NO_MISFITS
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """N rollouts of T steps, to imagine more than once.
+
+    Attributes:
+        task: Name of what is attempted.
+        frames: (N, K, H, W, 3) uint8, what each begins with.
+        known: (N, K - 1, A) actions taken between those; NaN where an action is not known.
+        actions: (N, T, A) actions taken from there on.
+        recorded: (N, T + 1, H, W, 3) uint8, what a camera saw of it from the newest known frame
+            on; None where nobody took these actions.
+    """
+
+    task: str
+    frames: NDArray[np.uint8]
+    known: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    recorded: NDArray[np.uint8] | None
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of everything a world model is given."""
+        arrays = self.frames, self.known, self.actions
+        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,6 +131,35 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
     actions, misfits = fit_recorded(given.actions[:steps], robot, given.origin)
     recorded = None if given.frames is None else given.frames[: steps + 1]
     return Script(given.title, actions, unnamed, recorded, misfits)
+
+
+def stack_scenes(
+    rollouts: Sequence[RolloutConfig], task: Task, robot: RobotSpec, known: int, origin: str
+) -> Scenes:
+    """Read or draw rollouts of equally many steps, each from `known` frames.
+
+    Raises:
+        ValueError: A rollout that begins with fewer frames, or as for `write_script`.
+    """
+    contexts, scripts = [], []
+    for rollout in rollouts:
+        context = load_context(rollout, robot, known)
+        if len(context.frames) != known:
+            raise ValueError(
+                f"expected at least {known} frames to begin with in {rollout.start}, found "
+                f"{len(context.frames)}"
+            )
+        contexts.append(context)
+        scripts.append(write_script(rollout, robot, known, inf))
+    tell(sum((script.misfits for script in scripts), NO_MISFITS), origin)
+    recorded = [script.recorded for script in scripts if script.recorded is not None]
+    return Scenes(
+        task=task.name,
+        frames=np.stack([context.frames for context in contexts]),
+        known=np.stack([context.actions for context in contexts]),
+        actions=np.stack([script.actions for script in scripts]),
+        recorded=np.stack(recorded) if recorded else None,
+    )
 
 
 def draw_moves(cfg: RolloutConfig, robot: RobotSpec, steps: int) -> tuple[str, ...]:

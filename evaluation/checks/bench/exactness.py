@@ -61,13 +61,8 @@ def check_exactness(model: Vid2World, names: list[str], *, quick: bool) -> Row:
 def check_agreement(model: Vid2World, semantics: str, *, quick: bool) -> Row:
     """Compare single forwards of every step with the baseline's, and samples where it changes.
 
-    Args:
-        model: In float32.
-        semantics: What its steps mean; approximations are only measured.
-        quick: Compare forwards where something changes only, and one sample.
-
-    Returns:
-        The largest max |difference| / max |baseline| of single forwards and of whole samples.
+    An error is the largest max |difference| / max |baseline|; approximations have no limit. `quick`
+    compares forwards only where something changes, and one sample.
     """
     # One rollout's window is just full and the others' have slid; one rollout has begun anew; all
     # have been sliding for long.

@@ -14,13 +14,13 @@ from v2w_gym.evaluation.checks.bench.costs import step_costs
 from v2w_gym.evaluation.checks.fidelity.change import compare_frames, compare_success, psnr_by_frame
 from v2w_gym.evaluation.checks.fidelity.imagined import (
     Imagined,
-    Scenes,
     Variant,
     folder_of,
     imagine_once,
     load_scenes,
 )
 from v2w_gym.evaluation.checks.fidelity.report import Report, write_report
+from v2w_gym.evaluation.imagine.scenes import Scenes
 from v2w_gym.evaluation.records.rows import run_identity
 from v2w_gym.evaluation.rollout import check_rollouts, run_rollouts
 from v2w_gym.judges.base import Judge

@@ -1,10 +1,8 @@
 """Imagine the same rollouts with one sampler after another, and time it."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +15,9 @@ from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.imagine.replay import replay
-from v2w_gym.evaluation.imagine.scenes import choose_task, load_context, write_script
+from v2w_gym.evaluation.imagine.scenes import Scenes, choose_task, stack_scenes
 from v2w_gym.world_models.data.arrays import open_arrays, reading
 from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.run_folder import RunFolder
@@ -35,32 +32,6 @@ class Variant:
     name: str
     model: Vid2World
     seed: int
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """N rollouts of T steps that every sampler imagines.
-
-    Attributes:
-        task: Name of what is attempted.
-        frames: (N, K, H, W, 3) uint8, what each begins with.
-        known: (N, K - 1, A) actions taken between those; NaN where an action is not known.
-        actions: (N, T, A) actions taken from there on.
-        recorded: (N, T + 1, H, W, 3) uint8, what a camera saw of it from the newest known frame
-            on; None where nobody took these actions.
-    """
-
-    task: str
-    frames: NDArray[np.uint8]
-    known: NDArray[np.float32]
-    actions: NDArray[np.float32]
-    recorded: NDArray[np.uint8] | None
-
-    @property
-    def digest(self) -> str:
-        """The sha256 of everything a sampler is given."""
-        arrays = self.frames, self.known, self.actions
-        return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,25 +51,7 @@ class Imagined:
 def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
     """Read or draw the rollouts that are asked for; `known` is how many frames begin each."""
     task = choose_task(RolloutConfig(task=cfg.task), robot)
-    contexts, scripts = [], []
-    for rollout in _list_rollouts(cfg, task):
-        context = load_context(rollout, robot, known)
-        if len(context.frames) != known:
-            raise ValueError(
-                f"expected at least {known} frames to begin with in {rollout.start}, found "
-                f"{len(context.frames)}"
-            )
-        contexts.append(context)
-        scripts.append(write_script(rollout, robot, known, inf))
-    tell(sum((script.misfits for script in scripts), NO_MISFITS), ", ".join(cfg.episodes))
-    recorded = [script.recorded for script in scripts if script.recorded is not None]
-    return Scenes(
-        task=task.name,
-        frames=np.stack([context.frames for context in contexts]),
-        known=np.stack([context.actions for context in contexts]),
-        actions=np.stack([script.actions for script in scripts]),
-        recorded=np.stack(recorded) if recorded else None,
-    )
+    return stack_scenes(_list_rollouts(cfg, task), task, robot, known, ", ".join(cfg.episodes))
 
 
 def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:

@@ -26,10 +26,7 @@ Report: TypeAlias = dict[str, Any]
 def write_report(folder: Path, found: Report, videos: Mapping[str, NDArray[np.uint8]]) -> None:
     """Write `fidelity.json`, `fidelity.md`, `fidelity.png` and `strip.png`.
 
-    Args:
-        folder: Where they go.
-        found: What was found.
-        videos: By name, what rollouts look like, (N, T + 1, H, W, 3); the first is drawn.
+    `videos` holds rollouts (N, T + 1, H, W, 3) by name; the strip shows the first of each.
     """
     write_text(folder / "fidelity.json", json.dumps(found, default=asdict, indent=2) + "\n")
     write_text(folder / "fidelity.md", to_markdown(found))

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from v2w_gym.world_models.vid2world.published.transfer import MODES, causal_weig
 from v2w_gym.world_models.vid2world.published.weight_names import Source, dead_shapes, unet_sources
 from v2w_gym.world_models.vid2world.unet import Conditioning, UNet
 
+Sources: TypeAlias = Mapping[str, Source]
 MODEL = PUBLISHED["google_robot"]
 SCHEDULE = NoiseSchedule(MODEL.diffusion)
 NO_GRADIENT = 1e-6
@@ -197,10 +199,7 @@ def _by_published_name(network: UNet, values: Mapping[str, Tensor]) -> dict[str,
 
 
 def _fill(
-    module: nn.Module,
-    sources: Mapping[str, Source],
-    weights: Mapping[str, Tensor],
-    unread: Collection[str] = (),
+    module: nn.Module, sources: Sources, weights: Mapping[str, Tensor], unread: Collection[str] = ()
 ) -> None:
     """Give a module exactly these weights, but for those that nothing of ours reads."""
     found = {name: shape for name, shape in shapes_of(weights).items() if name not in unread}

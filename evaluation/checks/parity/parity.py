@@ -13,10 +13,7 @@ from v2w_gym.evaluation.checks.parity import networks, rt1, sampling
 from v2w_gym.evaluation.checks.parity.vectors import Vector, load_vector
 
 CHECKS: Mapping[str, Callable[[Vector], Mapping[str, Tensor]]] = {
-    "unet_noncausal": networks.unet,
-    "unet_causal": networks.unet,
-    "unet_csgo": networks.unet,
-    "unet_recon": networks.unet,
+    **dict.fromkeys(("unet_noncausal", "unet_causal", "unet_csgo", "unet_recon"), networks.unet),
     "weight_transfer": networks.weight_transfer,
     "training_loss": networks.training_loss,
     "vae": networks.vae,
@@ -24,8 +21,7 @@ CHECKS: Mapping[str, Callable[[Vector], Mapping[str, Tensor]]] = {
     "clip_image": networks.clip_image,
     "clip_text": networks.clip_text,
     "schedule": sampling.schedule,
-    "ddim_ar": sampling.ddim,
-    "ddim_nar": sampling.ddim,
+    **dict.fromkeys(("ddim_ar", "ddim_nar"), sampling.ddim),
     "rt1": rt1.rt1,
 }
 """Kind of vector -> what returns our outputs, by the reference's names and in its layout."""

@@ -23,10 +23,7 @@ CLEAR = 1e-3
 
 
 def rt1(vector: Vector, network: RT1Network | None = None) -> dict[str, Tensor]:
-    """Return tokens, logits and actions of every frame, and the loss of one window.
-
-    `network` is what `load_rt1` returns, if it was called before.
-    """
+    """Return tokens, logits and actions of every frame, and the loss of one window."""
     memory = TokenMemory(network or load_rt1(vector))
     memory.reset(vector["in/embedding"][None].numpy())
     steps, image_tokens = [], []
