@@ -372,7 +372,7 @@ def test_impossible_sizes_are_refused(sizes: dict, message: str):
         ({"device": "bananas"}, "expected a device that PyTorch can use"),
         ({"episodes": []}, "expected folders in episodes"),
         ({"stages": {"v1": {"0": 1.0}}}, "cannot set stages.v1"),
-        ({"stages": {"../../evil": 1}}, "cannot set stages: expected a name for a file"),
+        ({"stages": {"../../evil": 1}}, "cannot set stages: expected a file name"),
     ],
 )
 def test_settings_out_of_range_are_refused(
