@@ -1,34 +1,21 @@
 """Checkpoints that TensorFlow writes, for tests that read them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.networks import TINY_RT1
 from v2w_gym.configs.rt1 import RT1Config
 from v2w_gym.policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
 from v2w_gym.policies.rt1.variables import published_order
 from v2w_gym.world_models.data.tensorflow import import_tfds
 
-SMALL = RT1Config(
-    stem=8,
-    channels=(8, 8),
-    repeats=(1, 2),
-    kernels=(3, 3),
-    strides=(2, 2),
-    expansions=(1, 4),
-    top=16,
-    feature_positions=False,
-    token_size=16,
-    image_tokens=2,
-    learner_width=8,
-    width=16,
-    layers=1,
-    heads=2,
-    head_size=8,
-    instruction_size=8,
+SMALL = replace(
+    TINY_RT1, kernels=(3, 3), expansions=(1, 4), feature_positions=False, token_size=16, width=16
 )
 """A network that has all kinds of variables of a published RT-1."""
 

@@ -14,6 +14,7 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import PUBLISHED, SIZES, ConvertConfig, RandomCheckpointConfig
 from v2w_gym.configs.sampler import PRESETS
 from v2w_gym.world_models.checkpoint import check_free, read_card
+from v2w_gym.world_models.device import DTYPES
 from v2w_gym.world_models.diffusion import published_buffers
 from v2w_gym.world_models.files import check_writable, replacing, sha256_of
 from v2w_gym.world_models.vid2world.layers import ActionEmbedding
@@ -24,8 +25,6 @@ from v2w_gym.world_models.vid2world.published.quirks import causal_output
 from v2w_gym.world_models.vid2world.published.transfer import MODES, causal_weights
 from v2w_gym.world_models.vid2world.published.weight_names import Shape
 from v2w_gym.world_models.weight_files import files_of
-
-PRECISIONS: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
@@ -44,7 +43,7 @@ def convert(cfg: ConvertConfig, checkpoint: Path) -> Path:
     """
     output = Path(cfg.output)
     _check_paths(output, checkpoint)
-    precision = lookup(PRECISIONS, cfg.precision, "precision")
+    precision = lookup(DTYPES, cfg.precision, "precision")
     sampler = lookup(PRESETS, cfg.preset, "preset")
     check_writable(output.parent)
     published = read_published(checkpoint, cfg.averaged)
