@@ -124,19 +124,13 @@ class Simulation:
             taken.actions,
             _noise([a.key for a in attempts], [len(a.frames) for a in attempts]),
         )
-        clipped: NDArray[np.bool_] = np.any(taken.clipped, axis=1)
-        stopped = self.model.robot.terminates(taken.actions)
         newer = [
             replace(
                 attempt,
                 batch=state,
                 row=row,
                 frames=(*attempt.frames, frame),
-                progress=attempt.progress.acted(
-                    stopped=bool(stopped[row]),
-                    clipped=bool(clipped[row]),
-                    not_one_hot=bool(taken.not_one_hot[row]),
-                ),
+                progress=attempt.progress.took(self.model.robot, taken.select([row])),
             )
             for row, (attempt, frame) in enumerate(
                 zip(attempts, self.model.render(state), strict=True)

@@ -208,6 +208,14 @@ class Progress:
             actions_not_one_hot=self.actions_not_one_hot + not_one_hot,
         )
 
+    def took(self, robot: RobotSpec, taken: ClippedActions) -> "Progress":
+        """Return how it stands after one more action of `robot`, given as a batch of one."""
+        return self.acted(
+            stopped=bool(robot.terminates(taken.actions)[0]),
+            clipped=bool(taken.clipped.any()),
+            not_one_hot=bool(taken.not_one_hot[0]),
+        )
+
     def seen(self, solved: bool) -> "Progress":
         """Return how it stands after the verdict on one more frame."""
         return replace(self, solved=self.solved + 1 if solved else 0)

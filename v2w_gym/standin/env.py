@@ -131,11 +131,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         self._check_begun()
         taken = self._rule.clip_one(action)
         self._hold(taken.actions[0])
-        self._progress = self._progress.acted(
-            stopped=bool(self.robot.terminates(taken.actions)[0]),
-            clipped=bool(taken.clipped.any()),
-            not_one_hot=bool(taken.not_one_hot[0]),
-        ).seen(self._is_solved())
+        self._progress = self._progress.took(self.robot, taken).seen(self._is_solved())
         reward = float(self._progress.success)
         return self._observation(), reward, self._progress.terminated, False, self._info()
 
