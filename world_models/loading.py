@@ -78,9 +78,7 @@ def find_checkpoint(checkpoint: str) -> Path:
     """
     path, hub = to_path(checkpoint), HUB_ID.fullmatch(checkpoint)
     if path.is_file():
-        return (
-            path.absolute()
-        )  # not resolved, since links in a hub's cache lead to names without ending
+        return path.absolute()  # a link in a hub's cache leads to a name without ending
     if path.is_dir():
         return _only_checkpoint(path)
     if hub is not None and (hub["file"] or path.suffix not in ENDINGS):
