@@ -39,7 +39,12 @@ def made(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore:.*symmetric and normalized.*")
-@pytest.mark.parametrize("env", ROBOT_OF)
+@pytest.mark.parametrize(
+    "env",
+    [  # one domain is quick enough for the default run
+        pytest.param(env, marks=() if "RT1" in env else pytest.mark.slow) for env in ROBOT_OF
+    ],
+)
 def test_gymnasium_accepts_it(made, env):
     environment = gym.make(env, **made(env))
     check_env(environment.unwrapped, skip_render_check=True)

@@ -94,6 +94,7 @@ def test_operations_without_values_are_those_with_values(tiny, name) -> None:
     assert cost["flops"] == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_operations_of_the_published_network() -> None:
     """50 steps: 101 frame-forwards of 0.807 TFLOP, less what is done once, and the decoder's 1.56.
 
