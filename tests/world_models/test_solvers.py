@@ -327,8 +327,10 @@ def test_multistep_levels_end_low_where_a_step_can_be_spared():
 def paper_update(step, noisy, velocity, draw):
     """Equation 12 with the schedule's own tables, as the published loop has it: (B, T, C, h, w)."""
     at = torch.full(noisy.shape[:2], step.level)
-    clean = SCHEDULE.clean_from_velocity(noisy, velocity, at) * step.rescale
-    implied = SCHEDULE.noise_from_velocity(noisy, velocity, at)
+    power = SCHEDULE.alphas_cumprod[at][..., None, None, None]
+    signal, spread = power.sqrt(), (1 - power).sqrt()
+    clean = (signal * noisy - spread * velocity) * step.rescale
+    implied = signal * velocity + spread * noisy
     moved = step.power**0.5 * clean + step.direction * implied
     return moved if draw is None else moved + step.spread * draw
 

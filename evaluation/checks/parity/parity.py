@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     """How far one output of ours is from the reference's."""
 
     name: str
-    relative: float  # largest difference / largest reference value; 0 if no share is accepted
+    relative: float | None  # largest difference / largest reference value; None if no share counts
     used: float  # largest difference / the accepted one: 1 is the limit
     tolerance: Tolerance
 
@@ -93,13 +93,19 @@ class Result(NamedTuple):
     def worst(self) -> Comparison:
         return max(self.comparisons, key=lambda comparison: comparison.used)
 
+    @property
+    def relative(self) -> str:
+        """The largest relative error; "-" where only absolute differences are accepted."""
+        found = [c.relative for c in self.comparisons if c.relative is not None]
+        return f"{max(found):.1e}" if found else f"{'-':>7}"
+
     def __str__(self) -> str:
         if self.problem:
             return f"{self.name:<16} COULD NOT RUN  {self.problem}"
-        relative, worst = max(c.relative for c in self.comparisons), self.worst
+        worst = self.worst
         return (
             f"{self.name:<16} {'pass' if self.passed else 'FAIL':<5} {len(self.comparisons):4d} "
-            f"tensors  worst relative error {relative:.1e}  uses {worst.used:7.1%} of tolerance "
+            f"tensors  worst relative error {self.relative}  uses {worst.used:7.1%} of tolerance "
             f"{worst.tolerance} ({worst.name})"
         )
 
@@ -155,4 +161,4 @@ def compare(name: str, ours: Tensor, reference: Tensor, tolerance: Tolerance) ->
         for limit in (size, accepted)
     )
     counts = tolerance.share and not size < tolerance.noise
-    return Comparison(name, relative if counts else 0.0, used, tolerance)
+    return Comparison(name, relative if counts else None, used, tolerance)
