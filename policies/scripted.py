@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
-from v2w_gym.world_models.data.recorded_actions import tell
+from v2w_gym.world_models.data.recorded_actions import warn_of
 from v2w_gym.world_models.data.recording import load_robot_recording
 from v2w_gym.world_models.files import sha256_of
 
@@ -89,7 +89,7 @@ def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
     """
     episode = load_robot_recording(path, robot)
     actions = episode.actions
-    tell(episode.misfits, path)
+    warn_of(episode.misfits, path)
 
     def choose(seed: int, step: int) -> Action:
         return actions[step] if step < len(actions) else robot.make_action()

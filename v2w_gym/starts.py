@@ -21,7 +21,7 @@ from v2w_gym.configs.text import to_path
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.standin.drawer import begins_as
-from v2w_gym.world_models.data.recorded_actions import fit_known, tell
+from v2w_gym.world_models.data.recorded_actions import execute_known, warn_of
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.frames import check_context
 
@@ -143,8 +143,8 @@ def begin_with(
         check_context(frames[None], unknown[None], robot, context_frames + 1)
     except ValueError as error:
         raise ValueError(f"start {_shown(origin)} does not fit: {error}") from error
-    fitted, misfits = fit_known(actions, robot, origin)
-    tell(misfits, origin)
+    fitted, misfits = execute_known(actions, robot, origin)
+    warn_of(misfits, origin)
     return Context(frames, fitted)
 
 

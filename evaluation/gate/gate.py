@@ -22,7 +22,7 @@ from v2w_gym.evaluation.records.trials import check_fingerprints, load_trials
 from v2w_gym.judges.base import Judge, MeasuringJudge
 from v2w_gym.judges.loading import load_judge
 from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, execute_recorded, warn_of
 from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import check_writable, write_text
 from v2w_gym.world_models.loading import load_with
@@ -174,11 +174,11 @@ def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list
         of_task = lookup(by_task, task, f"the task of {path}")
         if len(of_task) < cfg.limit:
             episode = load_judged_episode(path, robot, quantity)
-            actions, lacking = fit_recorded(episode.actions, robot, path)
+            actions, lacking = execute_recorded(episode.actions, robot, path)
             misfits += lacking
             of_task.append(replace(episode, actions=actions))
             _check_length(path, episode, of_task[0])
-    tell(misfits, ", ".join(cfg.episodes))
+    warn_of(misfits, ", ".join(cfg.episodes))
     return {task: episodes for task, episodes in by_task.items() if episodes}
 
 

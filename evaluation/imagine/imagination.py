@@ -32,7 +32,7 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
-from v2w_gym.world_models.data.recorded_actions import tell
+from v2w_gym.world_models.data.recorded_actions import warn_of
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder
@@ -105,7 +105,7 @@ def _imagine_planned(
     """Take actions that are known beforehand; return folder, script and seconds per frame."""
     longest = model.window - 1 if clips else math.inf
     script = write_script(cfg, model.robot, len(context.frames), longest)
-    tell(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
+    warn_of(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
     folder = _open(cfg, model, context, script.actions.tobytes())
     plan = Planned(script.actions[None])
     if clips:

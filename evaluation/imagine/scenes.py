@@ -16,7 +16,12 @@ from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import (
+    NO_MISFITS,
+    Misfits,
+    execute_recorded,
+    warn_of,
+)
 from v2w_gym.world_models.frames import fit
 
 WITHOUT_FILE = ["held", "idle", "recorded"]
@@ -128,7 +133,7 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
     unnamed = ("",) * steps
     if given is None:
         return Script("doing nothing", np.tile(robot.make_action(), (steps, 1)), unnamed)
-    actions, misfits = fit_recorded(given.actions[:steps], robot, given.origin)
+    actions, misfits = execute_recorded(given.actions[:steps], robot, given.origin)
     recorded = None if given.frames is None else given.frames[: steps + 1]
     return Script(given.title, actions, unnamed, recorded, misfits)
 
@@ -151,7 +156,7 @@ def stack_scenes(
             )
         contexts.append(context)
         scripts.append(write_script(rollout, robot, known, inf))
-    tell(sum((script.misfits for script in scripts), NO_MISFITS), origin)
+    warn_of(sum((script.misfits for script in scripts), NO_MISFITS), origin)
     recorded = [script.recorded for script in scripts if script.recorded is not None]
     return Scenes(
         task=task.name,

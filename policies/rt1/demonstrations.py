@@ -21,7 +21,12 @@ from v2w_gym.policies.instructions import InstructionTable, make_table, normalis
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
 from v2w_gym.world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, fit_recorded, tell
+from v2w_gym.world_models.data.recorded_actions import (
+    NO_MISFITS,
+    Misfits,
+    execute_recorded,
+    warn_of,
+)
 from v2w_gym.world_models.data.rlds import Place, RldsDataset, open_rlds
 
 log = logging.getLogger(__name__)
@@ -114,7 +119,7 @@ def read_demonstrations(
             episodes += read_recorded(name, robot, tokenizer)
     if folders and not any(len(episode.tokens) for episode in episodes):
         raise ValueError(f"expected episodes in which somebody acted, found none in {folders}")
-    tell(sum((episode.misfits for episode in episodes), NO_MISFITS), ", ".join(folders))
+    warn_of(sum((episode.misfits for episode in episodes), NO_MISFITS), ", ".join(folders))
     return episodes
 
 
@@ -200,7 +205,7 @@ def _encode(
 ) -> tuple[NDArray[np.int16], Misfits]:
     if not np.isfinite(actions).all():
         raise ValueError(f"expected finite actions in {origin}, found NaN or infinity")
-    fitted, misfits = fit_recorded(actions, tokenizer.robot, origin)
+    fitted, misfits = execute_recorded(actions, tokenizer.robot, origin)
     return tokenizer.encode(fitted).astype(np.int16), misfits
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, tell
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
 from v2w_gym.world_models.data.recording import load_robot_recording, room_for
 
 
@@ -64,7 +64,7 @@ def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
         episode = load_robot_recording(path, robot)
         frames[place], actions[place][1:] = episode.frames, episode.actions
         misfits += episode.misfits
-    tell(misfits, ", ".join(folders))
+    warn_of(misfits, ", ".join(folders))
     starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
     return EpisodeSet(frames, actions, starts, ends)
 

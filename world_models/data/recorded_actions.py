@@ -68,7 +68,7 @@ class Misfits:
 NO_MISFITS = Misfits()
 
 
-def fit_recorded(
+def execute_recorded(
     actions: NDArray[Any], robot: RobotSpec, origin: object
 ) -> tuple[NDArray[np.float32], Misfits]:
     """Return the recorded actions (T, A) of one episode as a robot executes them.
@@ -99,22 +99,22 @@ def fit_recorded(
     )
 
 
-def fit_known(
+def execute_known(
     actions: NDArray[Any], robot: RobotSpec, origin: object
 ) -> tuple[NDArray[np.float32], Misfits]:
-    """Return recorded actions as `fit_recorded` does; an action that is NaN throughout is unknown.
+    """Return recorded actions as `execute_recorded` does; an action of NaN alone is unknown.
 
     Raises:
-        ValueError: As for `fit_recorded`; also an action that is NaN in part.
+        ValueError: As for `execute_recorded`; also an action that is NaN in part.
     """
     known = ~np.isnan(actions).all(axis=1)
-    executed, misfits = fit_recorded(actions[known], robot, origin)
+    executed, misfits = execute_recorded(actions[known], robot, origin)
     everything = np.full((len(actions), robot.action_size), np.nan, np.float32)
     everything[known] = executed
     return everything, misfits
 
 
-def tell(misfits: Misfits, origin: object) -> None:
+def warn_of(misfits: Misfits, origin: object) -> None:
     """Log a warning about corrected actions, once for all episodes of a command."""
     if text := str(misfits):
         log.warning("recorded actions of %s: %s", origin, text)

@@ -20,7 +20,7 @@ from v2w_gym.world_models.data.arrays import (
     open_arrays,
     reading,
 )
-from v2w_gym.world_models.data.recorded_actions import Misfits, fit_recorded
+from v2w_gym.world_models.data.recorded_actions import Misfits, execute_recorded
 
 FORMAT = "v2w-episode-1"
 META: Mapping[str, type] = {
@@ -119,7 +119,7 @@ def load_robot_recording(path: Path, robot: RobotSpec) -> RobotRecording:
     check_robot(found.robot, found.frames, robot, path)
     if found.actions is None:
         raise ValueError(f"expected actions of robot {robot.name!r} in {path}, found none")
-    return RobotRecording(found.frames, *fit_recorded(found.actions, robot, path))
+    return RobotRecording(found.frames, *execute_recorded(found.actions, robot, path))
 
 
 def room_for(paths: Sequence[Path], robot: RobotSpec) -> tuple[NDArray[np.uint8], list[slice]]:
