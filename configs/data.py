@@ -1,6 +1,6 @@
 """Settings of `v2w prepare`, `v2w starts` and `v2w show`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from v2w_gym.configs.rules import PathText
 from v2w_gym.configs.values import Settings
@@ -16,9 +16,13 @@ class SourceSettings(Settings):
         fields: Name of a known data set, or a YAML file with the names of its fields; "" for what
             is known of the data set. See `v2w_gym.configs.sources.SourceFields`.
         camera: Name of the camera; "" for the default one.
+        ids: Names of the episodes to read, or JSON files that list them; empty for all.
+        excluded: Names of the episodes to leave out, or JSON files that list them.
     """
 
     source: PathText
     format: str = ""
     fields: str = ""
     camera: str = ""
+    ids: list[str] = field(default_factory=list)
+    excluded: list[str] = field(default_factory=list)

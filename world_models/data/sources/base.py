@@ -1,6 +1,6 @@
 """What every reader of recorded data offers: episodes in a fixed order."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,18 +10,21 @@ from v2w_gym.world_models.data.episode import Episode
 
 
 class Source(Protocol):
-    """The episodes of one data set, in a fixed order.
+    """The episodes of one data set, in a fixed order."""
 
-    Attributes:
-        name: Name for messages and manifests, such as "fractal20220817_data 0.1.0, train".
-        files: The files that hold the episodes, in order; they identify the data.
-    """
+    @property
+    def name(self) -> str:
+        """Name for messages and manifests, such as "fractal20220817_data 0.1.0, train"."""
 
-    name: str
-    files: tuple[Path, ...]
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the episodes, in order; they identify the data."""
 
     def __len__(self) -> int:
         """Return the number of episodes."""
+
+    def ids(self) -> Sequence[str]:
+        """Return the `id` of every episode, in order; pictures are not read."""
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Episode]:
         """Yield the episodes from number `start` up to `stop`; frames are decoded on demand.
