@@ -72,12 +72,12 @@ class Harvest:
         """
         texts = episode.text(self.text_feature)
         vectors = episode.step(self.vector_feature)
-        seen = {
+        sightings = {
             text: self._sighting(text, vectors[[found == text for found in texts]], episode.origin)
             for text in dict.fromkeys(texts)
             if normalise(text)
         }
-        self.spellings.update(seen)  # all or nothing: an interrupted episode is read again
+        self.spellings.update(sightings)  # all or nothing: an interrupted episode is read again
         self.episodes += 1
 
     def table(self) -> InstructionTable:
@@ -166,16 +166,16 @@ def harvest(dataset: RldsDataset, found: Harvest, kept: Path, save_every: int) -
 
 def _keep(path: Path, found: Harvest, label: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    seen = found.spellings.values()
+    sightings = found.spellings.values()
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
             label=np.array(label),
             episodes=np.array(found.episodes),
             spellings=np.array(list(found.spellings), np.str_),
-            vectors=np.array([sighting.vector for sighting in seen]),
-            counts=np.array([sighting.episodes for sighting in seen], np.int64),
-            origins=np.array([sighting.origin for sighting in seen], np.str_),
+            vectors=np.array([sighting.vector for sighting in sightings]),
+            counts=np.array([sighting.episodes for sighting in sightings], np.int64),
+            origins=np.array([sighting.origin for sighting in sightings], np.str_),
         )
 
 

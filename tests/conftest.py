@@ -18,11 +18,11 @@ def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     built: dict[str, Path] = {}
 
     def build(**settings: Any) -> Path:
-        told = repr(settings)
-        if told not in built:
-            built[told] = tmp_path_factory.mktemp("saved_model") / "model"
+        key = repr(settings)
+        if key not in built:
+            built[key] = tmp_path_factory.mktemp("saved_model") / "model"
             model = Model(settings)
-            tf.saved_model.save(model, str(built[told]), signatures=model.signatures())
-        return built[told]
+            tf.saved_model.save(model, str(built[key]), signatures=model.signatures())
+        return built[key]
 
     return build

@@ -68,8 +68,8 @@ def fractal_episode(steps: int, text: str, vector: np.ndarray, seed: int = 0) ->
             episode[path] = rng.normal(size=whole).astype(np.float32)
         else:
             episode[path] = rng.integers(0, 2, whole).astype(dtype)
-    said = rng.integers(0, 3, steps)
-    episode["steps/action/terminate_episode"] = np.eye(3, dtype=np.int32)[said]
+    modes = rng.integers(0, 3, steps)
+    episode["steps/action/terminate_episode"] = np.eye(3, dtype=np.int32)[modes]
     episode["steps/observation/natural_language_instruction"] = [text] * steps
     episode["steps/observation/natural_language_embedding"] = np.tile(vector, (steps, 1))
     episode["steps/is_last"] = np.arange(steps) == steps - 1

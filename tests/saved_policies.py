@@ -1,7 +1,7 @@
 """Small SavedModels with the signature of a published RT-1; import this where TensorFlow is.
 
-Their actions are a recording, or a formula of image memory, instruction and state, so that anything
-lost on the way changes them.
+Their actions are a recording, or a formula of image history, instruction and state, so that
+anything lost on the way changes them.
 """
 
 import numpy as np
@@ -78,27 +78,27 @@ class Model(tf.Module):
             mask = tf.reshape(first, [1] * len(value.shape))
             state[name] = tf.where(mask, value, state[name])
         image = given["0/observation/image"]
-        memory = tf.concat([state["image"][:, 1:], image[:, None]], 1)
+        history = tf.concat([state["image"][:, 1:], image[:, None]], 1)
         count = state["step_num"] + 1
         if "actions" in self.settings:
             values = tf.gather(self.recording, tf.reshape(state["step_num"], [-1]))
         else:
-            values = self.formula(memory, given, state)
+            values = self.formula(history, given, state)
         tokens = tf.cast(tf.round(values[:, None, :11, None, None] * 50), tf.int32)
         state = {
             "action_tokens": tf.concat([state["action_tokens"][:, 1:], tokens], 1),
-            "image": memory,
+            "image": history,
             "step_num": count,
             "t": tf.minimum(count, HISTORY - 1),
         }
         return self.named(values), state
 
-    def formula(self, memory, given, state):
-        colours = tf.reduce_mean(tf.cast(memory, tf.float32), [2, 3]) / 8
+    def formula(self, history, given, state):
+        colours = tf.reduce_mean(tf.cast(history, tf.float32), [2, 3]) / 8
         tokens = tf.reduce_sum(tf.cast(state["action_tokens"], tf.float32), [1, 3, 4]) / 50
         counts = [tf.cast(state[name][:, :1, 0, 0, 0], tf.float32) for name in ("step_num", "t")]
-        seen = [tf.reshape(colours, [-1, HISTORY * 3]), tokens, *counts]
-        features = tf.concat([*seen, given["0/observation/natural_language_embedding"]], 1)
+        parts = [tf.reshape(colours, [-1, HISTORY * 3]), tokens, *counts]
+        features = tf.concat([*parts, given["0/observation/natural_language_embedding"]], 1)
         features *= tf.cast(given["0/step_type"], tf.float32)[:, None]
         features *= given["0/discount"][:, None]
         return tf.sin(tf.linalg.matmul(features, self.weights))

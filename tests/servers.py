@@ -49,7 +49,7 @@ class PlainServer:
     Attributes:
         episodes: The requests of each connection, in the order of connecting.
         going: The connections that are open; a test may break them.
-        metadata: What the next connection is told first.
+        metadata: What the next connection receives first.
     """
 
     def __init__(self, metadata: bytes | str, answer: Answer) -> None:

@@ -24,11 +24,11 @@ from v2w_gym.policies.rt1.tokenizer import TOKEN_ORDER, ActionTokenizer
 from v2w_gym.world_models.files import write_text
 
 LEAST_STEPS = 8
-"""More than the six frames that RT-1 remembers, so that its memory has to move on."""
+"""More than the six frames of RT-1's history, so that its window has to slide."""
 TIE = 1e-3
-"""Two logits nearer than this may change places through rounding."""
+"""Rounding may swap the ranks of two logits that are nearer than this."""
 ACTION_TOLERANCE = 1e-5
-"""How far two actions of the same token may lie apart; single precision needs 1e-6."""
+"""Largest difference between two actions of the same token; single precision needs 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class FieldAgreement:
 
     Attributes:
         tokens: Tokens compared.
-        ties: Those that differ where the converted network's best two are as good as equal.
-        different: Those that differ elsewhere.
+        ties: Tokens that differ where the converted network's best two logits are nearly equal.
+        different: Tokens that differ elsewhere.
         worst: Largest difference between two values of the action.
         apart: Largest difference between two values that have the same token.
     """
@@ -55,11 +55,11 @@ class Agreement:
     """How far a converted policy agrees with its original.
 
     Attributes:
-        steps: Frames that both were shown.
-        fields: By field, in the order of the tokens.
-        control: Tokens that change when the converted policy is shown the frames with red and blue
-            swapped. If none does, a wrong normalisation of images would go unnoticed, too.
-        warnings: What makes the comparison weak.
+        steps: Number of frames given to both.
+        fields: Agreement by field, in the order of the tokens.
+        control: Tokens of the converted policy that change when red and blue are swapped in the
+            frames. If none does, a wrong normalisation of images would go unnoticed too.
+        warnings: Reasons why the comparison is weak.
     """
 
     steps: int
@@ -81,7 +81,7 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
-        """Whether the converted policy may stand for its original."""
+        """Whether the converted policy may replace its original."""
         return self.verdict == "equal"
 
     @property
@@ -98,10 +98,10 @@ class Agreement:
 
 
 def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
-    """Run a converted policy and its original on the same frames, and write what was found.
+    """Run a converted policy and its original on the same frames, and write the comparison.
 
     Raises:
-        FileNotFoundError: A file that is not there.
+        FileNotFoundError: A missing file.
         ValueError: Frames that do not fit, an unknown instruction, or a damaged policy.
         OSError: The server of the SavedModel cannot be started or kept alive.
     """
@@ -113,16 +113,16 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
     table = load_table(Path(cfg.instructions)) if cfg.instructions else None
     converted = load_rt1(Path(cfg.converted), robot, table=table)
     frames = load_frames(Path(cfg.frames), cfg.steps)
-    driven = ProcessingConfig(crop=cfg.crop)
-    check_bars(frames, driven)
-    shown = preprocess_frames(frames, converted.meta.image_size, driven)
-    told = cfg.instruction or next(iter(converted.table.texts), "")
-    converted.table.row(told)  # before TensorFlow is started
+    processing = ProcessingConfig(crop=cfg.crop)
+    check_bars(frames, processing)
+    resized = preprocess_frames(frames, converted.meta.image_size, processing)
+    instruction = cfg.instruction or next(iter(converted.table.texts), "")
+    converted.table.row(instruction)  # an unknown one fails before TensorFlow is started
     original = load_saved_model(Path(cfg.saved_model), robot, converted.table, cfg.python)
     with closing(original):
-        result = compare(converted, original, shown, told)
+        result = compare(converted, original, resized, instruction)
     provenance = {
-        "settings": {**asdict(cfg), "instruction": told},
+        "settings": {**asdict(cfg), "instruction": instruction},
         "converted": converted.meta.fingerprint,
         "saved_model": original.meta.fingerprint,
         "saved_model_says": original.metadata["says"],
@@ -134,15 +134,15 @@ def verify_policy(cfg: VerifyPolicyConfig) -> Agreement:
 def compare(
     converted: RT1Policy, original: Policy, frames: NDArray[np.uint8], instruction: str
 ) -> Agreement:
-    """Show both policies `frames` (T, H, W, 3), one by one, and compare what they choose.
+    """Give both policies `frames` (T, H, W, 3), one by one, and compare their actions.
 
     Raises:
         ValueError: Too few frames, frames of another size, or an unknown instruction.
     """
     if len(frames) < LEAST_STEPS:
         raise ValueError(
-            f"expected at least {LEAST_STEPS} frames, so that the policies' memory fills up and "
-            f"moves on, found {len(frames)}; name a longer recording, or set steps higher"
+            f"expected at least {LEAST_STEPS} frames, so that the policies' history fills up and "
+            f"slides, found {len(frames)}; name a longer recording, or set steps higher"
         )
     tokenizer = converted.tokenizer
     ours, gaps = _choose(converted, frames, instruction)
@@ -170,8 +170,8 @@ def compare(
 def to_tokens(tokenizer: ActionTokenizer, actions: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the tokens (T, tokens) that actions (T, A) were decoded from.
 
-    Such values lie on the edges between two bins, where rounding decides which of them `encode`
-    takes; half a bin more, and it is always the right one.
+    Decoded values lie on the edge between two bins, where rounding would decide which of them
+    `encode` takes. Half a bin is added, so that it always takes the right one.
     """
     robot = tokenizer.robot
     half = np.float32(0.5) * (robot.high - robot.low) / np.float32(tokenizer.bins - 1)
@@ -199,10 +199,12 @@ def to_table(result: Agreement) -> str:
 def _choose(
     policy: RT1Policy, frames: NDArray[np.uint8], instruction: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the actions (T, A), and how far each token (T, tokens) is ahead of the next one."""
+    """Return the actions (T, A), and the gap between the best two logits of each token."""
     policy.reset([instruction], seeds=[0])
     slot = np.zeros(1, np.int64)
-    logits = np.concatenate([policy.memory.step(frame[None], slot).numpy() for frame in frames])
+    logits = np.concatenate(
+        [policy.token_history.step(frame[None], slot).numpy() for frame in frames]
+    )
     second, best = np.moveaxis(np.sort(logits)[..., -2:], -1, 0)
     return policy.tokenizer.decode(logits.argmax(-1)), best - second
 

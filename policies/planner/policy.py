@@ -68,7 +68,7 @@ class PlannerPolicy:
         check_frames(self.meta, len(self._plans), frames, active)
         actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
         for slot in np.flatnonzero(active):
-            scene = see(self._network, frames[slot])
+            scene = perceive(self._network, frames[slot])
             actions[slot] = towards(self._plans[slot](scene), scene.hand, self._robot)
         return ActionBatch(actions)
 
@@ -86,16 +86,16 @@ def towards(
 
 
 @torch.no_grad()
-def see(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
+def perceive(network: PerceptionNetwork, frame: NDArray[np.uint8]) -> Scene:
     """Return the scene in one frame (H, W, 3)."""
     values = network(to_pixels(frame[None]))[0].double().numpy()
     return Scene(values[:3], float(values[3]), float(values[4]))
 
 
 def save_planner(
-    path: Path, network: PerceptionNetwork, robot: RobotSpec, notes: Mapping[str, Any]
+    path: Path, network: PerceptionNetwork, robot: RobotSpec, provenance: Mapping[str, Any]
 ) -> None:
-    """Write a checkpoint in half precision; `notes` on its provenance go on the card.
+    """Write a checkpoint in half precision; the JSON values of `provenance` go on its card.
 
     Raises:
         OSError: The file cannot be written.
@@ -105,7 +105,7 @@ def save_planner(
     check_finite(path, weights)
     channels = list(network.channels)
     save_checkpoint(
-        path, weights, {"kind": KIND, "robot": robot.name, "channels": channels, **notes}
+        path, weights, {"kind": KIND, "robot": robot.name, "channels": channels, **provenance}
     )
 
 

@@ -42,7 +42,7 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
     beside it, in a folder whose name ends in `.training`.
 
     Returns:
-        The notes on the policy's card.
+        The provenance on the policy's card.
 
     Raises:
         BlockingIOError: Another process trains for the same file.
@@ -73,19 +73,19 @@ def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str,
     for step in optimiser.remaining_steps():
         rng = np.random.default_rng([cfg.seed, step])
         rows = rng.integers(len(frames), size=cfg.batch_size)
-        seen = network(augment(to_pixels(frames[rows]), rng))
-        error = F.smooth_l1_loss(seen / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
+        found = network(augment(to_pixels(frames[rows]), rng))
+        error = F.smooth_l1_loss(found / SCALE, torch.from_numpy(positions[rows]) / SCALE, beta=0.1)
         optimiser.step(error)
     network.half().float()  # measure the rounded weights that are saved
     check_not_diverged(network.state_dict(), "the weights in half precision")
     train = {name: value for name, value in settings.items() if name != "output"}
-    notes = {
+    provenance = {
         "held_out": measure(network, *held_out),
         "train": train,
         "changes": optimiser.changes,
     }
-    save_planner(Path(cfg.output), network, robot, notes)
-    return notes
+    save_planner(Path(cfg.output), network, robot, provenance)
+    return provenance
 
 
 def load_scenes(
@@ -134,8 +134,8 @@ def measure(
         JSON values: the number of frames, and the mean and 95 % quantile of each value's error.
     """
     batches = np.array_split(frames, -(-len(frames) // 256))
-    seen = np.concatenate([network(to_pixels(batch)).numpy() for batch in batches])
-    error = 100 * np.abs(seen - positions)
+    found = np.concatenate([network(to_pixels(batch)).numpy() for batch in batches])
+    error = 100 * np.abs(found - positions)
     return {
         "frames": len(frames),
         "mean_error_cm": _named(error.mean(0)),

@@ -1,1 +1,1 @@
-"""Policies in a process of their own, asked over a websocket with openpi's protocol."""
+"""Policies in a separate process, which respond over a websocket with openpi's protocol."""

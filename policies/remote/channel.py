@@ -253,16 +253,16 @@ class Channel:
                 f"expected a server's URL like ws://host:port, found {printable(self.url)!r}{there}"
             ) from error
         except InvalidStatus as error:
-            said = (error.response.body or b"").decode(errors="replace").strip()
+            body = (error.response.body or b"").decode(errors="replace").strip()
             raise ConnectionError(
                 f"expected the policy server at {self.url} to accept a connection, found HTTP "
-                f"{error.response.status_code}: {printable(said)}"
+                f"{error.response.status_code}: {printable(body)}"
             ) from error
         except (OSError, WebSocketException, AssertionError) as error:
             # websockets has an assertion that fails if a server responds before the request.
-            said = printable(str(error)) or type(error).__name__
+            reason = printable(str(error)) or type(error).__name__
             raise ConnectionError(
-                f"expected a policy server at {self.url}, found none ({said}); start it, for "
+                f"expected a policy server at {self.url}, found none ({reason}); start it, for "
                 "instance with `v2w serve-policy`, or correct the address"
             ) from error
 

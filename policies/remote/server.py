@@ -188,10 +188,10 @@ class PolicyServer:
             if episode.policy is not None:
                 self._idle.append(episode.policy)
         except Exception:  # noqa: BLE001  # send any error of the policy to the client
-            said = printable_lines(traceback.format_exc())
-            _log.error("the connection of %s ends:\n%s", _name(connection), said)
+            report = printable_lines(traceback.format_exc())
+            _log.error("the connection of %s ends:\n%s", _name(connection), report)
             with suppress(ConnectionClosed):
-                await connection.send(said)
+                await connection.send(report)
             if episode.policy is not None:  # its state is unknown, so it is not reused
                 await self._in_turn(episode.policy.close)
             await connection.close(CloseCode.INTERNAL_ERROR)
@@ -221,7 +221,7 @@ class Episode:
         self.policy: Policy | None = None
         self._take, self._client = take, client
         self._instruction: str | None = None
-        self._knows = False
+        self._warning_done = False
         """Whether the client has reset an episode, or was warned that it should."""
 
     def respond(self, message: bytes | str) -> bytes:
@@ -243,7 +243,7 @@ class Episode:
         if not isinstance(reset, dict) or set(reset) != {"instruction", "seed"}:
             raise ValueError(f"expected a reset with instruction and seed, found {brief(reset)}")
         self._begin(policy, reset["instruction"], reset["seed"])
-        self._knows = True
+        self._warning_done = True
         return {"reset": True}
 
     def _act(self, policy: Policy, request: dict[str, Any]) -> dict[str, Any]:
@@ -256,7 +256,7 @@ class Episode:
         seed = _seed_of(reset)
         if reset or instruction != self._instruction:
             self._begin(policy, instruction, seed)
-        self._knows |= bool(reset)
+        self._warning_done |= bool(reset)
         self._warn(policy)
         batch = policy.act(_frame(request)[None], np.ones(1, np.bool_))
         return {
@@ -278,14 +278,14 @@ class Episode:
 
     def _warn(self, policy: Policy) -> None:
         """Warn once if a client never resets a policy that has a history."""
-        if policy.meta.history > 1 and not self._knows:
+        if policy.meta.history > 1 and not self._warning_done:
             _log.warning(
                 "the client at %s does not reset policy %r, which has a history of %d frames, so "
                 "the history continues into the next episode; open a new connection for each "
                 "episode, or send %r: True with its first frame",
                 *(self._client, policy.meta.name, policy.meta.history, RESET_KEY),
             )
-            self._knows = True
+            self._warning_done = True
 
 
 def _seed_of(reset: object) -> object:

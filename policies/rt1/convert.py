@@ -74,7 +74,7 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
         "bounds": bounds,
         "token_order": f"taken from RT-1's public code; {VERIFY}",
     }
-    notes = {
+    provenance = {
         "source": folder.name,
         "source_index_sha256": sha256_of(saved.index),  # the index holds all checksums
         "train_step": _train_step(saved),
@@ -82,7 +82,7 @@ def convert(cfg: ConvertPolicyConfig, encoder: RT1Config = RT1_SIZES["rt1"]) -> 
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "checks": checks,
     }
-    save_rt1(output, network, robot, _table(cfg, sizes), notes, dtype=torch.float32)
+    save_rt1(output, network, robot, _table(cfg, sizes), provenance, dtype=torch.float32)
     return output
 
 

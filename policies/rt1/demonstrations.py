@@ -1,4 +1,4 @@
-"""Demonstrations as what RT-1 is trained on: windows of frames with the tokens of what was done."""
+"""Training data of RT-1: windows of frames with the tokens of the demonstrated actions."""
 
 import logging
 import re
@@ -63,14 +63,14 @@ class Demonstrations:
         starts: (episodes + 1,) index of each episode's first step; N at the end.
         tokens: (N, A) action tokens.
         vectors: (texts, E) float32, embeddings of instructions.
-        told: (N,) each step's instruction, as a row of `vectors`.
+        instruction_rows: (N,) each step's instruction, as a row of `vectors`.
     """
 
     frames: Sequence[FrameReader]
     starts: NDArray[np.int64]
     tokens: NDArray[np.int16]
     vectors: NDArray[np.float32]
-    told: NDArray[np.int64]
+    instruction_rows: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class Windows:
 
     Attributes:
         frames: (B, T, H, W, 3) uint8.
-        told: (B, E) float32, the vector of each window's instruction.
+        instructions: (B, E) float32, the vector of each window's instruction.
         tokens: (B, T, A) int64.
         mask: (B, T) bool; False after the end of a short episode.
     """
 
     frames: Tensor
-    told: Tensor
+    instructions: Tensor
     tokens: Tensor
     mask: Tensor
 
@@ -118,7 +118,7 @@ def read_demonstrations(
         else:
             episodes += read_recorded(name, robot, tokenizer)
     if folders and not any(len(episode.tokens) for episode in episodes):
-        raise ValueError(f"expected episodes in which somebody acted, found none in {folders}")
+        raise ValueError(f"expected episodes with at least one action, found none in {folders}")
     warn_of(sum((episode.misfits for episode in episodes), NO_MISFITS), ", ".join(folders))
     return episodes
 
@@ -233,14 +233,14 @@ def join(episodes: Sequence[Demonstration], table: InstructionTable) -> Demonstr
     """
     texts = [text for episode in episodes for text in episode.instructions]
     if not texts:
-        raise ValueError("expected episodes in which somebody acted, found none")
+        raise ValueError("expected episodes with at least one action, found none")
     row = {text: table.row(text) for text in dict.fromkeys(texts)}
     return Demonstrations(
         frames=[episode.frames for episode in episodes],
         starts=np.cumsum([0, *(len(episode.tokens) for episode in episodes)]),
         tokens=np.concatenate([episode.tokens for episode in episodes]),
         vectors=table.vectors,
-        told=np.array([row[text] for text in texts]),
+        instruction_rows=np.array([row[text] for text in texts]),
     )
 
 
@@ -268,7 +268,7 @@ def sample_windows(
     frames = [data.frames[e](row) for e, row in zip(episode, places, strict=True)]
     return Windows(
         frames=torch.from_numpy(np.stack(frames)),
-        told=torch.from_numpy(data.vectors[data.told[step]]),
+        instructions=torch.from_numpy(data.vectors[data.instruction_rows[step]]),
         tokens=torch.from_numpy(data.tokens[index].astype(np.int64)),
         mask=torch.from_numpy(wanted == index),
     )

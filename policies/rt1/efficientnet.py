@@ -78,7 +78,12 @@ class MBConv(nn.Module):
     """EfficientNet's block: expansion, depthwise convolution, squeeze-excite, projection; FiLM."""
 
     def __init__(
-        self, sizes: tuple[int, int], kernel: int, stride: int, expansion: int, told: int
+        self,
+        sizes: tuple[int, int],
+        kernel: int,
+        stride: int,
+        expansion: int,
+        instruction_size: int,
     ) -> None:
         """Build a block.
 
@@ -87,7 +92,7 @@ class MBConv(nn.Module):
             kernel: Side of the depthwise convolution's kernel.
             stride: 1 or 2.
             expansion: Ratio of inner to input channels.
-            told: Length of an instruction's vector (E).
+            instruction_size: Length of an instruction's vector (E).
         """
         super().__init__()
         inputs, outputs = sizes
@@ -98,7 +103,7 @@ class MBConv(nn.Module):
         self.depthwise = ConvNorm(inner, inner, kernel, stride, groups=inner)
         self.squeeze = SqueezeExcite(inner, max(1, int(inputs * SQUEEZE)))
         self.project = ConvNorm(inner, outputs)
-        self.film = FiLM(told, outputs)
+        self.film = FiLM(instruction_size, outputs)
 
     def forward(self, features: Tensor, instruction: Tensor) -> Tensor:
         """Map (N, C, h, w) and (N, E) to (N, outputs, h // stride, w // stride)."""
@@ -137,14 +142,14 @@ class ImageEncoder(nn.Module):
 
     def forward(self, frames: Tensor, instruction: Tensor) -> Tensor:
         """Map uint8 (N, H, W, 3) and (N, E) to (N, P, D)."""
-        features = F.silu(self.stem(self._see(frames)))
+        features = F.silu(self.stem(self._preprocess(frames)))
         for block in self.blocks:
             features = block(features, instruction)
         features = self.head(F.silu(self.top(features)))
         tokens: Tensor = self.film(features, instruction).flatten(2).mT
         return tokens if self.positions is None else tokens + self.positions
 
-    def _see(self, frames: Tensor) -> Tensor:
+    def _preprocess(self, frames: Tensor) -> Tensor:
         """Resize as tf.image.resize does, and normalise: (N, 3, h, w)."""
         pixels = frames.movedim(-1, 1).float() / 255
         if pixels.shape[2:] != self.input_size:

@@ -93,15 +93,15 @@ class RT1Network(nn.Module):
         self.register_buffer("allowed", allowed, persistent=False)
 
     def encode(self, frames: Tensor, instruction: Tensor) -> Tensor:
-        """Turn uint8 frames (N, H, W, 3), told (N, E), into image tokens (N, K, D)."""
+        """Turn uint8 frames (N, H, W, 3) and instructions (N, E) into image tokens (N, K, D)."""
         tokens: Tensor = self.token_learner(self.encoder(frames, instruction))
         return tokens
 
     def forward(self, image_tokens: Tensor) -> Tensor:
         """Turn the image tokens of T frames (B, T, K, D) into logits (B, T, A, bins).
 
-        Action slots are fed as zeros, as in RT-1, so one pass gives all tokens. A frame sees
-        earlier frames only; what lies in later slots does not matter.
+        Action slots are fed as zeros, as in RT-1, so one pass gives all tokens. A frame
+        attends to earlier frames only, so later slots may hold anything.
         """
         batch, history, kept, _ = image_tokens.shape
         slots = F.pad(image_tokens, (0, 0, 0, self.action_tokens))  # (B, T, K + A, D)
@@ -117,7 +117,7 @@ class RT1Network(nn.Module):
 def attention_mask(history: int, image_tokens: int, action_tokens: int) -> Tensor:
     """Return (S, S) bool, True where row may attend to column; S = T (K + A).
 
-    No row sees later columns, and no action row sees any action column, itself included.
+    No row attends to later columns, and no action row to any action column, itself included.
     """
     step = torch.arange(image_tokens + action_tokens)
     is_action = (step >= image_tokens).repeat(history)

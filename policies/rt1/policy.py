@@ -16,8 +16,8 @@ from v2w_gym.configs.rt1 import RT1Config
 from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
 from v2w_gym.policies.cards import as_on_card, check_card
 from v2w_gym.policies.instructions import InstructionTable
-from v2w_gym.policies.rt1.memory import TokenMemory
 from v2w_gym.policies.rt1.network import RT1Network, check_sizes
+from v2w_gym.policies.rt1.token_history import TokenHistory
 from v2w_gym.policies.rt1.tokenizer import MODES, ActionTokenizer
 from v2w_gym.world_models.checkpoint import (
     check_finite,
@@ -56,7 +56,7 @@ class RT1Policy:
             table: The instructions that it knows.
             name: Label in tables and plots.
             fingerprint: sha256 of its weights.
-            group: Slots that are computed together; see `v2w_gym.policies.rt1.memory.GROUP`.
+            group: Slots that are computed together; see `v2w_gym.policies.rt1.token_history.GROUP`.
 
         Raises:
             ValueError: The table's vectors do not fit the network.
@@ -79,7 +79,7 @@ class RT1Policy:
         self._robot = robot
         self.table = table
         self.tokenizer = ActionTokenizer(robot, cfg.bins)
-        self.memory = TokenMemory(network, group)
+        self.token_history = TokenHistory(network, group)
         self._instructions: list[str] = []
 
     def reset(
@@ -93,17 +93,17 @@ class RT1Policy:
         check_reset(self.meta, instructions, seeds, slots, len(self._instructions))
         renewed = renew(self._instructions, instructions, slots)
         rows = [self.table.row(text) for text in renewed]
-        self.memory.reset(self.table.vectors[rows], slots)
+        self.token_history.reset(self.table.vectors[rows], slots)
         self._instructions = renewed
 
     def act(self, frames: NDArray[np.uint8], active: NDArray[np.bool_]) -> ActionBatch:
         """See `Policy.act`."""
-        check_frames(self.meta, len(self.memory.seen), frames, active)
+        check_frames(self.meta, len(self.token_history.lengths), frames, active)
         actions = np.tile(self._robot.make_action(), (len(frames), 1, 1))
         slots = np.flatnonzero(active)
         if not len(slots):
             return ActionBatch(actions)
-        logits = self.memory.step(frames[slots], slots)
+        logits = self.token_history.step(frames[slots], slots)
         if not torch.isfinite(logits).all():  # argmax would return an action even for NaN
             raise ValueError(
                 f"expected finite logits from policy {self.meta.name!r}, found NaN or infinity; "
@@ -123,7 +123,7 @@ def save_rt1(
     network: RT1Network,
     robot: RobotSpec,
     table: InstructionTable,
-    notes: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     *,
     dtype: torch.dtype = torch.float16,
 ) -> None:
@@ -134,7 +134,7 @@ def save_rt1(
         network: The network.
         robot: The robot of its actions.
         table: The instructions that it knows.
-        notes: JSON values on its provenance, for the card.
+        provenance: JSON values for the card, such as its training data.
         dtype: Type of the stored weights.
 
     Raises:
@@ -152,7 +152,7 @@ def save_rt1(
         "robot": robot.name,
         "network": asdict(network.cfg),
         "instructions": list(table.texts),
-        **notes,
+        **provenance,
     }
     save_checkpoint(path, {**weights, "instructions": torch.from_numpy(table.vectors)}, card)
 

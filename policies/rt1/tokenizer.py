@@ -79,7 +79,7 @@ class ActionTokenizer:
             raise ValueError(
                 f"expected a one-hot {TERMINATE} (end, arm, base) in every action, found "
                 f"{given[row, self._terminate].tolist()} in row {row}; "
-                "RobotSpec.clip_actions takes it as not said"
+                "RobotSpec.clip_actions sets such a field to rest"
             )
         # token = floor(255 (value - low) / (high - low))
         share = (clipped.actions[:, self._columns] - self._low) / np.where(

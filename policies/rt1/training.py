@@ -155,8 +155,8 @@ def stage_steps(cfg: TrainPolicyConfig) -> dict[str, int]:
 def predict(network: RT1Network, windows: Windows) -> Tensor:
     """Return the logits (B, T, A, V) of all steps of all windows."""
     batch, history = windows.mask.shape
-    told = windows.told.repeat_interleave(history, 0)  # (B T, E)
-    tokens = network.encode(windows.frames.flatten(0, 1), told)
+    instructions = windows.instructions.repeat_interleave(history, 0)  # (B T, E)
+    tokens = network.encode(windows.frames.flatten(0, 1), instructions)
     logits: Tensor = network(tokens.unflatten(0, (batch, history)))
     return logits
 

@@ -181,12 +181,12 @@ def _read_sizes(shapes: Sequence[tuple[int, ...]], encoder: RT1Config) -> RT1Con
             f"transformer, as RT-1 has, found {len(shapes)}; {OTHERS}"
         )
     start = without - AFTER_LAYERS  # where the transformer's layers begin
-    told = next(
+    film = next(
         n for n, (key, _, _) in enumerate(_names(encoder)) if key.endswith("film.add.weight")
     )
     try:
         bins, token_size = shapes[0]
-        instruction_size, _ = shapes[told]
+        instruction_size, _ = shapes[film]
         (_, learner_width), (_, image_tokens) = shapes[start - 6], shapes[start - 4]
         width, heads, head_size = shapes[start + 2]
         places, _ = shapes[-4]

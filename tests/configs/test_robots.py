@@ -87,11 +87,11 @@ def test_only_the_first_value_of_the_terminate_field_ends_an_episode(robot: Robo
 
 @EACH_ARM
 @pytest.mark.parametrize(
-    "said",
+    "mode",
     [(0, 0, 0), (1, 1, 1), (1, 1, 0), (0.5, 0.5, 0), (0.9, 0.05, 0.05), (1, 8, 0), (3, -1, -1)],
 )
-def test_what_is_not_one_hot_says_nothing(robot: RobotSpec, said: tuple[float, ...]) -> None:
-    action = robot.make_action(terminate_episode=said)
+def test_what_is_not_one_hot_is_at_rest(robot: RobotSpec, mode: tuple[float, ...]) -> None:
+    action = robot.make_action(terminate_episode=mode)
     assert not robot.terminates(action[None]).any()
     fitted = robot.clip_actions(action[None])
     np.testing.assert_array_equal(fitted.actions[0], robot.make_action())
@@ -130,7 +130,7 @@ def test_a_wish_to_end_can_be_passed_over(robot: RobotSpec) -> None:
     assert robot.terminates(ends[None]).all()  # what was given is left as it was
 
 
-def test_values_beyond_the_bounds_are_clipped_and_told_apart() -> None:
+def test_values_beyond_the_bounds_are_clipped_and_distinguished() -> None:
     robot = GOOGLE_ROBOT
     actions = np.stack([robot.make_action(world_vector=(22.09, -5.5, 0.2)), robot.make_action()])
     fitted = robot.clip_actions(actions)

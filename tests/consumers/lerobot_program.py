@@ -29,7 +29,7 @@ class Judge:
 
 
 class Rests(PreTrainedPolicy):
-    """Does nothing, and notes what it is told to do."""
+    """Does nothing, and records its instructions."""
 
     config_class = ACTConfig
     name = "rests"
@@ -49,7 +49,7 @@ class Rests(PreTrainedPolicy):
     def select_action(self, batch, **kwargs):
         assert batch["observation.image"].shape == (2, 3, 64, 64)
         assert batch["observation.image"].dtype == torch.float32
-        self.told = list(batch["task"])
+        self.instructions = list(batch["task"])
         return torch.from_numpy(np.stack([STANDIN_SAWYER.make_action()] * 2))
 
 
@@ -92,7 +92,7 @@ def evaluate(envs, folder):
         "successes": [bool(each["success"]) for each in report["per_episode"]],
         "rewards": [each["sum_reward"] for each in report["per_episode"]],
         "percent": report["aggregated"]["pc_success"],
-        "told": policy.told,
+        "instructions": policy.instructions,
         "videos": len(list(Path(folder).glob("*.mp4"))),
     }
 

@@ -46,7 +46,7 @@ def evaluated():
         envs,
         n_eval_episodes=7,
         return_episode_rewards=True,
-        callback=lambda told, _: solved.append(told["info"]["is_success"]),
+        callback=lambda step, _: solved.append(step["info"]["is_success"]),
     )
     return {"rewards": rewards, "lengths": lengths, "solved": sum(solved)}
 

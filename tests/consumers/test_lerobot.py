@@ -35,18 +35,21 @@ def test_its_order_of_calls(mode, reads_is_success):
         autoreset_mode=mode,
     )
     envs.set_attr("task", ["close_drawer", "open_drawer"])
-    seen, _ = envs.reset(seed=[4, 5], options={"lerobot_new_rollout": True})
-    assert seen in envs.observation_space
+    observation, _ = envs.reset(seed=[4, 5], options={"lerobot_new_rollout": True})
+    assert observation in envs.observation_space
     assert envs.call("_max_episode_steps")[0] == 6
     assert hasattr(envs.envs[0], "task_description") and hasattr(envs.envs[0], "task")
     done, won, steps = np.zeros(2, bool), np.zeros(2, bool), 0
     while not done.all():
-        assert seen["pixels"].shape == (2, 64, 64, 3) and seen["pixels"].dtype == np.uint8
+        assert (
+            observation["pixels"].shape == (2, 64, 64, 3)
+            and observation["pixels"].dtype == np.uint8
+        )
         assert list(envs.call("task_description")) == ["close the drawer", "open the drawer"]
-        seen, _, terminated, truncated, info = envs.step(np.zeros((2, 13), np.float32))
-        np.testing.assert_array_equal(np.stack(envs.call("render")), seen["pixels"])
-        told = np.array(successes_of(info, 2, reads_is_success=reads_is_success))
-        won |= told & ~done
+        observation, _, terminated, truncated, info = envs.step(np.zeros((2, 13), np.float32))
+        np.testing.assert_array_equal(np.stack(envs.call("render")), observation["pixels"])
+        success = np.array(successes_of(info, 2, reads_is_success=reads_is_success))
+        won |= success & ~done
         done |= terminated | truncated
         steps += 1
     assert won.tolist() == [True, False] and steps == 6
@@ -62,7 +65,7 @@ def test_its_own_loop_on_the_vector_environment(results_of, variable, mode):
     result = results_of("lerobot_program.py", variable)[f"native, {mode}"]
     assert result["successes"] == [True, False] * 3 and result["percent"] == 50
     assert result["rewards"] == [1, 0] * 3
-    assert result["told"] == ["close the drawer", "open the drawer"]
+    assert result["instructions"] == ["close the drawer", "open the drawer"]
     assert result["videos"] == 2
 
 

@@ -11,8 +11,12 @@ def results(results_of):
 
 
 def test_evaluate_policy_counts_successes(results):
-    told = results["evaluated"]
-    assert told["rewards"] == [1] * 7 and told["lengths"] == [4] * 7 and told["solved"] == 7
+    evaluated = results["evaluated"]
+    assert (
+        evaluated["rewards"] == [1] * 7
+        and evaluated["lengths"] == [4] * 7
+        and evaluated["solved"] == 7
+    )
 
 
 def test_a_policy_that_does_nothing_lasts_as_long_as_the_time_limit(results):

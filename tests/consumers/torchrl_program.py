@@ -27,7 +27,7 @@ def vector(max_episode_steps):
 def scalar():
     env = GymWrapper(gym.wrappers.TimeLimit(Vid2WorldEnv(CopyLast(STANDIN_SAWYER)), 6))
     check_env_specs(env)
-    rollout = env.rollout(12, policy=lambda seen: REST)
+    rollout = env.rollout(12, policy=lambda observation: REST)
     return len(rollout), rollout["next", "truncated"].flatten().tolist()
 
 

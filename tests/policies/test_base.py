@@ -1,4 +1,4 @@
-"""What is known of a policy is checked when it is said."""
+"""The metadata of a policy is checked when it is made."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from v2w_gym.policies.base import PolicyMeta
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("given", "text"),
     [
         ({"max_batch": -1}, "expected max_batch >= 1, found -1"),
         ({"max_batch": 0}, "expected max_batch >= 1, found 0"),
@@ -21,9 +21,9 @@ from v2w_gym.policies.base import PolicyMeta
         ({"name": "a\0b"}, "cannot set name: expected the value itself, without NUL"),
     ],
 )
-def test_what_cannot_be_is_refused(said: dict, text: str) -> None:
+def test_what_cannot_be_is_refused(given: dict, text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        PolicyMeta(**{"name": "mine", "layout": "oxe7", **said})
+        PolicyMeta(**{"name": "mine", "layout": "oxe7", **given})
 
 
 def test_a_list_is_a_size() -> None:

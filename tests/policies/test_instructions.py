@@ -1,4 +1,4 @@
-"""Tables of instructions: how they are made, asked, written and read."""
+"""Tables of instructions: how they are made, searched, written and read."""
 
 import json
 

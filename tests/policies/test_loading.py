@@ -58,7 +58,7 @@ def test_a_policy_file_is_checked(tmp_path: Path):
     ("source", "setting"),
     [
         ("zero", "device: cuda"),
-        ("planner", "instructions: told.safetensors"),
+        ("planner", "instructions: table.safetensors"),
         ("rt1-15", "python: python3"),
         ("ws://127.0.0.1:9", "device: cuda"),
         ("rt1-15", "remote: {chunk: 4}"),
@@ -122,21 +122,21 @@ def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
     for file in card.glob("rt1-15.*"):
         shutil.copy(file, tmp_path)
     size = 64
-    save_table(tmp_path / "told.safetensors", make_table(["wave"], size), {})
+    save_table(tmp_path / "table.safetensors", make_table(["wave"], size), {})
     file = tmp_path / "mine.yaml"
     file.write_text(
-        f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/told.safetensors\n"
+        f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/table.safetensors\n"
     )
     driver = make_policy(str(file), STANDIN_SAWYER)
-    told = driver.meta.fingerprint
-    assert told != make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
-    assert told == make_policy(str(file), STANDIN_SAWYER).meta.fingerprint
+    fingerprint = driver.meta.fingerprint
+    assert fingerprint != make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert fingerprint == make_policy(str(file), STANDIN_SAWYER).meta.fingerprint
     driver.reset(["Wave!"], seeds=[0])
     with pytest.raises(ValueError, match="open the drawer"):
         driver.reset(["open the drawer"], seeds=[0])
     vectors = make_table(["wave"], size).vectors
-    save_table(tmp_path / "told.safetensors", InstructionTable(("wave",), -vectors), {})
-    assert make_policy(str(file), STANDIN_SAWYER).meta.fingerprint != told
+    save_table(tmp_path / "table.safetensors", InstructionTable(("wave",), -vectors), {})
+    assert make_policy(str(file), STANDIN_SAWYER).meta.fingerprint != fingerprint
 
 
 def test_a_policy_that_does_not_fit_is_closed():

@@ -25,12 +25,12 @@ FRACTAL = PolicyMeta("chunks", "fractal13", chunk=3, gripper="relative")
 
 
 class Chunks:
-    """Gives chunks that depend on the slot's seed, its frame and how often it was asked."""
+    """Gives chunks that depend on the slot's seed, its frame and the number of its requests."""
 
     def __init__(self, meta: PolicyMeta, spread: float = 0.5) -> None:
         self.meta = meta
         self.spread = spread
-        self.asked: list[np.ndarray] = []
+        self.requests: list[np.ndarray] = []
         self.shown: list[np.ndarray] = []
         self.closed = 0
 
@@ -40,17 +40,19 @@ class Chunks:
 
     def act(self, frames: np.ndarray, active: np.ndarray) -> ActionBatch:
         check_frames(self.meta, len(self.seeds), frames, active)
-        self.asked.append(active.copy())
+        self.requests.append(active.copy())
         self.shown.append(frames.copy())
         size = ACTION_LAYOUTS[self.meta.layout].size
         actions = np.full((len(active), self.meta.chunk, size), np.nan, np.float32)
         for slot in np.flatnonzero(active):
             actions[slot] = self.answer(slot, int(frames[slot].sum()), size)
             self.times[slot] += 1
-        return ActionBatch(actions, tuple((int(slot), "asked") for slot in np.flatnonzero(active)))
+        return ActionBatch(
+            actions, tuple((int(slot), "requested") for slot in np.flatnonzero(active))
+        )
 
-    def answer(self, slot: int, seen: int, size: int) -> np.ndarray:
-        rng = np.random.default_rng([self.seeds[slot], self.times[slot], seen])
+    def answer(self, slot: int, frame: int, size: int) -> np.ndarray:
+        rng = np.random.default_rng([self.seeds[slot], self.times[slot], frame])
         return rng.normal(0, self.spread, (self.meta.chunk, size))
 
     def close(self) -> None:
@@ -73,14 +75,14 @@ class Renewable(Chunks):
         self.times = renew(getattr(self, "times", []), [0] * len(seeds), slots)
 
 
-class Told(Chunks):
-    """Gives the same chunk whenever it is asked."""
+class Constant(Chunks):
+    """Gives the same chunk at every request."""
 
     def __init__(self, meta: PolicyMeta, chunk: object) -> None:
         super().__init__(replace(meta, chunk=len(chunk)))
         self.chunk = np.array(chunk, np.float32)
 
-    def answer(self, slot: int, seen: int, size: int) -> np.ndarray:
+    def answer(self, slot: int, frame: int, size: int) -> np.ndarray:
         return self.chunk
 
 
@@ -179,29 +181,31 @@ def test_slots_that_are_not_there_are_refused(slots: list) -> None:
         on_robot.reset(["a"], seeds=[0], slots=[0])
 
 
-def test_only_slots_whose_chunk_has_run_out_are_asked() -> None:
+def test_only_slots_whose_chunk_has_run_out_get_a_request() -> None:
     policy = Chunks(OXE)
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
     active = np.array([[1, 0], [1, 1], [1, 1], [1, 1]], bool)
     roll(on_robot, some_frames(4, 2), active, seeds=[0, 1])
     wanted = [[True, False], [False, True], [True, False], [False, True]]
-    assert [list(who) for who in policy.asked] == wanted
-    assert [events["asked"] for events in on_robot.events] == [2, 2]
+    assert [list(who) for who in policy.requests] == wanted
+    assert [events["requested"] for events in on_robot.events] == [2, 2]
 
 
-def test_a_policy_is_not_asked_where_nobody_acts() -> None:
+def test_a_policy_gets_no_request_where_no_slot_acts() -> None:
     policy = Chunks(OXE)
     actions = roll(
         RobotPolicy(policy, GOOGLE_ROBOT), some_frames(1, 2), np.zeros((1, 2), bool), [0, 1]
     )
-    assert not policy.asked
+    assert not policy.requests
     assert (actions == GOOGLE_ROBOT.make_action()).all()
 
 
 def test_a_chunk_of_seven_values_by_hand() -> None:
     """Hand, rotation and an open gripper that closes: +1 for two steps, then held."""
     chunk = [[0.1, 0, 0, 0, 0, 0.2, 1], [0.2, 0, 0, 0, 0, 0, 0], [0, 0, 0.3, 0, 0, 0, 0]]
-    on_robot = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT, ProcessingConfig(scale=0.5, sticky=2))
+    on_robot = RobotPolicy(
+        Constant(OXE, chunk), GOOGLE_ROBOT, ProcessingConfig(scale=0.5, sticky=2)
+    )
     actions = roll(on_robot, some_frames(3, 1), np.ones((3, 1), bool), seeds=[0])[:, 0]
     make = GOOGLE_ROBOT.make_action
     wanted = [
@@ -210,25 +214,25 @@ def test_a_chunk_of_seven_values_by_hand() -> None:
         make(world_vector=(0, 0, 0.15), gripper_closedness_action=1),
     ]
     np.testing.assert_allclose(actions, wanted, atol=1e-7)
-    assert on_robot.events == [{"asked": 1}]
+    assert on_robot.events == [{"requested": 1}]
 
 
 def test_the_policy_knows_its_gripper_better_than_its_layout() -> None:
     chunk = [[0, 0, 0, 0, 0, 0, 0.25]] * 2
     everybody = np.ones((2, 1), bool)
-    relative = RobotPolicy(Told(replace(OXE, gripper="relative"), chunk), GOOGLE_ROBOT)
+    relative = RobotPolicy(Constant(replace(OXE, gripper="relative"), chunk), GOOGLE_ROBOT)
     assert (roll(relative, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0.25).all()
-    absolute = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT)
+    absolute = RobotPolicy(Constant(OXE, chunk), GOOGLE_ROBOT)
     assert (roll(absolute, some_frames(2, 1), everybody, [0])[:, 0, 3] == 0).all()
 
 
 def test_a_gripper_of_another_convention_is_counted() -> None:
     chunk = [[0, 0, 0, 0, 0, 0, value] for value in (-1, -1, 1, 1)]
     frames, everybody = some_frames(4, 1), np.ones((4, 1), bool)
-    wrong = RobotPolicy(Told(OXE, chunk), GOOGLE_ROBOT)  # 1 open, 0 closed: -1 is neither
+    wrong = RobotPolicy(Constant(OXE, chunk), GOOGLE_ROBOT)  # 1 open, 0 closed: -1 is neither
     assert list(roll(wrong, frames, everybody, [0])[:, 0, 3]) == [0, 0, -1, 0]
     assert wrong.events[0][IMPOSSIBLE] == 2
-    right = RobotPolicy(Told(replace(OXE, gripper="signed_closedness"), chunk), GOOGLE_ROBOT)
+    right = RobotPolicy(Constant(replace(OXE, gripper="signed_closedness"), chunk), GOOGLE_ROBOT)
     assert list(roll(right, frames, everybody, [0])[:, 0, 3]) == [0, 0, 1, 0]
     assert IMPOSSIBLE not in right.events[0]
 
@@ -236,23 +240,23 @@ def test_a_gripper_of_another_convention_is_counted() -> None:
 def test_a_chunk_is_carried_out_as_far_as_the_policys_makers_do() -> None:
     policy = Chunks(replace(OXE, execution_horizon=2))
     roll(RobotPolicy(policy, GOOGLE_ROBOT), some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
-    assert len(policy.asked) == 3  # before steps 0, 2 and 4
-    told = Chunks(OXE)
-    on_robot = RobotPolicy(told, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
+    assert len(policy.requests) == 3  # before steps 0, 2 and 4
+    configured = Chunks(OXE)
+    on_robot = RobotPolicy(configured, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=2))
     roll(on_robot, some_frames(5, 1), np.ones((5, 1), bool), seeds=[0])
-    assert len(told.asked) == 3
+    assert len(configured.requests) == 3
 
 
 def test_chunks_are_averaged_as_the_policys_makers_do() -> None:
     frames, everybody = some_frames(5, 1), np.ones((5, 1), bool)
     own = RobotPolicy(Chunks(replace(OXE, ensemble=0.1)), GOOGLE_ROBOT)
-    told = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(ensemble=0.1))
+    configured = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT, ProcessingConfig(ensemble=0.1))
     plain = RobotPolicy(Chunks(OXE), GOOGLE_ROBOT)
     averaged = roll(own, frames, everybody, [0])
-    assert (averaged == roll(told, frames, everybody, [0])).all()
+    assert (averaged == roll(configured, frames, everybody, [0])).all()
     assert (averaged != roll(plain, frames, everybody, [0])).any()
-    assert own.fingerprint == told.fingerprint != plain.fingerprint
-    assert own.identity == told.identity != plain.identity
+    assert own.fingerprint == configured.fingerprint != plain.fingerprint
+    assert own.identity == configured.identity != plain.identity
 
 
 @pytest.mark.parametrize(
@@ -283,11 +287,11 @@ def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
     """A quarter turn about (1, 1, 0) / sqrt 2: as angles it is another turn than as an axis."""
     vector = np.array([1.0, 1.0, 0.0]) / np.sqrt(2) * np.pi / 4
     chunk, everybody = [[0, 0, 0, *vector, 0]], np.ones((1, 1), bool)
-    as_angles = RobotPolicy(Told(replace(OXE, chunk=1), chunk), GOOGLE_ROBOT)
-    told = roll(as_angles, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
-    np.testing.assert_allclose(told, vector, atol=1e-6)
+    as_angles = RobotPolicy(Constant(replace(OXE, chunk=1), chunk), GOOGLE_ROBOT)
+    configured = roll(as_angles, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
+    np.testing.assert_allclose(configured, vector, atol=1e-6)
     meta = replace(OXE, chunk=1, rotation="axis_angle")
-    about_axis = RobotPolicy(Told(meta, chunk), GOOGLE_ROBOT)
+    about_axis = RobotPolicy(Constant(meta, chunk), GOOGLE_ROBOT)
     turned = roll(about_axis, some_frames(1, 1), everybody, [0])[0, 0, 4:7]
     assert abs(turned[2]) > 0.1  # yaw, which the vector does not have
 
@@ -295,14 +299,14 @@ def test_the_policy_knows_its_rotation_better_than_its_layout() -> None:
 def test_clipped_actions_are_counted() -> None:
     """Once per action; turns of the wrist, which this robot lacks, do not count."""
     chunk = [[0.2, -0.2, 0, 0, 0, 0, 1], [0.05, 0, 0, 1, 1, 1, 1], [0, 0, 0.06, 0, 0, 0, 1]]
-    on_robot = RobotPolicy(Told(OXE, chunk), STANDIN_SAWYER)
+    on_robot = RobotPolicy(Constant(OXE, chunk), STANDIN_SAWYER)
     actions = roll(on_robot, some_frames(3, 1), np.ones((3, 1), bool), [0])[:, 0, 10:]
     np.testing.assert_allclose(actions, [[0.05, -0.05, 0], [0.05, 0, 0], [0, 0, 0.05]])
     assert on_robot.events[0][CLIPPED] == 2
 
 
-def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Told:
-    return Told(FRACTAL, [robot.make_action(), robot.make_action(terminate_episode=(1, 0, 0))])
+def ending(robot: RobotSpec = GOOGLE_ROBOT) -> Constant:
+    return Constant(FRACTAL, [robot.make_action(), robot.make_action(terminate_episode=(1, 0, 0))])
 
 
 def test_an_ending_is_passed_on_or_ignored() -> None:
@@ -349,7 +353,7 @@ def test_bars_are_refused_even_in_frames_of_the_right_size() -> None:
 
 def test_a_value_that_is_no_number_stops_the_run() -> None:
     chunk = np.zeros((2, 7), np.float32)
-    policy = Told(OXE, chunk)
+    policy = Constant(OXE, chunk)
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     frames, who = some_frames(2, 2), np.array([False, True])
     roll(on_robot, frames, np.stack([who, who]), [0, 1])
@@ -370,7 +374,7 @@ def test_a_value_that_is_no_number_stops_the_run() -> None:
     ],
 )
 def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> None:
-    policy = Told(OXE, np.zeros((2, 7)))
+    policy = Constant(OXE, np.zeros((2, 7)))
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: answer
     with pytest.raises(ValueError, match=f"float32 actions, a NumPy array, .* found {found};"):
@@ -379,7 +383,7 @@ def test_an_answer_that_is_no_array_is_refused(answer: object, found: str) -> No
 
 @pytest.mark.parametrize("events", [None, ("x",), ((1, "x"),), ((0, 5),), ((0, "two\nlines"),)])
 def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
-    policy = Told(OXE, np.zeros((2, 7)))
+    policy = Constant(OXE, np.zeros((2, 7)))
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 2, 7), np.float32), events)
     with pytest.raises(ValueError, match="expected events of policy 'chunks' as pairs of a slot"):
@@ -388,7 +392,7 @@ def test_events_that_cannot_be_counted_are_refused(events: object) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, 1e300])
 def test_a_number_that_no_robot_executes_is_refused_anywhere_in_a_chunk(value: float) -> None:
-    policy = Told(OXE, np.zeros((2, 7)))
+    policy = Constant(OXE, np.zeros((2, 7)))
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT, ProcessingConfig(execution_horizon=1))
     wrong = np.zeros((1, 2, 7))
     wrong[0, 1, 2] = value
@@ -406,7 +410,7 @@ def test_settings_of_what_a_robot_lacks_are_refused() -> None:
 
 
 def test_a_policy_keeps_to_its_meta() -> None:
-    policy = Told(OXE, np.zeros((2, 7)))
+    policy = Constant(OXE, np.zeros((2, 7)))
     on_robot = RobotPolicy(policy, GOOGLE_ROBOT)
     policy.act = lambda frames, active: ActionBatch(np.zeros((1, 4, 7), np.float32))
     with pytest.raises(ValueError, match=r"\(1, 2, 7\) from policy 'chunks'.*found \(1, 4, 7\)"):
@@ -414,7 +418,7 @@ def test_a_policy_keeps_to_its_meta() -> None:
 
 
 def test_a_policy_may_write_into_the_same_array_again() -> None:
-    policy = Told(OXE, [[0.1] * 7, [0.2] * 7])
+    policy = Constant(OXE, [[0.1] * 7, [0.2] * 7])
     answer = ActionBatch(np.tile(policy.chunk, (2, 1, 1)))
 
     def act(frames: np.ndarray, active: np.ndarray) -> ActionBatch:
@@ -452,7 +456,7 @@ def test_no_slots_no_actions() -> None:
     assert on_robot.act(some_frames(1, 0)[0], np.ones(0, bool)).shape == (0, 13)
 
 
-def test_another_rate_is_refused_unless_asked_for() -> None:
+def test_another_rate_is_refused_without_any_rate() -> None:
     policy = Chunks(replace(OXE, control_hz=5))
     with pytest.raises(ValueError, match="for 3 actions per second.* found 5 .*any_rate=true"):
         RobotPolicy(policy, GOOGLE_ROBOT)
@@ -503,7 +507,7 @@ def test_closing_closes_the_policy() -> None:
     assert on_robot.meta is policy.meta
 
 
-@pytest.mark.parametrize("wrong", [Told, lambda frame: frame, {"meta": 1}, None, "zero"])
+@pytest.mark.parametrize("wrong", [Constant, lambda frame: frame, {"meta": 1}, None, "zero"])
 def test_what_is_no_policy_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="expected a policy with `meta`"):
         RobotPolicy(wrong, GOOGLE_ROBOT)  # type: ignore[arg-type]

@@ -17,12 +17,12 @@ def saved_model(tmp_path: Path) -> Path:
     return write_saved_model(tmp_path / "rt1main", rt1_variables(SMALL), step=400120)
 
 
-def test_what_is_told_of_a_converted_policy(saved_model, tmp_path):
+def test_the_summary_of_a_converted_policy(saved_model, tmp_path):
     output = tmp_path / "rt1.safetensors"
-    told = summary(convert(ConvertPolicyConfig(str(saved_model), str(output)), SMALL))
-    assert told[0] == f"wrote {output} (0.1 MB) and its card {tmp_path / 'rt1.json'}"
-    assert told[1].endswith(" parameters, training step 400120")
-    assert [line.partition(":")[0] for line in told[2:]] == [
+    lines = summary(convert(ConvertPolicyConfig(str(saved_model), str(output)), SMALL))
+    assert lines[0] == f"wrote {output} (0.1 MB) and its card {tmp_path / 'rt1.json'}"
+    assert lines[1].endswith(" parameters, training step 400120")
+    assert [line.partition(":")[0] for line in lines[2:]] == [
         "  checksums",
         "  names",
         "  bounds",

@@ -1,4 +1,4 @@
-"""`scripts/install.sh`: run with a Python that only writes down what it is asked to do."""
+"""`scripts/install.sh`: run with a Python that only writes down its arguments."""
 
 import shutil
 import subprocess
@@ -49,14 +49,14 @@ def install(clone: Path, *extras: str) -> subprocess.CompletedProcess[str]:
 
 
 def calls(clone: Path) -> list[str]:
-    """Return what Python was asked to do since the last time."""
+    """Return the arguments of Python since the last time."""
     path = clone / "calls"
     lines = path.read_text().splitlines()
     path.unlink()
     return lines
 
 
-def test_no_suitable_python_is_said_in_one_line(clone: Path) -> None:
+def test_no_suitable_python_is_reported_in_one_line(clone: Path) -> None:
     run = install(clone)
     assert run.returncode == 1
     assert run.stderr.startswith("install: expected Python 3.10, 3.11 or 3.12 on the PATH")

@@ -1,4 +1,4 @@
-"""`v2w serve-policy`: a real process that is asked, killed, stopped and interrupted."""
+"""`v2w serve-policy`: a real process that is called, killed, stopped and interrupted."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from v2w_gym.scripts import cli
 
 ROOT = Path(__file__).parents[2]
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 2, 64, 64, 3), np.uint8)
-TOLD = ["close the drawer", "open the drawer"]
+INSTRUCTIONS = ["close the drawer", "open the drawer"]
 BOTH = np.ones(2, bool)
 
 
@@ -50,8 +50,8 @@ def test_a_bundled_policy_is_served_until_ctrl_c() -> None:
     with started("random") as (process, url):
         policy = connect(url)
         assert (policy.meta.name, policy.meta.layout) == ("random", "fractal13")
-        expected = roll(random_policy(STANDIN_SAWYER), FRAMES, TOLD)
-        assert (roll(policy, FRAMES, TOLD) == expected).all()
+        expected = roll(random_policy(STANDIN_SAWYER), FRAMES, INSTRUCTIONS)
+        assert (roll(policy, FRAMES, INSTRUCTIONS) == expected).all()
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)
         assert (process.returncode, out) == (0, "ended\n")
@@ -62,14 +62,14 @@ def test_a_bundled_policy_is_served_until_ctrl_c() -> None:
 def test_a_server_that_is_killed_within_an_episode_is_named() -> None:
     with started("random") as (process, url):
         policy = connect(url)
-        policy.reset(TOLD, seeds=[0, 1])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1])
         policy.act(FRAMES[0], BOTH)
         process.send_signal(signal.SIGKILL)
         process.wait()
         with pytest.raises(ConnectionError, match=f"server at {url}, found that it had gone"):
             policy.act(FRAMES[1], BOTH)
         with pytest.raises(ConnectionError, match=f"server at {url}, found none .*start it"):
-            policy.reset(TOLD, seeds=[0, 1])
+            policy.reset(INSTRUCTIONS, seeds=[0, 1])
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_a_server_that_hangs_is_noticed_even_if_it_does_not_read() -> None:
         policy = connect(url, RemoteConfig(timeout_s=0.5))
         # the second frame does not fit into the system's buffers
         for size, waited in ((64, "a response"), (4000, "room for a request")):
-            policy.reset(TOLD[:1], seeds=[0])
+            policy.reset(INSTRUCTIONS[:1], seeds=[0])
             process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
             with pytest.raises(OSError, match=f"{waited} from the policy server at {url}"):

@@ -1,4 +1,4 @@
-"""Outputs of RT-1, stepped frame by frame with the policy's own memory."""
+"""Outputs of RT-1, frame by frame, with the policy's own token history."""
 
 from collections.abc import Mapping
 from math import prod
@@ -13,8 +13,8 @@ from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.evaluation.checks.parity.vectors import Vector
 from v2w_gym.policies.rt1.efficientnet import IMAGE_MEAN, IMAGE_STD
 from v2w_gym.policies.rt1.loss import step_losses
-from v2w_gym.policies.rt1.memory import TokenMemory
 from v2w_gym.policies.rt1.network import RT1Network
+from v2w_gym.policies.rt1.token_history import TokenHistory
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.policies.rt1.variables import ACTION_TOKENS, from_variables
 
@@ -24,12 +24,12 @@ CLEAR = 1e-3
 
 def rt1(vector: Vector, network: RT1Network | None = None) -> dict[str, Tensor]:
     """Return tokens, logits and actions of every frame, and the loss of one window."""
-    memory = TokenMemory(network or load_rt1(vector))
-    memory.reset(vector["in/embedding"][None].numpy())
+    history = TokenHistory(network or load_rt1(vector))
+    history.reset(vector["in/embedding"][None].numpy())
     steps, image_tokens = [], []
     for frame in vector["in/images"].numpy():
-        steps.append(memory.step(frame[None], np.array([0]))[0])
-        image_tokens.append(memory.tokens[0, memory.seen[0] - 1].clone())
+        steps.append(history.step(frame[None], np.array([0]))[0])
+        image_tokens.append(history.tokens[0, history.lengths[0] - 1].clone())
     logits, reference = torch.stack(steps), vector["out/tokens"]  # (N, A, bins), (N, A)
     best = logits.topk(2).values
     clear = best[..., 0] - best[..., 1] > CLEAR
@@ -39,7 +39,7 @@ def rt1(vector: Vector, network: RT1Network | None = None) -> dict[str, Tensor]:
         "image_tokens": torch.stack(image_tokens),
         "tokens": logits.argmax(-1).where(clear, reference),
         **{f"action/{name}": actions[:, at] for name, at in GOOGLE_ROBOT.slices.items()},
-        **(_trained(vector, memory.network) if "out/train_labels" in vector.tensors else {}),
+        **(_trained(vector, history.network) if "out/train_labels" in vector.tensors else {}),
     }
 
 

@@ -1,4 +1,4 @@
-"""A converted policy is held against its original, and the comparison can fail."""
+"""A converted policy is compared with its original, and the comparison can fail."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_a_difference_between_logits_as_good_as_equal_is_a_tie(
     policy = RT1Policy(make_network(), GOOGLE_ROBOT, TABLE, "converted")
     actions = one_token_higher(actions_of(policy, frames), 5, "world_vector")
     wanted = to_tokens(TOKENIZER, actions)[5, 1]
-    step, calls = policy.memory.step, []
+    step, calls = policy.token_history.step, []
 
     def nearly_tied(shown, slots):
         logits = step(shown, slots)
@@ -140,7 +140,7 @@ def test_a_difference_between_logits_as_good_as_equal_is_a_tie(
             logits[0, 1, wanted] = logits[0, 1].max() - gap
         return logits
 
-    monkeypatch.setattr(policy.memory, "step", nearly_tied)
+    monkeypatch.setattr(policy.token_history, "step", nearly_tied)
     result = compare(policy, Recording(actions), frames, TABLE.texts[0])
     assert (result.total.ties, result.total.different) == (ties, 1 - ties)
     assert result.passed == bool(ties)

@@ -25,7 +25,7 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 
 IMAGE, ACTION = "observation.image", "action"
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 64, 64, 3), np.uint8)
-TOLD = ["close the drawer", "open the drawer"]
+INSTRUCTIONS = ["close the drawer", "open the drawer"]
 FEATURES = {
     "input_features": {IMAGE: PolicyFeature(FeatureType.VISUAL, (3, 64, 64))},
     "output_features": {ACTION: PolicyFeature(FeatureType.ACTION, (7,))},
@@ -71,19 +71,19 @@ def check_act_in_chunks() -> None:
     # ACT looks at the device of a state even where it has none
     make = lerobot_maker(policy, LeRobotConfig("oxe7", zero_state=True), pre, post)
     ours = make()
-    found = roll(ours, FRAMES, TOLD)
+    found = roll(ours, FRAMES, INSTRUCTIONS)
     assert found.shape == (6, 2, 4, 7)
     image = torch.from_numpy(FRAMES[3, 1]).permute(2, 0, 1)[None] / 255.0
-    batch = pre({IMAGE: image, "observation.state": torch.zeros(1, 0), "task": [TOLD[1]]})
+    batch = pre({IMAGE: image, "observation.state": torch.zeros(1, 0), "task": [INSTRUCTIONS[1]]})
     with torch.no_grad():
         theirs = policy.predict_action_chunk(batch)[0] * 2 + torch.arange(7.0)
     assert np.abs(found[3, 1] - theirs.numpy()).max() < 1e-5
-    assert (roll(make(), FRAMES[:, :1], TOLD[:1]) == found[:, :1]).all()
+    assert (roll(make(), FRAMES[:, :1], INSTRUCTIONS[:1]) == found[:, :1]).all()
     print("act", ours.meta)
 
 
 def check_act_is_carried_out_as_lerobot_does(own: dict) -> None:
-    """Driven with default settings, it gives the actions of LeRobot's own loop."""
+    """With default settings, it gives the actions of LeRobot's own loop."""
     torch.manual_seed(0)
     policy = ACTPolicy(ACTConfig(**FEATURES, **{**ACT, "chunk_size": 5, **own}, device="cpu"))
     policy.eval()
@@ -92,21 +92,23 @@ def check_act_is_carried_out_as_lerobot_does(own: dict) -> None:
     theirs = []
     for frame in FRAMES[:, 0]:
         image = torch.from_numpy(frame).permute(2, 0, 1)[None] / 255.0
-        batch = pre({IMAGE: image, "observation.state": torch.zeros(1, 0), "task": TOLD[:1]})
+        batch = pre(
+            {IMAGE: image, "observation.state": torch.zeros(1, 0), "task": INSTRUCTIONS[:1]}
+        )
         with torch.no_grad():
             theirs.append(post(policy.select_action(batch))[0].numpy())
     maker = lerobot_maker(policy, LeRobotConfig("oxe7", zero_state=True), pre, post)
-    driver = RobotPolicy(maker(), GOOGLE_ROBOT)
-    driver.reset(TOLD[:1], seeds=[0])
-    ours = np.concatenate([driver.act(frame[:1], np.ones(1, bool)) for frame in FRAMES])
+    on_robot = RobotPolicy(maker(), GOOGLE_ROBOT)
+    on_robot.reset(INSTRUCTIONS[:1], seeds=[0])
+    ours = np.concatenate([on_robot.act(frame[:1], np.ones(1, bool)) for frame in FRAMES])
     wanted = np.clip(np.stack(theirs)[:, :3], -1, 1)
     found = ours[:, GOOGLE_ROBOT.slices["world_vector"]]
     assert np.abs(found - wanted).max() < 1e-5, (own, found, wanted)
     assert (np.diff(found[:, 0]) != 0).any()
-    print("as LeRobot", own, driver.meta.execution_horizon, driver.meta.ensemble)
+    print("as LeRobot", own, on_robot.meta.execution_horizon, on_robot.meta.ensemble)
 
 
-def check_that_all_inputs_are_asked_for() -> None:
+def check_that_all_missing_inputs_are_named() -> None:
     """A second camera and a state are refused, or given as constants."""
     wrist = {"observation.images.wrist": PolicyFeature(FeatureType.VISUAL, (3, 64, 64))}
     features = {**FEATURES, "input_features": FEATURES["input_features"] | wrist | STATE}
@@ -121,16 +123,16 @@ def check_that_all_inputs_are_asked_for() -> None:
         assert "observation.images.wrist (3, 64, 64)" in str(error), error
         assert "'observation.state': {'zeros': [2]}" in str(error), error
     else:
-        raise AssertionError("expected to be told of two inputs")
+        raise AssertionError("expected an error about two inputs")
     stated = {"observation.images.wrist": {"image": [64, 64]}, "observation.state": [0.5, 0]}
     make = lerobot_maker(policy, LeRobotConfig("oxe7", inputs=stated), *processors)
-    found = roll(make(), FRAMES, TOLD)
+    found = roll(make(), FRAMES, INSTRUCTIONS)
     other = LeRobotConfig("oxe7", inputs={**stated, "observation.state": [-0.5, 0]})
-    assert (roll(lerobot_maker(policy, other, *processors)(), FRAMES, TOLD) != found).any()
+    assert (roll(lerobot_maker(policy, other, *processors)(), FRAMES, INSTRUCTIONS) != found).any()
 
 
 def check_diffusion_step_by_step() -> None:
-    """A policy that remembers frames and draws noise: a slot acts the same in any batch."""
+    """A policy with a history of frames and draws noise: a slot acts the same in any batch."""
     torch.manual_seed(0)
     features = {**FEATURES, "input_features": FEATURES["input_features"] | STATE}
     policy = DiffusionPolicy(DiffusionConfig(**features, **DIFFUSION, device="cpu"))
@@ -145,15 +147,15 @@ def check_diffusion_step_by_step() -> None:
         except ValueError as error:
             assert message in str(error), error
         else:
-            raise AssertionError(f"expected to be told: {message}")
+            raise AssertionError(f"expected an error: {message}")
     make = lerobot_maker(
         policy, LeRobotConfig("oxe7", zero_state=True, whole_chunks=False), *processors
     )
-    found = roll(make(), FRAMES, TOLD)
+    found = roll(make(), FRAMES, INSTRUCTIONS)
     assert found.shape == (6, 2, 1, 7)
-    assert (roll(make(), FRAMES, TOLD) == found).all()
-    assert (roll(make(), FRAMES[:, 1:], TOLD[1:], first_seed=1) == found[:, 1:]).all()
-    assert (roll(make(), FRAMES[:, 1:], TOLD[1:], first_seed=2) != found[:, 1:]).any()
+    assert (roll(make(), FRAMES, INSTRUCTIONS) == found).all()
+    assert (roll(make(), FRAMES[:, 1:], INSTRUCTIONS[1:], first_seed=1) == found[:, 1:]).all()
+    assert (roll(make(), FRAMES[:, 1:], INSTRUCTIONS[1:], first_seed=2) != found[:, 1:]).any()
     print("diffusion", make().meta)
 
 
@@ -164,5 +166,5 @@ if __name__ == "__main__":
     check_act_is_carried_out_as_lerobot_does({"n_action_steps": 2})
     check_act_is_carried_out_as_lerobot_does({"n_action_steps": 5})
     check_act_is_carried_out_as_lerobot_does({"n_action_steps": 1, "temporal_ensemble_coeff": 0.01})
-    check_that_all_inputs_are_asked_for()
+    check_that_all_missing_inputs_are_named()
     print("done")

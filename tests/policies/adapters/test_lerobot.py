@@ -26,7 +26,7 @@ from v2w_gym.policies.remote.client import connect
 from v2w_gym.policies.robot_policy import RobotPolicy
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (6, 2, 8, 10, 3), np.uint8)
-TOLD = ["close the drawer", "open the drawer"]
+INSTRUCTIONS = ["close the drawer", "open the drawer"]
 WHOLE, SINGLE = LeRobotConfig("oxe7"), LeRobotConfig("oxe7", whole_chunks=False)
 
 
@@ -67,7 +67,7 @@ class LikeSmolVLA(torch.nn.Module):
         super().__init__()
         self.config = config
         self.weight = torch.nn.Parameter(torch.linspace(-1, 1, 7))
-        self.seen: list[dict[str, Any]] = []
+        self.batches: list[dict[str, Any]] = []
         self.reset()
 
     def reset(self) -> None:
@@ -75,7 +75,7 @@ class LikeSmolVLA(torch.nn.Module):
 
     def predict_action_chunk(self, batch: dict[str, Any]) -> torch.Tensor:
         assert not torch.is_grad_enabled()
-        self.seen.append(batch)
+        self.batches.append(batch)
         drawn = torch.randn(1, self.config.chunk_size, self.width)
         return self.weight[: self.width] * batch["observation.image"].mean() + drawn
 
@@ -113,23 +113,23 @@ class TestSingleActions(PolicyConformance):
 
 
 def test_it_is_shown_what_lerobot_shows() -> None:
-    seen: list[dict[str, Any]] = []
+    batches: list[dict[str, Any]] = []
 
     def preprocess(batch: dict[str, Any]) -> dict[str, Any]:
-        seen.append(batch)
+        batches.append(batch)
         return batch
 
     theirs = LikeSmolVLA(Config())
     policy = lerobot_maker(theirs, WHOLE, preprocess, lambda action: 10 * action.cpu())()
-    found = roll(policy, FRAMES, TOLD)
+    found = roll(policy, FRAMES, INSTRUCTIONS)
     assert found.shape == (6, 2, 4, 7)
-    batch = seen[3]  # step 1, slot 1
+    batch = batches[3]  # step 1, slot 1
     assert set(batch) == {"observation.image", "task"}
     assert batch["task"] == ["open the drawer"]
     image = batch["observation.image"]
     assert (image.shape, image.dtype) == ((1, 3, 8, 10), torch.float32)
     assert image[0, 2, 5, 7].item() == pytest.approx(FRAMES[1, 1, 5, 7, 2] / 255)
-    plain = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, TOLD)
+    plain = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, INSTRUCTIONS)
     assert found == pytest.approx(10 * plain, rel=1e-6)
 
 
@@ -139,7 +139,7 @@ def test_noise_is_that_of_seed_and_step_and_nobody_elses_changes() -> None:
     expected = torch.rand(1)
     torch.manual_seed(0)
     same = np.broadcast_to(FRAMES[:1, :1], FRAMES.shape)
-    found = roll(make(), same, [TOLD[0]] * 2)
+    found = roll(make(), same, [INSTRUCTIONS[0]] * 2)
     assert torch.rand(1) == expected
     assert len(np.unique(found[..., 0, 0])) == 12  # every step and seed draws its own
 
@@ -147,17 +147,17 @@ def test_noise_is_that_of_seed_and_step_and_nobody_elses_changes() -> None:
 def test_slots_share_weights_and_nothing_else() -> None:
     theirs = LikeDiffusion(Config(n_obs_steps=2))
     policy = lerobot_maker(theirs, SINGLE)()
-    before = roll(policy, FRAMES, TOLD)
-    assert not theirs._queues["observation.images"]  # the original has seen nothing
+    before = roll(policy, FRAMES, INSTRUCTIONS)
+    assert not theirs._queues["observation.images"]  # the original got no frame
     with torch.no_grad():
         theirs.weight += 1
-    assert (roll(policy, FRAMES, TOLD) != before).all()
+    assert (roll(policy, FRAMES, INSTRUCTIONS) != before).all()
 
 
 def test_chunks_are_lerobots_first_actions_one_by_one() -> None:
     theirs = LikeSmolVLA(Config())
-    chunks = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, TOLD)
-    single = roll(lerobot_maker(theirs, SINGLE)(), FRAMES, TOLD)
+    chunks = roll(lerobot_maker(theirs, WHOLE)(), FRAMES, INSTRUCTIONS)
+    single = roll(lerobot_maker(theirs, SINGLE)(), FRAMES, INSTRUCTIONS)
     assert (single[::2, :, 0] == chunks[::2, :, 0]).all()
     assert (single[1::2, :, 0] == chunks[::2, :, 1]).all()
 
@@ -181,40 +181,44 @@ def with_wrist() -> Config:
     )
 
 
-def test_every_input_is_asked_for_with_the_line_to_write() -> None:
-    with pytest.raises(ValueError) as told:
+def test_every_missing_input_is_named_with_the_line_to_write() -> None:
+    with pytest.raises(ValueError) as error:
         lerobot_maker(LikeSmolVLA(with_wrist()), WHOLE)
     wanted = {WRIST: {"image": [4, 6]}, "observation.state": {"zeros": [2]}}
-    assert f"{WRIST} (3, 4, 6), observation.state (2,)" in str(told.value)
-    assert f"inputs={wanted}" in str(told.value)
+    assert f"{WRIST} (3, 4, 6), observation.state (2,)" in str(error.value)
+    assert f"inputs={wanted}" in str(error.value)
     lerobot_maker(LikeSmolVLA(with_wrist()), replace(WHOLE, inputs=wanted))
     with pytest.raises(ValueError, match="other cameras, too: observation.images.wrist .3, 4, 6.;"):
         lerobot_maker(LikeSmolVLA(with_wrist()), replace(WHOLE, zero_state=True))
 
 
 def test_constants_are_given_in_every_step() -> None:
-    seen: list[dict[str, Any]] = []
+    batches: list[dict[str, Any]] = []
     theirs = LikeSmolVLA(with_wrist())
     inputs = {WRIST: {"image": [4, 6]}, "observation.state": [0.5, -1]}
     cfg = replace(WHOLE, inputs=inputs)
-    policy = lerobot_maker(theirs, cfg, lambda batch: seen.append(batch) or batch)()
-    roll(policy, FRAMES[:2], TOLD)
-    assert len(seen) == 4
-    for batch in seen:
+    policy = lerobot_maker(theirs, cfg, lambda batch: batches.append(batch) or batch)()
+    roll(policy, FRAMES[:2], INSTRUCTIONS)
+    assert len(batches) == 4
+    for batch in batches:
         assert batch["observation.state"].tolist() == [[0.5, -1]]
         assert torch.equal(batch[WRIST], torch.zeros(1, 3, 4, 6))
     others = lerobot_maker(theirs, replace(WHOLE, inputs=inputs | {"observation.state": [0, 0]}))()
     assert policy.meta.fingerprint != others.meta.fingerprint
 
 
-def test_a_camera_may_be_left_out_and_empty_ones_are_not_asked_for() -> None:
+def test_a_camera_may_be_left_out_and_empty_ones_are_not_needed() -> None:
     """Some policies mask what is missing; those that LeRobot calls empty they fill themselves."""
-    seen: list[dict[str, Any]] = []
+    batches: list[dict[str, Any]] = []
     images = with_wrist().image_features | {"observation.images.empty_camera_0": Feature((3, 4, 6))}
     theirs = LikeSmolVLA(Config(image_features=images))
     cfg = replace(WHOLE, inputs={WRIST: None})
-    roll(lerobot_maker(theirs, cfg, lambda batch: seen.append(batch) or batch)(), FRAMES[:1], TOLD)
-    assert set(seen[0]) == {"observation.image", "task"}
+    roll(
+        lerobot_maker(theirs, cfg, lambda batch: batches.append(batch) or batch)(),
+        FRAMES[:1],
+        INSTRUCTIONS,
+    )
+    assert set(batches[0]) == {"observation.image", "task"}
 
 
 @pytest.mark.parametrize(
@@ -241,12 +245,12 @@ def test_constants_that_do_not_fit_are_refused(inputs: dict, message: str) -> No
 def test_chunks_are_carried_out_as_lerobot_does() -> None:
     """Two actions of four: what `select_action` hands out, when the frame does not change."""
     still = np.broadcast_to(FRAMES[:1, :1], FRAMES[:, :1].shape)
-    driven = []
+    actions = []
     for cfg in (WHOLE, SINGLE):
-        driver = RobotPolicy(lerobot_maker(LikeSmolVLA(Config()), cfg)(), GOOGLE_ROBOT)
-        driver.reset(TOLD[:1], seeds=[0])
-        driven.append([driver.act(frame, np.ones(1, bool))[0] for frame in still[:2]])
-    assert (np.stack(driven[0]) == np.stack(driven[1])).all()
+        on_robot = RobotPolicy(lerobot_maker(LikeSmolVLA(Config()), cfg)(), GOOGLE_ROBOT)
+        on_robot.reset(INSTRUCTIONS[:1], seeds=[0])
+        actions.append([on_robot.act(frame, np.ones(1, bool))[0] for frame in still[:2]])
+    assert (np.stack(actions[0]) == np.stack(actions[1])).all()
     meta = lerobot_maker(LikeSmolVLA(Config()), WHOLE)().meta
     assert (meta.chunk, meta.execution_horizon, meta.ensemble) == (4, 2, None)
     meta = lerobot_maker(LikeSmolVLA(Config()), SINGLE)().meta
@@ -273,13 +277,13 @@ def test_half_precision_becomes_single() -> None:
         def predict_action_chunk(self, batch: dict[str, Any]) -> torch.Tensor:
             return super().predict_action_chunk(batch).bfloat16()
 
-    found = roll(lerobot_maker(Half(Config()), WHOLE)(), FRAMES, TOLD)
-    single = roll(lerobot_maker(LikeSmolVLA(Config()), WHOLE)(), FRAMES, TOLD)
+    found = roll(lerobot_maker(Half(Config()), WHOLE)(), FRAMES, INSTRUCTIONS)
+    single = roll(lerobot_maker(LikeSmolVLA(Config()), WHOLE)(), FRAMES, INSTRUCTIONS)
     assert found.dtype == np.float32
     assert found == pytest.approx(single, rel=0.01)
 
 
-def test_missing_processors_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_processors_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     config = Config()
     config.normalization_mapping = {"ACTION": "MEAN_STD"}
     lerobot_maker(LikeSmolVLA(config), WHOLE, lambda batch: batch)
@@ -288,14 +292,14 @@ def test_missing_processors_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert "'like_smolvla' normalises ACTION, but has no processors" in caplog.text
 
 
-def test_zeros_are_given_only_where_asked_for() -> None:
-    seen: list[dict[str, Any]] = []
+def test_zeros_are_given_only_with_zero_state() -> None:
+    batches: list[dict[str, Any]] = []
     theirs = LikeSmolVLA(Config(robot_state_feature=Feature((6,))))
     make = lerobot_maker(
-        theirs, replace(WHOLE, zero_state=True), lambda batch: seen.append(batch) or batch
+        theirs, replace(WHOLE, zero_state=True), lambda batch: batches.append(batch) or batch
     )
-    roll(make(), FRAMES[:1], TOLD)
-    assert torch.equal(seen[0]["observation.state"], torch.zeros(1, 6))
+    roll(make(), FRAMES[:1], INSTRUCTIONS)
+    assert torch.equal(batches[0]["observation.state"], torch.zeros(1, 6))
 
 
 @pytest.mark.parametrize(
@@ -334,7 +338,7 @@ def test_actions_of_another_size_are_refused() -> None:
     theirs = LikeSmolVLA(Config())
     theirs.width = 6
     policy = lerobot_maker(theirs, WHOLE)()
-    policy.reset(TOLD, seeds=[0, 1])
+    policy.reset(INSTRUCTIONS, seeds=[0, 1])
     with pytest.raises(ValueError, match=r"shape \(4, 7\) .* found \(4, 6\); correct the layout"):
         policy.act(FRAMES[0], np.ones(2, bool))
 
@@ -345,7 +349,7 @@ def test_it_can_be_served_with_weights_shared() -> None:
         policy = connect(url)
         assert policy.meta.fingerprint == make().meta.fingerprint
         assert (policy.meta.image_size, policy.meta.history) == ((8, 10), 2)
-        assert (roll(policy, FRAMES, TOLD) == roll(make(), FRAMES, TOLD)).all()
+        assert (roll(policy, FRAMES, INSTRUCTIONS) == roll(make(), FRAMES, INSTRUCTIONS)).all()
         policy.close()
 
 

@@ -18,12 +18,12 @@ from v2w_gym.policies.conformance import PolicyConformance, roll
 from v2w_gym.policies.instructions import make_table
 from v2w_gym.policies.remote.started import StartedPolicy
 
-TOLD = ("close the drawer", "open the drawer")
+INSTRUCTIONS = ("close the drawer", "open the drawer")
 Build = Callable[..., Path]
 
 
 def load(path: Path, size: int = 512) -> StartedPolicy:
-    return load_saved_model(path, GOOGLE_ROBOT, make_table(TOLD, size))
+    return load_saved_model(path, GOOGLE_ROBOT, make_table(INSTRUCTIONS, size))
 
 
 def some_frames(policy: Policy, steps: int, slots: int) -> np.ndarray:
@@ -77,22 +77,22 @@ def test_shapes_that_the_model_does_not_tell_are_accepted() -> None:
 
 
 def test_values_beyond_the_bounds_are_passed_on() -> None:
-    vectors = dict(zip(TOLD, make_table(TOLD, 8).vectors, strict=True))
+    vectors = dict(zip(INSTRUCTIONS, make_table(INSTRUCTIONS, 8).vectors, strict=True))
     policy = saved_model_server.policy_of(FakeGraph({}), vectors, "fake", "")
     assert policy.meta.image_size == (8, 8) and policy.meta.history == 2
-    assert (roll(policy, some_frames(policy, 1, 1), TOLD) == 2.5).all()
+    assert (roll(policy, some_frames(policy, 1, 1), INSTRUCTIONS) == 2.5).all()
 
 
 def test_another_robot_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a robot with actions 'fractal13'"):
-        load_saved_model(tmp_path, RECON_JACKAL, make_table(TOLD, 8), "/nowhere/python")
+        load_saved_model(tmp_path, RECON_JACKAL, make_table(INSTRUCTIONS, 8), "/nowhere/python")
 
 
 def test_a_folder_that_is_no_saved_model_is_refused_before_anything_is_started(
     tmp_path: Path,
 ) -> None:
     def load() -> None:
-        load_saved_model(tmp_path, GOOGLE_ROBOT, make_table(TOLD, 512), "/nowhere/python")
+        load_saved_model(tmp_path, GOOGLE_ROBOT, make_table(INSTRUCTIONS, 512), "/nowhere/python")
 
     with pytest.raises(FileNotFoundError, match=r"found no .*saved_model.pb; unpack"):
         load()
@@ -158,8 +158,8 @@ class TestTensorFlow:
 
     def test_a_server_killed_in_mid_episode_changes_nothing(self, real: StartedPolicy) -> None:
         frames = some_frames(real, 10, 2)
-        expected = roll(real, frames, TOLD)
-        real.reset(TOLD, seeds=[0, 1])
+        expected = roll(real, frames, INSTRUCTIONS)
+        real.reset(INSTRUCTIONS, seeds=[0, 1])
         actions, events = [], list[tuple[int, str]]()
         for step, now in enumerate(frames):
             if step == 7:
@@ -170,17 +170,17 @@ class TestTensorFlow:
         assert (np.stack(actions) == expected).all()
         assert events == [(0, "server restarted"), (1, "server restarted")]
 
-    def test_every_frame_in_memory_the_instruction_and_the_count_matter(
+    def test_every_frame_of_the_history_the_instruction_and_the_count_matter(
         self, real: StartedPolicy
     ) -> None:
         frames = some_frames(real, 7, 1)
-        last = roll(real, frames, TOLD)[-1]
+        last = roll(real, frames, INSTRUCTIONS)[-1]
         for step in range(1, 7):
             changed = frames.copy()
             changed[step] //= 2
-            assert (roll(real, changed, TOLD)[-1] != last).any()
-        assert (roll(real, frames, TOLD[::-1])[-1] != last).any()
-        assert (roll(real, frames[1:], TOLD)[-1] != last).any()
+            assert (roll(real, changed, INSTRUCTIONS)[-1] != last).any()
+        assert (roll(real, frames, INSTRUCTIONS[::-1])[-1] != last).any()
+        assert (roll(real, frames[1:], INSTRUCTIONS)[-1] != last).any()
 
     def test_an_unknown_instruction_is_refused_before_the_server_hears_of_it(
         self, real: StartedPolicy
@@ -202,9 +202,9 @@ class TestGraph:
 
     def act(self, path: Path) -> np.ndarray:
         graph = saved_model_server.Graph(str(path))
-        vectors = dict(zip(TOLD, make_table(TOLD, 512).vectors, strict=True))
+        vectors = dict(zip(INSTRUCTIONS, make_table(INSTRUCTIONS, 512).vectors, strict=True))
         policy = saved_model_server.policy_of(graph, vectors, "model", "")
-        return roll(policy, some_frames(policy, 3, 1), TOLD)
+        return roll(policy, some_frames(policy, 3, 1), INSTRUCTIONS)
 
     def test_vectors_of_another_size_are_refused(self, saved_model: Build) -> None:
         settings = {"path": str(saved_model()), "vectors": np.ones((1, 9), np.float32)}

@@ -9,7 +9,7 @@ from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.policies.base import Policy
 from v2w_gym.policies.conformance import PolicyConformance, roll
 from v2w_gym.policies.planner.perception import PerceptionNetwork, to_pixels
-from v2w_gym.policies.planner.policy import PlannerPolicy, load_planner, save_planner, see
+from v2w_gym.policies.planner.policy import PlannerPolicy, load_planner, perceive, save_planner
 from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -25,7 +25,8 @@ class TestPlanner(PolicyConformance):
 
     def test_the_instruction_matters_and_its_spelling_does_not(self, policy: Policy, frames):
         opened, closed = (
-            roll(policy, frames, [told] * 3) for told in ("open the drawer", "close the drawer")
+            roll(policy, frames, [instruction] * 3)
+            for instruction in ("open the drawer", "close the drawer")
         )
         assert (opened != closed).any()
         assert (roll(policy, frames, ["Open  the drawer!"] * 3) == opened).all()
@@ -49,7 +50,7 @@ def test_the_network_reads_five_values(network: PerceptionNetwork):
     assert pixels[1, 2, 3, 4] == pytest.approx(frames[1, 3, 4, 2] / 127.5 - 1)
     values = network(pixels).detach().numpy()
     assert values.shape == (3, 5)
-    read = see(network, frames[1])
+    read = perceive(network, frames[1])
     assert [*read.hand, read.handle_x, read.opening] == pytest.approx(values[1], abs=1e-6)
 
 
@@ -59,8 +60,8 @@ def test_a_checkpoint_acts_as_the_network_did_but_for_half_precision(
     policy = load_planner(checkpoint, STANDIN_SAWYER)
     rounded = PlannerPolicy(network.half().float(), STANDIN_SAWYER, "same")
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3), np.uint8)
-    told = ["open the drawer"] * 3
-    assert (roll(policy, frames, told) == roll(rounded, frames, told)).all()
+    instructions = ["open the drawer"] * 3
+    assert (roll(policy, frames, instructions) == roll(rounded, frames, instructions)).all()
     card = load_checkpoint(checkpoint)[1]
     assert (policy.meta.name, policy.meta.fingerprint) == ("mine", card["sha256"])
     assert card["note"] == 1

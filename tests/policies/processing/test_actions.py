@@ -240,20 +240,18 @@ def test_what_the_robot_cannot_move_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("mode", "wanted"),
     [
         ((1, 0, 0), (1, 0, 0)),
         ((0, 0, 1), (0, 0, 1)),
-        ((0, 0, 0), None),  # nothing was said: the episode goes on
+        ((0, 0, 0), None),  # not one-hot: the episode goes on
         ((0.6, 0.3, 0.1), None),
         ((-4, 2, 1), None),
         ((1, 8, 0), None),
     ],
 )
-def test_only_a_one_hot_says_something(
-    said: tuple[float, ...], wanted: tuple[float, ...] | None
-) -> None:
-    action = GOOGLE_ROBOT.make_action(terminate_episode=said)
+def test_only_a_one_hot_counts(mode: tuple[float, ...], wanted: tuple[float, ...] | None) -> None:
+    action = GOOGLE_ROBOT.make_action(terminate_episode=mode)
     fitted, changed = clip_to_bounds(action, GOOGLE_ROBOT)
     assert tuple(fitted[7:10]) == (wanted or (0, 1, 0))
     assert changed == (() if wanted else (NOT_ONE_HOT,))

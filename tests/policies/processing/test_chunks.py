@@ -1,4 +1,4 @@
-"""Chunks are carried out for as long as asked, or averaged as ACT and Octo do."""
+"""Chunks are executed up to the horizon, or averaged as ACT and Octo do."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from v2w_gym.policies.processing.chunks import (
 
 
 def carry_out(chunks: Sequence[Sequence[float]], steps: int, cfg: ProcessingConfig) -> list[float]:
-    """Actions of one value in `steps` steps; a policy that is asked gives the next of `chunks`."""
+    """Actions of one value in `steps` steps; each request gives the next of `chunks`."""
     plan: Queue = ()
     left, done = list(chunks), []
     for _ in range(steps):

@@ -211,7 +211,7 @@ def test_frames_are_cropped_and_then_resized() -> None:
     assert (preprocess_frames(letterboxed(), (256, 320), cfg) == wanted).all()
 
 
-def test_another_aspect_ratio_is_refused_unless_asked_for() -> None:
+def test_another_aspect_ratio_is_refused_without_stretch() -> None:
     frames = pictures((48, 64), seed=0)
     message = r"policy's 32 x 40 pixels, found 48 x 64; .*crop=bars.* stretch=true"
     with pytest.raises(ValueError, match=message):

@@ -28,19 +28,19 @@ class Fake:
     meta = META
 
     def __init__(self, plan=None):
-        self.memory, self.plan = [], plan or itertools.repeat("ok")
+        self.state, self.plan = [], plan or itertools.repeat("ok")
 
     def reset(self, instructions, *, seeds, slots=None):
-        check_reset(META, instructions, seeds, slots, len(self.memory))
-        new = [len(told) + seed / 7 for told, seed in zip(instructions, seeds, strict=True)]
-        self.memory = renew(self.memory, new, slots)
+        check_reset(META, instructions, seeds, slots, len(self.state))
+        new = [len(text) + seed / 7 for text, seed in zip(instructions, seeds, strict=True)]
+        self.state = renew(self.state, new, slots)
 
     def act(self, frames, active):
-        check_frames(META, len(self.memory), frames, active)
+        check_frames(META, len(self.state), frames, active)
         misbehave(next(self.plan))
         for slot in np.flatnonzero(active):
-            self.memory[slot] = 0.9 * self.memory[slot] + frames[slot].mean() / 8
-        actions = np.sin(np.outer(self.memory, np.arange(1, 8)))
+            self.state[slot] = 0.9 * self.state[slot] + frames[slot].mean() / 8
+        actions = np.sin(np.outer(self.state, np.arange(1, 8)))
         return ActionBatch(actions[:, None].astype(np.float32))
 
     def close(self):

@@ -52,7 +52,7 @@ def be_server() -> None:
 
 
 class Film(environment.Environment):
-    """Shows the same four frames in every episode, and notes what it is told to do."""
+    """Shows the same four frames in every episode, and records its actions."""
 
     def __init__(self, begins: bool) -> None:
         self.begins = begins

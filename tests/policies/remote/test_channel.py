@@ -52,12 +52,12 @@ def byte_by_byte(connection: socket.socket, data: bytes) -> None:
         time.sleep(0.05)
 
 
-def then(*said: bytes) -> Callable[[socket.socket], None]:
+def then(*data: bytes) -> Callable[[socket.socket], None]:
     """Shake hands, say something, and wait."""
 
     def behave(connection: socket.socket) -> None:
         upgrade(connection)
-        connection.sendall(b"".join(said))
+        connection.sendall(b"".join(data))
         while connection.recv(1 << 16):
             pass
 
@@ -217,8 +217,8 @@ def test_a_name_is_shown_without_control_characters() -> None:
 
 
 def events_of(*answers: list[Any]) -> list[tuple[int, str]]:
-    told = iter(answers)
-    with plain({}, lambda _: pack({"actions": ACTIONS, "events": next(told)})) as server:
+    events = iter(answers)
+    with plain({}, lambda _: pack({"actions": ACTIONS, "events": next(events)})) as server:
         policy = connect(server.url, replace(CFG, timeout_s=5))
         found = ask(policy)
         policy.close()
@@ -293,10 +293,10 @@ def test_a_server_without_tls_is_no_wss_server() -> None:
 
 
 def test_a_proxy_is_one_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bytes] = []
+    requests: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
-        asked.append(connection.recv(4096))
+        requests.append(connection.recv(4096))
         connection.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
 
     with plain({}, answer_zeros) as server, raw(behave) as proxy:
@@ -304,10 +304,10 @@ def test_a_proxy_is_one_that_the_settings_name(monkeypatch: pytest.MonkeyPatch) 
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             monkeypatch.setenv(name, proxy)
         connect(server.url, CFG).close()  # directly
-        assert not asked
+        assert not requests
         with pytest.raises(ConnectionError, match="found none .*403"):
             connect(server.url, replace(CFG, proxy=proxy))
-        assert asked[0].startswith(f"CONNECT {server.url[5:]} ".encode())
+        assert requests[0].startswith(f"CONNECT {server.url[5:]} ".encode())
     with pytest.raises(
         ValueError, match="expected an HTTP proxy like http://host:port, found 'none'"
     ):

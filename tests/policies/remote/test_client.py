@@ -1,4 +1,4 @@
-"""A policy in a server: it acts as in process, and what goes wrong is said."""
+"""A policy in a server: it acts as in process, and errors are reported."""
 
 import socket
 import subprocess
@@ -23,7 +23,7 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.policies.rt1.policy import RT1Policy
 from v2w_gym.policies.scripted import random_policy
 
-TOLD = ["close the drawer", "open the drawer", "close the drawer"]
+INSTRUCTIONS = ["close the drawer", "open the drawer", "close the drawer"]
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 3, 64, 64, 3), np.uint8)
 ALL = np.ones(3, bool)
 PI0 = RemoteConfig(layout="oxe7", chunk=2, timeout_s=5)
@@ -49,7 +49,7 @@ class TestRemoteRandom(PolicyConformance):
 
 
 class TestRemoteRT1(PolicyConformance):
-    """A memory, and instructions that are known or not."""
+    """A history, and instructions that are known or not."""
 
     @pytest.fixture
     def policy(self, make_rt1: Callable[[], Policy]) -> Iterator[Policy]:
@@ -62,22 +62,22 @@ def test_it_is_what_it_would_be_in_process(make_rt1: Callable[[], Policy]) -> No
         here = make()
         with serving(make) as url:
             there = connect(url)
-            assert (roll(there, FRAMES, TOLD) == roll(here, FRAMES, TOLD)).all()
-            told = ("name", "layout", "image_size", "control_hz", "history", "chunk", "gripper")
-            for name in told:
+            assert (roll(there, FRAMES, INSTRUCTIONS) == roll(here, FRAMES, INSTRUCTIONS)).all()
+            names = ("name", "layout", "image_size", "control_hz", "history", "chunk", "gripper")
+            for name in names:
                 assert getattr(there.meta, name) == getattr(here.meta, name)
             assert there.meta.fingerprint == here.meta.fingerprint or here.meta.fingerprint == ""
             there.close()
 
 
-def test_a_driver_drives_it_alike(make_rt1: Callable[[], Policy]) -> None:
+def test_a_robot_policy_acts_the_same(make_rt1: Callable[[], Policy]) -> None:
     with serving(make_rt1) as url:
         found = []
         for policy in (make_rt1(), connect(url)):
-            driver = RobotPolicy(policy, STANDIN_SAWYER)
-            driver.reset(TOLD, seeds=[1, 2, 3])
-            found.append([driver.act(now, np.array([True, True, False])) for now in FRAMES])
-            driver.close()
+            on_robot = RobotPolicy(policy, STANDIN_SAWYER)
+            on_robot.reset(INSTRUCTIONS, seeds=[1, 2, 3])
+            found.append([on_robot.act(now, np.array([True, True, False])) for now in FRAMES])
+            on_robot.close()
         assert np.array_equal(*found)
 
 
@@ -88,7 +88,7 @@ def test_an_instruction_that_the_server_refuses_is_an_error(make_rt1: Callable[[
             ValueError, match=f"policy server at {url} reports: ValueError: .*juggle"
         ):
             policy.reset(["juggle"], seeds=[0])
-        policy.reset(TOLD[:1], seeds=[0])  # and another one is not
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])  # and another one is not
         policy.act(FRAMES[0, :1], ALL[:1])
         policy.close()
 
@@ -97,11 +97,11 @@ def test_more_slots_than_connections_are_refused_before_anything_runs() -> None:
     with serving(make_random, connections=2) as url:
         policy = connect(url)
         with pytest.raises(ValueError, match=r"at most 2 slots .* \(batch_size=2\)"):
-            policy.reset(TOLD, seeds=[0, 1, 2])
+            policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         other = connect(url)
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
         with pytest.raises(ConnectionError, match="HTTP 503: expected at most 2 connections"):
-            policy.reset(TOLD[:2], seeds=[0, 1])
+            policy.reset(INSTRUCTIONS[:2], seeds=[0, 1])
         with pytest.raises(ValueError, match="in 0 slots"):  # no slot is left half begun
             policy.act(FRAMES[0, :2], ALL[:2])
         policy.close()
@@ -118,30 +118,30 @@ def test_a_plain_server_gets_one_connection_per_slot_and_episode() -> None:
     with plain({}, answer_pi0) as server:
         policy = connect(server.url, PI0)
         for _ in range(2):
-            policy.reset(TOLD[:2], seeds=[0, 1])
+            policy.reset(INSTRUCTIONS[:2], seeds=[0, 1])
             for now in FRAMES[:2]:
                 found = policy.act(now[:2], ALL[:2]).actions
-                expected = now[:2].mean((1, 2, 3)) + [len(told) for told in TOLD[:2]]
+                expected = now[:2].mean((1, 2, 3)) + [len(text) for text in INSTRUCTIONS[:2]]
                 assert found == pytest.approx(np.broadcast_to(expected[:, None, None], (2, 2, 7)))
                 assert found.dtype == np.float32
         policy.close()
     assert [len(requests) for requests in server.episodes] == [2, 2, 2, 2]
     for slot, requests in enumerate(server.episodes[2:]):
         assert [set(request) for request in requests] == [{"observation/image", "prompt"}] * 2
-        assert {request["prompt"] for request in requests} == {TOLD[slot]}
+        assert {request["prompt"] for request in requests} == {INSTRUCTIONS[slot]}
         assert (requests[1]["observation/image"] == FRAMES[1, slot]).all()
 
 
 def test_one_slot_of_a_plain_server_begins_anew_on_a_connection_of_its_own() -> None:
     with plain({}, answer_pi0) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.act(FRAMES[0], ALL)
         policy.reset(["not heard", "push", "not heard"], seeds=[0, 9, 0], slots=[1])
         policy.act(FRAMES[1], ALL)
         policy.close()
     prompts = [[request["prompt"] for request in requests] for requests in server.episodes]
-    assert prompts == [[TOLD[0]] * 2, [TOLD[1]], [TOLD[2]] * 2, ["push"]]
+    assert prompts == [[INSTRUCTIONS[0]] * 2, [INSTRUCTIONS[1]], [INSTRUCTIONS[2]] * 2, ["push"]]
 
 
 def test_one_slot_of_our_server_is_reset_with_its_seed() -> None:
@@ -150,35 +150,39 @@ def test_one_slot_of_our_server_is_reset_with_its_seed() -> None:
     metadata = {**META, "supports_reset": True}
     with plain(metadata, lambda request: reset if "__reset__" in request else answer) as server:
         policy = connect(server.url, RemoteConfig(timeout_s=5))
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.reset(["", "push", ""], seeds=[7, 8, 9], slots=[1])
         policy.act(FRAMES[0], ALL)
         policy.close()
     assert [len(requests) for requests in server.episodes] == [2, 3, 2]
     assert server.episodes[1][1] == {"__reset__": {"instruction": "push", "seed": 8}}
-    assert [requests[-1]["prompt"] for requests in server.episodes] == [TOLD[0], "push", TOLD[2]]
+    assert [requests[-1]["prompt"] for requests in server.episodes] == [
+        INSTRUCTIONS[0],
+        "push",
+        INSTRUCTIONS[2],
+    ]
 
 
-def test_only_active_slots_are_asked() -> None:
+def test_only_active_slots_send_requests() -> None:
     with plain({}, answer_pi0) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.act(FRAMES[0], np.array([False, True, False]))
         policy.close()
     assert [len(requests) for requests in server.episodes] == [0, 1, 0]
 
 
-def test_all_slots_are_asked_before_the_first_answer_is_awaited() -> None:
-    def answer_when_all_have_asked(request: Mapping[str, Any]) -> bytes:
+def test_all_requests_are_sent_before_the_first_response_is_awaited() -> None:
+    def answer_when_all_have_sent(request: Mapping[str, Any]) -> bytes:
         end = time.monotonic() + 5
         while sum(map(len, server.episodes)) < 3 and time.monotonic() < end:
             time.sleep(0.001)
         assert time.monotonic() < end
         return answer_pi0(request)
 
-    with plain({}, answer_when_all_have_asked) as server:
+    with plain({}, answer_when_all_have_sent) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.act(FRAMES[0], ALL)
         policy.close()
 
@@ -188,7 +192,7 @@ def test_the_names_in_a_request_are_settings() -> None:
     answer = pack({"actions": np.zeros((2, 7), np.float32)})
     with plain({}, lambda request: answer) as server:
         policy = connect(server.url, cfg)
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
         policy.act(FRAMES[0, :1], ALL[:1])
         policy.close()
     assert set(server.episodes[0][0]) == {"image", "task"}
@@ -309,7 +313,7 @@ def test_a_fingerprint_is_announced_or_that_of_what_is_announced() -> None:
 def test_an_answer_that_cannot_be_used_is_refused(answer: bytes | str, message: str) -> None:
     with plain({}, lambda request: answer) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
         with pytest.raises(ValueError, match=message):
             policy.act(FRAMES[0, :1], ALL[:1])
         policy.close()
@@ -318,7 +322,7 @@ def test_an_answer_that_cannot_be_used_is_refused(answer: bytes | str, message: 
 def test_the_whole_traceback_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with plain({}, lambda request: "Traceback:\n  deep inside\nValueError: too dark") as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
         with pytest.raises(ValueError):
             policy.act(FRAMES[0, :1], ALL[:1])
     assert "  deep inside" in caplog.text
@@ -331,7 +335,7 @@ def test_a_slow_server_is_an_error_that_names_the_setting() -> None:
 
     with plain({}, sleep) as server:
         policy = connect(server.url, RemoteConfig(layout="oxe7", chunk=2, timeout_s=0.1))
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         with pytest.raises(
             TimeoutError, match=r"a response from .* within 0.1 s.*timeout_s: \.\.\."
         ):
@@ -386,14 +390,14 @@ def test_something_else_than_a_server_is_an_error() -> None:
 def test_a_server_that_goes_within_an_episode_ends_it() -> None:
     with plain({}, answer_pi0) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.act(FRAMES[0], ALL)
         server.break_connections()
         with pytest.raises(
             ConnectionError, match=f"policy server at {server.url}, found that it had"
         ):
             policy.act(FRAMES[1], ALL)
-        policy.reset(TOLD, seeds=[0, 1, 2])  # a new episode may begin
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])  # a new episode may begin
         policy.act(FRAMES[0], ALL)
         policy.close()
 
@@ -401,17 +405,17 @@ def test_a_server_that_goes_within_an_episode_ends_it() -> None:
 def test_connections_that_break_between_episodes_are_made_again() -> None:
     with plain({**META, "supports_reset": True}, lambda request: pack({"reset": True})) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         server.break_connections()
         time.sleep(0.1)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         policy.close()
 
 
-def test_a_stateless_server_is_asked_again() -> None:
+def test_a_stateless_server_gets_the_request_again() -> None:
     with plain({**META, "stateless": True}, answer_pi0) as server:
         policy = connect(server.url, RemoteConfig(timeout_s=5))
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         expected = policy.act(FRAMES[1], ALL)
         server.going[1].close_socket()
         found = policy.act(FRAMES[1], ALL)
@@ -426,7 +430,7 @@ def test_a_server_is_stateless_if_the_settings_say_so() -> None:
     """openpi's servers remember nothing, and do not announce it."""
     with plain({}, answer_pi0) as server:
         policy = connect(server.url, replace(PI0, stateless=True))
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         expected = policy.act(FRAMES[1], ALL)
         server.going[2].close(1011, "keepalive ping timeout")
         found = policy.act(FRAMES[1], ALL)
@@ -448,7 +452,7 @@ def test_a_stateless_server_that_stays_away_is_an_error(monkeypatch: pytest.Monk
     waits: list[float] = []
     with plain({**META, "stateless": True}, answer_pi0) as server:
         policy = connect(server.url, RemoteConfig(timeout_s=5, reconnects=3))
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
     monkeypatch.setattr("v2w_gym.policies.remote.channel.time.sleep", waits.append)
     with pytest.raises(ConnectionError, match="found none"):
         policy.act(FRAMES[0, :1], ALL[:1])
@@ -458,11 +462,11 @@ def test_a_stateless_server_that_stays_away_is_an_error(monkeypatch: pytest.Monk
 def test_a_server_that_serves_something_else_now_is_refused() -> None:
     with plain({**META, "name": "a"}, answer_pi0) as server:
         policy = connect(server.url, PI0)
-        policy.reset(TOLD[:1], seeds=[0])
+        policy.reset(INSTRUCTIONS[:1], seeds=[0])
         policy.act(FRAMES[0, :1], ALL[:1])
         server.metadata = pack({**META, "name": "b"})
         with pytest.raises(ValueError, match="to serve the same policy as before"):
-            policy.reset(TOLD[:1], seeds=[0])
+            policy.reset(INSTRUCTIONS[:1], seeds=[0])
         policy.close()
 
 
@@ -492,7 +496,7 @@ def test_the_client_of_openpi_is_served(openpi_python: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_of_openpi_is_asked(openpi_python: str) -> None:
+def test_a_server_of_openpi_responds(openpi_python: str) -> None:
     """Our client against a server of openpi's `msgpack_numpy` and websockets."""
     server = subprocess.Popen(
         [openpi_python, str(THEIRS), "server"], stdout=subprocess.PIPE, text=True
@@ -500,7 +504,7 @@ def test_a_server_of_openpi_is_asked(openpi_python: str) -> None:
     try:
         assert server.stdout is not None
         policy = connect(server.stdout.readline().strip(), PI0)
-        policy.reset(TOLD, seeds=[0, 1, 2])
+        policy.reset(INSTRUCTIONS, seeds=[0, 1, 2])
         found = policy.act(FRAMES[0], ALL).actions
         expected = FRAMES[0].astype(np.float64).mean((1, 2, 3))
         assert found[:, 1, 6] == pytest.approx(expected)

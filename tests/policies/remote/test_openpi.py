@@ -33,8 +33,8 @@ def infer_libero(request: Mapping[str, Any]) -> np.ndarray:
     assert state.shape == (8,)
     assert isinstance(request["prompt"], str)
     assert images[0].shape == images[1].shape == (224, 224, 3)
-    seen = [images[0].mean() / 255, images[1].mean() / 255, state.sum()]
-    return np.tile([*seen, 0.0, 0.0, 0.0, 1.0], (10, 1))
+    inputs = [images[0].mean() / 255, images[1].mean() / 255, state.sum()]
+    return np.tile([*inputs, 0.0, 0.0, 0.0, 1.0], (10, 1))
 
 
 def infer_droid(request: Mapping[str, Any]) -> np.ndarray:
@@ -79,10 +79,10 @@ def shown(name: str, url: str, folder: Path, without: str = "nothing at all") ->
 
 def test_the_libero_configuration_is_driven(tmp_path: Path) -> None:
     with plain({}, as_openpi(infer_libero)) as server:
-        driver = make_policy(shown("libero.yaml", server.url, tmp_path), GOOGLE_ROBOT)
-        driver.reset(["close the drawer", "open the drawer"], seeds=[0, 1])
-        moved = [driver.act(FRAMES, BOTH) for _ in range(6)]
-        driver.close()
+        on_robot = make_policy(shown("libero.yaml", server.url, tmp_path), GOOGLE_ROBOT)
+        on_robot.reset(["close the drawer", "open the drawer"], seeds=[0, 1])
+        moved = [on_robot.act(FRAMES, BOTH) for _ in range(6)]
+        on_robot.close()
     hand = GOOGLE_ROBOT.slices["world_vector"]
     padded = FRAMES.mean((1, 2, 3)) / 255 * 179 / 224  # 256 x 320 becomes 179 x 224
     expected = np.stack([0.05 * padded, np.zeros(2), np.zeros(2)], 1)  # 0.05 m for 1; all else is 0

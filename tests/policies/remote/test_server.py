@@ -35,16 +35,16 @@ REQUEST = {"observation/image": FRAME, "prompt": "close the drawer"}
 
 
 class Witness:
-    """Answers with its seed and its step; says what happened to it."""
+    """Answers with its seed and its step; records its calls."""
 
-    def __init__(self, told: list[tuple[str, str, int]]) -> None:
+    def __init__(self, calls: list[tuple[str, str, int]]) -> None:
         self.meta = PolicyMeta("witness", "oxe7", (64, 64), 3.0, history=2, fingerprint="abc")
-        self.told = told
+        self.calls = calls
         self.thread = threading.get_ident()
 
     def reset(self, instructions: Sequence[str], *, seeds: Sequence[int]) -> None:
         check_reset(self.meta, instructions, seeds)
-        self.told.append(("reset", instructions[0], seeds[0]))
+        self.calls.append(("reset", instructions[0], seeds[0]))
         self.seed, self.step = seeds[0], 0
         if instructions[0] == "fail":
             raise RuntimeError("it burns")
@@ -56,17 +56,17 @@ class Witness:
         return ActionBatch(actions, ((0, "something odd"),))
 
     def close(self) -> None:
-        self.told.append(("close", "", 0))
+        self.calls.append(("close", "", 0))
 
 
 @pytest.fixture
-def told() -> list[tuple[str, str, int]]:
+def calls() -> list[tuple[str, str, int]]:
     return []
 
 
 @pytest.fixture
-def url(told: list[tuple[str, str, int]]) -> Iterator[str]:
-    with serving(lambda: Witness(told), connections=2) as url:
+def url(calls: list[tuple[str, str, int]]) -> Iterator[str]:
+    with serving(lambda: Witness(calls), connections=2) as url:
         yield url
 
 
@@ -74,7 +74,7 @@ def dial(url: str) -> ClientConnection:
     return connect(url, compression=None, max_size=None, proxy=None)
 
 
-def test_it_says_what_it_serves(url: str) -> None:
+def test_it_announces_its_metadata(url: str) -> None:
     with dial(url) as connection:
         assert unpack(connection.recv(5)) == {
             "name": "witness",
@@ -100,7 +100,7 @@ def ask(connection: ClientConnection, request: object) -> dict:
 
 
 def test_a_reset_begins_an_episode_with_its_seed(
-    url: str, told: list[tuple[str, str, int]]
+    url: str, calls: list[tuple[str, str, int]]
 ) -> None:
     with dial(url) as connection:
         connection.recv(5)
@@ -114,11 +114,11 @@ def test_a_reset_begins_an_episode_with_its_seed(
     assert second["actions"].tolist() == [[8.0] * 7]
     assert first["events"] == ["something odd"]
     assert first["server_timing"]["infer_ms"] >= 0
-    assert told == [("reset", "close the drawer", 7)] * 2
+    assert calls == [("reset", "close the drawer", 7)] * 2
 
 
 def test_without_a_reset_an_episode_is_an_instruction(
-    url: str, told: list[tuple[str, str, int]]
+    url: str, calls: list[tuple[str, str, int]]
 ) -> None:
     with dial(url) as connection:
         connection.recv(5)
@@ -127,17 +127,17 @@ def test_without_a_reset_an_episode_is_an_instruction(
             ask(connection, {**REQUEST, "prompt": prompt})["actions"][0, 0] for prompt in prompts
         ]
     assert found == [0.5, 1.0, 0.5]
-    assert told == [("reset", "close the drawer", 0), ("reset", "open the drawer", 0)]
+    assert calls == [("reset", "close the drawer", 0), ("reset", "open the drawer", 0)]
 
 
 def test_the_next_connection_begins_anew_with_a_policy_that_is_free(
-    url: str, told: list[tuple[str, str, int]]
+    url: str, calls: list[tuple[str, str, int]]
 ) -> None:
     for _ in range(3):
         with dial(url) as connection:
             connection.recv(5)
             assert ask(connection, REQUEST)["actions"][0, 0] == 0.5
-    assert told == [("reset", "close the drawer", 0)] * 3  # and nothing was closed
+    assert calls == [("reset", "close the drawer", 0)] * 3  # and nothing was closed
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_the_next_connection_begins_anew_with_a_policy_that_is_free(
     ],
 )
 def test_an_error_is_reported_and_ends_the_connection(
-    url: str, told: list[tuple[str, str, int]], message: bytes | str, reported: str
+    url: str, calls: list[tuple[str, str, int]], message: bytes | str, reported: str
 ) -> None:
     with dial(url) as connection:
         connection.recv(5)
@@ -168,7 +168,7 @@ def test_an_error_is_reported_and_ends_the_connection(
         with pytest.raises(ConnectionClosed) as ended:
             connection.recv(5)
         assert ended.value.rcvd is not None and ended.value.rcvd.code == 1011
-    assert told[-1] == ("close", "", 0)  # it may be in any state
+    assert calls[-1] == ("close", "", 0)  # it may be in any state
     with dial(url) as connection:  # the next one has a new policy
         connection.recv(5)
         assert ask(connection, REQUEST)["actions"][0, 0] == 0.5
@@ -199,15 +199,15 @@ def test_large_frames_fit(url: str) -> None:
     assert "expected uint8 frames of shape (1, 64, 64, 3)" in answer  # it arrived
 
 
-def test_stopping_ends_connections_and_closes_policies(told: list[tuple[str, str, int]]) -> None:
+def test_stopping_ends_connections_and_closes_policies(calls: list[tuple[str, str, int]]) -> None:
     with ExitStack() as stack:
-        with serving(lambda: Witness(told)) as url:
+        with serving(lambda: Witness(calls)) as url:
             connection = stack.enter_context(dial(url))
             connection.recv(5)
         with pytest.raises(ConnectionClosed) as ended:
             connection.recv(5)
     assert ended.value.rcvd is not None and ended.value.rcvd.code == 1001
-    assert told == [("close", "", 0)]
+    assert calls == [("close", "", 0)]
 
 
 def test_one_thread_asks_all_policies() -> None:
@@ -251,25 +251,25 @@ def test_it_needs_little_where_somebody_elses_policy_lives() -> None:
     assert run.stdout == "['v2w_gym']\n"
 
 
-def test_a_frame_may_begin_an_episode(url: str, told: list[tuple[str, str, int]]) -> None:
+def test_a_frame_may_begin_an_episode(url: str, calls: list[tuple[str, str, int]]) -> None:
     """What the client of openpi can send: its own reset sends nothing."""
     with dial(url) as connection:
         connection.recv(5)
-        asked = [None, True, False, None, np.bool_(True), {"seed": 3}]
+        resets = [None, True, False, None, np.bool_(True), {"seed": 3}]
         requests = [
-            REQUEST if begun is None else {**REQUEST, "__reset__": begun} for begun in asked
+            REQUEST if begun is None else {**REQUEST, "__reset__": begun} for begun in resets
         ]
         found = [ask(connection, request)["actions"][0, 0] for request in requests]
     assert found == [0.5, 0.5, 1.0, 1.5, 0.5, 3.5]
-    assert told == [("reset", "close the drawer", seed) for seed in (0, 0, 0, 3)]
+    assert calls == [("reset", "close the drawer", seed) for seed in (0, 0, 0, 3)]
 
 
 def test_a_client_that_begins_no_episode_is_warned_of_once(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def warnings() -> int:
-        said = [record.getMessage() for record in caplog.records]
-        return sum("'witness', which has a history of 2 frames, so" in line for line in said)
+        lines = [record.getMessage() for record in caplog.records]
+        return sum("'witness', which has a history of 2 frames, so" in line for line in lines)
 
     reset = {"__reset__": {"instruction": "close the drawer", "seed": 7}}
     begun = {**REQUEST, "__reset__": True}

@@ -21,7 +21,7 @@ from v2w_gym.policies.remote.started import RESTARTS, StartedPolicy
 
 FAKE = Path(__file__).with_name("fake_server.py")
 SETTINGS = {"text": "hello", "numbers": np.array([1, 2])}
-TOLD = ("close the drawer", "open it")
+INSTRUCTIONS = ("close the drawer", "open it")
 FRAMES = np.random.default_rng(0).integers(0, 256, (5, 2, 8, 8, 3), np.uint8)
 ALL = np.ones(2, bool)
 START = Callable[..., StartedPolicy]
@@ -76,7 +76,7 @@ class TestConformance(PolicyConformance):
 def test_a_server_is_started_and_says_what_it_serves(start: START, tmp_path: Path) -> None:
     policy = start()
     assert policy.meta.name == "fake" and policy.metadata["says"] == "hello"
-    assert (roll(policy, FRAMES, TOLD) == roll(Fake(), FRAMES, TOLD)).all()
+    assert (roll(policy, FRAMES, INSTRUCTIONS) == roll(Fake(), FRAMES, INSTRUCTIONS)).all()
     policy.reset(["CLOSE the drawer"], seeds=[0])  # lower case reaches the server
     assert policy.losses == 0 and len(processes(tmp_path)) == 1
     policy.close()
@@ -92,10 +92,10 @@ def test_a_lost_server_is_replaced_and_actions_do_not_change(
     plain, policy = Fake(), start(["ok"] * 7 + [what], ["ok", "ok", "die"], timeout_s=2.0)
     found, expected, events = [], [], []
     for own, actions in ((policy, found), (plain, expected)):
-        own.reset(TOLD, seeds=[3, 4])
+        own.reset(INSTRUCTIONS, seeds=[3, 4])
         for step, frames in enumerate(FRAMES):
             if step == 2:
-                own.reset(TOLD[::-1], seeds=[5, 6], slots=[1])
+                own.reset(INSTRUCTIONS[::-1], seeds=[5, 6], slots=[1])
             answer = own.act(frames, ALL)
             actions.append(answer.actions)
             events.append(answer.events)
@@ -108,7 +108,7 @@ def test_a_lost_server_is_replaced_and_actions_do_not_change(
 
 def test_a_process_killed_between_two_requests_is_replaced(start: START, tmp_path: Path) -> None:
     policy = start()
-    policy.reset(TOLD, seeds=[0, 1])
+    policy.reset(INSTRUCTIONS, seeds=[0, 1])
     os.kill(processes(tmp_path)[0], 9)
     policy.act(FRAMES[0], ALL)
     assert policy.losses == 1
@@ -118,7 +118,7 @@ def test_a_request_that_no_server_survives_is_given_up(
     start: START, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     policy = start(["ok", "die"], ["die"], ["ok", "die"])
-    policy.reset(TOLD[:1], seeds=[0])
+    policy.reset(INSTRUCTIONS[:1], seeds=[0])
     with pytest.raises(
         ConnectionError, match="lost the server .*status -9; it last wrote: .*about to die"
     ):
@@ -127,15 +127,15 @@ def test_a_request_that_no_server_survives_is_given_up(
     assert not any(is_running(pid) for pid in processes(tmp_path))
     assert "lost the server of policy 'fake'" in caplog.messages[0]
     assert "to start, found that it ended with exit status -9" in caplog.messages[1]
-    assert np.isfinite(roll(policy, FRAMES, TOLD)).all()
+    assert np.isfinite(roll(policy, FRAMES, INSTRUCTIONS)).all()
 
 
-def test_what_the_server_refuses_is_not_asked_again(start: START, tmp_path: Path) -> None:
+def test_what_the_server_refuses_is_not_requested_again(start: START, tmp_path: Path) -> None:
     policy = start(["ok", "refuse"])
-    policy.reset(TOLD, seeds=[0, 1])
+    policy.reset(INSTRUCTIONS, seeds=[0, 1])
     with pytest.raises(ValueError, match="reports: KeyError: 'nothing of the kind'"):
         policy.act(FRAMES[0], ALL)
-    assert (roll(policy, FRAMES, TOLD) == roll(Fake(), FRAMES, TOLD)).all()
+    assert (roll(policy, FRAMES, INSTRUCTIONS) == roll(Fake(), FRAMES, INSTRUCTIONS)).all()
     assert policy.losses == 0 and len(processes(tmp_path)) == 1
 
 
@@ -159,7 +159,7 @@ def test_an_interrupted_request_does_not_answer_the_next_one(
     start: START, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = start()
-    policy.reset(TOLD, seeds=[0, 1])
+    policy.reset(INSTRUCTIONS, seeds=[0, 1])
 
     def interrupted(remote: object, frames: object, active: object) -> None:
         raise KeyboardInterrupt
@@ -168,7 +168,7 @@ def test_an_interrupted_request_does_not_answer_the_next_one(
         patch.setattr(RemotePolicy, "act", interrupted)
         with pytest.raises(KeyboardInterrupt):
             policy.act(FRAMES[0], ALL)
-    assert (roll(policy, FRAMES, TOLD) == roll(Fake(), FRAMES, TOLD)).all()
+    assert (roll(policy, FRAMES, INSTRUCTIONS) == roll(Fake(), FRAMES, INSTRUCTIONS)).all()
 
 
 def test_a_wrapper_script_and_what_it_started_are_stopped(
@@ -179,7 +179,7 @@ def test_a_wrapper_script_and_what_it_started_are_stopped(
     wrapper.write_text(f'#!/bin/sh\n{sys.executable} "$@"\nexit $?\n')
     wrapper.chmod(0o755)
     policy = start(["ok", "hang"], timeout_s=1.0, python=str(wrapper))
-    policy.reset(TOLD[:1], seeds=[0])
+    policy.reset(INSTRUCTIONS[:1], seeds=[0])
     policy.act(FRAMES[0, :1], ALL[:1])
     policy.close()
     assert policy.losses == 1

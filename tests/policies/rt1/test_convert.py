@@ -114,7 +114,7 @@ def test_bounds_that_are_not_there_are_not_verified(saved_model):
     assert card["checks"]["bounds"].startswith("not verified, there is no policy_specs.pbtxt")
 
 
-def test_variables_without_names_are_told_apart_by_shape(tmp_path, variables):
+def test_variables_without_names_are_identified_by_shape(tmp_path, variables):
     folder = write_saved_model(tmp_path / "unnamed", [("", value) for _, value in variables])
     _, card = load_checkpoint(converted(folder))
     assert card["checks"]["names"].startswith("0 of ")
@@ -263,10 +263,10 @@ def test_what_tensorflow_saves_acts_as_it_does_there(tmp_path):
     network = RT1Network(RT1_SIZES["rt1"], action_tokens=11).eval()
     del weights["instructions"]
     network.load_state_dict({key.removeprefix("network."): w for key, w in weights.items()})
-    told = torch.from_numpy(golden["in/embedding"])[None]
+    instruction = torch.from_numpy(golden["in/embedding"])[None]
     frames = torch.from_numpy(golden["in/images"][:6])
     with torch.no_grad():
-        image_tokens = torch.cat([network.encode(frame[None], told) for frame in frames])
+        image_tokens = torch.cat([network.encode(frame[None], instruction) for frame in frames])
         logits = network(image_tokens[None])[0]
     assert np.abs(logits.numpy() - golden["out/logits"][:6]).max() < 1e-4
 

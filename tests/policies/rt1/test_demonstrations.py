@@ -72,7 +72,7 @@ def test_labels_are_the_experts_actions_at_every_frame_but_the_last(
     assert short(np.arange(3))[:, 0, 0, 0].tolist() == [100, 101, 102]
     expert = load_episode(episodes / "episode_0.npz").expert_actions
     assert (data.tokens[:8] == TOKENIZER.encode(expert)).all()
-    assert data.told.tolist() == [0] * 8 + [1] * 3
+    assert data.instruction_rows.tolist() == [0] * 8 + [1] * 3
 
 
 def test_windows_are_memories_of_a_deployed_policy(data: Demonstrations):
@@ -107,9 +107,9 @@ def test_tokens_and_instructions_follow_their_frames(data: Demonstrations):
     by_pixel = dict(zip(pixels, data.tokens.tolist(), strict=True))
     found = windows.frames[:, :, 0, 0, 0]
     assert windows.tokens.tolist() == [[by_pixel[p] for p in row] for row in found.tolist()]
-    for row, told in zip(found, windows.told, strict=True):
+    for row, vector in zip(found, windows.instructions, strict=True):
         text = "open the drawer" if row[0] >= 100 else "close the drawer"
-        assert told.numpy().tolist() == embed(text, 8).tolist()
+        assert vector.numpy().tolist() == embed(text, 8).tolist()
 
 
 def test_every_step_is_drawn_equally_often_and_an_episode_without_steps_never():
@@ -125,7 +125,7 @@ def test_every_step_is_drawn_equally_often_and_an_episode_without_steps_never():
 
 def test_nothing_to_train_on_is_an_error():
     empty = Demonstration(np.zeros((0, 1, 1, 3), np.uint8).__getitem__, np.zeros((0, 11)), [])
-    with pytest.raises(ValueError, match="expected episodes in which somebody acted, found none"):
+    with pytest.raises(ValueError, match="expected episodes with at least one action, found none"):
         join([empty], TWO)
 
 
@@ -190,7 +190,7 @@ def test_what_rlds_actions_lack_is_clipped_counted_and_never_an_ending(tmp_path:
 
 def test_only_episodes_of_one_step_are_one_clear_line(tmp_path: Path, found: Harvest):
     folder = write_rlds(tmp_path / "0.1.0", [[fractal_episode(1, "pick coke can", UP)] * 2])
-    with pytest.raises(ValueError, match="expected episodes in which somebody acted, found none"):
+    with pytest.raises(ValueError, match="expected episodes with at least one action, found none"):
         read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, found)
 
 
@@ -217,7 +217,9 @@ def test_rlds_windows_hold_the_stored_embedding(fractal: str, found: Harvest):
     assert windows.frames.shape == (40, 6, 256, 320, 3)
     short = ~windows.mask.all(1)
     assert short.any() and not short.all()
-    assert windows.told.argmax(1).tolist() == short.long().tolist()  # DOWN in the short episode
+    assert (
+        windows.instructions.argmax(1).tolist() == short.long().tolist()
+    )  # DOWN in the short episode
 
 
 def test_a_split_follows_a_colon(fractal: str):
@@ -235,12 +237,12 @@ def test_a_folder_that_is_not_there_is_named(name: str, message: str):
 def test_an_episode_without_an_instruction_is_left_out_and_counted(
     tmp_path: Path, found: Harvest, caplog: pytest.LogCaptureFixture
 ):
-    told, untold = fractal_episode(3, "close drawer", DOWN), fractal_episode(4, " .", UP)
-    folder = write_rlds(tmp_path / "0.1.0", [[untold, told]])
+    named, unnamed = fractal_episode(3, "close drawer", DOWN), fractal_episode(4, " .", UP)
+    folder = write_rlds(tmp_path / "0.1.0", [[unnamed, named]])
     with caplog.at_level(logging.WARNING):
         (episode,) = read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, found)
     assert len(episode.tokens) == 2
-    assert (episode.frames(np.arange(3)) == told["steps/observation/image"]).all()
+    assert (episode.frames(np.arange(3)) == named["steps/observation/image"]).all()
     assert "1 of 2 episodes lack an instruction" in caplog.text
 
 
@@ -259,7 +261,7 @@ def test_actions_that_are_not_finite_are_refused(tmp_path: Path):
         read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
 
 
-def test_instructions_without_an_embedding_are_told_apart(
+def test_instructions_without_an_embedding_get_different_vectors(
     recorded: list[Demonstration], found: Harvest
 ):
     table = known_instructions(recorded, found, 8)

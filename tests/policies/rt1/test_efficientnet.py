@@ -66,7 +66,7 @@ def test_squeeze_and_excite_worked_by_hand():
 
 def test_a_block_adds_its_input_before_film_only_where_shapes_agree():
     for stride, outputs, skips in ((1, 4, True), (2, 4, False), (1, 6, False)):
-        block = MBConv((4, outputs), 3, stride, expansion=2, told=2).eval()
+        block = MBConv((4, outputs), 3, stride, expansion=2, instruction_size=2).eval()
         block.project.norm.weight.data.zero_()  # the block gives nothing
         block.film.multiply.bias.data.fill_(1)
         features = torch.randn(1, 4, 6, 6)
@@ -75,16 +75,16 @@ def test_a_block_adds_its_input_before_film_only_where_shapes_agree():
 
 
 def test_squeeze_is_a_quarter_of_what_comes_in_and_nothing_is_expanded_by_one():
-    block = MBConv((40, 24), 3, 1, expansion=1, told=2)
+    block = MBConv((40, 24), 3, 1, expansion=1, instruction_size=2)
     assert block.expand is None and block.squeeze.reduce.weight.shape == (10, 40)
-    wide = MBConv((24, 32), 3, 2, expansion=6, told=2)
+    wide = MBConv((24, 32), 3, 2, expansion=6, instruction_size=2)
     assert wide.depthwise.conv.weight.shape == (144, 1, 3, 3)
     assert wide.squeeze.reduce.weight.shape == (6, 144)
 
 
 def test_blocks_are_left_out_per_sample_in_training_alone():
     torch.manual_seed(0)
-    block = MBConv((4, 4), 3, 1, expansion=2, told=2)
+    block = MBConv((4, 4), 3, 1, expansion=2, instruction_size=2)
     block.dropped = 0.25
     hidden = torch.ones(4000, 4, 1, 1)
     left = block._drop(hidden)
@@ -121,11 +121,11 @@ def test_frames_are_resized_without_antialias_and_normalised(tiny: RT1Config):
     frame = torch.zeros(1, 4, 6, 3, dtype=torch.uint8)
     frame[0, :, :, 0] = torch.tensor([0, 10, 20, 30, 40, 250])  # half pixels: 1 and 4
     frame[0, :, :, 1] = torch.tensor([[10], [20], [30], [250]])  # between 0 and 1, 2 and 3
-    seen = encoder._see(frame)[0]
+    pixels = encoder._preprocess(frame)[0]
     red = (torch.tensor([10.0, 40.0]) / 255 - 0.485) / 0.229
     green = (torch.tensor([15.0, 140.0]) / 255 - 0.456) / 0.224
-    assert torch.allclose(seen[0], red.expand(2, 2), atol=1e-5)
-    assert torch.allclose(seen[1], green[:, None].expand(2, 2), atol=1e-5)
+    assert torch.allclose(pixels[0], red.expand(2, 2), atol=1e-5)
+    assert torch.allclose(pixels[1], green[:, None].expand(2, 2), atol=1e-5)
 
 
 def test_batch_norms_are_tensorflows(tiny: RT1Config):
@@ -137,11 +137,11 @@ def test_batch_norms_are_tensorflows(tiny: RT1Config):
 
 def test_learned_positions_tell_the_places_of_a_plain_frame_apart(tiny: RT1Config):
     plain = torch.full((1, 64, 64, 3), 100, dtype=torch.uint8)
-    told = torch.zeros(1, tiny.instruction_size)
+    instruction = torch.zeros(1, tiny.instruction_size)
     for positions in (False, True):
         encoder = ImageEncoder(replace(tiny, feature_positions=positions)).eval()
         encoder.head.weight.data.zero_()
-        features = encoder(plain, told)
+        features = encoder(plain, instruction)
         assert features.shape == (1, 64, tiny.token_size)
         assert (features.std(dim=1) > 0).all() == positions
 
@@ -149,13 +149,13 @@ def test_learned_positions_tell_the_places_of_a_plain_frame_apart(tiny: RT1Confi
 def test_a_block_is_left_out_of_some_training_samples():
     """The others are scaled up, so that the mean is as in use, where nothing is left out."""
     torch.manual_seed(0)
-    block = MBConv((8, 8), kernel=3, stride=1, expansion=1, told=2).eval()
-    told, features = torch.zeros(1, 2), torch.randn(1, 8, 4, 4)
+    block = MBConv((8, 8), kernel=3, stride=1, expansion=1, instruction_size=2).eval()
+    instruction, features = torch.zeros(1, 2), torch.randn(1, 8, 4, 4)
     block.dropped = 0.25
     with torch.no_grad():
-        added = block(features, told) - features
+        added = block(features, instruction) - features
         block.training = True  # its batch norms still take their running statistics
-        trained = [block(features, told) - features for _ in range(400)]
+        trained = [block(features, instruction) - features for _ in range(400)]
     left_out = [bool((found == 0).all()) for found in trained]
     assert 70 < sum(left_out) < 130
     for out, found in zip(left_out, trained, strict=True):

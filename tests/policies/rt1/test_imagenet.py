@@ -102,11 +102,11 @@ def test_the_features_are_those_of_timm(tmp_path: Path):
     cfg: RT1Config = replace(RT1_SIZES["rt1"], layers=1)
     ours = RT1Network(cfg, 11).eval()
     load_imagenet(ours, tmp_path / "model.safetensors")
-    images, told = torch.randn(1, 3, 128, 128), torch.zeros(1, 512)
+    images, instruction = torch.randn(1, 3, 128, 128), torch.zeros(1, 512)
     with torch.no_grad():
         features = torch.nn.functional.silu(ours.encoder.stem(images))
         for block in ours.encoder.blocks:
-            features = block(features, told)
+            features = block(features, instruction)
         features = torch.nn.functional.silu(ours.encoder.top(features))
         expected = theirs.forward_features(images)
     assert expected.std() > 1e-4

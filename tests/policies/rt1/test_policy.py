@@ -14,22 +14,22 @@ from v2w_gym.world_models.checkpoint import load_checkpoint, save_checkpoint
 ON = np.ones(1, bool)
 
 
-def roll(policy: RT1Policy, frames: np.ndarray, told: str = "open the drawer") -> np.ndarray:
-    policy.reset([told], seeds=[0])
+def roll(policy: RT1Policy, frames: np.ndarray, instruction: str = "open the drawer") -> np.ndarray:
+    policy.reset([instruction], seeds=[0])
     return np.concatenate([policy.act(now, ON).actions[0] for now in frames[:, :1]])
 
 
-def test_remembered_tokens_equal_encoding_the_whole_memory_again(
+def test_kept_tokens_equal_encoding_the_whole_history_again(
     network: RT1Network, table: InstructionTable, frames: np.ndarray
 ):
     actions = roll(RT1Policy(network, STANDIN_SAWYER, table, "tiny"), frames)
-    told = torch.from_numpy(table.vectors[[table.row("open the drawer")]])
+    instruction = torch.from_numpy(table.vectors[[table.row("open the drawer")]])
     for step, action in enumerate(actions):
-        seen = torch.from_numpy(frames[max(0, step - 5) : step + 1, 0])
-        memory = torch.full((1, 6, 2, 16), 9.0)  # later slots must not matter
+        shown = torch.from_numpy(frames[max(0, step - 5) : step + 1, 0])
+        history = torch.full((1, 6, 2, 16), 9.0)  # later slots must not matter
         with torch.no_grad():
-            memory[0, : len(seen)] = network.encode(seen, told.expand(len(seen), -1))
-            tokens = network(memory)[0, len(seen) - 1].argmax(-1).numpy()
+            history[0, : len(shown)] = network.encode(shown, instruction.expand(len(shown), -1))
+            tokens = network(history)[0, len(shown) - 1].argmax(-1).numpy()
         assert (ActionTokenizer(STANDIN_SAWYER).decode(tokens) == action).all()
 
 
@@ -42,7 +42,7 @@ def test_history_and_instruction_matter(
     assert (roll(policy, frames[:3], "close the drawer")[-1] != together).any()
 
 
-def test_only_the_last_six_frames_are_remembered(
+def test_only_the_last_six_frames_matter(
     network: RT1Network, table: InstructionTable, frames: np.ndarray
 ):
     policy = RT1Policy(network, STANDIN_SAWYER, table, "tiny")
@@ -204,12 +204,14 @@ def test_a_checkpoint_of_the_earlier_architecture_is_refused(checkpoint: Path):
 
 def test_policies_from_one_file_share_their_weights(checkpoint: Path, network: RT1Network):
     one, two = load_rt1(checkpoint, STANDIN_SAWYER), load_rt1(checkpoint, STANDIN_SAWYER)
-    assert one.memory.network is two.memory.network
-    assert one.memory.tokens is not two.memory.tokens
+    assert one.token_history.network is two.token_history.network
+    assert one.token_history.tokens is not two.token_history.tokens
     tensors, card = load_checkpoint(checkpoint)
     tensors["network.read_out.bias"] += 1
     save_checkpoint(checkpoint, tensors, card)
-    assert load_rt1(checkpoint, STANDIN_SAWYER).memory.network is not one.memory.network
+    assert (
+        load_rt1(checkpoint, STANDIN_SAWYER).token_history.network is not one.token_history.network
+    )
 
 
 def test_another_table_takes_the_place_of_the_checkpoints(checkpoint: Path):
@@ -231,7 +233,7 @@ def test_weights_can_be_stored_in_full(
 ):
     path = tmp_path / "full.safetensors"
     save_rt1(path, network, STANDIN_SAWYER, table, {}, dtype=torch.float32)
-    loaded = load_rt1(path, STANDIN_SAWYER).memory.network.state_dict()
+    loaded = load_rt1(path, STANDIN_SAWYER).token_history.network.state_dict()
     for name, value in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(loaded[name], value), name

@@ -82,10 +82,10 @@ def test_tokens_of_rt1s_own_single_precision_decoding_are_recognised(robot: Robo
     assert (tokenizer.encode(actions) == np.where(tokenizer.free, tokens, 0)).all()
 
 
-@pytest.mark.parametrize("said", [(1, 8, 0), (0, 0, 0), (1, 1, 0), (0.5, 0.5, 0), (2, -1, 0)])
-def test_an_action_that_does_not_say_one_thing_is_refused(said: tuple[float, ...]):
+@pytest.mark.parametrize("mode", [(1, 8, 0), (0, 0, 0), (1, 1, 0), (0.5, 0.5, 0), (2, -1, 0)])
+def test_an_action_that_is_not_one_hot_is_refused(mode: tuple[float, ...]):
     actions = np.stack([GOOGLE_ROBOT.make_action()] * 3)
-    actions[1, GOOGLE_ROBOT.slices["terminate_episode"]] = said
+    actions[1, GOOGLE_ROBOT.slices["terminate_episode"]] = mode
     with pytest.raises(ValueError, match=r"expected a one-hot terminate_episode .* in row 1"):
         ActionTokenizer(GOOGLE_ROBOT).encode(actions)
     fitted = GOOGLE_ROBOT.clip_actions(actions)

@@ -38,7 +38,9 @@ def make_windows() -> Windows:
     rng = np.random.default_rng(0)
     return Windows(
         frames=torch.from_numpy(rng.integers(0, 256, (2, 6, 64, 64, 3), np.uint8)),
-        told=torch.from_numpy(make_table(["close the drawer", "open the drawer"], 8).vectors),
+        instructions=torch.from_numpy(
+            make_table(["close the drawer", "open the drawer"], 8).vectors
+        ),
         tokens=torch.from_numpy(rng.integers(0, 256, (2, 6, 11))),
         mask=torch.tensor([[True] * 6, [True] * 2 + [False] * 4]),
     )

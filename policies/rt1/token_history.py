@@ -19,8 +19,8 @@ gain little. Bitwise equality of groups on a GPU was not measured.
 """
 
 
-class TokenMemory:
-    """Keeps the image tokens of the last T frames in B slots, and predicts from them.
+class TokenHistory:
+    """The image tokens of the last T frames in B slots, from which actions are predicted.
 
     Tokens are aligned left. With fewer than T frames, zeros follow the newest frame, and the causal
     mask hides them. Source: RT-1's public code.
@@ -33,22 +33,22 @@ class TokenMemory:
         self.group = group or GROUP.get(self.device.type, 1)
         self.reset(np.zeros((0, network.cfg.instruction_size), np.float32))
 
-    def reset(self, told: NDArray[np.float32], slots: Sequence[int] | None = None) -> None:
+    def reset(self, instructions: NDArray[np.float32], slots: Sequence[int] | None = None) -> None:
         """Clear the history of all slots, or of some.
 
         Args:
-            told: (B, E) each slot's instruction; slots that continue keep the same one.
+            instructions: (B, E) vector of each slot's instruction; slots that continue keep theirs.
             slots: Slots to reset; None for all.
         """
-        self.told = torch.from_numpy(told).to(self.device)
+        self.instructions = torch.from_numpy(instructions).to(self.device)
         if slots is None:
             cfg = self.network.cfg
-            shape = len(told), cfg.history, cfg.image_tokens, cfg.token_size
+            shape = len(instructions), cfg.history, cfg.image_tokens, cfg.token_size
             self.tokens = torch.zeros(shape, device=self.device)
-            self.seen = np.zeros(len(told), np.int64)
+            self.lengths = np.zeros(len(instructions), np.int64)  # frames in each history
         else:
             self.tokens[list(slots)] = 0
-            self.seen[list(slots)] = 0
+            self.lengths[list(slots)] = 0
 
     @torch.no_grad()
     def step(self, frames: NDArray[np.uint8], slots: NDArray[np.int64]) -> Tensor:
@@ -65,12 +65,12 @@ class TokenMemory:
         # Fix cuDNN's algorithm for a group size, and switch off TF32, which rounds to 19 bits.
         with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
             pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device)
-            newest = self._in_groups(self.network.encode, pixels, self.told[slots])
-            full = slots[self.seen[slots] == history]
+            newest = self._in_groups(self.network.encode, pixels, self.instructions[slots])
+            full = slots[self.lengths[slots] == history]
             self.tokens[full] = self.tokens[full].roll(-1, dims=1)
-            place = np.minimum(self.seen[slots], history - 1)
+            place = np.minimum(self.lengths[slots], history - 1)
             self.tokens[slots, place] = newest
-            self.seen[slots] += self.seen[slots] < history
+            self.lengths[slots] += self.lengths[slots] < history
             logits = self._in_groups(self.network, self.tokens[slots])
         return logits[torch.arange(len(slots)), place].cpu()
 
