@@ -29,7 +29,7 @@ from v2w_gym.evaluation.records.rows import (
     run_identity,
     video_name,
 )
-from v2w_gym.judges.base import Judge, ask_verdicts
+from v2w_gym.judges.base import Judge, checked_verdicts
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.vector_env import Vid2WorldVectorEnv
 from v2w_gym.world_models.base import WorldModel, check_identified
@@ -149,7 +149,7 @@ def _roll(model: WorldModel, judge: Judge, batch: Batch) -> Iterator[Finished]:
 
 def _judge(rollout: Finished, batch: Batch, judge: Judge, model_fingerprint: str) -> Row:
     """Judge all frames of a rollout, and return its row."""
-    verdicts = ask_verdicts(judge, rollout.frames[None], batch.task)
+    verdicts = checked_verdicts(judge, rollout.frames[None], batch.task)
     undecided = bool(verdicts.abstained[0]) or rollout.solved_at_start
     name, start, seed = (
         batch.policy.meta.name,

@@ -1,7 +1,7 @@
-"""Attempts at a task inside a world model: how one begins, goes on, and is judged.
+"""Attempts at a task in a world model: begin them, step them, and judge them.
 
-The scalar and the vector environment are both thin over this module, so a rollout is the same in
-either.
+The scalar and the vector environment are thin layers over this module, so a rollout is the same in
+both.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,29 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.tasks import Task
-from v2w_gym.interface import Progress, RolloutKey, ask_success
+from v2w_gym.interface import Progress, RolloutKey, checked_success
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.starts import draw_start, load_start
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states, rows_by_label
 
 Plan: TypeAlias = tuple[RolloutKey, Task, int | str | None]
-"""What an attempt will be: its key, task and start; see `load_start`, None draws a bundled one."""
+"""An attempt's key, task and start; see `load_start`. None draws a bundled start."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt from its start to now. It is never changed, so it can be branched from.
+    """One attempt from its start to the present. It is immutable, so it can be branched from.
 
     Attributes:
-        task: What is attempted.
-        key: Which random numbers the world model uses.
-        batch: The state of all rollouts that last stepped together, which they share so that
-            stepping them again copies nothing; None once the attempt is `closed`.
-        row: Which of them it is.
-        frames: Every frame so far, (H, W, 3) uint8 each, those it began with first.
-        context_frames: How many of them it began with.
-        progress: What the judge and the actions have said so far.
+        task: The task.
+        key: Key of the world model's random numbers.
+        batch: State of all rollouts that last stepped together. They share it, so that stepping
+            them again copies nothing. None once the attempt is `closed`.
+        row: The attempt's row in `batch`.
+        frames: All frames so far, (H, W, 3) uint8 each, the initial ones first.
+        context_frames: Number of initial frames.
+        progress: Success, endings and counts so far.
     """
 
     task: Task
@@ -47,42 +47,42 @@ class Attempt:
     progress: Progress
 
     def closed(self) -> "Attempt":
-        """Return the attempt as it ended, without what only going on would need."""
+        """Return the attempt without the state that further steps would need."""
         return replace(self, batch=None)
 
     @property
     def steps(self) -> int:
-        """Number of actions taken since."""
+        """Number of actions taken."""
         return len(self.frames) - self.context_frames
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the environment reports besides the frame."""
+        """The environment's `info`."""
         return self.progress.info(self.task, self.key)
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A world model, and the judge of what happens in it.
+    """A world model and a judge.
 
     Attributes:
         model: The world model.
-        judge: Decides success; None means that nothing is said of success.
+        judge: Decides on success; None for no judge.
     """
 
     model: WorldModel
     judge: StepJudge | None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Simulation":
-        """Share it: nothing in it changes, and a network is not copied to branch an attempt."""
+        """Return the simulation itself: it is immutable, so its network need not be copied."""
         return self
 
     def begin(self, plans: Sequence[Plan]) -> list[Attempt]:
-        """Begin one attempt per plan; those of equally many frames share one call of the model.
+        """Begin one attempt per plan; starts of equal length share one call of the model.
 
         Raises:
-            FileNotFoundError: A start that is no file.
-            ValueError: Unknown start, or one that is not the robot's.
+            FileNotFoundError: The start is a path without a file.
+            ValueError: Unknown start, or a start of another robot.
         """
         robot = self.model.robot
         contexts = [
@@ -115,7 +115,7 @@ class Simulation:
     def advance(self, attempts: Sequence[Attempt], taken: ClippedActions) -> list[Attempt]:
         """Take one action in each of B attempts that are not closed.
 
-        All share one call of the model, however long each has been going on.
+        All share one call of the model, also if they are at different steps.
         """
         if not attempts:
             return []
@@ -137,25 +137,25 @@ class Simulation:
             )
         ]
         return [
-            replace(attempt, progress=attempt.progress.seen(solved))
+            replace(attempt, progress=attempt.progress.observed(solved))
             for attempt, solved in zip(newer, self._solved(newer), strict=True)
         ]
 
     def _solved(self, attempts: Sequence[Attempt]) -> list[bool]:
-        """Return whether the judge calls the newest frame of each attempt solved."""
+        """Return the judge's verdict on the newest frame of each attempt; False without a judge."""
         solved = [False] * len(attempts)
         if self.judge is None:
             return solved
         for rows in rows_by_label([(a.task.name, len(a.frames)) for a in attempts]):
             videos = np.stack([np.stack(attempts[row].frames) for row in rows])
-            verdicts = ask_success(self.judge, videos, attempts[rows[0]].task.name)
+            verdicts = checked_success(self.judge, videos, attempts[rows[0]].task.name)
             for row, verdict in zip(rows, verdicts, strict=True):
                 solved[row] = verdict
         return solved
 
 
 def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:
-    """Return the noise of one frame of each rollout, `frames` being their indices."""
+    """Return the noise of one frame of each rollout; `frames` has the indices of the frames."""
     return FrameNoise(
         seeds=tuple(key.seed for key in keys),
         episodes=tuple(key.episode for key in keys),
@@ -169,7 +169,7 @@ def _drawn(key: RolloutKey, task: Task, robot: RobotSpec) -> int:
 
 
 def _gather(attempts: Sequence[Attempt]) -> RolloutState:
-    """Return the rollouts as one state; those that lie together in order are not copied."""
+    """Return the rollouts as one state, without a copy if they share a batch."""
     batch = attempts[0].batch
     if batch is not None and all(attempt.batch is batch for attempt in attempts):
         return batch.select([attempt.row for attempt in attempts])

@@ -1,4 +1,4 @@
-"""One robot imagined by a world model, as a Gymnasium environment."""
+"""A robot that a world model imagines, as a Gymnasium environment."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,26 +30,27 @@ from v2w_gym.world_models.base import WorldModel
 
 
 class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
-    """One attempt at a time at a task, in a world model's imagination.
+    """Attempts at a task in a world model, one at a time.
 
-    The observation is the camera frame (H, W, 3) uint8, the action (A,) float32 in the robot's
-    units. Values outside the robot's bounds are clipped; a one-hot field that is not one-hot, such
-    as zeros, says nothing and rests. The reward is 1 in the step in which the judge's verdict makes
-    the attempt a success, else 0. The attempt terminates there, or when the action asks for it;
-    `TimeLimit` truncates it.
+    The observation is the camera frame (H, W, 3) uint8. The action (A,) float32 is in the robot's
+    units. Values outside the robot's bounds are clipped. A one-hot field that is not one-hot, such
+    as zeros, is set to rest. The reward is 1 in the step in which the judge's verdict makes the
+    attempt a success, else 0. This step terminates the attempt, and so does an action with the
+    termination value. `TimeLimit` truncates the attempt.
 
-    `info` holds, at every reset and step:
-        task, instruction: What is attempted.
-        seed, episode_index: What fixes, with the start and the actions, every pixel.
-        actions_clipped: How many actions of the attempt so far were outside the bounds.
-        actions_not_one_hot: How many had a one-hot field that was not one-hot.
+    `info` has these keys after every reset and step:
+        task, instruction: Name and instruction of the task.
+        seed, episode_index: With the start and the actions, they fix every pixel.
+        actions_clipped: Number of actions outside the bounds in this attempt.
+        actions_not_one_hot: Number of actions with a one-hot field that was not one-hot.
         success, is_success: Whether the policy has just solved the task. Absent without a judge.
-        solved_at_start: Whether it was solved before; then `success` stays False. Likewise.
-        final_info: The same once more in the step that terminates the attempt, only with
-            `obs_type="pixels"`: LeRobot reads success there.
+        solved_at_start: Whether the task was solved before the first action. Then `success` stays
+            False. Absent without a judge.
+        final_info: A copy of `info`, only in the step that terminates the attempt and only with
+            `obs_type="pixels"`. LeRobot reads success there.
 
-    `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only; code that holds a model
-    or a judge calls this class. The ids say which domain: RT1, CSGO or RECON.
+    `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only. Code with a model or a
+    judge in hand calls this class. There is one id for each domain: RT1, CSGO and RECON.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
@@ -71,27 +72,28 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         """Prepare attempts at one task.
 
         Args:
-            model: The world model, which several environments may share, or settings that choose
-                one; None for `world_model`.
-            robots: Names of the robots the environment is for; None for any.
+            model: The world model, which several environments may share, or settings that load
+                one; None to use `world_model`.
+            robots: Names of the environment's robots; None for any.
             task: Name of the task; see `v2w_gym.configs.tasks`.
             start: Index of a bundled start or path of a picture, video or episode, see
                 `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
-            judge: Decides on success: "default" is the bundled judge for the stand-in robot and
-                nobody for others, a path is another judge; see `v2w_gym.judges.loading.find_judge`.
-            strict_actions: Refuse actions outside the bounds instead of clipping them.
-            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+            judge: "default" is the robot's bundled judge, or no judge if it has none. A path or an
+                object is another judge; see `v2w_gym.judges.loading.find_judge`.
+            strict_actions: Raise an error for actions outside the bounds instead of clipping them.
+            terminate: Effect of an action's termination value: "stop" ends the attempt, "ignore"
+                continues it.
             obs_type: "frame", or "pixels" for `{"pixels": frame}`, which LeRobot expects.
             render_mode: None or "rgb_array".
-            world_model: Which one is loaded and how it is run, as fields of `WorldModelSettings`
-                by name, such as checkpoint="owner/name", preset="draft", sampler={"steps": 10} or
-                device="cuda"; without a checkpoint the bundled one.
+            world_model: Fields of `WorldModelSettings` by name, such as checkpoint="owner/name",
+                preset="draft", sampler={"steps": 10} or device="cuda". Without a checkpoint, the
+                bundled world model is loaded.
 
         Raises:
-            FileNotFoundError: A checkpoint or start that is no file.
+            FileNotFoundError: No such checkpoint or start.
             TypeError: An argument of an unknown name.
-            ValueError: Both a model and how to load one, or an argument that is unknown or of
-                another robot.
+            ValueError: Both a model and settings that load one, or an argument that is unknown or
+                of another robot.
         """
         chosen = choose_model(model, world_model, Vid2WorldEnv)
         self.simulation = make_simulation(chosen, robots, task, start, judge)
@@ -112,13 +114,12 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         """Begin an attempt: episode 0 of `seed`, or the next episode of the last seed.
 
         Args:
-            seed: Fixes the start that is drawn and everything the world model draws.
-            options: May name another `task` or `start`, or the `episode` to begin; other names
-                are ignored.
+            seed: Seed of the start and of the world model's noise.
+            options: May set `task`, `start` or `episode` of this attempt; other names are ignored.
 
         Raises:
-            FileNotFoundError: A start that is no file.
-            ValueError: Unknown task or start, or one that is not the robot's.
+            FileNotFoundError: The start is a path without a file.
+            ValueError: Unknown task or start, or one of another robot.
         """
         plan = self._plan(seed, check_options(options))
         self._begin(self.simulation.begin([plan])[0])
@@ -127,7 +128,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], float, bool, bool, dict[str, Any]]:
-        """Imagine what the camera sees after `action` (A,).
+        """Imagine the camera frame after `action` (A,).
 
         Raises:
             ValueError: Wrong shape, not finite, or, with `strict_actions`, out of bounds.
@@ -149,7 +150,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def attempt(self) -> Attempt:
-        """The present attempt, which never changes: a step makes a new one.
+        """The present attempt, which is immutable: a step makes a new one.
 
         Raises:
             gymnasium.error.ResetNeeded: No reset yet.
@@ -160,15 +161,15 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def robot(self) -> RobotSpec:
-        """Whose camera and actions these are."""
+        """The robot that the world model imagines."""
         return self.simulation.model.robot
 
     @property
     def task(self) -> str:
-        """Name of the present attempt's task, or, once it is set, of the next attempt's.
+        """Name of the present attempt's task; setting it chooses the next attempt's.
 
         Raises:
-            ValueError: Set to an unknown task, or to one that is not the robot's.
+            ValueError: Set to an unknown task, or to a task of another robot.
         """
         return self._task
 
@@ -185,11 +186,11 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
 
     @property
     def start(self) -> int | str | None:
-        """What the next attempts begin with, unless a reset names another start.
+        """The start of the next attempts, unless `reset` names another one.
 
         Raises:
-            FileNotFoundError: Set to a start that is no file.
-            ValueError: Set to an unknown start, or to one that is not the robot's.
+            FileNotFoundError: Set to a path without a file.
+            ValueError: Set to an unknown start, or to a start of another robot.
         """
         return self._start
 

@@ -1,6 +1,6 @@
-"""What all environments here have in common: spaces, actions, options, and what `info` says.
+"""The interface that all environments share: spaces, actions, options and `info`.
 
-So actions, success and endings mean the same in a world model and on the stand-in robot.
+Actions, success and endings mean the same in a world model and on the stand-in robot.
 """
 
 import warnings
@@ -19,7 +19,7 @@ from v2w_gym.configs.values import is_whole_number
 from v2w_gym.judges.base import SOLVED_FRAMES, StepJudge
 
 OBS_TYPES = {"frame": False, "pixels": True}
-"""Form of an observation -> whether it is a dict with the key "pixels", as LeRobot wants it."""
+"""Form of an observation -> whether it is a dict with the key "pixels", as LeRobot expects."""
 
 
 def action_space(robot: RobotSpec) -> Space[NDArray[np.float32]]:
@@ -48,12 +48,12 @@ def observation_space(robot: RobotSpec, obs_type: str) -> Space[Any]:
 
 
 def observation(frames: NDArray[np.uint8], obs_type: str) -> Any:
-    """Return one frame or a batch of frames in the form that `obs_type` names."""
+    """Return one frame or a batch of frames in the form of `obs_type`."""
     return {"pixels": frames} if OBS_TYPES[obs_type] else frames
 
 
 def full_info(info: dict[str, Any], obs_type: str, terminated: bool) -> dict[str, Any]:
-    """Return what goes with an observation: LeRobot reads the last step's info in `final_info`."""
+    """Return the complete `info` of a step; LeRobot reads the last step's in `final_info`."""
     return {**info, "final_info": info} if OBS_TYPES[obs_type] and terminated else info
 
 
@@ -72,18 +72,19 @@ def check_render_mode(mode: str | None) -> str | None:
 
 
 class ActionRule:
-    """Clips actions to a robot's bounds, says so once, and refuses what cannot be meant.
+    """Clips actions to a robot's bounds, and warns the first time.
 
-    A wrong shape and what is not finite are always errors.
+    A wrong shape or a value that is not finite is always an error.
     """
 
     def __init__(self, robot: RobotSpec, *, strict: bool, terminate: str) -> None:
-        """Choose how actions are taken.
+        """Choose how actions are checked.
 
         Args:
-            robot: Who executes them.
-            strict: Refuse values outside the bounds instead of clipping them.
-            terminate: What an action that asks to end the attempt does: "stop" or "ignore".
+            robot: The robot that executes them.
+            strict: Raise an error for values outside the bounds instead of clipping them.
+            terminate: Effect of an action's termination value: "stop" ends the attempt, "ignore"
+                continues it.
 
         Raises:
             ValueError: An unknown `terminate`, or a `strict` that is not True or False.
@@ -99,7 +100,7 @@ class ActionRule:
         """Return actions (B, A) as the robot executes them.
 
         Raises:
-            ValueError: Wrong shape, not finite, or, where that is strict, outside the bounds.
+            ValueError: Wrong shape, not finite, or, if strict, outside the bounds.
         """
         if self._strict:
             actions = self._robot.check_actions(actions)
@@ -119,7 +120,7 @@ class ActionRule:
         return self.clip(to_numbers(action, (self._robot.action_size,))[None])
 
     def _warn(self, actions: NDArray[np.float32], taken: ClippedActions) -> None:
-        """Say once what was clipped: `info` counts the rest."""
+        """Warn of the first clipped action; `info` counts all of them."""
         if self._warned:
             return
         self._warned = True
@@ -134,7 +135,7 @@ class ActionRule:
 
 
 def to_numbers(action: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return what a policy gave as float32 numbers of a shape.
+    """Return actions as a float32 array of a shape.
 
     Raises:
         ValueError: No numbers, or another shape.
@@ -151,13 +152,13 @@ def to_numbers(action: object, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class RolloutKey:
-    """What, besides start and actions, a rollout depends on; both in [0, 2**63)."""
+    """The key of a rollout's random numbers; both values are in [0, 2**63)."""
 
     seed: int
     episode: int
 
     def __post_init__(self) -> None:
-        """Refuse what is no whole number, or out of range."""
+        """Check that both values are whole numbers within the range."""
         for name, value in (("seed", self.seed), ("episode", self.episode)):
             if not is_whole_number(value) or not 0 <= value < 2**63:
                 raise ValueError(f"expected {name} from 0 to 2**63 - 1, found {value!r}")
@@ -170,16 +171,16 @@ class RolloutKey:
 
 @dataclass(frozen=True)
 class Progress:
-    """How one attempt stands. It is never changed, so it can be branched from.
+    """The progress of one attempt. It is immutable, so an attempt can be branched from.
 
     Attributes:
-        judged: Whether anybody decides on success.
-        solved_at_start: Whether the task was solved before the first action; then nothing that
-            follows is a success of the policy.
-        solved: How many of the newest frames, without a gap, are solved.
-        stopped: Whether the policy asked to end the attempt.
-        actions_clipped: How many actions were outside the robot's bounds.
-        actions_not_one_hot: How many actions had a one-hot field that was not one-hot.
+        judged: Whether there is a judge.
+        solved_at_start: Whether the task was solved before the first action. Then the attempt
+            cannot become a success.
+        solved: Number of consecutive solved frames, up to the newest one.
+        stopped: Whether the policy's action ended the attempt.
+        actions_clipped: Number of actions outside the robot's bounds.
+        actions_not_one_hot: Number of actions with a one-hot field that was not one-hot.
     """
 
     judged: bool
@@ -190,7 +191,7 @@ class Progress:
     actions_not_one_hot: int = 0
 
     def began(self, solved: bool) -> "Progress":
-        """Return how it stands after the verdict on the first frame."""
+        """Return the progress after the verdict on the first frame."""
         if solved:
             warnings.warn(
                 "the task is solved already at the start: this attempt cannot become a success "
@@ -200,7 +201,7 @@ class Progress:
         return replace(self, solved_at_start=solved)
 
     def acted(self, *, stopped: bool, clipped: bool, not_one_hot: bool) -> "Progress":
-        """Return how it stands after one more action."""
+        """Return the progress after one more action."""
         return replace(
             self,
             stopped=stopped,
@@ -209,31 +210,31 @@ class Progress:
         )
 
     def took(self, robot: RobotSpec, taken: ClippedActions) -> "Progress":
-        """Return how it stands after one more action of `robot`, given as a batch of one."""
+        """Return the progress after one more action of `robot`, given as a batch of one."""
         return self.acted(
             stopped=bool(robot.terminates(taken.actions)[0]),
             clipped=bool(taken.clipped.any()),
             not_one_hot=bool(taken.not_one_hot[0]),
         )
 
-    def seen(self, solved: bool) -> "Progress":
-        """Return how it stands after the verdict on one more frame."""
+    def observed(self, solved: bool) -> "Progress":
+        """Return the progress after the verdict on one more frame."""
         return replace(self, solved=self.solved + 1 if solved else 0)
 
     @property
     def success(self) -> bool:
-        """Whether the policy has just solved the task, for `SOLVED_FRAMES` frames."""
+        """Whether the task has been solved in the newest `SOLVED_FRAMES` frames."""
         return self.solved >= SOLVED_FRAMES and not self.solved_at_start
 
     @property
     def terminated(self) -> bool:
-        """Whether the attempt is over for a reason other than time."""
+        """Whether the attempt is over for a reason other than the time limit."""
         return self.success or self.stopped
 
     def info(self, task: Task, key: RolloutKey) -> dict[str, Any]:
-        """Return what an environment reports besides the frame.
+        """Return an environment's `info`.
 
-        `info` says nothing of success without a judge.
+        Without a judge, it has no keys about success.
         """
         verdict = {
             "success": self.success,
@@ -251,19 +252,19 @@ class Progress:
         }
 
 
-def ask_success(judge: StepJudge, frames: NDArray[np.uint8], task: str) -> list[bool]:
-    """Return a judge's verdict on the last frame of each of B videos (B, T, H, W, 3).
+def checked_success(judge: StepJudge, frames: NDArray[np.uint8], task: str) -> list[bool]:
+    """Return a judge's verdict on the last frame of each of B videos (B, T, H, W, 3), checked.
 
     Raises:
-        ValueError: An answer that is not one bool for each video.
+        ValueError: The judge does not return one bool for each video.
     """
-    answer: object = judge.success(frames, task)
-    if not isinstance(answer, np.ndarray):
-        found = f"{type(answer).__name__}"
-    elif answer.dtype == np.bool_ and answer.shape == (len(frames),):
-        return [bool(solved) for solved in answer]
+    response: object = judge.success(frames, task)
+    if not isinstance(response, np.ndarray):
+        found = f"{type(response).__name__}"
+    elif response.dtype == np.bool_ and response.shape == (len(frames),):
+        return [bool(solved) for solved in response]
     else:
-        found = f"{answer.dtype} {answer.shape}"
+        found = f"{response.dtype} {response.shape}"
     raise ValueError(
         f"expected the judge's `success` to return a bool array of shape ({len(frames)},), found "
         f"{found}; correct {type(judge).__name__}"
@@ -271,7 +272,7 @@ def ask_success(judge: StepJudge, frames: NDArray[np.uint8], task: str) -> list[
 
 
 def check_options(options: object) -> Mapping[str, Any]:
-    """Return what `reset` was given as options; None is none.
+    """Return the options of a `reset`; {} for None.
 
     Raises:
         ValueError: Not a mapping.
@@ -284,7 +285,7 @@ def check_options(options: object) -> Mapping[str, Any]:
 
 
 def next_key(previous: RolloutKey | None, seed: int | None, rng: np.random.Generator) -> RolloutKey:
-    """Return the key of the next attempt: a seed restarts the episodes, none counts on."""
+    """Return the key of the next attempt: episode 0 of `seed`, or else the next episode."""
     if seed is not None:
         return RolloutKey(seed, 0)
     if previous is not None:

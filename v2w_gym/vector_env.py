@@ -35,7 +35,7 @@ class Slot(Vid2WorldEnv):
     """Steps after which an attempt is truncated, -1 for no limit; the name is `TimeLimit`'s."""
 
     def step(self, action: NDArray[np.float32]) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Imagine what the camera sees after `action` (A,); see `Vid2WorldEnv.step`."""
+        """Imagine the camera frame after `action` (A,); see `Vid2WorldEnv.step`."""
         if self.attempt.batch is None:
             raise gym.error.ResetNeeded(
                 "expected reset() before step(): this slot's attempt is over"

@@ -1,4 +1,4 @@
-"""Find out before the first rollout whether a judge fits a world model, tasks and recordings."""
+"""Check before the first rollout that a judge fits a world model, tasks and recordings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import tasks_of
-from v2w_gym.interface import ask_success
-from v2w_gym.judges.base import SOLVED_FRAMES, Judge, Quantity, ask_verdicts
+from v2w_gym.interface import checked_success
+from v2w_gym.judges.base import SOLVED_FRAMES, Judge, Quantity, checked_verdicts
 from v2w_gym.starts import load_start
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.data.episodes import Episode, load_robot_episode
@@ -18,11 +18,11 @@ NEEDED = ("name", "card", "success", "verdicts")
 
 
 def check_rollout_judge(judge: Judge, model: WorldModel, tasks: Sequence[str]) -> None:
-    """Show a judge the first start of every task, so that it fails before the rollouts if at all.
+    """Call a judge on the first start of every task, so that errors come before the rollouts.
 
     Raises:
-        ValueError: Something that is no judge of rollouts, or that does not know the frames or a
-            task; or a task without bundled starts for the model's robot.
+        ValueError: An object that is no judge of rollouts, a judge that does not know the frames or
+            a task, or a task without bundled starts for the model's robot.
     """
     missing = [name for name in NEEDED if not hasattr(judge, name)]
     if missing:
@@ -33,12 +33,12 @@ def check_rollout_judge(judge: Judge, model: WorldModel, tasks: Sequence[str]) -
     for task in tasks:
         frame = load_start(0, task, model.robot, model.context_frames).frames[-1]
         still = np.stack([frame] * SOLVED_FRAMES)[None]
-        ask_success(judge, still, task)
-        ask_verdicts(judge, still, task)
+        checked_success(judge, still, task)
+        checked_verdicts(judge, still, task)
 
 
 def load_judged_episode(path: Path, robot: RobotSpec, quantity: Quantity | None) -> Episode:
-    """Read an episode of one of the robot's tasks, which holds what a judge is measured with.
+    """Read an episode of one of the robot's tasks, and check that it has a judge's quantity.
 
     Raises:
         ValueError: A damaged episode, one of another robot or task, or without that quantity.

@@ -42,7 +42,7 @@ class Scripted(gym.Env):
 
     def step(self, action):
         self.step_count += 1
-        self.progress = self.progress.seen(self.step_count in self.solved)
+        self.progress = self.progress.observed(self.step_count in self.solved)
         return self._frame(), 0.0, self.progress.terminated, False, self._info()
 
     def _frame(self):
@@ -83,13 +83,13 @@ def test_one_trial_per_start_from_the_start_s_own_seed(tmp_path, robots):
     assert closed["start_seed"].tolist() == seeds and closed["start"].tolist() == [0, 1, 2]
 
 
-def test_what_was_coped_with_is_told(tmp_path, robots, caplog):
+def test_events_are_logged(tmp_path, robots, caplog):
     file = tmp_path / "fast.yaml"
     file.write_text("source: random\nname: fast\ndriver: {scale: 3}\n")
     run_trials(config(tmp_path, policies=["zero", str(file)], starts=1))
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert all("fast" in line and "clipped to the robot's bounds" in line for line in said)
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert all("fast" in line and "clipped to the robot's bounds" in line for line in lines)
 
 
 def test_first_line_is_the_command(tmp_path, robots):

@@ -18,8 +18,8 @@ class NoisyWorld:
     """The next frame depends on history, action and noise.
 
     Pixel (0, 0) is white exactly when the gripper closes fully; the rest is noise on the mean of
-    the remembered frames, so a wrong history, key or row shows. So does the noise of the start,
-    which is added to the newest remembered frame and not to the one that is seen.
+    the frames of the history, so a wrong history, key or row shows. So does the noise of the start,
+    which is added to the newest frame of the history and not to the one that is shown.
     """
 
     def __init__(self, context_frames=1):
@@ -103,26 +103,26 @@ def act():
 
 @pytest.fixture
 def pretend(monkeypatch):
-    """Let a world be what loading gives: `pretend(world)` returns the list of what is asked for."""
+    """Let loading return a world: `pretend(world)` returns the list of requested settings."""
 
     def loads(world):
-        asked = []
+        requests = []
 
         def load_with(settings):
-            asked.append(settings)
+            requests.append(settings)
             return world
 
         loading = ModuleType("v2w_gym.world_models.loading")
         loading.load_with = load_with
         monkeypatch.setitem(sys.modules, "v2w_gym.world_models.loading", loading)
-        return asked
+        return requests
 
     return loads
 
 
 @pytest.fixture
 def bundled(pretend, world):
-    """Let `world` be what loading gives; returns the list of what is asked for."""
+    """Let loading return `world`; returns the list of requested settings."""
     return pretend(world)
 
 

@@ -164,7 +164,7 @@ def test_success_needs_two_frames_in_a_row(world, judge, act):
     assert judge.calls[-1] == ((1, 5, 64, 64, 3), "close_drawer")
 
 
-def test_a_start_that_is_solved_already_is_told_and_is_no_success(world, act, tmp_path):
+def test_a_start_that_is_solved_already_gives_a_warning_and_is_no_success(world, act, tmp_path):
     white = np.full((64, 64, 3), 255, np.uint8)
     np.save(tmp_path / "solved.npy", white)
 
@@ -182,7 +182,7 @@ def test_a_start_that_is_solved_already_is_told_and_is_no_success(world, act, tm
     assert info["solved_at_start"]
 
 
-def test_without_a_judge_nothing_is_said_of_success(world, act):
+def test_without_a_judge_info_has_no_success(world, act):
     env = Vid2WorldEnv(world, judge=None)
     _, info = env.reset(seed=0)
     for _ in range(3):
@@ -253,7 +253,7 @@ def test_wrong_actions(world, act, strict):
     np.testing.assert_array_equal(env.render(), before)
 
 
-def test_what_is_out_of_bounds_is_clipped_told_once_and_counted(world, act):
+def test_what_is_out_of_bounds_is_clipped_warned_of_once_and_counted(world, act):
     env, exact = Vid2WorldEnv(world, start=0), Vid2WorldEnv(world, start=0)
     for made in (env, exact):
         made.reset(seed=0)

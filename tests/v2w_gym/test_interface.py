@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.configs.tasks import TASKS
-from v2w_gym.interface import Progress, RolloutKey, ask_success, next_key
+from v2w_gym.interface import Progress, RolloutKey, checked_success, next_key
 
 CALM = {"stopped": False, "clipped": False, "not_one_hot": False}
 
@@ -17,7 +17,7 @@ def first_success(solved, start=False):
         warnings.simplefilter("ignore")
         progress = Progress(judged=True).began(start)
     for frame in range(1, 11):
-        progress = progress.seen(frame in solved)
+        progress = progress.observed(frame in solved)
         assert progress.terminated is progress.success
         if progress.success:
             return frame
@@ -36,7 +36,7 @@ def test_what_was_solved_at_the_start_is_never_the_policys_success(solved):
     assert first_success(solved, start=True) is None
 
 
-def test_a_task_that_is_solved_at_the_start_is_told():
+def test_a_task_that_is_solved_at_the_start_gives_a_warning():
     with pytest.warns(UserWarning, match="solved already at the start"):
         progress = Progress(judged=True).began(True)
     assert progress.info(TASKS["close_drawer"], RolloutKey(1, 2))["solved_at_start"] is True
@@ -44,9 +44,14 @@ def test_a_task_that_is_solved_at_the_start_is_told():
 
 def test_actions_are_counted_and_the_last_one_may_end_the_attempt():
     progress = Progress(judged=False)
-    for said in ({"clipped": True}, {"not_one_hot": True, "clipped": True}, {}, {"stopped": True}):
+    for events in (
+        {"clipped": True},
+        {"not_one_hot": True, "clipped": True},
+        {},
+        {"stopped": True},
+    ):
         assert not progress.terminated
-        progress = progress.acted(**{**CALM, **said})
+        progress = progress.acted(**{**CALM, **events})
     assert progress.terminated
     info = progress.info(TASKS["open_drawer"], RolloutKey(7, 3))
     assert info == {
@@ -92,6 +97,6 @@ class Steps:
 )
 def test_a_judge_answers_with_one_bool_per_video(answer, found):
     videos = np.zeros((2, 3, 8, 8, 3), np.uint8)
-    assert ask_success(Steps(np.array([True, False])), videos, "close_drawer") == [True, False]
+    assert checked_success(Steps(np.array([True, False])), videos, "close_drawer") == [True, False]
     with pytest.raises(ValueError, match=found):
-        ask_success(Steps(answer), videos, "close_drawer")
+        checked_success(Steps(answer), videos, "close_drawer")

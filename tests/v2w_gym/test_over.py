@@ -1,4 +1,4 @@
-"""An attempt ends once: how that is told where a slot that is over may still be stepped."""
+"""An attempt ends once, also where a slot that is over may still be stepped."""
 
 import gymnasium as gym
 import numpy as np
@@ -23,14 +23,14 @@ def test_statistics_count_an_attempt_once(envs, act):
     assert list(counted.return_queue) == [1, 0, 1, 0] and list(counted.length_queue) == [2, 5, 2, 5]
 
 
-def test_an_end_is_flagged_once_and_told_ever_after(envs, act):
+def test_an_end_is_flagged_once_and_over_stays_true(envs, act):
     envs.reset(seed=0)
-    told = [envs.step(np.stack([act(close=1), act()])) for _ in range(7)]
-    assert [step[2].tolist() for step in told] == [[i == 1, False] for i in range(7)]
-    assert [step[3].tolist() for step in told] == [[False, i == 4] for i in range(7)]
-    assert [step[1].tolist() for step in told] == [[i == 1, 0] for i in range(7)]
-    assert [step[4]["over"].tolist() for step in told] == [[i >= 1, i >= 4] for i in range(7)]
-    assert [step[4]["success"].tolist() for step in told] == [[i >= 1, False] for i in range(7)]
+    steps = [envs.step(np.stack([act(close=1), act()])) for _ in range(7)]
+    assert [step[2].tolist() for step in steps] == [[i == 1, False] for i in range(7)]
+    assert [step[3].tolist() for step in steps] == [[False, i == 4] for i in range(7)]
+    assert [step[1].tolist() for step in steps] == [[i == 1, 0] for i in range(7)]
+    assert [step[4]["over"].tolist() for step in steps] == [[i >= 1, i >= 4] for i in range(7)]
+    assert [step[4]["success"].tolist() for step in steps] == [[i >= 1, False] for i in range(7)]
 
 
 def test_a_reset_slot_is_not_over(envs, act):

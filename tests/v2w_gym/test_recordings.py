@@ -101,43 +101,43 @@ def test_the_published_converters_frames_alone_will_do(tmp_path):
 
 
 TURNED = {
-    1: lambda seen: seen,
-    2: lambda seen: seen[:, ::-1],
-    3: lambda seen: seen[::-1, ::-1],
-    4: lambda seen: seen[::-1],
-    5: lambda seen: seen.swapaxes(0, 1),
-    6: lambda seen: np.rot90(seen),
-    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
-    8: lambda seen: np.rot90(seen, -1),
+    1: lambda upright: upright,
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
-"""EXIF orientation -> how a picture is stored that is to be seen upright."""
+"""EXIF orientation -> how a picture is stored that should be upright."""
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 @pytest.mark.parametrize("orientation", TURNED)
 def test_a_picture_is_upright(tmp_path, orientation, kind):
-    seen = np.zeros((64, 48, 3), np.uint8)
-    seen[:32, :24], seen[:32, 24:], seen[32:, :24] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
+    upright = np.zeros((64, 48, 3), np.uint8)
+    upright[:32, :24], upright[:32, 24:], upright[32:, :24] = (200, 0, 0), (0, 200, 0), (0, 0, 200)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    stored = np.ascontiguousarray(TURNED[orientation](seen))
+    stored = np.ascontiguousarray(TURNED[orientation](upright))
     Image.fromarray(stored).save(tmp_path / f"a.{kind}", exif=exif, quality=98)
     found = read_recording(tmp_path / f"a.{kind}").frames[0]
-    assert found.shape == seen.shape
-    assert np.abs(found.astype(int) - seen).mean() < 5
+    assert found.shape == upright.shape
+    assert np.abs(found.astype(int) - upright).mean() < 5
 
 
 @pytest.mark.parametrize(
-    ("stored", "seen"),
+    ("stored", "upright"),
     [
         (np.array([[0, 128, 257, 32768, 65535]], np.uint16), [0, 0, 1, 128, 255]),
         (np.array([[0, 7, 255]], np.uint8), [0, 7, 255]),
     ],
 )
-def test_grey_pictures_of_8_and_16_bits(tmp_path, stored, seen):
+def test_grey_pictures_of_8_and_16_bits(tmp_path, stored, upright):
     Image.fromarray(stored).save(tmp_path / "grey.png")
     found = read_recording(tmp_path / "grey.png").frames[0]
-    np.testing.assert_array_equal(found, np.array(seen)[None, :, None].repeat(3, axis=2))
+    np.testing.assert_array_equal(found, np.array(upright)[None, :, None].repeat(3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["LA", "P", "1", "CMYK"])
@@ -168,7 +168,7 @@ def rotate(path, matrix):
 
 
 @pytest.mark.parametrize(
-    ("matrix", "seen"),
+    ("matrix", "upright"),
     [
         ((1, 0, 0, 1), lambda stored: stored),
         ((0, 1, -1, 0), lambda stored: np.rot90(stored, -1, (1, 2))),
@@ -180,11 +180,11 @@ def rotate(path, matrix):
         ((0, -1, -1, 0), lambda stored: stored.swapaxes(1, 2)[:, ::-1, ::-1]),
     ],
 )
-def test_a_video_is_upright(tmp_path, matrix, seen):
+def test_a_video_is_upright(tmp_path, matrix, upright):
     write_video(tmp_path / "a.mp4", FRAMES)
     stored = read_recording(tmp_path / "a.mp4").frames
     rotate(tmp_path / "a.mp4", matrix)
-    np.testing.assert_array_equal(read_recording(tmp_path / "a.mp4").frames, seen(stored))
+    np.testing.assert_array_equal(read_recording(tmp_path / "a.mp4").frames, upright(stored))
 
 
 def test_a_video_that_is_to_be_shown_at_an_angle_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What can be asked of a slot and set in it: as in Gymnasium's SyncVectorEnv."""
+"""Attributes of a slot can be read and set as in Gymnasium's SyncVectorEnv."""
 
 import copy
 import pickle

@@ -116,7 +116,7 @@ def test_actions_of_another_robot_are_refused(tmp_path, frames_of):
         load_start(str(tmp_path / "eps.npz"), "open_drawer", STANDIN_SAWYER, 2)
 
 
-def test_actions_before_the_start_are_fitted_and_told(tmp_path, frames_of, caplog):
+def test_actions_before_the_start_are_fitted_and_logged(tmp_path, frames_of, caplog):
     """The first is known and out of bounds, the second is not known at all."""
     actions = np.stack([STANDIN_SAWYER.make_action(world_vector=(0.4, 0, 0))] * 3)
     actions[1] = np.nan

@@ -1,1 +1,1 @@
-"""Who decides whether an attempt worked: what a judge is, which there are, and how one is asked."""
+"""Judges, which decide whether an attempt solved its task."""

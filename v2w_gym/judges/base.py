@@ -96,11 +96,11 @@ class MeasuringJudge(Judge, Protocol):
         ...
 
 
-def ask_verdicts(judge: Judge, frames: NDArray[np.uint8], task: str) -> Verdicts:
-    """Return a judge's verdicts on B rollouts (B, T, H, W, 3).
+def checked_verdicts(judge: Judge, frames: NDArray[np.uint8], task: str) -> Verdicts:
+    """Return a judge's verdicts on B rollouts (B, T, H, W, 3), checked.
 
     Raises:
-        ValueError: Frames or a task that the judge does not know, or an answer without one bool
+        ValueError: Frames or a task that the judge does not know, or verdicts without one bool
             `success`, one bool `abstained` and one `score` in [0, 1] per rollout.
     """
     verdicts = judge.verdicts(frames, task)

@@ -19,9 +19,9 @@ from v2w_gym.interface import (
     Progress,
     RolloutKey,
     action_space,
-    ask_success,
     check_options,
     check_render_mode,
+    checked_success,
     full_info,
     next_key,
     observation,
@@ -131,7 +131,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
         self._check_begun()
         taken = self._rule.clip_one(action)
         self._hold(taken.actions[0])
-        self._progress = self._progress.took(self.robot, taken).seen(self._is_solved())
+        self._progress = self._progress.took(self.robot, taken).observed(self._is_solved())
         reward = float(self._progress.success)
         return self._observation(), reward, self._progress.terminated, False, self._info()
 
@@ -232,7 +232,7 @@ class StandinEnv(gym.Env[Any, NDArray[np.float32]]):
             return False
         if isinstance(self._judge, str):
             return self.solved
-        return ask_success(self._judge, np.stack(self._frames)[None], self._task.name)[0]
+        return checked_success(self._judge, np.stack(self._frames)[None], self._task.name)[0]
 
     def _observation(self) -> Any:
         return observation(self.render(), self.obs_type)

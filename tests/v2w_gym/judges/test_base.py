@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts, ask_verdicts, decide
+from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts, checked_verdicts, decide
 from v2w_gym.judges.drawer import DrawerJudge, OpeningNetwork
 
 FRAMES = np.zeros((2, 3, 64, 64, 3), np.uint8)
@@ -34,7 +34,7 @@ class Answering:
 
 
 def test_right_verdicts_are_handed_on():
-    assert ask_verdicts(Answering(RIGHT), FRAMES, "close_drawer") is RIGHT
+    assert checked_verdicts(Answering(RIGHT), FRAMES, "close_drawer") is RIGHT
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_right_verdicts_are_handed_on():
 )
 def test_what_says_nothing_about_the_attempts_is_refused(answer, message):
     with pytest.raises(ValueError, match=message) as error:
-        ask_verdicts(Answering(answer), FRAMES, "close_drawer")
+        checked_verdicts(Answering(answer), FRAMES, "close_drawer")
     assert "judge 'answering'" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -65,7 +65,7 @@ def test_what_says_nothing_about_the_attempts_is_refused(answer, message):
         ("0101", "1111", False, False),  # never two in a row
         ("1100", "1111", False, True),  # solved before the first action
         ("0010", "1110", False, True),  # the last frame would decide
-        ("0110", "0110", True, False),  # what was seen stands
+        ("0110", "0110", True, False),  # a success counts all the same
         ("0", "1", False, False),
         ("0", "0", False, False),  # one frame proves nothing, readable or not
     ],

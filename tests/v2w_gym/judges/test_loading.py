@@ -36,7 +36,7 @@ def test_an_object_is_the_judge_and_none_is_nobody():
     assert find_judge(None, GOOGLE_ROBOT) is None
 
 
-def test_a_robot_without_a_bundled_judge_is_told_so():
+def test_a_robot_without_a_bundled_judge_gives_a_warning():
     with pytest.raises(
         ValueError, match="bundled judge of robot 'google_robot', found bundled judges of"
     ):
