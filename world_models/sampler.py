@@ -61,7 +61,7 @@ class Sampler:
             ValueError: A setting out of range.
         """
         self.cfg = cfg
-        # A solver may remember the steps of its frame: this one takes none, its copies do.
+        # A solver may keep values of its frame's earlier steps. This one takes none; its copies do.
         self._unused_solver = make_solver(schedule, cfg)
         self.levels: Sequence[int] = self._unused_solver.levels
         self.history_level = history_level(schedule, cfg)

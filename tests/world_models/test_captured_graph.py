@@ -58,13 +58,13 @@ def test_other_shapes_have_graphs_of_their_own(line):
     assert line.calls == CAPTURE_AFTER + 1
 
 
-def test_a_replaced_weight_is_seen(line):
+def test_a_replaced_weight_is_noticed(line):
     line.run(times=CAPTURE_AFTER)
     line.weight = nn.Parameter(torch.full((1, 1), 7.0), requires_grad=False)
     assert line.run() == 8
 
 
-def test_old_graphs_make_room_and_must_be_asked_for_often_again(line):
+def test_old_graphs_make_room_and_are_captured_again_when_used_often(line):
     for rows in range(1, KEPT + 2):
         line.run(rows, CAPTURE_AFTER)
     calls = line.calls
@@ -92,7 +92,7 @@ def test_a_network_in_training_is_not_captured(line):
 
 def test_a_hook_sees_every_pass(line):
     line.run(times=CAPTURE_AFTER)
-    seen = []
-    line.register_forward_hook(lambda *passed: seen.append(passed))
+    passes = []
+    line.register_forward_hook(lambda *passed: passes.append(passed))
     line.run()
-    assert len(seen) == 1
+    assert len(passes) == 1

@@ -22,7 +22,7 @@ from v2w_gym.world_models.device import (
         ("model name\t: bf16", False),
     ],
 )
-def test_a_processor_is_asked_for_its_instructions(tmp_path, monkeypatch, line, native):
+def test_the_instructions_of_a_processor_are_read(tmp_path, monkeypatch, line, native):
     monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{line}\n")
     assert native_bfloat16("cpu") == native
@@ -31,7 +31,7 @@ def test_a_processor_is_asked_for_its_instructions(tmp_path, monkeypatch, line, 
     assert choose_precision("bfloat16", "cpu") == "bfloat16"
 
 
-def test_where_processors_cannot_be_asked_it_is_single_precision(tmp_path, monkeypatch):
+def test_where_processors_are_unknown_it_is_single_precision(tmp_path, monkeypatch):
     monkeypatch.setattr(device, "CPU_FLAGS", tmp_path / "none")
     assert choose_precision("auto", "cpu") == "float32"
     with pytest.warns(UserWarning, match="cpu has no bfloat16 instructions.*dtype=float32"):

@@ -40,7 +40,7 @@ def test_published_and_converted_files_both_load(published, converted):
     assert models[1].card["provenance"]["source_weights"] > 0
 
 
-def test_two_published_files_of_one_name_and_size_are_told_apart(published, tmp_path):
+def test_two_published_files_of_one_name_and_size_are_distinguished(published, tmp_path):
     other = write_random(RandomCheckpointConfig(str(tmp_path / "rt1.ckpt"), seed=1))
     same = shutil.copy(published, tmp_path / "copy.ckpt")
     assert other.stat().st_size == published.stat().st_size
@@ -178,7 +178,9 @@ def test_a_checkpoint_in_parts_is_its_index(published, parts):
         find_checkpoint(str(parts.parent))
 
 
-def test_averaged_weights_beside_plain_ones_are_told_and_can_be_chosen(published, tmp_path, caplog):
+def test_averaged_weights_beside_plain_ones_are_logged_and_can_be_chosen(
+    published, tmp_path, caplog
+):
     weights = torch.load(published, weights_only=True)["state_dict"]
     name = "model.diffusion_model.input_blocks.0.0.bias"
     average = {"model_ema." + name.removeprefix("model.").replace(".", ""): weights[name] + 1}
@@ -277,13 +279,13 @@ def test_a_file_on_the_hub_can_be_named(hub):
 
 
 @pytest.mark.parametrize("checkpoint", ["lab/other", "lab/world@v3"])
-def test_what_the_hub_does_not_have_is_said_plainly(hub, checkpoint):
+def test_what_the_hub_does_not_have_is_named(hub, checkpoint):
     with pytest.raises(FileNotFoundError, match="on the hub or in its cache"):
         find_checkpoint(checkpoint)
 
 
 @pytest.mark.parametrize("checkpoint", ["rt2.ckpt", "nowhere/rt1.ckpt", "/tmp/no/such/file"])
-def test_no_file_is_said_plainly(checkpoint):
+def test_a_missing_file_is_named(checkpoint):
     with pytest.raises(FileNotFoundError, match="a hub id looks like owner/name"):
         find_checkpoint(checkpoint)
 

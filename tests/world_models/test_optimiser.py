@@ -165,7 +165,7 @@ def test_more_steps_before_the_decay_are_as_if_from_the_beginning(tmp_path: Path
     assert resumed.changes == []
 
 
-def test_more_steps_after_the_decay_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_more_steps_after_the_decay_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     run(LINEAR, tmp_path / "fit.state")
     resumed = run(replace(LINEAR, steps=20), tmp_path / "fit.state")
     assert resumed.steps_done == 20
@@ -338,24 +338,24 @@ def take(folder: Path, factors: list[float], **settings) -> tuple[list[float], d
 
 
 def test_adam_takes_its_rate_against_the_gradient(tmp_path: Path):
-    found, notes = take(tmp_path, [3.0, -4.0])
+    found, record = take(tmp_path, [3.0, -4.0])
     assert found == pytest.approx([-0.1, 0.1])
-    assert notes["gradient_norm"] == pytest.approx(5)
-    assert (notes["step"], notes["loss"], notes["gradients_zeroed"]) == (1, 0, 0)
-    assert notes["learning_rate"] == pytest.approx(0.1)
+    assert record["gradient_norm"] == pytest.approx(5)
+    assert (record["step"], record["loss"], record["gradients_zeroed"]) == (1, 0, 0)
+    assert record["learning_rate"] == pytest.approx(0.1)
 
 
 def test_a_clipped_gradient_is_noted_as_it_was(tmp_path: Path):
-    found, notes = take(tmp_path, [3.0, -4.0], clip_norm=1e-8)  # as small as Adam's epsilon
-    assert notes["gradient_norm"] == pytest.approx(5)
+    found, record = take(tmp_path, [3.0, -4.0], clip_norm=1e-8)  # as small as Adam's epsilon
+    assert record["gradient_norm"] == pytest.approx(5)
     assert found == pytest.approx([-0.1 * 0.6 / 1.6, 0.1 * 0.8 / 1.8], rel=1e-2)
 
 
-def test_gradients_that_are_not_finite_are_zeroed_and_counted_if_asked_for(tmp_path: Path):
-    found, notes = take(tmp_path, [math.inf, 2.0], nonfinite="zero")
+def test_gradients_that_are_not_finite_are_zeroed_and_counted_with_nonfinite_zero(tmp_path: Path):
+    found, record = take(tmp_path, [math.inf, 2.0], nonfinite="zero")
     assert found == pytest.approx([0, -0.1])
-    assert notes["gradients_zeroed"] == 1
-    assert notes["gradient_norm"] == pytest.approx(2)
+    assert record["gradients_zeroed"] == 1
+    assert record["gradient_norm"] == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen]:
     process.communicate()
 
 
-def test_a_second_process_is_told_who_runs(holder: subprocess.Popen, tmp_path: Path):
+def test_a_second_process_gets_the_name_of_the_first(holder: subprocess.Popen, tmp_path: Path):
     with (
         pytest.raises(
             BlockingIOError, match=f"found process {holder.pid} on .* since 20"
@@ -79,7 +79,7 @@ def test_a_lock_is_free_again_after_its_block(tmp_path: Path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_system_without_locks_is_said(
+def test_a_file_system_without_locks_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     def refuse(*_: object) -> None:

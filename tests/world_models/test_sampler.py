@@ -33,7 +33,7 @@ def next_frame(network, schedule, cfg, history, noise):
 
 
 class GaussianWorld:
-    """The exact denoiser of latents drawn from N(mean, spread^2); counts what it is asked."""
+    """The exact denoiser of latents drawn from N(mean, spread^2); counts its calls."""
 
     def __init__(self, mean, spread):
         self.mean, self.spread, self.frames, self.levels = mean, spread, 0, []
@@ -70,7 +70,7 @@ def test_work_is_counted_exactly():
     assert guided.frames == 2 * world.frames
 
 
-def test_history_is_told_its_own_noise_level():
+def test_history_gets_its_own_noise_level():
     world = GaussianWorld(0.0, 1.0)
     cfg = SamplerConfig(steps=2, history_noise_level=17)
     next_frame(world, SCHEDULE, cfg, torch.zeros(2, 3, 4, 2, 2), NOISE)
@@ -117,9 +117,9 @@ def test_full_guidance_rescale_restores_the_spread_of_the_whole_window():
     window, levels = torch.randn(2, 2, 4, 8, 8), torch.zeros(2, 2, dtype=torch.long)
     kept, hidden = masks(2, 2)
     guided = sampler.guided_velocity(denoise, window, levels, (kept, hidden))
-    told = denoise(window, levels, kept)
-    torch.testing.assert_close(guided.std((1, 2, 3, 4)), told.std((1, 2, 3, 4)))
-    assert not torch.allclose(guided[:, -1].std((1, 2, 3)), told[:, -1].std((1, 2, 3)))
+    conditional = denoise(window, levels, kept)
+    torch.testing.assert_close(guided.std((1, 2, 3, 4)), conditional.std((1, 2, 3, 4)))
+    assert not torch.allclose(guided[:, -1].std((1, 2, 3)), conditional[:, -1].std((1, 2, 3)))
 
 
 @pytest.mark.parametrize(("steps", "level"), [(50, 39), (25, 79), (20, 99), (10, 199), (5, 399)])
@@ -141,7 +141,7 @@ def test_impossible_history_levels_are_refused(settings, message):
         history_level(SCHEDULE, replace(SamplerConfig(), **settings))
 
 
-def test_history_gets_the_scale_of_its_level_unless_told_otherwise():
+def test_history_gets_the_scale_of_its_level_by_default():
     schedule = NoiseSchedule(DiffusionConfig(rescale_final=0.7))
     latents = torch.randn(2, 3, 1, 2, 2)
     cfg = SamplerConfig(history_noise_level=399)
@@ -179,11 +179,11 @@ class Transcribed:
             window = torch.stack([*known, x], 1)
             at = torch.tensor([[small] * length + [t]] * len(x))
             mask = torch.ones_like(at)
-            told = self(window, at, mask)
+            conditional = self(window, at, mask)
             mask[:, -1] = 0
-            untold = self(window, at, mask)
-            v = untold + scale * (told - untold)
-            ratio = told.std((1, 2, 3, 4)) / v.std((1, 2, 3, 4))
+            unconditional = self(window, at, mask)
+            v = unconditional + scale * (conditional - unconditional)
+            ratio = conditional.std((1, 2, 3, 4)) / v.std((1, 2, 3, 4))
             v = rescale * v * ratio.view(-1, 1, 1, 1, 1) + (1 - rescale) * v
             v = v[:, -1]
             x0, eps = a.sqrt() * x - (1 - a).sqrt() * v, a.sqrt() * v + (1 - a).sqrt() * x

@@ -53,13 +53,15 @@ class Mixture:
 class Guided:
     """Two worlds, one pushed away from the other."""
 
-    told: Mixture
-    untold: Mixture
+    conditional: Mixture
+    unconditional: Mixture
     scale: float = 2.5
 
     def velocity(self, noisy, level):
-        untold = self.untold.velocity(noisy, level)
-        return untold + self.scale * (self.told.velocity(noisy, level) - untold)
+        unconditional = self.unconditional.velocity(noisy, level)
+        return unconditional + self.scale * (
+            self.conditional.velocity(noisy, level) - unconditional
+        )
 
 
 def amplitudes(level):
@@ -87,9 +89,9 @@ def make_worlds(seed):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     means, weights = 0.5 * normal(12, 64), normal(12).log_softmax(0)
-    untold = Mixture(means, weights, 0.2)
-    told = Mixture(means, (weights + 1.5 * normal(12)).log_softmax(0), 0.2)
-    return (untold, Guided(told, untold)), normal(48, 4, 4, 4)
+    unconditional = Mixture(means, weights, 0.2)
+    conditional = Mixture(means, (weights + 1.5 * normal(12)).log_softmax(0), 0.2)
+    return (unconditional, Guided(conditional, unconditional)), normal(48, 4, 4, 4)
 
 
 class Scores:
@@ -117,7 +119,7 @@ def score():
 
 @pytest.mark.parametrize("steps", [8, 12, 15])
 @pytest.mark.parametrize("solver", MULTISTEP)
-def test_a_memory_lowers_the_error(score, solver, steps):
+def test_a_multistep_solver_lowers_the_error(score, solver, steps):
     assert score(solver, steps) < 0.6 * score("ddim", steps)
 
 
@@ -167,14 +169,14 @@ def published_unipc(clean, noisy, points, order):
         points: (signal, noise, log ratio) of each level.
         order: 2; 1 leaves the corrector out, which makes it DPM-Solver++(2M).
     """
-    seen, left = [], None
+    predictions, left = [], None
     for index, (signal, noise, time) in enumerate(points[:-1]):
-        seen.append(clean(index, noisy))
+        predictions.append(clean(index, noisy))
         if index and order == 2:
             width = time - points[index - 1][2]
             phi, moved = expm1(-width), noise / points[index - 1][1] * left
-            moved = moved - signal * phi * seen[-2]
-            rhos, change = [0.5], [seen[-1] - seen[-2]]
+            moved = moved - signal * phi * predictions[-2]
+            rhos, change = [0.5], [predictions[-1] - predictions[-2]]
             if index > 1:
                 past = (points[index - 2][2] - points[index - 1][2]) / width
                 first = -phi / width - 1
@@ -182,14 +184,14 @@ def published_unipc(clean, noisy, points, order):
                 system = torch.tensor([[1.0, 1.0], [past, 1.0]], dtype=torch.float64)
                 sides = torch.tensor([first / phi, 2 * second / phi], dtype=torch.float64)
                 rhos = torch.linalg.solve(system, sides).tolist()
-                change = [(seen[-3] - seen[-2]) / past, *change]
+                change = [(predictions[-3] - predictions[-2]) / past, *change]
             noisy = moved - signal * phi * sum(r * c for r, c in zip(rhos, change, strict=True))
         left, (ahead, quiet, then) = noisy, points[index + 1]
         phi = expm1(time - then)
-        noisy = quiet / noise * left - ahead * phi * seen[-1]
+        noisy = quiet / noise * left - ahead * phi * predictions[-1]
         if index:
             past = (points[index - 1][2] - time) / (then - time)
-            noisy = noisy - ahead * phi * 0.5 * (seen[-2] - seen[-1]) / past
+            noisy = noisy - ahead * phi * 0.5 * (predictions[-2] - predictions[-1]) / past
     return clean(len(points) - 1, noisy)  # the last step, to no noise at all, is of first order
 
 

@@ -53,7 +53,7 @@ def test_earlier_is_the_noise_of_the_earlier_frame():
     )
 
 
-def test_the_largest_seeds_are_told_apart():
+def test_the_largest_seeds_differ():
     seeds = (2**63 + 5, 2**63 + 900, 2**64 - 1)
     numbers = FrameNoise(seeds, (0,) * 3, (0,) * 3).normal(0, (4,))
     assert len({tuple(row.tolist()) for row in numbers}) == 3
@@ -94,14 +94,14 @@ def test_parts_of_a_state_may_be_nested():
 
 def test_groups_go_their_own_way_and_come_back_in_order():
     state = begin_state(torch.arange(4.0).reshape(4, 1, 1, 1, 1), torch.empty(4, 0, 1), 1)
-    seen = []
+    calls = []
 
     def step(rows):
-        seen.append(rows)
+        calls.append(rows)
         return state.select(rows)
 
     assert torch.equal(step_in_groups(["a", "b", "a", "c"], step).latents, state.latents)
-    assert seen == [[0, 2], [1], [3]]
+    assert calls == [[0, 2], [1], [3]]
 
 
 def test_noise_is_selected_with_its_rollouts():

@@ -112,7 +112,7 @@ def test_a_run_goes_on_elsewhere(config, episodes, tmp_path, monkeypatch):
     assert provenance["changes"] == []
 
 
-def test_more_steps_are_taken_and_said(config):
+def test_more_steps_are_taken_and_logged(config):
     falling = replace(config.denoiser, warmup=1, decay=0.5)
     train(replace(config, denoiser=falling))
     more = replace(config, denoiser=replace(falling, steps=6))

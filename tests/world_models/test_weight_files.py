@@ -21,7 +21,7 @@ def same(stored):
     return set(stored) == set(WEIGHTS) and all(stored[n].equal(WEIGHTS[n]) for n in WEIGHTS)
 
 
-def test_the_format_is_told_by_the_content(tmp_path):
+def test_the_content_decides_the_format(tmp_path):
     """A file that lies in a hub's cache has no ending."""
     save_file(WEIGHTS, tmp_path / "one")
     torch.save(WEIGHTS, tmp_path / "two")

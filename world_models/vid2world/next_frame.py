@@ -64,9 +64,11 @@ def step_full_window(
     model: Networks, state: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> RolloutState:
     """Take a step with rollouts of one age; each denoising step passes the full window."""
-    seen = slide_window(model, state, noise.earlier(1))
-    latent = sample_full_window(model, seen, actions, noise)
-    return replace(state, condition=seen.condition, context=seen.context).followed(latent, actions)
+    in_window = slide_window(model, state, noise.earlier(1))
+    latent = sample_full_window(model, in_window, actions, noise)
+    return replace(state, condition=in_window.condition, context=in_window.context).followed(
+        latent, actions
+    )
 
 
 def step_after_cache(
@@ -80,31 +82,33 @@ def step_after_cache(
 
 
 def sample_full_window(
-    model: Networks, seen: RolloutState, actions: Tensor, noise: FrameNoise
+    model: Networks, in_window: RolloutState, actions: Tensor, noise: FrameNoise
 ) -> Tensor:
     """Sample the latent (B, C, h, w) that follows a window when `actions` (B, A) are taken.
 
     Args:
         model: The networks.
-        seen: Rollouts with just the frames of the window; see `slide_window`.
+        in_window: Rollouts with just the frames of the window; see `slide_window`.
         actions: The actions that lead to the new frame.
         noise: Noise of the new frame.
     """
     sampler = model.sampler
-    history = sampler.noisy_history(seen.latents, noise.earlier(1))
-    network = window_network(model, seen, torch.cat([seen.actions, actions[:, None]], dim=1))
+    history = sampler.noisy_history(in_window.latents, noise.earlier(1))
+    network = window_network(
+        model, in_window, torch.cat([in_window.actions, actions[:, None]], dim=1)
+    )
     denoise = sampler.window_denoiser(network, history)
-    return sampler.next_frame(denoise, seen.condition, noise)
+    return sampler.next_frame(denoise, in_window.condition, noise)
 
 
 def window_network(
-    model: Networks, seen: RolloutState, actions: Tensor, window: FullWindow | None = None
+    model: Networks, in_window: RolloutState, actions: Tensor, window: FullWindow | None = None
 ) -> Network:
     """Return the network over full windows, with their conditioning.
 
     Args:
         model: The networks.
-        seen: Rollouts with the conditioning frame and context.
+        in_window: Rollouts with the conditioning frame and context.
         actions: (B, T, A) that led to each frame.
         window: Access to other frames; None for all earlier ones.
     """
@@ -112,9 +116,9 @@ def window_network(
 
     def network(noisy: Tensor, levels: Tensor, mask: Tensor) -> Tensor:
         branches = len(mask) // len(noisy)
-        keys = model.context_keys(seen.context, branches, frames, slice(frames))
+        keys = model.context_keys(in_window.context, branches, frames, slice(frames))
         repeated = actions.repeat(branches, 1, 1)
-        conditioning = model.conditioning(seen.condition, repeated, mask, keys)
+        conditioning = model.conditioning(in_window.condition, repeated, mask, keys)
         return model.velocity(noisy, levels.repeat(branches, 1), conditioning, window)
 
     return network
@@ -142,9 +146,11 @@ def update_cache(
     def update(rows: list[int]) -> RolloutState:
         part, newest = state.select(rows), noise.select(rows)
         if not appends[rows[0]]:
-            seen = slide_window(model, part, newest)
-            filled = prefill(model, seen, newest)
-            return replace(part, condition=seen.condition, context=seen.context, cache=filled)
+            in_window = slide_window(model, part, newest)
+            filled = prefill(model, in_window, newest)
+            return replace(
+                part, condition=in_window.condition, context=in_window.context, cache=filled
+            )
         earlier = cache if part is state else None
         earlier = earlier or _prepare(model, part, part.lengths - 1)
         entry = _cache_entry(model, part, earlier, newest)
@@ -153,17 +159,17 @@ def update_cache(
     return step_in_groups([0 if appends[row] else age for row, age in enumerate(ages)], update)
 
 
-def prefill(model: Networks, seen: RolloutState, noise: FrameNoise) -> KVCache:
+def prefill(model: Networks, in_window: RolloutState, noise: FrameNoise) -> KVCache:
     """Return the cache of T frames from one pass over them; `noise` is the newest frame's."""
-    batch, frames = seen.latents.shape[:2]
+    batch, frames = in_window.latents.shape[:2]
     conditioning = model.conditioning(
-        seen.condition,
-        seen.actions,
-        torch.ones(batch, frames, dtype=torch.bool, device=seen.latents.device),
-        model.context_keys(seen.context, 1, frames + 1, slice(frames)),
+        in_window.condition,
+        in_window.actions,
+        torch.ones(batch, frames, dtype=torch.bool, device=in_window.latents.device),
+        model.context_keys(in_window.context, 1, frames + 1, slice(frames)),
     )
     writer = CacheWriter(batch)
-    noisy, levels = _at_history_level(model, seen.latents, noise)
+    noisy, levels = _at_history_level(model, in_window.latents, noise)
     velocity = model.velocity(noisy, levels, conditioning, FullWindow(frames, writer=writer))
     return writer.cache(velocity).padded(model.window - 1)
 

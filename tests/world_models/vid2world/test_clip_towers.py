@@ -74,8 +74,8 @@ def test_without_blocks_a_token_is_its_patch_in_its_place():
     image = torch.zeros(1, 3, 224, 224)
     image[0, 0, 27, 13] = 1  # the last one of the first patch of the second row
     tokens = tower(image)
-    seen = [token for token in range(257) if tokens[0, token].any()]
-    assert seen == [1 + 16]
+    changed = [token for token in range(257) if tokens[0, token].any()]
+    assert changed == [1 + 16]
 
 
 def test_a_later_word_never_moves_an_earlier_one(text_tower):

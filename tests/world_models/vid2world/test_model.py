@@ -195,7 +195,7 @@ def test_another_kind_is_refused(tiny_model, tmp_path):
         load_vid2world(path)
 
 
-def test_no_checkpoint_is_said_plainly(tmp_path):
+def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"found no model\.safetensors"):
         load_vid2world(tmp_path / "model.safetensors")
 

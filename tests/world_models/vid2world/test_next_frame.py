@@ -96,8 +96,8 @@ class Rollouts:
         rolling = self.model.cfg.sampler.history == "rolling"
         row_state = self.state.select([row])
         if not rolling:
-            seen = slide_window(self.model, row_state, noise.earlier(1))
-            return sample_full_window(self.model, seen, action, noise)
+            in_window = slide_window(self.model, row_state, noise.earlier(1))
+            return sample_full_window(self.model, in_window, action, noise)
         return whole_episode(
             self.model, row_state, torch.stack(self.drawn[row])[None],
             torch.stack([*self.taken[row], action[0]])[None], noise,
@@ -111,7 +111,7 @@ def whole_episode(model, state, latents, actions, noise):
         model, state, actions, FullWindow(actions.shape[1], reach=model.window)
     )
     known = sampler.noisy_history(latents, noise.earlier(1))
-    level, seen = sampler.history_level, model.window
+    level, size = sampler.history_level, model.window
 
     def denoise(newest, noise_level):
         """Guide over the frames of the window, of a pass over all of them."""
@@ -122,7 +122,7 @@ def whole_episode(model, state, latents, actions, noise):
         hidden[:, -1] = False
 
         def windowed(*inputs):
-            return network(*inputs)[:, -seen:]
+            return network(*inputs)[:, -size:]
 
         window = torch.cat([known, newest[:, None]], 1)
         return sampler.guided_velocity(windowed, window, levels, (kept, hidden))[:, -1]
@@ -333,9 +333,9 @@ def test_in_half_precision_a_cache_adds_no_error_of_its_own(make):
     begun = Rollouts(half, [4])
     frames = []
     for model, state in ((exact, rollouts.state), (half, begun.state)):
-        seen = slide_window(model, state, rollouts.noise.earlier(1))
+        in_window = slide_window(model, state, rollouts.noise.earlier(1))
         action = torch.from_numpy(rollouts._actions(np.random.default_rng(0), 1))
-        afresh = sample_full_window(model, seen, action, rollouts.noise)
+        afresh = sample_full_window(model, in_window, action, rollouts.noise)
         newer = model.step(state, action.numpy(), rollouts.noise)
         frames.append((afresh, newer.latents[:, -1]))
     (definition, _), (naive, cached) = frames

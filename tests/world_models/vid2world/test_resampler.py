@@ -18,7 +18,7 @@ def tokens() -> torch.Tensor:
     return torch.randn(2, 11, 10, generator=torch.Generator().manual_seed(1))
 
 
-def test_any_number_of_tokens_becomes_as_many_as_asked(resampler, tokens):
+def test_any_number_of_tokens_becomes_the_set_number(resampler, tokens):
     assert resampler(tokens).shape == (2, 6, 8)
     assert resampler(tokens[:, :5]).shape == (2, 6, 8)
 

@@ -75,7 +75,7 @@ LDM = {
         renamed(lambda n: "online_model." + n) | renamed(lambda n: "ema_model." + n, WHOLE_AVERAGE),
     ],
 )
-def test_averaged_weights_are_told_from_the_plain_ones(stored):
+def test_averaged_and_plain_weights_are_distinguished(stored):
     found = find_weights(stored)
     assert [one.averaged for one in found] == [False, True]
     assert values(choose(found, None).weights) == values(PLAIN)

@@ -224,7 +224,7 @@ def test_other_content_is_refused_and_never_run(tmp_path, capsys, content, messa
     assert "ran" not in capsys.readouterr().out
 
 
-def test_no_file_is_said_plainly(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="found no such file"):
         read_published(tmp_path / "none.ckpt")
 

@@ -60,11 +60,11 @@ def test_three_frames_are_extended_by_their_regression_line():
 
 @pytest.mark.parametrize(("radius", "order"), SIZES)
 def test_coefficients_are_those_of_a_least_squares_fit(radius, order):
-    seen = np.random.default_rng(0).normal(size=order)  # newest first
+    inputs = np.random.default_rng(0).normal(size=order)  # newest first
     degree = min(order - 1, 1)
-    line = np.polynomial.Polynomial.fit(-np.arange(order), seen, degree)
+    line = np.polynomial.Polynomial.fit(-np.arange(order), inputs, degree)
     expected = line(np.arange(1, radius + 1))
-    np.testing.assert_allclose(extrapolation(radius, order) @ seen, expected)
+    np.testing.assert_allclose(extrapolation(radius, order) @ inputs, expected)
 
 
 @pytest.mark.parametrize(("radius", "order"), SIZES)
