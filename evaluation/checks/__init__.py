@@ -1,1 +1,1 @@
-"""Checks of the machinery: reference test vectors, speed, fidelity, converted policies."""
+"""Checks of the implementation: reference test vectors, speed, fidelity, converted policies."""

@@ -1,4 +1,4 @@
-"""Frames from disk to show to a policy, and whether they say anything about it."""
+"""Load the frames on which two policies are compared, and check that they are informative."""
 
 from pathlib import Path
 
@@ -41,12 +41,12 @@ def load_frames(path: Path, limit: int) -> NDArray[np.uint8]:
 
 
 def find_weakness(frames: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Return why frames (T, H, W, 3) would tell little about a policy, if they would."""
+    """Return why a comparison on frames (T, H, W, 3) would be weak; empty if it would not."""
     left, right = frames[:, :, :-1].ravel(), frames[:, :, 1:].ravel()
     if left.std() == 0 or np.corrcoef(left, right)[0, 1] < LEAST_CORRELATION:
         return ("the frames look like noise or nothing; a wrong conversion may pass",)
     if (frames == frames[0]).all():
-        return ("all frames are the same; the policies' memory is not tested",)
+        return ("all frames are the same; the policies' history is not tested",)
     return ()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 GATE = Path(__file__).parents[1] / "reference" / "gate" / "gate.json"
 """What `v2w gate` found for the bundled world model."""
 NOT_OF_THE_JUDGE = ("task", "psnr", "psnr_copy")
-"""What the gate's open loop says of the world model's pixels alone."""
+"""Keys of the gate's open loop that do not concern the judge."""
 
 
 def committed_gate(model: str, judge: str) -> Mapping[str, Any]:
@@ -31,7 +31,7 @@ def gate_notes(gate: Mapping[str, Any], tasks: Sequence[str]) -> Iterator[str]:
         if not check["passed"] and check["task"] in tasks:
             yield (
                 f"{check['task']}: this world model did not pass its validation gate. The gate "
-                f"asked that {check['asked']}, and found {check['found']}. Do not rely on the "
+                f"requires that {check['asked']}, and found {check['found']}. Do not rely on the "
                 "ranking of this task."
             )
 

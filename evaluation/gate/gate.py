@@ -1,7 +1,7 @@
 """The validation gate: checks that a world model must pass before its rankings are relied on.
 
-Open loop, it replays recorded actions and compares what is imagined with what was recorded. Closed
-loop, it compares a finished `v2w rank` run with trials.
+The open loop replays recorded actions and compares imagined frames with recorded ones. The closed
+loop compares a finished `v2w rank` run with trials.
 """
 
 import json
@@ -32,12 +32,12 @@ NULL_POLICY = "zero"
 
 @dataclass(frozen=True)
 class Check:
-    """One thing the validation gate asks.
+    """One requirement of the validation gate.
 
     Attributes:
         task: Name of the task.
-        asked: What is asked, in words.
-        found: What was found, in words.
+        asked: The requirement, in words.
+        found: The measurement, in words.
         passed: Whether it holds.
     """
 
@@ -55,7 +55,7 @@ class GateResult:
         model: Fingerprint of the world model.
         judge: Name of the judge.
         open_loop: One per task.
-        checks: What was asked and found.
+        checks: All requirements, with their measurements.
     """
 
     model: str
@@ -110,7 +110,7 @@ def to_markdown(result: GateResult) -> str:
         f"World model `{result.model[:12]}`, judge `{result.judge}`.",
         "",
         *_table(
-            ["task", "asked", "found", "result"],
+            ["task", "required", "found", "result"],
             [[c.task, c.asked, c.found, "pass" if c.passed else "**fail**"] for c in result.checks],
         ),
         "",
@@ -147,24 +147,24 @@ def _reading(result: OpenLoop) -> str:
 
 ACCURACY: Mapping[str, Callable[[OpenLoop], str]] = {
     "episodes": lambda r: str(r.n),
-    "really solved": lambda r: str(r.solved),
+    "solved in reality": lambda r: str(r.solved),
     "missed": lambda r: str(r.missed),
     "invented": lambda r: str(r.invented),
     "abstained": lambda r: str(r.abstained),
     "agreement on real frames": lambda r: f"{r.agreed_on_real / r.n:.2f}",
     "agreement of guessing the majority": lambda r: f"{r.majority:.2f}",
-    "error of what is read: imagined / real": _reading,
+    "error of the reading: imagined / real": _reading,
 }
-"""Columns of the page that say how well the judge's verdicts on imagined frames fit."""
+"""Columns of the page on the judge's accuracy on imagined frames."""
 
 
 def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list[Episode]]:
-    """Read the first `limit` episodes of every task that has any; further ones are only looked at.
+    """Read the first `limit` episodes of every task that has any; of the others, only the task.
 
     Raises:
         FileNotFoundError: No episodes.
-        ValueError: A damaged episode, one of another robot, length or task, or without what is
-            judged.
+        ValueError: A damaged episode, one of another robot, length or task, or one without the
+            judge's quantity.
     """
     by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
     quantity = judge.quantity if isinstance(judge, MeasuringJudge) else None
@@ -234,15 +234,15 @@ def _closed_loop_checks(cfg: GateConfig, fingerprint: str) -> list[Check]:
 
 
 def _order_check(comparison: Comparison, task: str) -> Check:
-    """Pairs that reality tells apart must come out in the same order."""
-    told = [p for p in comparison.pairs if p.task == task and p.separation in REALLY_TOLD]
-    wrong = [f"{p.first} / {p.second}" for p in told if p.gap_simulated * p.gap_real <= 0]
-    found = f"{len(told) - len(wrong)} of {len(told)}"
+    """Require the same order in simulation for pairs that differ significantly in reality."""
+    pairs = [p for p in comparison.pairs if p.task == task and p.separation in REAL_DIFFERENCE]
+    wrong = [f"{p.first} / {p.second}" for p in pairs if p.gap_simulated * p.gap_real <= 0]
+    found = f"{len(pairs) - len(wrong)} of {len(pairs)}"
     return Check(
         task,
         "every pair of policies that the trials tell apart is in the same order",
         found + (f"; not {', '.join(wrong)}" if wrong else ""),
-        not wrong and bool(told),
+        not wrong and bool(pairs),
     )
 
 
@@ -256,4 +256,5 @@ def _null_check(comparison: Comparison, task: str, cfg: GateConfig) -> Check:
     return Check(task, asked, found, cell.simulated.value <= cfg.null_rate)
 
 
-REALLY_TOLD = ("same order", "opposite order", "only real")
+REAL_DIFFERENCE = ("same order", "opposite order", "only real")
+"""Separations of pairs that differ significantly in reality."""

@@ -1,4 +1,4 @@
-"""Replay recorded actions in a world model, and compare what it imagines with what happened."""
+"""Replay recorded actions in a world model, and compare imagined frames with recorded ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ class ReadingError:
     Attributes:
         quantity: What the judge reads.
         unit: Unit of the two errors.
-        error: Mean distance of what is read in imagined frames from what was recorded.
-        error_on_real: The same for the recorded frames.
-        change_correlation: Correlation over episodes of the change from first to last frame, read
-            in imagined frames, with the recorded change.
+        error: Mean absolute error of the readings of imagined frames.
+        error_on_real: The same for recorded frames.
+        change_correlation: Correlation over episodes of the read change, from first to last
+            imagined frame, with the recorded change.
     """
 
     quantity: str
@@ -45,13 +45,13 @@ class OpenLoop:
     Attributes:
         task: Name of the task.
         n: Episodes replayed.
-        solved: Episodes that were really solved.
-        agreed: Episodes whose imagined success was judged as it really was.
-        missed: Really solved, judged unsolved in imagination.
-        invented: Really unsolved, judged solved in imagination.
-        abstained: Episodes whose imagined frames the judge could not read; they never agree.
-        agreed_on_real: The same judge's agreement on the recorded frames, its own ceiling.
-        reading: How well the judge's quantity is read; None for a judge that measures none.
+        solved: Episodes solved in reality.
+        agreed: Episodes in which the verdict on imagined frames equals the real outcome.
+        missed: Solved in reality, judged unsolved in imagination.
+        invented: Unsolved in reality, judged solved in imagination.
+        abstained: Episodes whose imagined frames the judge could not read; none of them agrees.
+        agreed_on_real: The same as `agreed` for recorded frames: the judge's own errors.
+        reading: Errors of the quantity that the judge reads; None if it reads none.
         psnr: Horizon in steps -> mean PSNR of the world model, in dB.
         psnr_copy: The same for the baseline that repeats the first frame.
     """
@@ -89,11 +89,11 @@ def imagine(model: WorldModel, episodes: Sequence[Episode], batch_size: int) -> 
 
     Args:
         model: The world model.
-        episodes: N episodes of equal length T; an episode's seed is its noise's seed.
+        episodes: N episodes of equal length T; each episode's seed also seeds its noise.
         batch_size: Episodes that run together.
 
     Returns:
-        Frames (N, T, H, W, 3), the first of each being the recorded one.
+        Frames (N, T, H, W, 3); the first frame of each episode is the recorded one.
     """
     batches = [episodes[i : i + batch_size] for i in range(0, len(episodes), batch_size)]
     return np.concatenate([_imagine_batch(model, b) for b in tqdm(batches, unit="batch")])
@@ -144,7 +144,7 @@ def _reading_error(
     recorded: NDArray[np.uint8],
     judge: Judge,
 ) -> ReadingError | None:
-    """Compare what a judge reads in N episodes with what was recorded beside their frames."""
+    """Compare a judge's readings of N episodes with the values recorded beside their frames."""
     if not isinstance(judge, MeasuringJudge):
         return None
     quantity = judge.quantity

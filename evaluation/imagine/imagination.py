@@ -1,4 +1,4 @@
-"""Imagine what follows a start: one rollout, or every move of the robot; and show it."""
+"""Imagine one rollout from a start, or every move of the robot, and draw the results."""
 
 import hashlib
 import json
@@ -40,7 +40,7 @@ from v2w_gym.world_models.run_folder import RunFolder, hold_folder
 MODES = {"autoregressive": False, "clip": True}
 """Name of a mode -> whether all frames are imagined at once."""
 MAY_DIFFER = ("checkpoint", "start", "actions", "policy", "device")
-"""Settings that say where something is; what is there is compared by its content."""
+"""Settings that may change when a run is resumed. Inputs are compared by content, not by path."""
 
 
 def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[str, Any]:
@@ -59,8 +59,8 @@ def run_rollout(cfg: RolloutConfig, model: WorldModel | None = None) -> Mapping[
         BlockingIOError: Another process works in the folder.
         FileNotFoundError: A checkpoint, start or file of actions that does not exist.
         OSError: The folder cannot be written.
-        ValueError: A setting that is unknown or out of range, the folder of another run, or a
-            world model that cannot imagine whole clips where they are asked for.
+        ValueError: A setting that is unknown or out of range, the folder of another run, or
+            mode=clip for a world model that cannot imagine whole clips.
     """
     at_once, key = lookup(MODES, cfg.mode, "mode"), _key(cfg)
     with hold_folder(Path(cfg.output)):
@@ -102,7 +102,7 @@ def _imagine_planned(
     context: Context,
     key: RolloutKey,
 ) -> tuple[Path, Script, float]:
-    """Take actions that are known beforehand; return folder, script and seconds per frame."""
+    """Take planned actions; return folder, script and seconds per frame."""
     longest = model.window - 1 if clips else math.inf
     script = write_script(cfg, model.robot, len(context.frames), longest)
     warn_of(script.misfits, cfg.start if cfg.actions == "recorded" else cfg.actions)
@@ -134,9 +134,9 @@ def _imagine_acting(
 def run_action_control(
     cfg: ActionControlConfig, model: WorldModel | None = None
 ) -> Mapping[str, Any]:
-    """Hold each move of the robot from one start with one noise, and measure what differs.
+    """Hold each move of the robot from one start with the same noise; measure the differences.
 
-    Writes `action_control.png` and `.mp4`, a labelled row and a labelled film for each move, and
+    Writes `action_control.png` and `.mp4`, a labelled row and a labelled video for each move, and
     `action_control.json`.
 
     Args:
@@ -195,7 +195,7 @@ def pixel_differences(
 
 
 def headline(difference: Mapping[str, Mapping[str, float]]) -> str:
-    """Say how far the moves lead apart, as measured by `pixel_differences`."""
+    """Return a sentence on how much the moves differ, as measured by `pixel_differences`."""
     apart = {f"{a} and {b}": difference[a][b] for a, b in combinations(difference, 2)}
     nearest = min(apart, key=apart.__getitem__)
     return (
@@ -207,7 +207,7 @@ def headline(difference: Mapping[str, Mapping[str, float]]) -> str:
 def draw_rollout(
     frames: NDArray[np.uint8], script: Script, rate: float, title: str
 ) -> NDArray[np.uint8]:
-    """Draw the frames (N + 1, H, W, 3) of a rollout, below those recorded if there are any."""
+    """Draw the frames (N + 1, H, W, 3) of a rollout, below recorded frames if there are any."""
     columns = choose_columns(len(frames))
     led_by = ("start", *script.moves)  # what led to each frame
     captions = [f"{_clock(column, rate)}\n{led_by[column]}" for column in columns]
@@ -218,7 +218,7 @@ def draw_rollout(
 
 
 def _choose(cfg: ImagineConfig, model: WorldModel | None) -> WorldModel:
-    """Return the world model that is given, or the one that is set."""
+    """Return the given world model, or load the one in the settings."""
     if model is None and isinstance(cfg.start, str):
         read_recording(cfg.start, count=1)  # a wrong path is noticed before gigabytes are loaded
     model = model or load_with(cfg)
@@ -240,15 +240,15 @@ def _key(cfg: ImagineConfig) -> RolloutKey:
 
 
 def _open(cfg: ImagineConfig, model: WorldModel, context: Context, acts: bytes) -> Path:
-    """Open the folder, which belongs to these settings, this model, and what the files now hold.
+    """Open the run folder of these settings, this model and the content of the input files.
 
-    The files may lie elsewhere when the run goes on.
+    The input files may move before the run is resumed.
     """
     inputs = hashlib.sha256()
     for part in (context.frames.tobytes(), context.actions.tobytes(), acts):
         inputs.update(part)
     settings = asdict(cfg)
-    del settings["output"], settings["dtype"]  # the fingerprint covers what the network computes in
+    del settings["output"], settings["dtype"]  # the model's fingerprint covers dtype
     identity = {**settings, "model": model.fingerprint, "inputs": inputs.hexdigest()}
     return RunFolder(Path(cfg.output), identity, MAY_DIFFER).begin()
 
@@ -268,7 +268,7 @@ def _title(cfg: ImagineConfig, model: WorldModel) -> str:
 def _save_found(
     path: Path, found: Mapping[str, Any], cfg: ImagineConfig, model: WorldModel
 ) -> dict[str, Any]:
-    """Write what was found and where it comes from; the file appears whole or not at all."""
+    """Write the results and their provenance; the file appears whole or not at all."""
     results = {
         **found,
         "settings": asdict(cfg),

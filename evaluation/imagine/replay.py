@@ -1,4 +1,4 @@
-"""Replay actions that are known beforehand, such as recorded ones, in a world model."""
+"""Replay given actions, such as recorded ones, in a world model."""
 
 from collections.abc import Iterator
 
@@ -16,14 +16,14 @@ def replay(
     actions: NDArray[np.float32],
     noise: FrameNoise,
 ) -> Iterator[RolloutState]:
-    """Yield the state in which B rollouts begin, and the one after each action.
+    """Yield the initial state of B rollouts, then the state after each action.
 
     Args:
         model: The world model.
-        frames: (B, K, H, W, 3) that they begin with.
-        known: (B, K - 1, A) actions between those; NaN where one is not known.
-        actions: (B, T, A) actions from there on.
-        noise: Of the newest of the frames.
+        frames: (B, K, H, W, 3) initial frames.
+        known: (B, K - 1, A) actions between them; NaN where an action is unknown.
+        actions: (B, T, A) actions to replay.
+        noise: Noise of the newest initial frame.
     """
     state = model.start(frames, known, noise)
     yield state

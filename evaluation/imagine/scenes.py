@@ -1,4 +1,4 @@
-"""What a rollout begins with, what is done in it, and what was recorded of the same actions."""
+"""Inputs of rollouts: initial frames, actions, and recorded frames of the same actions."""
 
 import hashlib
 from collections.abc import Sequence
@@ -33,14 +33,14 @@ WITHOUT_ACTIONS = (
 
 @dataclass(frozen=True)
 class Script:
-    """What is done in a rollout of N steps.
+    """The actions of a rollout of N steps.
 
     Attributes:
-        title: What that is, in a few words.
+        title: Short description.
         actions: (N, A).
-        moves: What each action is called; empty for one without a name.
-        recorded: (N + 1, H, W, 3) uint8, what the camera saw when these actions were taken, from
-            the newest known frame on; None where nobody took them.
+        moves: Name of each action; empty if it has none.
+        recorded: (N + 1, H, W, 3) uint8, a recording of the same actions, from the newest initial
+            frame on; None without a recording.
         misfits: What the actions lacked before they were fitted to the robot.
     """
 
@@ -56,12 +56,12 @@ class Scenes:
     """N rollouts of T steps, to imagine more than once.
 
     Attributes:
-        task: Name of what is attempted.
-        frames: (N, K, H, W, 3) uint8, what each begins with.
-        known: (N, K - 1, A) actions taken between those; NaN where an action is not known.
-        actions: (N, T, A) actions taken from there on.
-        recorded: (N, T + 1, H, W, 3) uint8, what a camera saw of it from the newest known frame
-            on; None where nobody took these actions.
+        task: Name of the task.
+        frames: (N, K, H, W, 3) uint8, initial frames.
+        known: (N, K - 1, A) actions between them; NaN where an action is unknown.
+        actions: (N, T, A) actions after them.
+        recorded: (N, T + 1, H, W, 3) uint8, recordings of the same actions, from the newest
+            initial frame on; None without recordings.
     """
 
     task: str
@@ -72,14 +72,14 @@ class Scenes:
 
     @property
     def digest(self) -> str:
-        """The sha256 of everything a world model is given."""
+        """The sha256 of all inputs of the world model."""
         arrays = self.frames, self.known, self.actions
         return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 @dataclass(frozen=True)
 class _Given:
-    """Actions (N, A) that were read from a file, and the frames (N + 1, H, W, 3) around them."""
+    """Actions (N, A) from a file, and the frames (N + 1, H, W, 3) around them."""
 
     title: str
     origin: str | Path
@@ -88,7 +88,7 @@ class _Given:
 
 
 def choose_task(cfg: ImagineConfig, robot: RobotSpec) -> Task:
-    """Return the task that is named, or the first one that the robot can attempt.
+    """Return the task in the settings, or else the robot's first task.
 
     Raises:
         ValueError: Unknown task, or a task of other robots.
@@ -97,17 +97,17 @@ def choose_task(cfg: ImagineConfig, robot: RobotSpec) -> Task:
 
 
 def load_context(cfg: ImagineConfig, robot: RobotSpec, frames: int) -> Context:
-    """Return what `cfg.start` shows first: `frames` frames, or as many as a recording has.
+    """Return the first `frames` frames of `cfg.start`, or as many as a recording has.
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: No such start, or frames of another size that are not to be fitted.
+        ValueError: No such start, or frames of another size without `fit`.
     """
     task = choose_task(cfg, robot).name
     if not (cfg.fit and isinstance(cfg.start, str)):
         return load_start(cfg.start, task, robot, frames)
-    seen = read_recording(cfg.start, count=frames)
-    fitted = replace(seen, frames=fit(seen.frames, robot.frame_size), robot=robot.name)
+    recording = read_recording(cfg.start, count=frames)
+    fitted = replace(recording, frames=fit(recording.frames, robot.frame_size), robot=robot.name)
     return begin_with(fitted, robot, frames, cfg.start)
 
 
@@ -116,13 +116,13 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
 
     Args:
         cfg: Settings.
-        robot: Whose actions they are.
-        known: How many frames of the start are known.
-        longest: Most steps there can be, or infinity.
+        robot: Robot that takes the actions.
+        known: Number of initial frames.
+        longest: Largest number of steps, or infinity.
 
     Raises:
         FileNotFoundError: No such file of actions.
-        ValueError: Actions that are unknown, too few, or none that the robot can execute.
+        ValueError: Unknown actions, too few of them, or some that the robot cannot execute.
     """
     given = _read_given(cfg, robot, known, longest)
     steps = _count_steps(cfg, choose_task(cfg, robot).horizon, given, longest)
@@ -141,10 +141,10 @@ def write_script(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: floa
 def stack_scenes(
     rollouts: Sequence[RolloutConfig], task: Task, robot: RobotSpec, known: int, origin: str
 ) -> Scenes:
-    """Read or draw rollouts of equally many steps, each from `known` frames.
+    """Read or draw rollouts with the same number of steps, each from `known` initial frames.
 
     Raises:
-        ValueError: A rollout that begins with fewer frames, or as for `write_script`.
+        ValueError: A rollout with fewer initial frames, or as for `write_script`.
     """
     contexts, scripts = [], []
     for rollout in rollouts:
@@ -197,7 +197,7 @@ def _count_steps(cfg: RolloutConfig, horizon: int, given: _Given | None, longest
 
 
 def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float) -> _Given | None:
-    """Read the actions that are on disk; None where they do not come from there."""
+    """Read actions from a file; None if the settings name none."""
     if cfg.actions in ("held", "idle"):
         return None
     steps = longest if cfg.steps is None else max(cfg.steps, 0)
@@ -219,7 +219,7 @@ def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float
 
 
 def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) -> _Given:
-    """Read what the start's recording goes on with, from the newest known frame."""
+    """Read actions and frames of the start's recording, from the newest initial frame on."""
     if not isinstance(cfg.start, str):
         raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
     recording = read_recording(cfg.start, count=_frames(known, steps))

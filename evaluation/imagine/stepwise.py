@@ -1,6 +1,6 @@
-"""Imagine futures of one start in a folder, frame by frame; an interruption loses nothing.
+"""Imagine futures of one start frame by frame; a run folder keeps each frame.
 
-The actions are planned or a policy chooses them as it acts.
+The actions are planned, or a policy chooses them as it acts.
 """
 
 import time
@@ -29,12 +29,12 @@ STATE = "state.pt"
 
 
 class Course(Protocol):
-    """What is done, step by step, in B futures of one start.
+    """A source of actions for B futures of one start, step by step.
 
     Attributes:
-        futures: How many futures (B).
-        steps: Most actions in each.
-        over: Whether the last action ended them all.
+        futures: Number of futures (B).
+        steps: Largest number of actions in each.
+        over: Whether the last action ended all of them.
     """
 
     futures: int
@@ -44,13 +44,13 @@ class Course(Protocol):
     def choose(self, step: int, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the actions (B, A) that follow the newest frames (B, H, W, 3).
 
-        When a run goes on after an interruption, it is asked again for the steps that are done.
+        A resumed run calls this again for the steps that are done.
         """
         ...
 
 
 class Planned:
-    """Actions (B, N, A) that are known beforehand; see `Course`."""
+    """Planned actions (B, N, A); see `Course`."""
 
     over = False
 
@@ -65,9 +65,9 @@ class Planned:
 
 
 class Acting:
-    """What a policy does in one future until it ends the episode; see `Course`.
+    """The actions of a policy in one future, until it ends the episode; see `Course`.
 
-    When a run goes on, the policy is shown all frames again, so that its history is the same.
+    A resumed run gives the policy all frames again, so that its history is the same.
     """
 
     futures = 1
@@ -88,11 +88,11 @@ class Acting:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """How far a run has come.
 
     Attributes:
         state: The world model's rollout state.
-        actions: (N, B, A), what led to each of the N frames imagined so far.
+        actions: (N, B, A), the action before each of the N frames imagined so far.
         seconds: Time spent on them.
     """
 
@@ -111,13 +111,13 @@ def imagine_stepwise(
 ) -> float:
     """Follow a course from one start, all B futures with the same noise.
 
-    Each frame is kept in `folder`, where the same call goes on.
+    Each frame is saved in `folder`, so the same call resumes.
 
     Returns:
-        Seconds per frame, of which all B make one.
+        Seconds per step, for all B frames together.
 
     Raises:
-        ValueError: Frames or actions that are not the robot's, a damaged state, or other actions
+        ValueError: Frames or actions that do not fit the robot, a damaged state, or other actions
             than before an interruption.
     """
     futures, newest = course.futures, len(context.frames) - 1
@@ -158,10 +158,10 @@ def imagine_at_once(
     """Take planned actions from the newest frame of a start, as whole clips.
 
     Returns:
-        Seconds per frame, of which all B make one.
+        Seconds per step, for all B frames together.
 
     Raises:
-        ValueError: Frames or actions that are not the robot's, or more than the window holds.
+        ValueError: Frames or actions that do not fit the robot, or more than the window holds.
     """
     futures, steps = planned.futures, planned.steps
     noise = _noise(key, futures, len(context.frames) - 1 + steps)
@@ -174,7 +174,7 @@ def imagine_at_once(
 
 
 def save_frame(folder: Path, step: int, frames: NDArray[np.uint8]) -> None:
-    """Keep frames (B, H, W, 3) below each other as one picture; it appears whole or not at all."""
+    """Save frames (B, H, W, 3) below each other as one picture; it appears whole or not at all."""
     path = _frame_path(folder, step)
     path.parent.mkdir(exist_ok=True)
     with replacing(path) as partial:
@@ -210,8 +210,7 @@ def _check_repeated(actions: NDArray[np.float32], done: Tensor, step: int) -> No
     if not np.array_equal(actions, done.numpy()):
         raise ValueError(
             f"expected the actions that were taken in step {step} before the interruption, found "
-            "others: what chooses them does not choose the same again; begin the run again with "
-            "output=..."
+            "others: the policy does not repeat its actions; begin a new run with output=..."
         )
 
 
@@ -220,7 +219,7 @@ def _save_progress(folder: Path, progress: Progress) -> None:
 
 
 def _load_progress(folder: Path, fresh: Progress) -> Progress:
-    """Return how far the folder is; `fresh` if nothing is done, and each tensor where it has it."""
+    """Load the saved progress onto the devices of `fresh`; return `fresh` if there is none."""
     if not (folder / STATE).exists():
         return fresh
     with reading_state(folder / STATE) as saved:

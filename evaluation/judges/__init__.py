@@ -1,1 +1,1 @@
-"""Does a judge fit what it will see, and how good is one that was trained?"""
+"""Check that a judge fits a world model; train and measure the drawer judge."""

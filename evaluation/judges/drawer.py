@@ -1,4 +1,4 @@
-"""Train the drawer judge on recorded frames, and measure it on frames it has not seen."""
+"""Train the drawer judge on recorded frames, and measure it on held-out episodes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -36,7 +36,7 @@ from v2w_gym.world_models.schedules import Recipe
 
 SETTINGS, STATE, METRICS = "config.json", "train_judge.state", "metrics.jsonl"
 MAY_DIFFER = ("output", "episodes", "held_out", "learning_rate", "threads", "save_every")
-"""Settings that a resumed run may have differently; of episodes, it is the content that counts."""
+"""Settings that may change when a run is resumed. Of episodes, the content is compared."""
 WEIGHT_DECAY = 1e-4
 BINS = np.linspace(0.0, 0.16, 17)
 """Openings, in metres, between which training frames are drawn equally often."""
@@ -45,8 +45,8 @@ BINS = np.linspace(0.0, 0.16, 17)
 def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
     """Train a judge, measure it on held-out episodes, and save it with its card.
 
-    An older judge stays as it was until the end. What a resume needs lies beside it until then, in
-    a folder whose name ends in `.training`.
+    An older judge stays in place until the training ends. Until then, the files for resuming lie
+    beside it, in a folder whose name ends in `.training`.
 
     Raises:
         BlockingIOError: Another process trains for the same file.
@@ -98,7 +98,7 @@ def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
     """Compare a judge with the simulator's own state: errors per frame, agreement per episode.
 
     Returns:
-        JSON values. Errors are of readable frames, agreement of episodes not abstained from.
+        JSON values. Errors cover readable frames. Agreement covers episodes without abstention.
 
     Raises:
         ValueError: The judge can read no frame.
@@ -109,7 +109,7 @@ def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
     error = np.abs(opening - np.concatenate(truths)) * 100
     readable = sigma <= READABLE_SIGMA
     if not readable.any():
-        raise ValueError("expected a judge that can read frames, found none it reads; train longer")
+        raise ValueError("expected a judge that can read frames, found none it can; train longer")
     result: dict[str, Any] = {
         "frames": len(error),
         "mean_error_cm": _rounded(error[readable].mean()),
@@ -163,7 +163,7 @@ def _load_frames(
 def _fit(
     cfg: JudgeTrainConfig, frames: NDArray[np.uint8], openings: NDArray[np.float32], folder: Path
 ) -> tuple[OpeningNetwork, list[str]]:
-    """Minimise the Gaussian likelihood, weighted so that uncertain frames still teach the mean.
+    """Minimise the Gaussian negative log-likelihood; weights keep uncertain frames in the mean.
 
     Returns:
         The network, and `Optimiser.changes`.
@@ -196,9 +196,9 @@ def _fit(
 def augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
     """Make recorded frames (B, 3, H, W) look like imagined ones, and hide some drawers.
 
-    Imagined frames are softer, noisier and slightly off in brightness and place: a quarter of the
-    batch is blurred and a quarter loses resolution. An eighth gets a second frame shining through
-    and an eighth a patch painted over, which teaches the network to say that it cannot see.
+    Imagined frames are softer, noisier and slightly off in brightness and place. So a quarter of
+    the batch is blurred, and a quarter loses resolution. An eighth is mixed with a second frame and
+    an eighth gets a painted patch: for these, the network learns to predict a large variance.
     """
     size, _, height, width = frames.shape
     frames = frames.clone()

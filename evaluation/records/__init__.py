@@ -1,1 +1,1 @@
-"""What is kept of a run: rows, videos, strips of frames, tables of trials."""
+"""The files of a run: rows, videos, strips of frames, tables of trials."""

@@ -1,4 +1,4 @@
-"""What is kept of a rollout: one row and one video, safe against an interruption at any moment."""
+"""The record of a rollout: one row and one video, which survive an interruption at any time."""
 
 import hashlib
 import json
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 ROWS = "rollouts.jsonl"
 NO_TEXT = "\0\r "
-"""What a line may consist of that holds nothing; a power cut leaves zeros."""
+"""Characters of a line without content; a power cut leaves zeros."""
 LONGEST = 100
-"""Characters of a policy's name in its folder's; disks take 255."""
+"""Most characters of a policy's name in its folder name; file systems allow 255."""
 Key: TypeAlias = tuple[str, str, int, int]
 
 
@@ -40,14 +40,14 @@ class Row:
         start: Index into `v2w_gym.starts.bundled_starts(task)`.
         start_seed: Seed of that start on the stand-in robot.
         seed: Seed of the rollout's noise.
-        success: The judge's verdict; None where it abstained.
+        success: The judge's verdict; None if it abstained.
         steps: Actions taken.
         score: The judge's confidence in success, in [0, 1].
         judge: Name of the judge.
         policy_fingerprint: Of its weights and driver settings; see `RobotPolicy.fingerprint`.
         model_fingerprint: sha256 of the world model's card, which covers weights and settings.
         video: The rollout's video, relative to the run folder.
-        events: What went wrong while the policy acted, and how often.
+        events: Problems while the policy acted, with their counts.
     """
 
     policy: str
@@ -71,14 +71,14 @@ class Row:
 
 
 class RolloutStore:
-    """The rollouts that a run folder holds so far; the same command adds those that it lacks.
+    """The finished rollouts of a run folder; the same command adds the missing ones.
 
     A row is appended once its video is on disk, so an interruption loses no finished rollout. A
-    row that is torn, or whose video is damaged, counts as not done; its successor replaces it.
+    row that is torn, or whose video is damaged, counts as not done. A later row replaces it.
     """
 
     def __init__(self, path: Path) -> None:
-        """Find out which rollouts the folder at `path` holds.
+        """Open the folder at `path`, and list its finished rollouts.
 
         Raises:
             ValueError: A damaged row that is not the last one.
@@ -88,7 +88,7 @@ class RolloutStore:
         self.done = {row.key for row in read_rows(path / ROWS) if self._has_video(row)}
 
     def save(self, row: Row, frames: NDArray[np.uint8], fps: float) -> None:
-        """Keep one rollout: first the video, then the row.
+        """Save one rollout: first the video, then the row.
 
         Raises:
             OSError: The disk is full, or the folder is gone.
@@ -136,12 +136,12 @@ def run_identity(
 
 
 def video_name(policy: str, task: str, start: int, seed: int) -> str:
-    """Return where a rollout's video lies in its run folder; no two policies share a place."""
+    """Return the path of a rollout's video in its run folder; no two policies share a path."""
     return f"videos/{_folder_name(policy)}/{task}_{start:04d}_{seed:04d}.mp4"
 
 
 def _folder_name(policy: str) -> str:
-    """Return a policy's name where any disk takes it, else what is left of it and a digest."""
+    """Return a policy's name if every disk allows it, else its safe characters and a digest."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", policy)[:LONGEST]
     if plain == policy and plain.strip("."):
         return plain

@@ -1,4 +1,4 @@
-"""Frames side by side with words around them, so that a picture explains itself."""
+"""Pictures of frames side by side, with labels and captions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 COLUMNS = 8
 """Most frames in a row."""
 TILE = 128
-"""Pixels from top to bottom of a frame in a picture."""
+"""Height of a frame in a picture, in pixels."""
 LARGEST = 256
-"""Most pixels from top to bottom of a frame in a film of several."""
+"""Largest height of a frame in a video of several, in pixels."""
 LINE = 18
-"""Pixels from top to bottom of a line of text."""
+"""Height of a line of text, in pixels."""
 GAP = 4
 
 
@@ -53,7 +53,7 @@ def draw_grid(
 
 
 def draw_pairs(videos: NDArray[np.uint8], labels: Sequence[str]) -> NDArray[np.uint8]:
-    """Play videos (B, T, H, W, 3) together, each under its label, the second below the first.
+    """Join videos (B, T, H, W, 3) into one, in columns of two, each video under its label.
 
     Returns:
         One video (T, height, width, 3), uint8.
@@ -84,7 +84,7 @@ def save_strips(
 
 
 def write(text: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Return a white picture of `size`, or of the text's own, with the text before its middle."""
+    """Return text on a white picture of `size`, or as large as the text; centred vertically."""
     font = ImageFont.load_default(size=14)
     if size is None:
         lines = text.split("\n")
@@ -95,7 +95,7 @@ def write(text: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
 
 
 def resize(frame: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
-    """Bring a frame (H, W, 3) to `height`; a small frame's pixels stay square and sharp."""
+    """Resize a frame (H, W, 3) to `height`; a small frame's pixels stay square and sharp."""
     width = round(frame.shape[1] * height / frame.shape[0])
     return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.BOX))
 

@@ -1,4 +1,4 @@
-"""Tables of trials: policies that were tried on a robot, read, checked and written line by line."""
+"""Tables of trials, the attempts of policies on a robot: read, checked and written by line."""
 
 import csv
 import io
@@ -18,12 +18,12 @@ NEEDED = COLUMNS[:5]
 TEXTS = {"policy": str, "task": str, "policy_fingerprint": str}
 NO_VALUE = ["", "NA", "nan", "NaN", "null", "None"]
 MISSING = dict.fromkeys(("start", "start_seed", "success", "steps"), NO_VALUE)
-"""What stands for no value, and in which columns; in the others, pandas must take it for text."""
+"""Columns that may lack a value, and the words for that; elsewhere these words are text."""
 COMMENT = re.compile(r"^#.*\n?", re.MULTILINE)
 
 
 def load_trials(path: str | Path | None = None) -> pd.DataFrame:
-    """Read a table of trials on a robot; None is the bundled one, or no trials if it is not there.
+    """Read a table of trials on a robot; by default the bundled one, or no trials without it.
 
     A table has the columns policy, task, start, start_seed and success (true, false or empty), one
     row per trial, and may have more; lines that begin with # are comments. Names are text, whatever
@@ -58,7 +58,7 @@ def load_trials(path: str | Path | None = None) -> pd.DataFrame:
 
 
 def _check_trials(table: pd.DataFrame, file: Path) -> None:
-    """Refuse names that cannot be shown, starts that are missing, and outcomes that are none."""
+    """Refuse names that cannot be shown, missing starts and unknown outcomes."""
     for column in ("policy", "task"):
         for name in table[column].unique():
             try:
@@ -74,14 +74,14 @@ def _check_trials(table: pd.DataFrame, file: Path) -> None:
 
 
 def check_fingerprints(trials: pd.DataFrame, expected: Mapping[str, str]) -> None:
-    """Check that trials were made with the weights and driver settings that are rolled out.
+    """Check that the trials used the same weights and driver settings as the rollouts.
 
     Args:
         trials: What `load_trials` returned.
         expected: Fingerprint by policy; see `RobotPolicy.fingerprint`.
 
     Raises:
-        ValueError: A policy was tried with others.
+        ValueError: A policy's trials used others.
     """
     if "policy_fingerprint" not in trials:
         return

@@ -1,9 +1,9 @@
 """Rollout videos: small, playable in any browser, and exact enough to be judged again.
 
 H.264 stores colour at half the resolution of brightness, which would smear small frames. So each
-pixel is stored as 2 x 2 brightness values and one colour value, converted here and not by the
-codec's own filters, which would mix neighbours. What comes back differs from what went in by half
-a grey level on average.
+pixel is stored as 2 x 2 brightness values and one colour value. The conversion happens here,
+because the codec's own filters would mix neighbouring pixels. Decoded frames differ from the
+originals by half a grey level on average.
 """
 
 import io
@@ -50,7 +50,7 @@ def read_video(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: A damaged file, or one that something else wrote.
+        ValueError: A damaged file, or one from another program.
     """
     try:
         with av.open(io.BytesIO(path.read_bytes()), "r") as container:

@@ -1,1 +1,1 @@
-"""How much a step of a rollout costs, next to a naive one that it is checked to be equal to."""
+"""The benchmark: what a rollout's step costs, next to a naive step with the same result."""

@@ -1,7 +1,7 @@
-"""The baseline: the next frame by its definition, with nothing that makes it fast.
+"""The baseline: the next frame by its definition, without any optimisation.
 
-The whole window passes in every denoising step, one guidance branch after the other. Only weights,
-the layers over a whole window, schedule and noise are shared with `Vid2World.step`.
+Every denoising step computes the whole window, one guidance branch after the other. The baseline
+shares weights, the layers over a whole window, schedule and noise with `Vid2World.step`.
 """
 
 import numpy as np
@@ -27,9 +27,9 @@ def naive_next(
 ) -> Tensor:
     """Return the latents (B, C, h, w) that follow when B rollouts of one age take `action` (B, A).
 
-    `noise` is that of the new frame. Without `reach`, each frame attends to all frames of the
-    window before it. With it, all frames of the state pass, and each attends to `reach` of them,
-    itself included.
+    `noise` is that of the new frame. Without `reach`, each frame attends to all earlier frames of
+    the window. With it, the network computes all frames of the state, and each attends to the last
+    `reach` frames, itself included.
     """
     sampler, length = model.sampler, int(state.lengths[0])
     looked_at = length if reach else min(length, model.window - 1)

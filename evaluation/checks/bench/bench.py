@@ -34,13 +34,13 @@ from v2w_gym.world_models.vid2world.model import Vid2World
 Work: TypeAlias = Callable[[], object]
 
 TYPICAL_STEPS = 10
-"""Denoising steps where one number of them stands for all."""
+"""Number of denoising steps in measurements with one number only."""
 OURS_PER_TURN = 3
 """Steps of the environment for each step of the baseline, which takes many times as long."""
 
 
 def run_bench(cfg: BenchConfig) -> dict[str, Any]:
-    """Measure what is asked for; nothing but exactness is measured unless steps are exact.
+    """Check that steps are exact, and if so, measure what they cost.
 
     Returns:
         JSON values: `what` was measured, the `subject`, whether it is `exact`, and lists of rows,
@@ -55,7 +55,7 @@ def run_bench(cfg: BenchConfig) -> dict[str, Any]:
     torch.set_num_threads(cfg.threads)
     model = make_model(cfg).with_dtype(cfg.precision)
     for steps in cfg.steps:
-        with_steps(model, steps)  # one that is out of range is refused before all the others
+        with_steps(model, steps)  # refuse a number out of range before anything is measured
     norms, all_norms = model.cfg.unet.temporal_norm, cfg.checkpoint is None and cfg.size == "full"
     own = [name for name, (norm, _) in SEMANTICS.items() if all_norms or norm == norms]
     names, reference = cfg.semantics or own, model.with_dtype("float32")
@@ -75,7 +75,7 @@ def run_bench(cfg: BenchConfig) -> dict[str, Any]:
 
 
 def to_text(report: Mapping[str, Any]) -> str:
-    """Return what was found as tables, one for each part that was measured."""
+    """Return the results as tables, one for each measured part."""
     exact = report["exact"]
     verdict = "passed" if exact["passed"] else "FAILED: no speed is reported"
     limits = f"{exact['tolerance']:.0e}, sample at most {exact['sample_tolerance']:.0e}"
@@ -150,7 +150,7 @@ def environment_work(model: Vid2World, num_envs: int) -> Work:
 def naive_work(model: Vid2World, num_envs: int) -> Work:
     """Return a step of the baseline, with a full window, and the decoding of its frames."""
     state, noise = full_window(model, num_envs)
-    state = replace(state, cache=())  # nobody reads it: at full size it is a gigabyte a rollout
+    state = replace(state, cache=())  # unused here, and a gigabyte per rollout at full size
     given = state, same_moves(model.robot, num_envs), noise
     naive_next(with_steps(model, 1), *given)  # warm
     return torch.inference_mode()(lambda: model.frames(naive_next(model, *given)))
@@ -159,9 +159,9 @@ def naive_work(model: Vid2World, num_envs: int) -> Work:
 def fastest(
     turn: Sequence[tuple[str, Work]], repeats: int, device: torch.device
 ) -> dict[str, float]:
-    """Return the least time of each name in `turn`, which is taken `repeats` times.
+    """Return the shortest time of each name in `turn`, over `repeats` turns.
 
-    All take turns, so that what else the machine does meets all of them.
+    All take turns, so that other load on the machine affects all of them.
     """
     least: dict[str, float] = {}
     for name, work in list(turn) * repeats:
@@ -172,9 +172,9 @@ def fastest(
 def seconds(
     work: Work, device: torch.device, clock: Callable[[], float] = time.process_time
 ) -> float:
-    """Return what `work` takes; on a GPU by the clock on the wall, until its last kernel is done.
+    """Return the time that `work` takes; on a GPU, the wall time until its last kernel is done.
 
-    Processor time, on a CPU, leaves out what other processes do to a shared machine.
+    On a CPU, processor time leaves out other processes of a shared machine.
     """
     on_gpu = device.type == "cuda"
     if on_gpu:

@@ -1,4 +1,4 @@
-"""What a step costs in frames and operations: counted, so the same on every machine."""
+"""The cost of a step in frames and operations; these counts are the same on every machine."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ Step: TypeAlias = Callable[[Vid2World, RolloutState, NDArray[np.float32], FrameN
 def frame_forwards(model: Vid2World) -> Iterator[list[int]]:
     """Collect, call by call, how many frames reach the network's last layer in the context.
 
-    The hook also keeps a GPU from replaying a captured graph, which passes no layer.
+    The hook also keeps a GPU from replaying a captured graph, which calls no layer.
     """
     found: list[int] = []
     layer = model.unet.conv_out
@@ -34,13 +34,13 @@ def step_costs(
 ) -> list[dict[str, int]]:
     """Count the work of a step and its frame with each of some numbers of denoising steps.
 
-    Tensors without values pass, for one rollout with a full window. One and two denoising steps
-    are counted: every further one costs what the second does.
+    The count uses the meta device, and one rollout with a full window. It runs one and two
+    denoising steps; every further step costs as much as the second.
 
     Returns:
-        `frame_forwards`, the frames that pass the network, where each guidance branch counts; and
-        `flops` of matrix products and convolutions, the decoder's included, where a
-        multiplication and an addition count as two.
+        `frame_forwards`, the frames that the network computes, counted once per guidance branch.
+        `flops` of matrix products and convolutions, with the decoder; a multiplication and an
+        addition count as two.
     """
     with torch.device("meta"):
         twin = Vid2World(model.cfg).eval().requires_grad_(False)

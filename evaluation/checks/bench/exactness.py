@@ -1,7 +1,7 @@
-"""Is a step equal to the baseline's? No speed is reported unless it is.
+"""Check that a step equals the baseline's; no speed is reported otherwise.
 
-Rollouts of different age share a batch until the first frames of all have left the window; one of
-them begins anew on the way. The baseline gets the same history and noise each time.
+Rollouts of different age share a batch until the first frames of all have left the window. One of
+them restarts on the way. The baseline gets the same history and noise each time.
 """
 
 from collections.abc import Iterator
@@ -25,14 +25,14 @@ Row: TypeAlias = dict[str, Any]
 TOLERANCE, SAMPLE_TOLERANCE = 1e-4, 1e-3
 """Largest error of a single forward and of a whole sample."""
 AGES, RESTARTED = (1, 2, 3), 1
-"""Frames that the rollouts begin with; the rollout that begins anew."""
+"""Number of initial frames of each rollout; index of the rollout that restarts."""
 FORWARD_STEPS, SAMPLE_STEPS = (1, 2), 10
 """Denoising steps of single forwards and of whole samples. Pure noise holds no signal, so one DDIM
-step gives the guided velocity itself, to a factor; a second adds one at half the noise levels."""
+step gives the guided velocity, up to a factor. A second step adds the one at half the levels."""
 
 
 class Moment(NamedTuple):
-    """Rollouts before a step, all they have been, and the step's actions (B, A) and noise."""
+    """Rollouts before a step, their whole histories, and the step's actions (B, A) and noise."""
 
     state: RolloutState
     histories: list[RolloutState]
@@ -43,7 +43,7 @@ class Moment(NamedTuple):
 def check_exactness(model: Vid2World, names: list[str], *, quick: bool) -> Row:
     """Compare steps of every kind in `names`, keys of `SEMANTICS`, with the baseline in float32.
 
-    All that should be equal is, if `passed`.
+    `passed` means that every exact kind equals the baseline.
     """
     agreements = [check_agreement(with_semantics(model, n), n, quick=quick) for n in names]
     exact = [row for row in agreements if row["exact"]]
@@ -61,11 +61,11 @@ def check_exactness(model: Vid2World, names: list[str], *, quick: bool) -> Row:
 def check_agreement(model: Vid2World, semantics: str, *, quick: bool) -> Row:
     """Compare single forwards of every step with the baseline's, and samples where it changes.
 
-    An error is the largest max |difference| / max |baseline|; approximations have no limit. `quick`
-    compares forwards only where something changes, and one sample.
+    An error is the largest max |difference| / max |baseline|. Approximations have no limit. With
+    `quick`, forwards are compared only where something changes, and one sample is.
     """
-    # One rollout's window is just full and the others' have slid; one rollout has begun anew; all
-    # have been sliding for long.
+    # First, one rollout's window is just full, and the others' have slid. Then, one rollout has
+    # restarted. Last, all windows have slid for long.
     changes = (model.window - AGES[0] - 1, model.window + 1, steps_compared(model.window) - 1)
     *forwards, sampler = (with_steps(model, n) for n in (*FORWARD_STEPS, SAMPLE_STEPS))
     relative, sample = 0.0, 0.0
@@ -90,7 +90,7 @@ def steps_compared(window: int) -> int:
 
 
 def rollout_moments(model: Vid2World, label: str) -> Iterator[tuple[int, Moment]]:
-    """Yield every step, by number, of rollouts that `model` takes in one batch."""
+    """Yield the number and the inputs of every step of rollouts in one batch."""
     seeds = list(range(len(AGES)))
     states, histories = map(list, zip(*map(_begin, [model] * len(AGES), AGES, seeds), strict=True))
     state, lead = join_states(states), with_steps(model, 1)
@@ -114,7 +114,7 @@ def rollout_moments(model: Vid2World, label: str) -> Iterator[tuple[int, Moment]
 
 
 def baseline_latents(model: Vid2World, moment: Moment) -> Tensor:
-    """Return what the baseline gives, one rollout at a time.
+    """Return the baseline's latents, computed one rollout at a time.
 
     Rolling steps depend on the whole episode, through attention that reaches back one window;
     other steps depend on one window.
@@ -129,7 +129,7 @@ def baseline_latents(model: Vid2World, moment: Moment) -> Tensor:
 
 
 def relative_distance(found: Tensor, expected: Tensor) -> float:
-    """Return max |difference| / max |expected| of the worst row; what is not finite is far off."""
+    """Return max |difference| / max |expected| of the worst row, a huge number if not finite."""
     rows = (found - expected).abs().flatten(1).amax(1) / expected.abs().flatten(1).amax(1)
     return float(rows.nan_to_num(nan=torch.inf).max().nan_to_num())
 

@@ -72,7 +72,7 @@ def same_moves(robot: RobotSpec, rollouts: int) -> NDArray[np.float32]:
 
 
 def _random_weights(cfg: WorldModelConfig, seed: int) -> dict[str, Tensor]:
-    """Return weights none of which is zero, so that every path between frames counts."""
+    """Return random weights without zeros, so that every path between frames counts."""
     generator = torch.Generator().manual_seed(seed)
     with torch.device("meta"):
         shapes = {name: tuple(weight.shape) for name, weight in Vid2World(cfg).state_dict().items()}

@@ -1,4 +1,4 @@
-"""How far what one sampler does is from what the baseline does, with 95 % intervals.
+"""Differences between a sampler's rollouts and the baseline's, with 95 % intervals.
 
 The unit is the rollout: frames of one rollout are averaged first, and intervals count rollouts.
 """
@@ -51,8 +51,8 @@ def psnr_by_frame(found: Frames, baseline: Frames) -> dict[int, Estimate]:
 def compare_frames(found: Frames, baseline: Frames, recorded: Frames | None) -> Row:
     """Return the PSNR of whole rollouts, from the mean square error of all their frames, in dB.
 
-    Against the baseline (none for itself); against the recording where there is one, and how much
-    higher than the baseline's that is, rollout by rollout.
+    The first is against the baseline (None for the baseline itself). With a recording, a second is
+    against that, and `change` is its mean gain over the baseline, rollout by rollout.
     """
 
     def psnr(one: Frames, other: Frames) -> Array:
@@ -69,14 +69,15 @@ def compare_frames(found: Frames, baseline: Frames, recorded: Frames | None) -> 
 def compare_success(found: pd.DataFrame, baseline: pd.DataFrame) -> list[Row]:
     """Pair two runs of `run_rollouts`: a row for each policy, and one for all of them.
 
-    Policies are what was chosen, starts are the sample. Pairs of all policies count as independent,
-    though policies share starts: if flips come from the start alone, that interval is too narrow.
+    The policies are fixed, and the starts are the sample. In the row of all policies, pairs count
+    as independent, although policies share starts. If only the start decides, its interval is too
+    narrow.
 
     Returns:
         Success rates with Wilson's intervals, their `change` with Newcombe's interval for pairs,
         rollouts that succeed under one sampler only (`gained` and `lost`), and `p` of the exact
-        McNemar test that neither is more frequent. Where the judge `abstained` on a side, the
-        rollout is part of nothing else.
+        McNemar test that neither is more frequent. A rollout on which the judge `abstained`
+        on either side counts nowhere else.
     """
     pairs = found.merge(baseline, on=SAME_ROLLOUT, suffixes=("", "_baseline"))
     groups = [*pairs.groupby("policy"), (ALL, pairs)]

@@ -36,9 +36,9 @@ CANDIDATES = {"draft": "draft", "standard": "standard", CARD: CARD}
 
 
 def run_fidelity(cfg: FidelityConfig) -> Report:
-    """Imagine what is not imagined yet, compare, and write the results; see `write_report`.
+    """Imagine the missing rollouts, compare them, and write the results; see `write_report`.
 
-    What each sampler imagined is kept in `variants`, so that one more candidate costs only itself.
+    Each sampler's rollouts are kept in `variants`, so a new candidate costs only its own rollouts.
 
     Raises:
         BlockingIOError: Another process works in the folder.
@@ -79,7 +79,7 @@ def _load_variants(cfg: FidelityConfig) -> list[Variant]:
 
 
 def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
-    """Load the model with the baseline's sampler, changed by settings, or that of a preset."""
+    """Load the model with a preset, or with the baseline's sampler and some other settings."""
     if isinstance(choice, str):
         cfg = replace(cfg, preset=None if choice == CARD else choice, sampler={})
     else:
@@ -92,7 +92,7 @@ def _load(cfg: FidelityConfig, choice: str | Mapping[str, Any]) -> Vid2World:
 def _closed_loop(
     cfg: FidelityConfig, variant: Variant, task: str, policies: Sequence[RobotPolicy]
 ) -> tuple[RankConfig, Vid2World, Sequence[RobotPolicy], Judge]:
-    """Return what `run_rollouts` takes."""
+    """Return the arguments of `run_rollouts`."""
     output = str(folder_of(cfg, variant) / "closed_loop")
     run = RankConfig(output=output, tasks=[task], starts=cfg.starts, batch_size=cfg.batch_size)
     return run, variant.model, policies, load_judge(cfg.judge, variant.model.robot)
@@ -105,7 +105,7 @@ def _compare(
     imagined: Mapping[str, Imagined],
     rows: Mapping[str, pd.DataFrame],
 ) -> Report:
-    """Compare every sampler with the baseline; `rows` of closed loop may be none."""
+    """Compare every sampler with the baseline; without closed loop, `rows` is empty."""
     frames, model = imagined[BASELINE].frames, variants[0].model
     steps, settings = scenes.actions.shape[1], asdict(model.cfg.sampler)
     costs = {m: step_costs(m, [m.cfg.sampler.steps])[0] for m in {v.model for v in variants}}

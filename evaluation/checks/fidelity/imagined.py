@@ -36,12 +36,12 @@ class Variant:
 
 @dataclass(frozen=True)
 class Imagined:
-    """What one sampler imagined of N rollouts of T steps, and how fast.
+    """N rollouts of T steps, imagined with one sampler, and its speed.
 
     Attributes:
-        frames: (N, T + 1, H, W, 3) uint8; the first is the newest known one.
-        seconds: Median time for one frame of one rollout, decoding included; of the processor, or
-            on a GPU by the clock.
+        frames: (N, T + 1, H, W, 3) uint8; the first is the newest initial one.
+        seconds: Median time for one frame of one rollout, with decoding: processor time, or on a
+            GPU wall time.
     """
 
     frames: NDArray[np.uint8]
@@ -49,7 +49,7 @@ class Imagined:
 
 
 def load_scenes(cfg: FidelityConfig, robot: RobotSpec, known: int) -> Scenes:
-    """Read or draw the rollouts that are asked for; `known` is how many frames begin each."""
+    """Read or draw the rollouts of the settings, each with `known` initial frames."""
     task = choose_task(RolloutConfig(task=cfg.task), robot)
     return stack_scenes(_list_rollouts(cfg, task), task, robot, known, ", ".join(cfg.episodes))
 
@@ -75,12 +75,12 @@ def imagine(variant: Variant, scenes: Scenes, batch_size: int) -> Imagined:
 
 
 def folder_of(cfg: FidelityConfig, variant: Variant) -> Path:
-    """Return where everything of a variant is kept."""
+    """Return the folder of a variant's results."""
     return Path(cfg.output, "variants", variant.name)
 
 
 def imagine_once(cfg: FidelityConfig, variant: Variant, scenes: Scenes) -> Imagined:
-    """Return what `imagine` does, from the variant's folder if that has it; otherwise write it."""
+    """Return the result of `imagine`, which the variant's folder keeps."""
     identity = {"model": variant.model.fingerprint, "seed": variant.seed}
     path = RunFolder(folder_of(cfg, variant), identity).begin() / "replay.npz"
     if not path.exists():
@@ -96,7 +96,7 @@ def _list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     """Return the settings with which `v2w rollout` would imagine each rollout."""
     starts: list[int | str] = list(range(cfg.limit))
     if cfg.episodes:
-        # A recording counts if it is of the task, or does not say of which.
+        # Recordings of the task count, and so do those without a task.
         paths = list_episodes(cfg.episodes)
         of_task = (p for p in paths if load_recording(p, count=1).task in (None, task.name))
         starts = [str(path) for path in islice(of_task, cfg.limit)]

@@ -1,4 +1,4 @@
-"""Write what was found of samplers: numbers, a page to read, a plot and a strip of frames."""
+"""Write the comparison of samplers: numbers, a page, a plot and a strip of frames."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from v2w_gym.evaluation.report.plots import FAINT, INK, MARKERS, POINTS, STYLE, 
 from v2w_gym.world_models.files import replacing, write_text
 
 Report: TypeAlias = dict[str, Any]
-"""What was found: JSON values and `Estimate`s, as `fidelity.json` holds them."""
+"""The results: JSON values and `Estimate`s, as `fidelity.json` holds them."""
 
 
 def write_report(folder: Path, found: Report, videos: Mapping[str, NDArray[np.uint8]]) -> None:
@@ -50,10 +50,10 @@ def to_markdown(found: Report) -> str:
         "# What a cheaper sampler changes",
         f"World model: {found['checkpoint']} (`{found['model'][:12]}`). {found['task']}, n = "
         f"{found['rollouts']} {kind}, {found['steps']} frames each. All samplers have the same "
-        "noise, except for another_seed, which says how far apart two equally good rollouts are.",
+        "noise, except for another_seed, which shows how much two equally good rollouts differ.",
         f"Baseline: {written(found['baseline'])}.",
         "Intervals are 95 %: Student's over rollouts, Wilson's for success rates, Newcombe's for "
-        "the difference of two rates seen in the same rollouts.",
+        "the difference of two rates over the same rollouts.",
         "What one frame costs once the window is full (`ms` as timed when it was imagined), and "
         "the PSNR of whole rollouts against the baseline's, in dB:",
         table_of(found["samplers"]),

@@ -1,1 +1,1 @@
-"""Is this implementation the published one? Reference test vectors, and what ours gives."""
+"""Compare this implementation with the published one, on reference test vectors."""

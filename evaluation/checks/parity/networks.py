@@ -1,4 +1,4 @@
-"""Outputs of the networks; the shapes of a vector's weights tell their sizes."""
+"""Outputs of the networks, whose sizes follow from the shapes of a vector's weights."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -53,7 +53,7 @@ def vae(vector: Vector) -> dict[str, Tensor]:
 
 
 def resampler(vector: Vector) -> dict[str, Tensor]:
-    """Return the image tokens that are made of CLIP's."""
+    """Return the image tokens computed from CLIP's tokens."""
     weights, config = vector.weights("image_proj_model."), vector.info["config"]
     cfg = describe.describe_resampler(shapes_of(weights), config["dim_head"])
     network = towers.Resampler(cfg, config["embedding_dim"])
@@ -77,7 +77,7 @@ def clip_image(vector: Vector) -> dict[str, Tensor]:
 
 
 def clip_text(vector: Vector) -> dict[str, Tensor]:
-    """Return the embedding of prompts, for which the last block is not read."""
+    """Return the embedding of prompts, which does not use the last block."""
     weights, config = vector.weights(), vector.info["config"]
     whole = describe.describe_clip(shapes_of(weights), "cond_stage_model.model.", config["heads"])
     cfg = replace(whole, layers=whole.layers - 1)
@@ -201,7 +201,7 @@ def _by_published_name(network: UNet, values: Mapping[str, Tensor]) -> dict[str,
 def _fill(
     module: nn.Module, sources: Sources, weights: Mapping[str, Tensor], unread: Collection[str] = ()
 ) -> None:
-    """Give a module exactly these weights, but for those that nothing of ours reads."""
+    """Load exactly these weights into a module, except those in `unread`, which it lacks."""
     found = {name: shape for name, shape in shapes_of(weights).items() if name not in unread}
     expected = {source.name: source.shape for source in sources.values()}
     check_shapes(f"the weights of a {type(module).__name__}", found, expected)

@@ -24,7 +24,7 @@ CHECKS: Mapping[str, Callable[[Vector], Mapping[str, Tensor]]] = {
     **dict.fromkeys(("ddim_ar", "ddim_nar"), sampling.ddim),
     "rt1": rt1.rt1,
 }
-"""Kind of vector -> what returns our outputs, by the reference's names and in its layout."""
+"""Kind of vector -> function that returns our outputs, with the reference's names and layout."""
 
 
 class Tolerance(NamedTuple):
@@ -79,7 +79,7 @@ class Comparison(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What one vector found: comparisons, or why it could not be run."""
+    """The result of one vector: comparisons, or why it could not run."""
 
     name: str
     comparisons: tuple[Comparison, ...] = ()
@@ -123,7 +123,7 @@ def run_parity(folder: Path) -> Iterator[Result]:
 
 
 def run_vector(path: Path) -> Result:
-    """Run the vector at `path` (.json); one that cannot be run is a result too."""
+    """Run the vector at `path` (.json); an error becomes the `problem` of its result."""
     try:
         vector = load_vector(path)
         with torch.no_grad():

@@ -228,8 +228,12 @@ def test_pairs_that_differ_on_each_side() -> None:
     zeros, ones = "0" * 20, "1" * 20
     simulated = attempts({"a": zeros, "b": ones, "c": zeros})
     real = attempts({"a": zeros, "b": ones, "c": ones})
-    told = {(p.first, p.second): p.separation for p in compare(simulated, real).pairs}
-    assert told == {("a", "b"): "same order", ("a", "c"): "only real", ("b", "c"): "only simulated"}
+    separations = {(p.first, p.second): p.separation for p in compare(simulated, real).pairs}
+    assert separations == {
+        ("a", "b"): "same order",
+        ("a", "c"): "only real",
+        ("b", "c"): "only simulated",
+    }
     opposite = compare(attempts({"a": ones, "b": zeros}), attempts({"a": zeros, "b": ones}))
     assert opposite.pairs[0].separation == "opposite order"
     assert "The world model ranks these pairs wrongly" in texts(opposite, "not supported")

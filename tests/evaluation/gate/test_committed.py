@@ -1,4 +1,4 @@
-"""What the committed gate found is told for its own world model and judge only."""
+"""The committed gate is quoted for its own world model and judge only."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_the_committed_gate_is_quoted_for_its_own_pair_only(tmp_path, monkeypatc
     assert committed.committed_gate("m", "j") == {}
 
 
-def test_a_ranking_says_what_the_gate_found_wanting():
+def test_a_ranking_notes_the_failed_checks_of_the_gate():
     check = {"task": TASK, "asked": "order is kept", "found": "1 of 2", "passed": False}
     passed = {**check, "passed": True}
     [note] = gate_notes({"checks": [check, passed, {**check, "task": "open_drawer"}]}, [TASK])
@@ -27,6 +27,6 @@ def test_a_ranking_says_what_the_gate_found_wanting():
     assert not list(gate_notes({}, [TASK]))
 
 
-def test_accuracy_on_generated_frames_is_what_the_gate_says_of_the_judge():
+def test_accuracy_on_generated_frames_is_the_judges_part_of_the_gate():
     result = {"task": TASK, "n": 3, "agreed": 2, "psnr": {"1": 30.0}, "psnr_copy": {"1": 20.0}}
     assert accuracy_on_generated({"open_loop": [result]}) == {TASK: {"n": 3, "agreed": 2}}

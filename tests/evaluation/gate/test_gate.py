@@ -144,7 +144,7 @@ def test_episodes_of_a_task_are_of_one_length(config, tmp_path):
         run_gate(config)
 
 
-def test_recorded_actions_out_of_bounds_are_clipped_and_told(config, tmp_path, caplog):
+def test_recorded_actions_out_of_bounds_are_clipped_and_logged(config, tmp_path, caplog):
     path = tmp_path / "held_out" / "episode_2.npz"
     actions = load_episode(path).actions
     actions[1, 10] = 0.4

@@ -125,9 +125,9 @@ def test_a_rollout_leaves_frames_film_strip_actions_and_settings(tmp_path):
 def test_a_rollout_is_what_an_environment_shows(tmp_path):
     _, frames = rollout(tmp_path, start=5, task="open_drawer", seed=7)
     env = Vid2WorldEnv(Noisy(), task="open_drawer", start=5)
-    seen = [env.reset(seed=7)[0]]
-    seen += [env.step(action)[0] for action in np.load(tmp_path / "actions.npy")]
-    assert np.array_equal(frames, seen)
+    expected = [env.reset(seed=7)[0]]
+    expected += [env.step(action)[0] for action in np.load(tmp_path / "actions.npy")]
+    assert np.array_equal(frames, expected)
 
 
 @pytest.mark.parametrize(("known", "first"), [(1, 0), (2, 1)])
@@ -245,9 +245,9 @@ def test_a_damaged_state_is_refused(tmp_path):
 def test_a_folder_belongs_to_its_settings_and_to_what_the_files_hold(tmp_path):
     start = picture(tmp_path / "a.png")
     rollout(tmp_path / "run", start=start)
-    for name, (kept, asked) in {"hold": (3, 4), "steps": (12, 13), "seed": (0, 1)}.items():
-        with pytest.raises(ValueError, match=f"another run: expected {name} {kept}, found {asked}"):
-            rollout(tmp_path / "run", start=start, **{name: asked})
+    for name, (kept, found) in {"hold": (3, 4), "steps": (12, 13), "seed": (0, 1)}.items():
+        with pytest.raises(ValueError, match=f"another run: expected {name} {kept}, found {found}"):
+            rollout(tmp_path / "run", start=start, **{name: found})
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(start)
     with pytest.raises(ValueError, match="another run: expected inputs"):
         rollout(tmp_path / "run", start=start)
@@ -394,8 +394,8 @@ def test_a_policy_acts_on_what_is_imagined(tmp_path):
     actions = np.load(tmp_path / "actions.npy")
     policy = make_policy("rt1-converged", STANDIN_SAWYER)
     policy.reset(["open the drawer"], seeds=[0])
-    seen = [policy.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
-    assert np.array_equal(actions, seen)
+    expected = [policy.act(frame[None], np.ones(1, bool))[0] for frame in frames[:-1]]
+    assert np.array_equal(actions, expected)
     assert (found["steps"], len(frames), found["events"]) == (4, 5, {})
 
 
@@ -454,7 +454,7 @@ def test_a_policy_that_cannot_act_is_refused(tmp_path, settings, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_an_error_is_the_last_that_is_said(tmp_path, monkeypatch, capsys):
+def test_an_error_is_printed_last(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(RobotPolicy, "act", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         rollout(tmp_path / "run", policy="zero", task="open_drawer", steps=2)

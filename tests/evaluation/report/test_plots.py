@@ -48,7 +48,7 @@ def test_points_lie_where_the_rates_are(comparison: Comparison) -> None:
 
 
 def make(simulated: dict[str, bool], real: dict[str, bool]) -> Comparison:
-    """One task, four starts that all end as said."""
+    """One task, four starts that all end as given."""
     sides = []
     for outcomes in (simulated, real):
         table = pd.DataFrame(

@@ -172,7 +172,7 @@ def test_the_gallery_shows_contradictions_first(
     }
 
 
-def test_a_missing_video_is_said_so(page: Path) -> None:
+def test_a_missing_video_is_reported(page: Path) -> None:
     assert "videos/7%200.mp4 is missing or damaged" in page.read_text()
 
 

@@ -62,11 +62,11 @@ def test_an_approximation_is_measured_and_does_not_pass_for_exact() -> None:
 
 
 def test_quick_is_one_and_eight_environments_at_ten_steps(monkeypatch) -> None:
-    asked = []
-    monkeypatch.setattr(bench, "measure_cells", lambda models, cfg: asked.append(cfg) or ())
+    measured = []
+    monkeypatch.setattr(bench, "measure_cells", lambda models, cfg: measured.append(cfg) or ())
     monkeypatch.setattr(bench, "measure_latency", lambda *given: {})
     run_bench(replace(TINY, quick=True, nums=[3], steps=[50]))
-    (cfg,) = asked
+    (cfg,) = measured
     assert (cfg.nums, cfg.steps) == ([1, 8], [10])
 
 
