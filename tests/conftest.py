@@ -1,4 +1,4 @@
-"""What the tests of several packages need."""
+"""Fixtures for the tests of several packages."""
 
 from collections.abc import Callable
 from pathlib import Path

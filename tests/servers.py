@@ -1,4 +1,4 @@
-"""Policy servers for tests: ours in a thread, and others that behave as a test wants."""
+"""Policy servers for tests: ours in a thread, and others with behaviour from the test."""
 
 import base64
 import hashlib
@@ -74,7 +74,7 @@ class PlainServer:
             pass
 
     def break_connections(self) -> None:
-        """Vanish as a killed process does: without a goodbye."""
+        """Vanish as a killed process does, without a closing handshake."""
         for connection in self.going:
             connection.close_socket()
         self.going = []
@@ -98,7 +98,7 @@ def plain(metadata: object, answer: Answer) -> Iterator[PlainServer]:
 
 @contextmanager
 def raw(behave: Callable[[socket.socket], object]) -> Iterator[str]:
-    """Let `behave` do what it likes with each connection, until it fails; yields the URL."""
+    """Call `behave` on each connection, until it fails; yields the URL."""
     going: list[socket.socket] = []
 
     def handle(connection: socket.socket) -> None:

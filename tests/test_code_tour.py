@@ -1,4 +1,4 @@
-"""What `docs/code_tour.md` says is true: a step enters the files that it lists, in order."""
+"""`docs/code_tour.md` is true: a step enters the files that it lists, in order."""
 
 import re
 import sys
@@ -21,7 +21,7 @@ def listed_files() -> list[str]:
 
 
 def entered_files(env: Vid2WorldEnv) -> list[str]:
-    """Take a step and return the files of ours whose code runs, in the order of first entry."""
+    """Take a step and return our files whose code runs, in the order of first entry."""
     entered: dict[str, None] = {}
 
     @cache

@@ -1,4 +1,4 @@
-"""What `docs/extending.md` shows works: each diff applies to the sources, each program runs."""
+"""`docs/extending.md` works: each diff applies to the sources, and each program runs."""
 
 import os
 import re

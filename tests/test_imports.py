@@ -67,7 +67,7 @@ def forbidden_imports(folder: str, source: str) -> list[str]:
 
 
 def _place(name: str) -> str:
-    """Return where in the house an imported name lies: `world_models.base.`, `core.env.`."""
+    """Return the folder and module of an imported name: `world_models.base.`, `core.env.`."""
     inside = name.removeprefix(PACKAGE).removeprefix(".")
     return f"{inside}." if inside.partition(".")[0] in ALLOWED else f"{CORE}.{inside}."
 

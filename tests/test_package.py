@@ -1,4 +1,4 @@
-"""What is installed: one package with all of its files, which works far from the repository."""
+"""The installed package has all of its files, and works outside the repository."""
 
 import os
 import shutil

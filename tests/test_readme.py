@@ -33,7 +33,7 @@ def commands() -> list[list[str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """Return what a page's headings are called in links, as GitHub makes them."""
+    """Return the link names of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 

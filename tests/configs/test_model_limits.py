@@ -1,4 +1,4 @@
-"""Settings of a world model that cannot be meant are refused by name, before a network is made."""
+"""Impossible settings of a world model are refused by name, before a network is made."""
 
 import math
 from dataclasses import replace

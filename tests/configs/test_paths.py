@@ -1,4 +1,4 @@
-"""What `~` stands for."""
+"""The home folder `~` in paths."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a robot's action means."""
+"""The meaning of a robot's actions."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which robot can attempt which task."""
+"""The tasks of each robot."""
 
 import gymnasium as gym
 import pytest

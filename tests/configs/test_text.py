@@ -1,4 +1,4 @@
-"""Text from strangers: what of it reaches a terminal."""
+"""Untrusted text is made safe to print."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What settings may be: types decide how text is read, and every number has a range."""
+"""Values of settings: types decide how text is read, and every number has a range."""
 
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""The one carrier of world-model settings: flat in commands, nested in a file, keywords in code."""
+"""World-model settings: flat in commands, nested in a file, keywords in code."""
 
 from dataclasses import asdict, dataclass, field, fields
 

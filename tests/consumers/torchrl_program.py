@@ -1,4 +1,4 @@
-"""TorchRL on our environments; prints what it sees as JSON."""
+"""TorchRL on our environments; prints its observations as JSON."""
 
 import json
 

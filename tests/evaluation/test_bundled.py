@@ -1,4 +1,4 @@
-"""What is bundled fits together: weights, judge, starts, trials and the committed gate."""
+"""The bundled files fit together: weights, judge, starts, trials and the committed gate."""
 
 import json
 from pathlib import Path

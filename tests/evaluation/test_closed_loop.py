@@ -1,4 +1,4 @@
-"""The loop that lets policies act: what it asks of environments."""
+"""The closed loop, and its requirements on environments."""
 
 import pytest
 from gymnasium.vector import AutoresetMode
@@ -15,6 +15,6 @@ def test_environments_that_nobody_judges_are_refused_before_a_step():
     envs = Vid2WorldVectorEnv(
         1, 3, CopyLast(STANDIN_SAWYER), judge=None, autoreset_mode=AutoresetMode.DISABLED
     )
-    driver = RobotPolicy(zero_policy(STANDIN_SAWYER), STANDIN_SAWYER)
+    policy = RobotPolicy(zero_policy(STANDIN_SAWYER), STANDIN_SAWYER)
     with pytest.raises(ValueError, match=r"expected 'success' in the info.*judge=\.\.\."):
-        list(run_attempts(envs, driver, env_seeds=[0], policy_seeds=[0], options={}))
+        list(run_attempts(envs, policy, env_seeds=[0], policy_seeds=[0], options={}))

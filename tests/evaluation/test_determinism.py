@@ -37,8 +37,8 @@ def roll(folder, batch_size, policies=FEW, starts=4, task="close_drawer"):
     torch.set_num_threads(1)
     cfg = RankConfig(output=str(folder), tasks=[task], starts=starts, batch_size=batch_size)
     judge = Keeping()
-    with make_policies(policies, STANDIN_SAWYER) as drivers:
-        rows = run_rollouts(cfg, load_world_model(), drivers, judge)
+    with make_policies(policies, STANDIN_SAWYER) as acting:
+        rows = run_rollouts(cfg, load_world_model(), acting, judge)
     keys = [row.key for row in read_rows(folder / ROWS)]
     return rows, dict(zip(keys, judge.videos[-len(keys) :], strict=True))
 

@@ -46,7 +46,7 @@ class Drifting(CopyLast):
 
 
 class Brightness:
-    """A judge to whom a brighter frame is a drawer that is more open."""
+    """A judge that takes a brighter frame for a drawer that is more open."""
 
     name = "brightness"
     card = {"kind": "brightness"}
@@ -64,7 +64,7 @@ class Brightness:
 
 
 class Looking:
-    """A policy whose actions depend on its seed, its step and what it sees."""
+    """A policy whose actions depend on its seed, its step and its frame."""
 
     def __init__(self, name="looking", interrupt_after=None, max_batch=None):
         self.meta = PolicyMeta(name, STANDIN_SAWYER.action_layout.name, max_batch=max_batch)
@@ -93,7 +93,7 @@ class Looking:
 
 
 class Overshooting(Looking):
-    """A policy whose first action in each slot is too large, and which stumbles each time."""
+    """A policy with an event in every step, whose first action in each slot is too large."""
 
     def act(self, frames, active):
         batch = super().act(frames, active)
@@ -114,10 +114,10 @@ def config(folder, **changes):
 
 def run(folder, policies=None, model=MODEL, **changes):
     policies = policies or [Looking("a"), Looking("b")]
-    return run_rollouts(config(folder, **changes), model, drive(policies), Brightness())
+    return run_rollouts(config(folder, **changes), model, put_on_robot(policies), Brightness())
 
 
-def drive(policies):
+def put_on_robot(policies):
     return [RobotPolicy(policy, STANDIN_SAWYER) for policy in policies]
 
 
@@ -176,7 +176,7 @@ def test_what_was_coped_with_is_counted_in_every_row(tmp_path):
 
 
 class Content(Brightness):
-    """A judge to whom everything is solved, from the first frame on."""
+    """A judge that takes every frame for solved."""
 
     def success(self, frames, task):
         return np.ones(len(frames), bool)
@@ -189,7 +189,7 @@ class Content(Brightness):
 @pytest.mark.filterwarnings("ignore:the task is solved already")
 def test_what_was_solved_at_the_start_is_nobody_s_success(tmp_path):
     few = {"starts": 1, "seeds": 1, "tasks": ["close_drawer"]}
-    rows = run_rollouts(config(tmp_path, **few), MODEL, drive([Looking("a")]), Content())
+    rows = run_rollouts(config(tmp_path, **few), MODEL, put_on_robot([Looking("a")]), Content())
     assert rows["success"].tolist() == [None]
     assert rows["events"][0]["solved before the first action"] == 1
 
@@ -242,9 +242,9 @@ def test_a_policy_that_acts_otherwise_gets_a_folder_of_its_own(tmp_path):
     absolute = random_policy(STANDIN_SAWYER)
     absolute.meta = dataclasses.replace(policy.meta, gripper="absolute")
     slower = RobotPolicy(policy, STANDIN_SAWYER, ProcessingConfig(scale=0.5))
-    for drivers in (drive([absolute]), [slower]):
+    for acting in (put_on_robot([absolute]), [slower]):
         with pytest.raises(ValueError, match="holds another run: expected policies"):
-            run_rollouts(config(tmp_path), MODEL, drivers, Brightness())
+            run_rollouts(config(tmp_path), MODEL, acting, Brightness())
 
 
 def test_done_rollouts_are_not_run_again(reference):
@@ -255,7 +255,10 @@ def test_done_rollouts_are_not_run_again(reference):
 def test_another_world_model_in_the_same_folder_is_refused(reference):
     with pytest.raises(ValueError, match="holds another run: expected model"):
         run_rollouts(
-            config(reference[0]), CopyLast(STANDIN_SAWYER), drive([Looking("a")]), Brightness()
+            config(reference[0]),
+            CopyLast(STANDIN_SAWYER),
+            put_on_robot([Looking("a")]),
+            Brightness(),
         )
 
 
@@ -448,7 +451,7 @@ def test_rank_finds_out_first_that_trials_are_of_other_weights(tmp_path):
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A network without knowledge."""
+    """An untrained network."""
     torch.set_num_threads(1)
     cfg = WorldModelConfig(
         autoencoder=AutoencoderConfig(channels=(8, 8), blocks=1, latent_channels=4),

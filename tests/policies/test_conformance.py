@@ -1,4 +1,4 @@
-"""Every bundled kind of policy does what a policy must do."""
+"""Every bundled kind of policy passes the conformance tests."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tables of embeddings: what is kept of recordings, refused, resumed, and which encoder may add."""
+"""Tables of embeddings: from recordings, with errors, resumed, and extended by an encoder."""
 
 import base64
 import sys
@@ -103,21 +103,21 @@ def test_an_interrupted_harvest_goes_on_where_it_stopped(tmp_path, monkeypatch):
     dataset = recorded(tmp_path, episodes[:2], episodes[2:])
     kept = tmp_path / "kept.npz"
     found = Harvest("text", "vector", 1e-5)
-    add, seen = Harvest.add, []
+    add, origins = Harvest.add, []
 
     def add_until_interrupted(self, episode):
-        if len(seen) == 3:
+        if len(origins) == 3:
             raise KeyboardInterrupt
-        seen.append(episode.origin)
+        origins.append(episode.origin)
         add(self, episode)
 
     monkeypatch.setattr(Harvest, "add", add_until_interrupted)
     with pytest.raises(KeyboardInterrupt):
         harvest(dataset, found, kept, save_every=1000)
-    seen.clear()
+    origins.clear()
     resumed = Harvest("text", "vector", 1e-5)
     harvest(dataset, resumed, kept, save_every=1000)
-    assert [origin.split()[1] for origin in seen] == ["1", "2"]  # of the second file
+    assert [origin.split()[1] for origin in origins] == ["1", "2"]  # of the second file
     monkeypatch.undo()
     whole = gather(dataset, tmp_path / "other")
     assert resumed.counts() == whole.counts() == {"pick a": 2, "pick b": 2, "pick c": 1}

@@ -38,10 +38,10 @@ def test_an_episode_is_replayed(episodes: Path):
 def test_a_policy_file_names_the_policy_and_how_it_drives(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("source: rt1-15\nname: early\ndriver: {gripper_deadband: 0.01}\n")
-    driver = make_policy(str(file), STANDIN_SAWYER)
-    assert driver.meta.name == "early"
-    assert driver.meta.fingerprint == make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
-    assert driver.cfg.gripper_deadband == 0.01
+    policy = make_policy(str(file), STANDIN_SAWYER)
+    assert policy.meta.name == "early"
+    assert policy.meta.fingerprint == make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
+    assert policy.cfg.gripper_deadband == 0.01
 
 
 def test_a_policy_file_is_checked(tmp_path: Path):
@@ -127,13 +127,13 @@ def test_a_table_replaces_that_of_the_checkpoint(tmp_path: Path):
     file.write_text(
         f"source: {tmp_path}/rt1-15.safetensors\ninstructions: {tmp_path}/table.safetensors\n"
     )
-    driver = make_policy(str(file), STANDIN_SAWYER)
-    fingerprint = driver.meta.fingerprint
+    policy = make_policy(str(file), STANDIN_SAWYER)
+    fingerprint = policy.meta.fingerprint
     assert fingerprint != make_policy("rt1-15", STANDIN_SAWYER).meta.fingerprint
     assert fingerprint == make_policy(str(file), STANDIN_SAWYER).meta.fingerprint
-    driver.reset(["Wave!"], seeds=[0])
+    policy.reset(["Wave!"], seeds=[0])
     with pytest.raises(ValueError, match="open the drawer"):
-        driver.reset(["open the drawer"], seeds=[0])
+        policy.reset(["open the drawer"], seeds=[0])
     vectors = make_table(["wave"], size).vectors
     save_table(tmp_path / "table.safetensors", InstructionTable(("wave",), -vectors), {})
     assert make_policy(str(file), STANDIN_SAWYER).meta.fingerprint != fingerprint
@@ -165,9 +165,9 @@ class Closing:
 
 def test_policies_that_were_given_stay_open():
     mine = Closing()
-    with make_policies([mine, "zero"], STANDIN_SAWYER) as drivers:
-        assert [driver.meta.name for driver in drivers] == ["zero", "zero"]
+    with make_policies([mine, "zero"], STANDIN_SAWYER) as acting:
+        assert [policy.meta.name for policy in acting] == ["zero", "zero"]
         frame = np.zeros((1, 64, 64, 3), np.uint8)
-        drivers[1].reset([""], seeds=[0])
-        assert drivers[1].act(frame, np.ones(1, bool)).shape == (1, 13)
+        acting[1].reset([""], seeds=[0])
+        assert acting[1].act(frame, np.ones(1, bool)).shape == (1, 13)
     assert not mine.closed

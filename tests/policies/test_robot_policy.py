@@ -1,4 +1,4 @@
-"""Any policy on a robot: slots apart, actions within bounds, chunks carried out."""
+"""Any policy on a robot: independent slots, actions within bounds, executed chunks."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -60,7 +60,7 @@ class Chunks:
 
 
 class Renewable(Chunks):
-    """Can begin anew in some slots."""
+    """Can be reset in some slots."""
 
     def reset(
         self,
@@ -127,7 +127,7 @@ def test_any_chunks_become_actions_and_slots_stay_apart(
         alone = roll(on_robot, frames[:, [slot]], active[:, [slot]], seeds=[slot])
         assert (alone[:, 0] == together[:, slot]).all()
         assert on_robot.events == [events[slot]]
-    # A slot that pauses goes on as if nothing had been.
+    # A slot that pauses continues unchanged.
     busy = active[:, 0]
     through = roll(on_robot, frames[busy][:, [0]], np.ones((busy.sum(), 1), bool), seeds=[0])
     assert (through[:, 0] == together[busy, 0]).all()
@@ -493,10 +493,10 @@ def test_a_layout_of_another_robot_is_refused() -> None:
 def test_a_policy_of_the_robots_own_gives_what_it_gave() -> None:
     policy = random_policy(STANDIN_SAWYER)
     frames, everybody = some_frames(5, 2), np.ones((5, 2), bool)
-    driven = roll(RobotPolicy(policy, STANDIN_SAWYER), frames, everybody, [0, 1])
+    acted = roll(RobotPolicy(policy, STANDIN_SAWYER), frames, everybody, [0, 1])
     policy.reset(["go", "go"], seeds=[0, 1])
     given = [policy.act(now, everybody[0]).actions[:, 0] for now in frames]
-    assert (driven == np.stack(given)).all()
+    assert (acted == np.stack(given)).all()
 
 
 def test_closing_closes_the_policy() -> None:

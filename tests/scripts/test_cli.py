@@ -1,4 +1,4 @@
-"""The `v2w` command: what it prints, and the exit status it ends with."""
+"""The `v2w` command: its output and its exit status."""
 
 import importlib.util
 import shlex

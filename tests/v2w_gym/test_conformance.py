@@ -1,4 +1,4 @@
-"""Every environment id does the same things in the same way."""
+"""Every environment id passes the conformance tests."""
 
 import warnings
 

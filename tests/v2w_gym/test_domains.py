@@ -1,4 +1,4 @@
-"""The three domains behind Gymnasium's ids: spaces, starts, and what does not fit."""
+"""The three domains behind Gymnasium's ids: spaces, starts and errors."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""The scalar environment: Gymnasium's manners, errors, determinism, success."""
+"""The scalar environment: Gymnasium's interface, errors, determinism, success."""
 
 import copy
 import subprocess

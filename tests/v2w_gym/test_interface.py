@@ -1,4 +1,4 @@
-"""How an attempt stands: when it is a success, when it is over, what is counted."""
+"""The progress of an attempt: success, end and counts."""
 
 import warnings
 

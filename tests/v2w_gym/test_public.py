@@ -1,4 +1,4 @@
-"""The public names of the package: where they lead, and what a wrong one says."""
+"""The public names of the package, and the error of a wrong name."""
 
 import ast
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Recordings: every file type, and what is refused."""
+"""Recordings: every file type, and errors."""
 
 import os
 import struct
@@ -157,7 +157,7 @@ def test_a_picture_that_would_fill_the_memory(tmp_path, monkeypatch):
 
 
 def rotate(path, matrix):
-    """Write into a video of ours how it is to be shown: a, b, c, d of its display matrix."""
+    """Write a display matrix, a, b, c, d, into one of our videos."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
     a, b, c, d = matrix

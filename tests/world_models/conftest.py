@@ -1,4 +1,4 @@
-"""A world model small enough for tests, with no layer left at zero."""
+"""A world model that is small enough for tests, with no layer at zero."""
 
 import pytest
 import torch

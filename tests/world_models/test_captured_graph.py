@@ -1,4 +1,4 @@
-"""When a function is captured, and when not; a GPU captures in `vid2world/test_gpu.py`."""
+"""When a function is captured; `vid2world/test_gpu.py` captures on a GPU."""
 
 import copy
 
@@ -31,7 +31,7 @@ class Line(nn.Linear):
 
 
 class StandIn:
-    """In the place of a CUDA graph: what a function gave once, from then on."""
+    """Stands in for a CUDA graph: returns a function's first result from then on."""
 
     def __init__(self, function, inputs):
         self.outputs = function(inputs)

@@ -1,4 +1,4 @@
-"""Checkpoints of ours: weights and card, hand-made and small."""
+"""Our checkpoints, small and hand-made: weights and card."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every world model here does what a world model must do."""
+"""Every world model passes the conformance tests."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and leftovers of dead processes go."""
+"""Files appear whole or not at all, and leftovers of dead processes are removed."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Pixels to tensors and back, the canvas of the published models, and what a rollout is given."""
+"""Pixels to tensors and back, the canvas of the published models, and checks of inputs."""
 
 import numpy as np
 import pytest

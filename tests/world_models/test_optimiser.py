@@ -1,4 +1,4 @@
-"""Steps that leave only finite numbers behind, and that go on after an interruption."""
+"""Optimiser steps: finite numbers only, and resuming after an interruption."""
 
 import json
 import math

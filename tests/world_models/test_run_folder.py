@@ -1,4 +1,4 @@
-"""One process runs in a folder, with the settings that made it."""
+"""Only one process runs in a folder, and only with the folder's settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Solvers against worlds whose exact denoiser is known, and DDIM against its own formula."""
+"""Solvers on distributions with a known exact denoiser, and DDIM against its formula."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -51,7 +51,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Guided:
-    """Two worlds, one pushed away from the other."""
+    """Guidance of one distribution away from another."""
 
     conditional: Mixture
     unconditional: Mixture

@@ -1,4 +1,4 @@
-"""The table that is printed has a line per policy and task, whether it was tried or not."""
+"""The printed table has a line per policy and task, with or without trials."""
 
 import pandas as pd
 

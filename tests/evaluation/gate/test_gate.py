@@ -21,7 +21,7 @@ TASK = "close_drawer"
 
 @pytest.fixture
 def config(tmp_path):
-    """A network without knowledge and three short held-out episodes."""
+    """An untrained network and three short held-out episodes."""
     cfg = WorldModelConfig(
         autoencoder=AutoencoderConfig(channels=(8, 8), blocks=1, latent_channels=4),
         unet=UNetConfig(channels=16, head_channels=8, groups=4),

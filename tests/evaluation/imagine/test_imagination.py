@@ -52,7 +52,7 @@ class Brightening(CopyLast):
 
 
 class Noisy(CopyLast):
-    """A frame depends on all that is remembered, on the action and on the noise of its own."""
+    """A frame depends on the whole history, on the action and on its own noise."""
 
     def __init__(self, stop_before=None):
         super().__init__(STANDIN_SAWYER, window=4, context_frames=2)
@@ -98,7 +98,7 @@ def load_frames(output):
 
 
 def outputs(folder):
-    """Everything but the clock's reading."""
+    """Everything except the measured time."""
     kept = [p for p in sorted(folder.rglob("*")) if p.is_file()]
     return {
         str(p.relative_to(folder)): p.read_bytes()

@@ -1,4 +1,4 @@
-"""What is drawn for a rollout; `test_imagination` covers what is read from files."""
+"""Actions of a rollout: random ones, and errors of files without actions."""
 
 import dataclasses
 

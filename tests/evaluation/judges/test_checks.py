@@ -1,4 +1,4 @@
-"""A judge that does not fit a world model or its tasks is found out before the first rollout."""
+"""A judge that does not fit a world model or its tasks is an error before the first rollout."""
 
 import numpy as np
 import pytest

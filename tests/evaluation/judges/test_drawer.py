@@ -43,7 +43,7 @@ def test_measure_counts_errors_agreement_and_abstention():
     episodes = [
         drawn_episode([0.15, 0.05, 0.02, 0.01], "close_drawer"),  # solved
         drawn_episode([0.15, 0.15, 0.15, 0.02], "close_drawer"),  # solved in one frame only
-        drawn_episode([0.15, 0.15, 0.0, 0.0], "close_drawer"),  # solved, but nothing to be seen
+        drawn_episode([0.15, 0.15, 0.0, 0.0], "close_drawer"),  # solved, but unreadable
         drawn_episode([0.05, 0.13, 0.13, 0.13], "open_drawer"),
     ]
     found = measure(Reader(), episodes)

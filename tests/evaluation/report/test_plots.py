@@ -1,4 +1,4 @@
-"""The figures show what the comparison holds, and leave matplotlib as it was."""
+"""The figures show the values of the comparison, and leave matplotlib's settings unchanged."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The page is whole, needs no network, escapes what it is given, and opens in a browser."""
+"""The page is complete, needs no network, escapes its inputs, and opens in a browser."""
 
 import base64
 import io
@@ -72,7 +72,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.
 def beside(
     tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame
 ) -> Path:
-    """A policy with trials, and one that was never tried."""
+    """A policy with trials, and one without."""
     return write(tmp_path_factory.mktemp("run"), rows, real[real["policy"] == "good"])
 
 
@@ -80,7 +80,7 @@ def beside(
 def untried(
     tmp_path_factory: pytest.TempPathFactory, rows: pd.DataFrame, real: pd.DataFrame
 ) -> Path:
-    """Two policies that were never tried."""
+    """Two policies without trials."""
     return write(tmp_path_factory.mktemp("run"), rows, real[:0])
 
 

@@ -1,4 +1,4 @@
-"""A network that knows nothing, and episodes whose hand and handle are coloured squares."""
+"""An untrained network, and episodes whose hand and handle are coloured squares."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Waypoints worked by hand, and the way they make together."""
+"""Waypoints worked by hand, and whole paths."""
 
 import numpy as np
 import pytest

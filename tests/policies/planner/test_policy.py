@@ -1,4 +1,4 @@
-"""The planner as a policy, and what its checkpoints refuse."""
+"""The planner as a policy, and errors of its checkpoints."""
 
 from pathlib import Path
 

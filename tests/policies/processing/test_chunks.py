@@ -46,13 +46,13 @@ def test_a_chunk_is_carried_out_up_to_its_horizon(horizon: int, wanted: list[flo
 
 
 def test_without_weights_an_ensemble_is_the_mean() -> None:
-    """The fourth step hears 22, 31 and 40; the first chunk has no more to say."""
+    """The fourth step averages 22, 31 and 40; the first chunk is used up."""
     wanted = [10, (11 + 20) / 2, (12 + 21 + 30) / 3, (22 + 31 + 40) / 3]
     assert carry_out(CHUNKS, 4, ProcessingConfig(ensemble=0.0)) == pytest.approx(wanted)
 
 
 def test_an_older_answer_weighs_more() -> None:
-    """With ensemble = ln 2 each answer weighs half as much as the one before it."""
+    """With ensemble = ln 2, each chunk weighs half as much as the one before it."""
     wanted = [10, (2 * 11 + 20) / 3, (4 * 12 + 2 * 21 + 30) / 7, (4 * 22 + 2 * 31 + 40) / 7]
     cfg = ProcessingConfig(ensemble=float(np.log(2)))
     assert carry_out(CHUNKS, 4, cfg) == pytest.approx(wanted)

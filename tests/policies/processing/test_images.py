@@ -1,4 +1,4 @@
-"""Frames get a policy's size by the rules its makers used, to the last bit."""
+"""Frames are resized as a policy's authors did, to the last bit."""
 
 import os
 import subprocess

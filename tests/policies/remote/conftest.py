@@ -1,4 +1,4 @@
-"""Where the other side of the wire lives."""
+"""Interpreters for the other side of the connection."""
 
 import os
 

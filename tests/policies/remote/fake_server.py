@@ -2,7 +2,7 @@
 
 FOLDER/plan.json holds a list per process, what it does in each of its turns, the start first:
 "die", "hang", "garbage" (instead of a URL), "refuse"; anything else is "ok". An action is a formula
-of all that it was told and shown in the episode.
+of all instructions and frames of the episode.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""Servers that are hostile, careless or slow: one clear line, in time, and nothing printed raw."""
+"""Hostile, faulty or slow servers: a one-line error in time, and nothing printed raw."""
 
 import logging
 import re
@@ -53,7 +53,7 @@ def byte_by_byte(connection: socket.socket, data: bytes) -> None:
 
 
 def then(*data: bytes) -> Callable[[socket.socket], None]:
-    """Shake hands, say something, and wait."""
+    """Shake hands, send some data, and wait."""
 
     def behave(connection: socket.socket) -> None:
         upgrade(connection)
@@ -148,7 +148,7 @@ def test_a_server_that_does_not_read_is_an_error(
 
 
 def test_silent_servers_of_many_slots_are_given_up_together() -> None:
-    """The goodbye of none of them is waited for: that would take two seconds each."""
+    """No closing handshake is awaited, which would take two seconds each."""
     with raw(then(METADATA)) as url:
         policy = connect(url, CFG)
         policy.reset(["go"] * 8, seeds=range(8))

@@ -1,4 +1,4 @@
-"""openpi's own server configurations, and its client: what they need and what they remember."""
+"""openpi's own server configurations and its client: their inputs and their history."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""Our server: its protocol, what it refuses, and how it ends."""
+"""Our server: its protocol, its errors, and its end."""
 
 import signal
 import socket

@@ -1,4 +1,4 @@
-"""A server that dies, hangs or talks nonsense costs time, and nothing else."""
+"""A server that dies, hangs or sends garbage costs time, and nothing else."""
 
 import json
 import os

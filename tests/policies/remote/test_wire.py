@@ -1,4 +1,4 @@
-"""Messages: what is packed comes back, bytes are openpi's, and what is not a message is refused."""
+"""Messages: packing and unpacking, equal bytes to openpi's, and errors of invalid messages."""
 
 import subprocess
 from pathlib import Path

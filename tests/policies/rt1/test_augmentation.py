@@ -1,4 +1,4 @@
-"""Frames moved as the recipe says."""
+"""Frames are moved as in the recipe."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Published RT-1 weights, and what is not taken for them."""
+"""Published RT-1 weights, and files that must not be mistaken for them."""
 
 import json
 import os

@@ -75,15 +75,15 @@ def test_labels_are_the_experts_actions_at_every_frame_but_the_last(
     assert data.instruction_rows.tolist() == [0] * 8 + [1] * 3
 
 
-def test_windows_are_memories_of_a_deployed_policy(data: Demonstrations):
+def test_windows_are_histories_of_a_deployed_policy(data: Demonstrations):
     windows = sample_windows(data, 2000, 6, np.random.default_rng(0))
-    seen = {
+    distinct = {
         tuple(pixel for pixel, real in zip(pixels, mask, strict=True) if real)
         for pixels, mask in zip(
             windows.frames[:, :, 0, 0, 0].tolist(), windows.mask.tolist(), strict=True
         )
     }
-    assert seen == {
+    assert distinct == {
         (0, 1, 2, 3, 4, 5),
         (1, 2, 3, 4, 5, 6),
         (2, 3, 4, 5, 6, 7),

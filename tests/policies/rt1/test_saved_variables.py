@@ -1,4 +1,4 @@
-"""Checkpoints as TensorFlow reads them, and what is said of damaged ones."""
+"""Checkpoints as TensorFlow reads them, and errors of damaged ones."""
 
 from pathlib import Path
 

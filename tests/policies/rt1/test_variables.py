@@ -14,7 +14,7 @@ def variables() -> list[tuple[str, np.ndarray]]:
 
 
 def place(key: str) -> int:
-    """Where a weight of ours lies among the variables."""
+    """The place of one of our weights among the variables."""
     return [variable.key for variable in published_order(SMALL)].index(key)
 
 
@@ -75,10 +75,10 @@ def test_layouts_worked_by_value(variables):
         mixed += value["layers.0.mix.bias"]
         assert np.allclose(layer.mix(ours), mixed, atol=1e-4)
         image = rng.standard_normal((3, 3, 8)).astype(np.float32)  # one window, h w c
-        seen = np.einsum("hwc,hwcm->c", image, value["encoder.blocks.0.depthwise.conv.weight"])
+        expected = np.einsum("hwc,hwcm->c", image, value["encoder.blocks.0.depthwise.conv.weight"])
         depthwise = network.encoder.blocks[0].depthwise.conv
         ours = depthwise(torch.from_numpy(image).movedim(-1, 0)[None])
-        assert np.allclose(ours.flatten(), seen, atol=1e-5)
+        assert np.allclose(ours.flatten(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("change", [-1, 1, -14])

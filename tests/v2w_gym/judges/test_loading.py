@@ -1,4 +1,4 @@
-"""A judge is found by a word, a file or an object; what fits no robot or kind is refused."""
+"""A judge is given by a word, a file or an object; errors for another robot or kind."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Behaviours: all act within bounds, the expert solves, the misled one does something else."""
+"""Behaviours: all act within bounds, and the expert solves the task."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def envs(metaworld):
     return {task: StandinEnv(task) for task in ("close_drawer", "open_drawer")}
 
 
-def drive(env, behaviour, seed, steps):
+def act_out(env, behaviour, seed, steps):
     env.reset(seed=seed)
     act = make_behaviour(behaviour, env, np.random.default_rng(seed))
     actions, success = [], []
@@ -27,22 +27,22 @@ def drive(env, behaviour, seed, steps):
 @pytest.mark.parametrize(("task", "seed"), [("close_drawer", 0), ("open_drawer", 1)])
 def test_the_expert_solves_the_task_within_the_horizon(envs, task, seed):
     env = envs[task]
-    _, success = drive(env, "expert", seed, 20)
+    _, success = act_out(env, "expert", seed, 20)
     assert not success[0] and success[-2:] == [True, True]
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 def test_every_behaviour_acts_and_repeats_itself(envs, behaviour):
     env = envs["close_drawer"]
-    actions, _ = drive(env, behaviour, 3, 3)
+    actions, _ = act_out(env, behaviour, 3, 3)
     env.robot.check_actions(actions)
     assert np.abs(actions[:, env.robot.slices["world_vector"]]).max() > 0
-    np.testing.assert_array_equal(drive(env, behaviour, 3, 3)[0], actions)
+    np.testing.assert_array_equal(act_out(env, behaviour, 3, 3)[0], actions)
 
 
 def test_noise_makes_a_difference(envs):
     env = envs["close_drawer"]
-    expert, noisy = (drive(env, name, 3, 1)[0] for name in ("expert", "noisy_expert"))
+    expert, noisy = (act_out(env, name, 3, 1)[0] for name in ("expert", "noisy_expert"))
     assert (expert != noisy).any()
 
 

@@ -1,4 +1,4 @@
-"""Recording: what an episode holds, and that a repeated command keeps what exists."""
+"""Recording: the content of an episode; a repeated command keeps existing episodes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The stand-in robot: determinism, what actions do, what success reads, what is refused."""
+"""The stand-in robot: determinism, effects of actions, success, and errors."""
 
 import os
 import subprocess

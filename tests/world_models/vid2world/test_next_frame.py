@@ -1,4 +1,4 @@
-"""Cached rollouts against their definitions: one pass over every frame that the newest one sees."""
+"""Cached rollouts against their definition: one pass over all frames the newest depends on."""
 
 from collections import Counter
 from dataclasses import replace

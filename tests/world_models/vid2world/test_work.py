@@ -1,4 +1,4 @@
-"""How much work and memory one frame takes at the size of the published models; nothing is run."""
+"""Operations and memory of one frame at the published size, counted without running it."""
 
 from dataclasses import replace
 

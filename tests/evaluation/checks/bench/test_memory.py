@@ -1,4 +1,4 @@
-"""Bytes of a rollout, as they are and as the network's settings alone say."""
+"""Bytes of a rollout: measured, and computed from the network's settings alone."""
 
 import pytest
 

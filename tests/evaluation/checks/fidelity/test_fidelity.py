@@ -1,4 +1,4 @@
-"""The whole comparison on a network without knowledge: identities, resuming, and refusals."""
+"""The whole comparison on an untrained network: identities, resuming, and errors."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def _quick_counts():
-    """Counting is slow, and tested where it is done: here any number will do."""
+    """Replace the slow counting, which has its own test, by any number."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "v2w_gym.evaluation.checks.fidelity.fidelity.step_costs",

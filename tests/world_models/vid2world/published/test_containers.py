@@ -1,4 +1,4 @@
-"""Weights as training frameworks wrap them; each file is made by hand."""
+"""Weights in the formats of training frameworks; each file is made by hand."""
 
 import pytest
 import torch
