@@ -1,8 +1,9 @@
 """Settings of `v2w prepare`, `v2w starts` and `v2w show`."""
 
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
-from v2w_gym.configs.rules import PathText
+from v2w_gym.configs.rules import PathText, Range, Rate, Threads
 from v2w_gym.configs.values import Settings
 
 
@@ -26,3 +27,46 @@ class SourceSettings(Settings):
     camera: str = ""
     ids: list[str] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FitSettings(Settings):
+    """How recordings are fitted to a robot.
+
+    Attributes:
+        fit: Crop and resize frames whose size is not the robot's.
+        rate: Frames per second of the recordings; null for what the source says.
+        action_shift: Steps by which actions are recorded late: frame t gets the action that is
+            stored at t + action_shift. Negative if they are early. `v2w show` detects it.
+        scale: Action field -> factor that turns its values into the robot's units, as in
+            {world_vector: 0.001}.
+    """
+
+    fit: bool = False
+    rate: Rate | None = None
+    action_shift: Annotated[int, Range(-100, 100)] = 0
+    scale: dict[str, Annotated[float, Range(-1e6, 1e6)]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(FitSettings, SourceSettings):
+    """Conversion of recorded data to one format, which is checked once and streams.
+
+    Attributes:
+        output: Folder to write, a LeRobot data set; the same command resumes there.
+        robot: Name of the robot that was recorded.
+        limit: Most episodes to read, from the first; null for all.
+        pictures: How frames are stored. copy keeps the source's own JPEG or PNG files, and stores
+            other frames as png; png is exact; jpeg is smaller.
+        quality: Quality of jpeg.
+        file_mb: Size at which a new data file begins, in MB.
+        workers: Processes that read and check; null for one on each CPU. The result is the same.
+    """
+
+    output: PathText
+    robot: str
+    limit: Annotated[int, Range(1, 1_000_000_000)] | None = None
+    pictures: Literal["copy", "png", "jpeg"] = "copy"
+    quality: Annotated[int, Range(1, 100)] = 95
+    file_mb: Annotated[float, Range(0.001, 10_000)] = 100
+    workers: Threads | None = None

@@ -20,6 +20,10 @@ from v2w_gym.configs.text import printable, to_path
 from v2w_gym.configs.values import types_of
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
+    "data: what was recorded": {
+        "collect": "v2w_gym.scripts.collect",
+        "prepare": "v2w_gym.scripts.prepare",
+    },
     "study: how good policies are": {
         "rank": "v2w_gym.scripts.rank",
         "trials": "v2w_gym.scripts.trials",
@@ -30,8 +34,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "judge: what counts as a success": {
         "train-judge": "v2w_gym.scripts.train_judge",
     },
-    "train: data, world models and policies": {
-        "collect": "v2w_gym.scripts.collect",
+    "train: world models and policies": {
         "train": "v2w_gym.scripts.train",
         "train-policy": "v2w_gym.scripts.train_policy",
         "train-planner": "v2w_gym.scripts.train_planner",

@@ -1,13 +1,22 @@
 """An episode: the frames that a camera recorded, and the actions between them."""
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Steps: TypeAlias = slice | NDArray[np.int64]
 """Indices of frames in an episode."""
+
+
+def rows_of(steps: Steps, length: int) -> NDArray[np.int64]:
+    """Return the indices that `steps` chooses of `length` frames, as an array would.
+
+    Raises:
+        IndexError: An index out of range.
+    """
+    return np.arange(length)[steps]
 
 
 class Frames(Protocol):
@@ -24,6 +33,7 @@ class Frames(Protocol):
         """
 
 
+@runtime_checkable
 class EncodedFrames(Frames, Protocol):
     """Frames that the data set stores as pictures, which can be copied without loss."""
 

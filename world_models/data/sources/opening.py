@@ -9,6 +9,7 @@ from v2w_gym.configs.loader import load_config
 from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.sources import SOURCES, SourceFields
 from v2w_gym.configs.text import to_path
+from v2w_gym.world_models.data import prepared
 from v2w_gym.world_models.data.sources.base import Source, Wanted
 
 _SPLIT = re.compile(r"(?P<path>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
@@ -29,7 +30,9 @@ class Format:
     example: str
 
 
-FORMATS: Mapping[str, Format] = {}
+FORMATS: Mapping[str, Format] = {
+    "prepared": Format(prepared.is_prepared, prepared.open_source, "a folder of `v2w prepare`"),
+}
 """Format -> how to recognise and open it; the first that recognises a path opens it."""
 
 

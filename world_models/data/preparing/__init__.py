@@ -1,0 +1,1 @@
+"""Conversion of recorded data to prepared data: checked, in parallel, and resumable."""

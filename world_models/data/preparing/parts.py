@@ -1,0 +1,177 @@
+"""Parts of an unfinished preparation: one data file each, and what is known of it."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.world_models.data.prepared import data_file
+from v2w_gym.world_models.data.preparing.files import Columns, Numbers, write_episode, writing
+from v2w_gym.world_models.data.preparing.report import LeftOut, Report, report_from_json
+from v2w_gym.world_models.data.preparing.workers import Outcome
+from v2w_gym.world_models.files import sha256_of, write_text
+
+PARTS = "parts"
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some consecutive episodes of the source.
+
+    Attributes:
+        report: Their counts.
+        rows: Rows in the table of episodes.
+        files: Path of the data file -> its bytes and sha256; empty if all were left out.
+        columns: Camera, and whether success is recorded; None if that is not known yet.
+    """
+
+    report: Report
+    rows: list[dict[str, Any]]
+    files: dict[str, dict[str, Any]]
+    columns: tuple[str, bool] | None
+
+
+@dataclass
+class Progress:
+    """The sum of the parts that are done.
+
+    Attributes:
+        report: All counts.
+        parts: Number of parts.
+        files: Path of each data file -> its bytes and sha256.
+        tasks: Instruction -> its number, in the order in which they occur.
+        columns: Camera, and whether success is recorded; None if that is not known yet.
+    """
+
+    report: Report = field(default_factory=Report)
+    parts: int = 0
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[str, int] = field(default_factory=dict)
+    columns: tuple[str, bool] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all data files."""
+        return sum(told["bytes"] for told in self.files.values())
+
+    def add(self, part: Part) -> None:
+        """Count one more part."""
+        self.report += part.report
+        self.parts += 1
+        self.files.update(part.files)
+        self.columns = part.columns
+        for row in part.rows:
+            self.tasks.setdefault(row["tasks"][0], len(self.tasks))
+
+
+def write_part(
+    folder: Path, outcomes: Iterator[Outcome], done: Progress, robot: RobotSpec, file_mb: float
+) -> None:
+    """Write the next data file, then its part, and count it.
+
+    Args:
+        folder: The folder.
+        outcomes: The episodes that follow; as many are taken as fill a file.
+        done: The parts before.
+        robot: The robot.
+        file_mb: Size at which the file is full.
+    """
+    part = _write_data(folder, outcomes, done, robot, file_mb * MB)
+    told = {**vars(part), "report": part.report.to_json()}
+    path = _path(folder, done.parts)
+    path.parent.mkdir(exist_ok=True)
+    write_text(path, json.dumps(told) + "\n")
+    done.add(part)
+
+
+def load_progress(folder: Path) -> Progress:
+    """Return the sum of the parts in a folder.
+
+    Raises:
+        ValueError: A damaged part, or its data file is missing.
+    """
+    done = Progress()
+    while _path(folder, done.parts).exists():
+        part = _read_part(_path(folder, done.parts))
+        for name, told in part.files.items():
+            _check_file(folder / name, told["bytes"])
+        done.add(part)
+    return done
+
+
+def rows_of_parts(folder: Path, parts: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of each part that has some."""
+    for number in range(parts):
+        if rows := _read_part(_path(folder, number)).rows:
+            yield rows
+
+
+def _write_data(
+    folder: Path, outcomes: Iterator[Outcome], done: Progress, robot: RobotSpec, full: float
+) -> Part:
+    part = Part(Report(), [], {}, done.columns)
+    name = data_file(len(done.files))
+    numbers = Numbers(done.report.kept, done.report.frames, len(done.files), 0)
+    tasks, size, writer = dict(done.tasks), 0, None
+    with ExitStack() as stack:
+        for outcome in outcomes:
+            outcome = _labelled_alike(outcome, part.columns)
+            if isinstance(outcome, LeftOut):
+                part = replace(part, report=part.report + Report(read=1, left_out=(outcome,)))
+                continue
+            if writer is None:
+                camera, labelled = part.columns or (outcome.camera, outcome.success is not None)
+                columns = Columns(robot, camera, labelled)
+                writer = stack.enter_context(writing(folder / name, columns))
+            task = tasks.setdefault(outcome.instruction or "", len(tasks))
+            part.rows.append(write_episode(writer, columns, outcome, numbers, task))
+            part = replace(part, report=part.report + outcome.report, columns=(camera, labelled))
+            numbers, size = numbers.after(len(outcome)), size + outcome.nbytes
+            if size >= full:
+                break
+    return part if writer is None else replace(part, files={name: _identity(folder / name)})
+
+
+def _labelled_alike(outcome: Outcome, columns: tuple[str, bool] | None) -> Outcome:
+    """Leave out an episode with success if the data set has no column for it."""
+    if isinstance(outcome, LeftOut) or columns is None or columns[1] or outcome.success is None:
+        return outcome
+    return LeftOut(
+        outcome.number,
+        outcome.id,
+        "success",
+        "expected an episode without recorded success, as the first one, found one with it; "
+        "prepare those with success apart",
+    )
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / PARTS / f"part-{number:06d}.json"
+
+
+def _read_part(path: Path) -> Part:
+    try:
+        told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        columns = told["columns"] and (str(told["columns"][0]), bool(told["columns"][1]))
+        return Part(report_from_json(told["report"]), told["rows"], told["files"], columns)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(
+            f"expected a part of an unfinished preparation in {path}, found a damaged file; delete "
+            f"{path.parent.parent} and begin again"
+        ) from error
+
+
+def _check_file(path: Path, expected: int) -> None:
+    size = path.stat().st_size if path.is_file() else "nothing"
+    if size != expected:
+        raise ValueError(
+            f"expected {expected} bytes at {path}, found {size}; delete the folder and begin again"
+        )
