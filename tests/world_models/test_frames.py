@@ -13,6 +13,7 @@ from v2w_gym.world_models.frames import (
     check_frames,
     fit,
     from_canvas,
+    place_on_canvas,
     to_canvas,
     to_tensor,
     to_uint8,
@@ -45,6 +46,19 @@ def test_every_grey_level_comes_back():
     assert tensor.shape == (1, 3, 16, 16)
     assert (tensor.min(), tensor.max()) == (-1, 1)
     np.testing.assert_array_equal(to_uint8(tensor), levels)
+
+
+@EACH_GEOMETRY
+def test_frames_on_the_canvas_in_grey_levels_are_within_one_level(geometry, robot, bars):
+    noise = np.random.default_rng(0).integers(0, 256, (2, *robot.frame_size, 3), np.uint8)
+    placed = place_on_canvas(noise, geometry)
+    exact = to_uint8(to_canvas(to_tensor(noise), geometry))
+    assert placed.shape == exact.shape == (2, *geometry.canvas, 3)
+    assert np.abs(placed.astype(int) - exact).max() <= 1
+    left, right, top, bottom = bars
+    height, width = geometry.canvas
+    inside = placed[:, top : height - bottom, left : width - right]
+    assert placed.sum(dtype=int) == inside.sum(dtype=int)
 
 
 def test_values_beyond_the_range_are_cut():

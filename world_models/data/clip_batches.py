@@ -11,35 +11,44 @@ step at which a training resumes changes it.
 """
 
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
 from v2w_gym.configs.clips import AugmentationConfig
 from v2w_gym.configs.model import GeometryConfig
+from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.augmentation import augment, draw_augmentation
 from v2w_gym.world_models.data.clip_order import ClipPlace
+from v2w_gym.world_models.data.shared_slots import SharedSlots
 from v2w_gym.world_models.frames import place_on_canvas
 
-Batch = TypeVar("Batch")
+Places: TypeAlias = Sequence[ClipPlace]
+Batch_co = TypeVar("Batch_co", covariant=True)
+
 AHEAD = 2
 """Batches that each process reads ahead."""
+IN_USE = 2
+"""Batches that a training holds at most: a step's, while it asks for the next one."""
 
 
 class ClipData(Protocol):
     """Episodes of one robot, of which any clip can be read; see `PreparedData`.
 
     Attributes:
+        robot: The robot.
         lengths: (E,) frames of each episode.
     """
 
+    robot: RobotSpec
     lengths: NDArray[np.int64]
 
     def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
@@ -48,9 +57,39 @@ class ClipData(Protocol):
         Raises:
             ValueError: A frame is damaged.
         """
+        ...
 
     def actions(self, episode: int, start: int, stop: int) -> NDArray[np.float32]:
-        """Return the actions (stop - start, A) that are taken at frames `start` to `stop`."""
+        """Return the actions (stop - start - 1, A) between frames `start` to `stop`."""
+        ...
+
+
+class Reader(Protocol[Batch_co]):
+    """Reads batches of clips of T frames, in whichever process it is.
+
+    Attributes:
+        shape: Shape of one clip in memory.
+        dtype: Type of its values.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def read(self, places: Places, out: Tensor) -> Any:
+        """Write the clips at some places to `out` (B, *shape), and return what else a batch needs.
+
+        Raises:
+            OSError: A file cannot be read.
+            ValueError: The data are damaged.
+        """
+        ...
+
+    def to_batch(self, places: Places, clips: Tensor, rest: Any) -> Batch_co:
+        """Return the batch of what `read` has written and returned, in the training's process."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,129 +98,118 @@ class ClipBatch:
 
     Attributes:
         frames: (B, T, 3, H, W) uint8.
+        condition: (B, 3, H, W) uint8, the conditioning frame.
         actions: (B, T, A); the action that led to each frame, NaN at an episode's first frame.
-        episodes: (B,) index of each clip's episode.
-        starts: (B,) index of its first frame in the episode.
+        places: The place of each clip.
     """
 
     frames: Tensor
+    condition: Tensor
     actions: Tensor
-    episodes: Tensor
-    starts: Tensor
-
-    def pin_memory(self) -> "ClipBatch":
-        """Return a copy that a GPU can fetch while the CPU goes on; a `DataLoader` calls this."""
-        return replace(self, frames=self.frames.pin_memory(), actions=self.actions.pin_memory())
+    places: Places
 
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Reads batches of frames.
+    """Reads batches of frames; see `Reader`.
 
     Attributes:
         data: The episodes.
         clip_frames: Frames of a clip (T).
+        condition_frame: The conditioning frame: the `oldest` of the clip, or the `start` of its
+            episode.
         geometry: Where to place frames on the model's canvas; None for frames as recorded.
         augmentation: Random changes of each clip, after it is placed; None for none.
     """
 
     data: ClipData
     clip_frames: int
+    condition_frame: Literal["oldest", "start"] = "oldest"
     geometry: GeometryConfig | None = None
     augmentation: AugmentationConfig | None = None
 
-    def __call__(self, places: Sequence[ClipPlace]) -> ClipBatch:
-        """Return the clips at some places.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        size = self.geometry.canvas if self.geometry else self.data.robot.frame_size
+        return (self.clip_frames + (self.condition_frame == "start"), *size, 3)
 
-        Raises:
-            ValueError: A frame is damaged.
-        """
-        clips = map(self._frames, places)
-        return ClipBatch(
-            stacked(clips, len(places)).movedim(-1, -3),  # (B, T, H, W, 3) -> (B, T, 3, H, W)
-            clip_actions(self.data, places, self.clip_frames),
-            *episodes_and_starts(places),
-        )
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8
+
+    def read(self, places: Places, out: Tensor) -> NDArray[np.float32]:
+        for place, clip in zip(places, out.numpy(), strict=True):
+            clip[:] = self._changed(self._frames(place), place)
+        return clip_actions(self.data, places, self.clip_frames)
+
+    def to_batch(self, places: Places, clips: Tensor, rest: NDArray[np.float32]) -> ClipBatch:
+        frames = clips.movedim(-1, -3)  # (B, T or T + 1, 3, H, W)
+        actions = torch.from_numpy(rest)
+        return ClipBatch(frames[:, -self.clip_frames :], frames[:, 0], actions, places)
 
     def _frames(self, place: ClipPlace) -> NDArray[np.uint8]:
-        stop = place.start + self.clip_frames
-        frames = self.data.frames(place.episode, place.start, stop)
+        clip = self.data.frames(place.episode, place.start, place.start + self.clip_frames)
+        if self.condition_frame == "oldest":
+            return clip
+        return np.concatenate([self.data.frames(place.episode, 0, 1), clip])
+
+    def _changed(self, frames: NDArray[np.uint8], place: ClipPlace) -> NDArray[np.uint8]:
         if self.geometry is not None:
             frames = place_on_canvas(frames, self.geometry)
-        if self.augmentation is None:
-            return frames
-        return augment(frames, draw_augmentation(self.augmentation, place.rng()))
+        if self.augmentation is not None:
+            frames = augment(frames, draw_augmentation(self.augmentation, place.rng()))
+        return frames
 
 
-def stacked(arrays: Iterator[NDArray[Any]], count: int) -> Tensor:
-    """Stack `count` arrays of one shape.
-
-    A process that reads ahead stacks them in shared memory, from which the main process takes them
-    without a copy.
-    """
-    first = torch.from_numpy(next(arrays))
-    out = torch.empty((count, *first.shape), dtype=first.dtype)
-    if get_worker_info() is not None:
-        out.share_memory_()
-    out[0] = first
-    for row, array in enumerate(arrays, 1):
-        out[row] = torch.from_numpy(array)
-    return out
-
-
-def clip_actions(data: ClipData, places: Sequence[ClipPlace], clip_frames: int) -> Tensor:
+def clip_actions(data: ClipData, places: Places, clip_frames: int) -> NDArray[np.float32]:
     """Return the actions (B, T, A) that led to each frame of some clips; NaN where none did."""
-    rows = []
-    for place in places:
-        first = max(place.start - 1, 0)
-        led = data.actions(place.episode, first, place.start + clip_frames - 1)
-        none = np.full((clip_frames - len(led), led.shape[1]), np.nan, np.float32)
-        rows.append(np.concatenate([none, led]))
-    return torch.from_numpy(np.stack(rows))
-
-
-def episodes_and_starts(places: Sequence[ClipPlace]) -> tuple[Tensor, Tensor]:
-    """Return the episode and the first frame of each place, (B,) each."""
-    episodes, starts = zip(*((place.episode, place.start) for place in places), strict=True)
-    return torch.tensor(episodes), torch.tensor(starts)
+    shape = len(places), clip_frames, data.robot.action_size
+    actions = np.full(shape, np.nan, np.float32)
+    for place, led in zip(places, actions, strict=True):
+        before = max(place.start - 1, 0)  # the action between this frame and the clip's first
+        found = data.actions(place.episode, before, place.start + clip_frames)
+        led[clip_frames - len(found) :] = found
+    return actions
 
 
 @contextmanager
 def load_batches(
-    read: Callable[[Sequence[ClipPlace]], Batch],
-    wanted: Iterable[Sequence[ClipPlace]],
+    reader: Reader[Batch_co],
+    wanted: Iterable[Places],
     workers: int = 0,
     *,
     pin_memory: bool = False,
-) -> Iterator[Iterator[Batch]]:
-    """Yield the batches of `read`, in order, which other processes read ahead until the block ends.
+) -> Iterator[Iterator[Batch_co]]:
+    """Yield an iterator over batches, which other processes read ahead until the block ends.
 
     Args:
-        read: Returns the clips at some places; it travels to the other processes.
+        reader: Reads them.
         wanted: The places of each batch.
         workers: Number of processes; 0 reads in this one.
-        pin_memory: Whether to copy batches to page-locked memory, from which a GPU can fetch them
+        pin_memory: Whether to copy each batch to page-locked memory, from which a GPU can fetch it
             while the CPU goes on.
 
     Raises:
         ChildProcessError: A process that reads was killed.
-        OSError: As in `read`.
-        ValueError: As in `read`.
+        OSError: There is too little shared memory, or a file cannot be read.
+        ValueError: The data are damaged.
     """
-    loader = DataLoader(
-        _Batches(read),
+    wanted = iter(wanted)
+    first = next(wanted, ())
+    slots = SharedSlots(workers * AHEAD + IN_USE, (len(first), *reader.shape), reader.dtype)
+    loader: DataLoader[_Found] = DataLoader(
+        _Requested(reader, slots.tensors),
         batch_size=None,
-        sampler=wanted,
+        sampler=_requests(chain([first], wanted) if first else (), slots),
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_ignore_interrupt,
         prefetch_factor=AHEAD if workers else None,
-        pin_memory=pin_memory,
-        generator=torch.Generator(),  # the default one would draw from the global random state
+        generator=torch.Generator(),  # the default would draw from the global random state
     )
-    batches = _results(loader)
+    found = iter(loader)
     try:
-        yield batches
+        yield _to_batches(reader, found, slots, pin_memory)
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker"):
             raise
@@ -190,38 +218,80 @@ def load_batches(
             f"({str(error).rstrip('.')}); if memory ran out, lower workers or batch_size"
         ) from error
     finally:
-        batches.close()
+        if workers:  # or the processes would live on as long as the traceback of an error
+            cast(Any, found)._shutdown_workers()
 
 
 @dataclass(frozen=True)
-class _Failed:
-    """An error that data can cause; the main process raises it, without the traceback here."""
+class _Request:
+    """A batch to read.
 
-    error: Exception
+    Attributes:
+        places: The places of its clips.
+        slot: Number of the slot to write it to; None for new memory.
+    """
+
+    places: Places
+    slot: int | None
 
 
-class _Batches(Dataset[Any]):
-    """Batches by the places of their clips."""
+@dataclass(frozen=True)
+class _Found:
+    """A batch that was read.
 
-    def __init__(self, read: Callable[[Sequence[ClipPlace]], Any]) -> None:
-        self._read = read
+    Attributes:
+        request: The request.
+        rest: What else the batch needs, or the error that the data caused.
+        memory: The clips, if they are in new memory.
+    """
 
-    def __getitem__(self, places: Sequence[ClipPlace]) -> Any:
+    request: _Request
+    rest: Any
+    memory: Tensor | None = None
+
+
+class _Requested(Dataset[_Found]):
+    """Batches by their requests, as a `DataLoader` wants them."""
+
+    def __init__(self, reader: Reader[Any], slots: Sequence[Tensor]) -> None:
+        self._reader, self._slots = reader, slots
+
+    def __getitem__(self, request: _Request) -> _Found:
+        count = len(request.places)
+        memory = None
+        if request.slot is None:
+            memory = torch.empty((count, *self._reader.shape), dtype=self._reader.dtype)
+        out = self._slots[request.slot][:count] if request.slot is not None else memory
+        assert out is not None
         try:
-            return self._read(places)
-        except (OSError, ValueError) as error:
-            return _Failed(error)
+            return _Found(request, self._reader.read(request.places, out), memory)
+        except (OSError, ValueError) as error:  # without the traceback that DataLoader would add
+            return _Found(request, error)
 
 
-def _results(loader: DataLoader[Any]) -> Generator[Any, None, None]:
-    for batch in loader:
-        if isinstance(batch, _Failed):
-            raise batch.error
-        yield batch
+def _requests(wanted: Iterable[Places], slots: SharedSlots) -> Iterator[_Request]:
+    for places in wanted:
+        fits = len(places) <= len(slots.tensors[0])
+        yield _Request(places, slots.take() if fits else None)
 
 
-def _unchanged(batch: Batch) -> Batch:
-    return batch
+def _to_batches(
+    reader: Reader[Batch_co], batches: Iterable[_Found], slots: SharedSlots, pin_memory: bool
+) -> Iterator[Batch_co]:
+    for found in batches:
+        if isinstance(found.rest, Exception):
+            raise found.rest
+        places, slot = found.request.places, found.request.slot
+        clips = found.memory if slot is None else slots.lend(slot)[: len(places)]
+        assert clips is not None
+        if pin_memory:
+            clips = clips.pin_memory()
+        yield reader.to_batch(places, clips, found.rest)
+        del clips  # so that the slot is free as soon as the training lets go of the batch
+
+
+def _unchanged(found: Any) -> Any:
+    return found
 
 
 def _ignore_interrupt(worker: int) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,26 +17,37 @@ import torch
 
 from v2w_gym.configs.clips import AugmentationConfig
 from v2w_gym.configs.model import GeometryConfig
-from v2w_gym.world_models.data.clip_batches import ClipBatch, FrameReader, load_batches
+from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
+from v2w_gym.world_models.data import shared_slots
+from v2w_gym.world_models.data.clip_batches import (
+    AHEAD,
+    IN_USE,
+    ClipBatch,
+    FrameReader,
+    load_batches,
+)
 from v2w_gym.world_models.data.clip_order import ClipPlace, TrainingOrder
 
 LENGTHS = np.array([9, 4, 30, 3, 5, 12])
 CLIP = 4
+ROBOT = replace(STANDIN_SAWYER, frame_size=(8, 10))
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Episodes in memory: pixel values and actions count the steps of an episode."""
+    """Episodes in memory: brightness and the first action value count the steps of an episode."""
 
+    robot: RobotSpec = ROBOT
     lengths: np.ndarray = field(default_factory=lambda: LENGTHS)
 
     def frames(self, episode, start, stop):
-        values = np.arange(start, stop) + 40 * episode
-        noise = np.random.default_rng(episode).integers(0, 40, (stop - start, 8, 10, 3))
-        return (values[:, None, None, None] % 200 + noise).astype(np.uint8)
+        noise = np.random.default_rng(episode).integers(0, 40, (8, 10, 3))
+        return (np.arange(start, stop)[:, None, None, None] + 40 * episode + noise).astype(np.uint8)
 
     def actions(self, episode, start, stop):
-        return np.stack([np.arange(start, stop), np.full(stop - start, episode)], 1).astype("f4")
+        actions = np.full((stop - start - 1, 13), episode, np.float32)
+        actions[:, 0] = np.arange(start, stop - 1)
+        return actions
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,9 @@ class Deadly(Memory):
 READER = FrameReader(Memory(), CLIP, augmentation=AugmentationConfig())
 
 
+TENSORS = ("frames", "condition", "actions")
+
+
 def train(steps, size=4, workers=0, rank=0, ranks=1, reader=READER, seed=0):
     """Return the batches of some steps."""
     order = TrainingOrder(LENGTHS, CLIP, seed)
@@ -71,22 +87,35 @@ def train(steps, size=4, workers=0, rank=0, ranks=1, reader=READER, seed=0):
 def assert_equal(found, expected):
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):
-        for name in ("frames", "actions", "episodes", "starts"):
+        assert one.places == other.places
+        for name in TENSORS:
             pair = getattr(one, name), getattr(other, name)
             torch.testing.assert_close(*pair, rtol=0, atol=0, equal_nan=True)
 
 
+def read(reader, *places):
+    with load_batches(reader, [places]) as batches:
+        return next(batches)
+
+
 def test_a_batch_is_frames_and_the_actions_that_led_to_them():
-    places = (ClipPlace(2, 7, (0,)), ClipPlace(4, 0, (1,)))
-    batch = FrameReader(Memory(), CLIP)(places)
+    batch = read(FrameReader(Memory(), CLIP), ClipPlace(2, 7, (0,)), ClipPlace(4, 0, (1,)))
     assert batch.frames.shape == (2, CLIP, 3, 8, 10) and batch.frames.dtype == torch.uint8
     expected = Memory().frames(2, 7, 11)
     np.testing.assert_array_equal(batch.frames[0].movedim(1, -1).numpy(), expected)
     # clip 0 begins within its episode, so action 6 led to its first frame
-    assert batch.actions[0].tolist() == [[6, 2], [7, 2], [8, 2], [9, 2]]
+    assert batch.actions[0, :, :2].tolist() == [[6, 2], [7, 2], [8, 2], [9, 2]]
     assert batch.actions[1, 0].isnan().all()
-    assert batch.actions[1, 1:].tolist() == [[0, 4], [1, 4], [2, 4]]
-    assert (batch.episodes.tolist(), batch.starts.tolist()) == ([2, 4], [7, 0])
+    assert batch.actions[1, 1:, :2].tolist() == [[0, 4], [1, 4], [2, 4]]
+
+
+def test_the_conditioning_frame_is_the_oldest_of_the_clip_or_the_first_of_the_episode():
+    oldest = read(FrameReader(Memory(), CLIP), ClipPlace(2, 7, (0,)))
+    assert torch.equal(oldest.condition, oldest.frames[:, 0])
+    start = read(FrameReader(Memory(), CLIP, "start"), ClipPlace(2, 7, (0,)))
+    assert torch.equal(start.frames, oldest.frames)
+    expected = Memory().frames(2, 0, 1)[0]
+    np.testing.assert_array_equal(start.condition[0].movedim(0, -1).numpy(), expected)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -98,7 +127,10 @@ def test_the_number_of_processes_changes_nothing(workers):
 def test_ranks_share_the_batch_of_one(ranks):
     whole, shares = train(range(3)), [train(range(3), rank=r, ranks=ranks) for r in range(ranks)]
     joined = [
-        ClipBatch(*(torch.cat([getattr(b, n) for b in parts]) for n in ClipBatch.__annotations__))
+        ClipBatch(
+            *(torch.cat([getattr(b, name) for b in parts]) for name in TENSORS),
+            tuple(place for b in parts for place in b.places),
+        )
         for parts in zip(*shares, strict=True)
     ]
     assert_equal(joined, whole)
@@ -108,15 +140,14 @@ def test_a_resume_goes_on_exactly_and_another_seed_differs():
     whole = train(range(6))
     assert_equal(train(range(4, 6), workers=2), whole[4:])
     other = train(range(6), seed=1)
-    assert any(not torch.equal(a.episodes, b.episodes) for a, b in zip(whole, other, strict=True))
+    assert [batch.places for batch in other] != [batch.places for batch in whole]
 
 
 def test_global_random_state_is_neither_used_nor_changed():
     torch.manual_seed(1)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state()
     one = train(range(2), workers=1)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
     assert_equal(train(range(2), workers=1), one)
 
@@ -133,9 +164,47 @@ def test_augmentation_is_that_of_the_canvas_and_one_for_a_clip():
 
 
 def test_a_reader_travels_to_another_process():
-    copy = pickle.loads(pickle.dumps(READER))
-    places = (ClipPlace(2, 7, (0,)),)
-    assert_equal([copy(places)], [READER(places)])
+    place = ClipPlace(2, 7, (0,))
+    assert_equal([read(pickle.loads(pickle.dumps(READER)), place)], [read(READER, place)])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_stays_as_it_is_while_anything_of_it_is_held(workers):
+    expected = [batch.frames.clone() for batch in train(range(20))]
+    order = TrainingOrder(LENGTHS, CLIP, 0)
+    with load_batches(READER, (order.batch(step, 4) for step in range(20)), workers) as batches:
+        held = [batch.frames[:, 1:][0] for batch in batches]  # a view; the batch itself is gone
+    for found, wanted in zip(held, expected, strict=True):
+        assert torch.equal(found, wanted[0, 1:])
+
+
+def test_memory_is_used_again_once_a_batch_is_gone():
+    order, places = TrainingOrder(LENGTHS, CLIP, 0), set()
+    with load_batches(READER, (order.batch(step, 4) for step in range(40)), 1) as batches:
+        for batch in batches:
+            places.add(batch.frames.data_ptr())
+    assert len(places) <= 1 * AHEAD + IN_USE
+
+
+def test_a_last_batch_may_be_smaller():
+    places = TrainingOrder(LENGTHS, CLIP, 0).batch(0, 7)
+    with load_batches(READER, [places[:3], places[3:6], places[6:]], 1) as batches:
+        assert [len(batch.frames) for batch in batches] == [3, 3, 1]
+    with load_batches(READER, [places[:1], places]) as batches:
+        assert [len(batch.frames) for batch in batches] == [1, 7]
+    with load_batches(READER, []) as batches:
+        assert not list(batches)
+
+
+def test_too_little_shared_memory_is_refused_before_any_is_used(monkeypatch):
+    usage = SimpleNamespace(free=2**16)
+    monkeypatch.setattr(shared_slots.shutil, "disk_usage", lambda path: usage)
+    large = FrameReader(Memory(robot=STANDIN_SAWYER), CLIP)
+    with (
+        pytest.raises(OSError, match=r"expected 1 MiB of shared memory .* lower workers or batch_"),
+        load_batches(large, [(ClipPlace(2, 0, (0,)),) * 4], 2),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -186,7 +255,7 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_of_all_processes_leaves_none_and_prints_nothing():
-    code = INTERRUPTED.format(here=os.path.dirname(__file__))
+    code = INTERRUPTED.format(here=str(Path(__file__).parent))
     run = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

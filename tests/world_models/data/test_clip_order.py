@@ -49,7 +49,9 @@ def test_the_shares_of_all_ranks_are_the_batch_of_one(ranks):
     for step in range(5):
         shares = [order.batch(step, 8, rank, ranks) for rank in range(ranks)]
         assert {len(share) for share in shares} == {8 // ranks}
-        assert [p for share in shares for p in share] == places(order, range(8 * step, 8 * step + 8))
+        assert [p for share in shares for p in share] == places(
+            order, range(8 * step, 8 * step + 8)
+        )
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():
