@@ -16,6 +16,8 @@ Value: TypeAlias = NDArray[np.float32] | tuple[float, ...] | float | str
 
 HAND, ROTATION, GRIPPER = "world_vector", "rotation_delta", "gripper_closedness_action"
 """The fields of an arm that other data formats have too."""
+OPENING = "open_gripper"
+"""A gripper's position: 1 open, 0 closed."""
 
 
 @dataclass(frozen=True)

@@ -64,9 +64,8 @@ class EmbedConfig(Settings):
 
     Attributes:
         source: An RLDS folder (a TFDS builder folder) whose steps carry instructions and their
-            embeddings, or an older table (.safetensors).
+            embeddings, or an older table (.safetensors). A split may follow a colon.
         output: File to write the table to (.safetensors), with a card beside it.
-        split: Part of an RLDS folder to read, such as train or train[:12shard].
         text_feature: Feature of a step that holds the instruction.
         vector_feature: Feature of a step that holds the embedding.
         tolerance: Largest difference between values of one instruction's embeddings.
@@ -79,7 +78,6 @@ class EmbedConfig(Settings):
 
     source: PathText
     output: PathText
-    split: str = "train"
     text_feature: str = "observation/natural_language_instruction"
     vector_feature: str = "observation/natural_language_embedding"
     tolerance: Factor = 1e-5

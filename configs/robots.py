@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import (
     GRIPPER,
     HAND,
+    OPENING,
     ROTATION,
     ActionField,
     ActionLayout,
@@ -336,8 +337,27 @@ The published model's normalisation gives the displacements' bounds: -2.5 to 5 a
 0.25 m.
 """
 
+WIDOWX = RobotSpec(
+    name="widowx",
+    domain="Bridge",
+    data_format="bridge7",
+    fields=(
+        ActionField(HAND, 3, "m", -0.05, 0.05),
+        ActionField(ROTATION, 3, "rad", -0.25, 0.25),
+        ActionField(OPENING, 1, "position: 1 open, 0 closed", 0, 1),
+    ),
+    control_hz=5,
+    frame_size=(256, 256),
+    moves_by_field=_steps(HAND, 0.02),
+)
+"""The WidowX 250 arm of BridgeData V2, in the order and frame size of its RLDS files.
+
+The bounds of a step are those of its controller. At rest the gripper is closed, because zeros are
+rest. Source: BridgeData V2, arXiv 2308.12952.
+"""
+
 ROBOTS: Mapping[str, RobotSpec] = {
-    spec.name: spec for spec in (STANDIN_SAWYER, GOOGLE_ROBOT, CSGO_PLAYER, RECON_JACKAL)
+    spec.name: spec for spec in (STANDIN_SAWYER, GOOGLE_ROBOT, CSGO_PLAYER, RECON_JACKAL, WIDOWX)
 }
 """A domain's first robot is the default of its environment."""
 

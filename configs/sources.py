@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from v2w_gym.configs.action_layouts import GRIPPER, HAND, OPENING, ROTATION
+from v2w_gym.configs.robots import FRACTAL13, GOOGLE_ROBOT, WIDOWX
 from v2w_gym.configs.rules import Rate
 from v2w_gym.configs.values import Settings
 
@@ -32,5 +34,63 @@ class SourceFields(Settings):
     robot: str = ""
 
 
-SOURCES: Mapping[str, SourceFields] = {}
-"""Name of a data set -> its fields. A YAML file with the same settings describes any other one."""
+FRACTAL = SourceFields(
+    frames="observation/image",
+    actions={name: f"action/{name}" for name, _ in FRACTAL13.fields},
+    instruction="observation/natural_language_instruction",
+    rate=GOOGLE_ROBOT.control_hz,
+    robot=GOOGLE_ROBOT.name,
+)
+"""RT-1's demonstrations, fractal20220817_data."""
+
+BRIDGE = SourceFields(
+    frames="observation/image_0",
+    actions={HAND: "action[0:3]", ROTATION: "action[3:6]", OPENING: "action[6]"},
+    instruction="language_instruction",
+    rate=WIDOWX.control_hz,
+    robot=WIDOWX.name,
+)
+"""BridgeData V2 in the RLDS files of its authors, which Octo and OpenVLA were trained on.
+
+Camera `image_0` is fixed over the shoulder, `image_1` and `image_2` vary, `image_3` is the wrist's.
+Many episodes lack some of them. Source: `bridge_dataset` in the settings of Octo's data loader.
+"""
+
+BRIDGE_OXE = SourceFields(
+    frames="observation/image",
+    actions={name: f"action/{name}" for name in (HAND, ROTATION, OPENING)},
+    instruction="observation/natural_language_instruction",
+    rate=WIDOWX.control_hz,
+    robot=WIDOWX.name,
+)
+"""BridgeData V2 as Open X-Embodiment first published it.
+
+Source: `bridge` 0.1.0 in the TFDS catalogue; `bridge_oxe` in the settings of OpenVLA's data loader.
+"""
+
+
+def _oxe(rate: float, *actions: str, frames: str = "image") -> SourceFields:
+    """Return the fields of a data set with the common names of Open X-Embodiment."""
+    return SourceFields(
+        frames=f"observation/{frames}",
+        actions={name: f"action/{name}" for name in actions},
+        instruction="observation/natural_language_instruction",
+        rate=rate,
+    )
+
+
+SOURCES: Mapping[str, SourceFields] = {
+    "fractal20220817_data": FRACTAL,
+    "bridge_dataset": BRIDGE,
+    "bridge": BRIDGE_OXE,
+    "berkeley_autolab_ur5": _oxe(5, HAND, ROTATION, GRIPPER),
+    "jaco_play": _oxe(10, HAND, GRIPPER),
+    "roboturk": _oxe(10, HAND, ROTATION, GRIPPER, frames="front_rgb"),
+    "toto": _oxe(30, HAND, ROTATION, OPENING),
+    "viola": _oxe(20, HAND, ROTATION, GRIPPER, frames="agentview_rgb"),
+}
+"""Name of a data set -> its fields. A YAML file with the same settings describes any other one.
+
+Names of fields: `oxe/configs.py` and `oxe/transforms.py` of OpenVLA, and the TFDS catalogue. Rates:
+the data sets' table of Open X-Embodiment, arXiv 2310.08864.
+"""

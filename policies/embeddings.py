@@ -14,7 +14,7 @@ from tqdm import tqdm
 from v2w_gym.configs.text import to_path
 from v2w_gym.policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
 from v2w_gym.world_models.data.arrays import DAMAGED
-from v2w_gym.world_models.data.rlds import RldsDataset, RldsEpisode
+from v2w_gym.world_models.data.sources.rlds_records import RldsDataset, RldsRecord
 from v2w_gym.world_models.downloads import check_download
 from v2w_gym.world_models.files import replacing
 
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """Encodes N texts as unit vectors (N, E)."""
 
+EMBEDDING = "observation/natural_language_embedding"
+"""Feature of fractal20220817_data: the instruction's Universal Sentence Encoder vector, (512,)."""
 PREFIX = "onnx:"
 CHECKED = 64
 """Entries of a table with which an encoder is compared, evenly spread."""
@@ -63,7 +65,7 @@ class Harvest:
         self.episodes = 0
         self.spellings: dict[str, Sighting] = {}
 
-    def add(self, episode: RldsEpisode) -> None:
+    def add(self, episode: RldsRecord) -> None:
         """Add the instructions of one episode; empty texts are skipped.
 
         Raises:
@@ -147,7 +149,7 @@ def harvest(dataset: RldsDataset, found: Harvest, kept: Path, save_every: int) -
     Raises:
         ValueError: As for `Harvest.add`, or `kept` is damaged or belongs to another harvest.
     """
-    label = f"{dataset.name} {dataset.split} {found.text_feature} {found.vector_feature}"
+    label = f"{dataset.label} {dataset.split} {found.text_feature} {found.vector_feature}"
     if kept.is_file():
         _resume(kept, found, label)
     rest = dataset.read(found.episodes)

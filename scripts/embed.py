@@ -59,13 +59,14 @@ def _read(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
 
 def _harvest(cfg: EmbedConfig) -> tuple["InstructionTable", Any]:
     from v2w_gym.policies.embeddings import Harvest, harvest
-    from v2w_gym.world_models.data.rlds import open_rlds
+    from v2w_gym.world_models.data.sources.opening import split_path
+    from v2w_gym.world_models.data.sources.rlds_records import open_rlds
 
-    dataset = open_rlds(cfg.source, cfg.split)
+    dataset = open_rlds(*split_path(cfg.source))
     found = Harvest(cfg.text_feature, cfg.vector_feature, cfg.tolerance)
     harvest(dataset, found, _kept(Path(cfg.output)), cfg.save_every)
     source = {
-        "dataset": dataset.name,
+        "dataset": dataset.label,
         "split": dataset.split,
         "features": [cfg.text_feature, cfg.vector_feature],
         "episodes": found.episodes,

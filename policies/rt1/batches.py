@@ -11,8 +11,9 @@ import torch
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.rt1 import RT1Config
+from v2w_gym.configs.sources import FRACTAL
 from v2w_gym.configs.train import TrainPolicyConfig
-from v2w_gym.policies.embeddings import Harvest
+from v2w_gym.policies.embeddings import EMBEDDING, Harvest
 from v2w_gym.policies.instructions import InstructionTable, load_table
 from v2w_gym.policies.rt1.augmentation import pad_crop, shift
 from v2w_gym.policies.rt1.demonstrations import (
@@ -24,7 +25,6 @@ from v2w_gym.policies.rt1.demonstrations import (
     sample_windows,
 )
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
-from v2w_gym.world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 SAMPLING, DROPOUT = 0, 1
 """Keys of a step's two random streams."""
@@ -42,7 +42,7 @@ def read_data(
         ValueError: Episodes are corrupt, an instruction has no vector, or the sizes of frames or
             vectors do not fit the network.
     """
-    found = Harvest(INSTRUCTION, EMBEDDING, SAME_VECTOR)
+    found = Harvest(FRACTAL.instruction, EMBEDDING, SAME_VECTOR)
     gathers = found if cfg.instructions is None else None
     episodes = read_demonstrations(cfg.episodes, robot, tokenizer, gathers)
     others = read_demonstrations(cfg.held_out, robot, tokenizer, gathers)

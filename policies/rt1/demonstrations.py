@@ -1,7 +1,6 @@
 """Training data of RT-1: windows of frames with the tokens of the demonstrated actions."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -15,23 +14,22 @@ from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.configs.text import to_path
 from v2w_gym.policies.embeddings import Harvest
 from v2w_gym.policies.instructions import InstructionTable, make_table, normalise
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
-from v2w_gym.world_models.data.fractal import IMAGE, INSTRUCTION, fractal_actions
 from v2w_gym.world_models.data.recorded_actions import (
     NO_MISFITS,
     Misfits,
     execute_recorded,
     warn_of,
 )
-from v2w_gym.world_models.data.rlds import Place, RldsDataset, open_rlds
+from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.opening import split_path
+from v2w_gym.world_models.data.sources.rlds import RldsSource, open_source, recognises
+from v2w_gym.world_models.data.sources.rlds_records import Place
 
 log = logging.getLogger(__name__)
-
-_SPLIT = re.compile(r"(?P<folder>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
 
 FrameReader: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
 """Steps (T,) of one episode -> frames (T, H, W, 3)."""
@@ -112,9 +110,9 @@ def read_demonstrations(
     """
     episodes: list[Demonstration] = []
     for name in folders:
-        dataset = find_rlds(name)
-        if dataset is not None:
-            episodes += read_rlds(dataset, tokenizer, found)
+        source = find_rlds(name)
+        if source is not None:
+            episodes += read_rlds(source, tokenizer, found)
         else:
             episodes += read_recorded(name, robot, tokenizer)
     if folders and not any(len(episode.tokens) for episode in episodes):
@@ -123,25 +121,16 @@ def read_demonstrations(
     return episodes
 
 
-def split_folder(name: str) -> tuple[Path, str]:
-    """Return the folder of a data set, and the split after a colon; "" by default."""
-    whole = to_path(name)
-    match = _SPLIT.fullmatch(name)
-    if whole.exists() or match is None:
-        return whole, ""
-    return to_path(match["folder"]), match["split"]
-
-
-def find_rlds(name: str) -> RldsDataset | None:
+def find_rlds(name: str) -> RldsSource | None:
     """Return the RLDS data set in a folder, whose split may follow a colon; None if there is none.
 
     Raises:
         FileNotFoundError: No such folder or file.
-        ValueError: Unknown split.
+        ValueError: Unknown split or data set.
     """
-    folder, split = split_folder(name)
-    if split or (folder / "features.json").is_file():
-        return open_rlds(folder, split or "train")
+    folder, split = split_path(name)
+    if split or recognises(folder):
+        return open_source(folder, Wanted(split))
     return None
 
 
@@ -154,8 +143,8 @@ def list_demonstrations(folders: Sequence[str]) -> list[Path]:
     """
     paths: list[Path] = []
     for name in folders:
-        dataset = find_rlds(name)
-        paths += [shard.path for shard in dataset.shards] if dataset else list_episodes([name])
+        source = find_rlds(name)
+        paths += source.files if source else list_episodes([name])
     return paths
 
 
@@ -171,33 +160,33 @@ def read_recorded(
 
 
 def read_rlds(
-    dataset: RldsDataset, tokenizer: ActionTokenizer, found: Harvest | None
+    source: RldsSource, tokenizer: ActionTokenizer, found: Harvest | None
 ) -> Iterator[Demonstration]:
-    """Yield the episodes of a data set with the feature names of fractal20220817_data.
+    """Yield the demonstrations of a data set.
 
-    In RLDS, the action of the last step has no meaning and is dropped. Episodes without an
+    The action of the last step, which has no meaning in RLDS, is dropped. Episodes without an
     instruction are left out.
     """
     without = 0
-    for episode in tqdm(dataset, desc="reading", unit="episode"):
-        acted = int((~episode.step("is_last")).sum())
-        actions = fractal_actions(episode)[:acted]
-        tokens, misfits = _encode(tokenizer, actions, episode.origin)
-        instructions = episode.text(INSTRUCTION)[:acted]
+    for record in tqdm(source.dataset, desc="reading", unit="episode"):
+        acted = int((~record.step("is_last")).sum())
+        actions = source.actions(record)[0][:acted]
+        tokens, misfits = _encode(tokenizer, actions, record.origin)
+        instructions = record.text(source.fields.instruction)[:acted]
         plain = {text: normalise(text) for text in dict.fromkeys(instructions)}
         if not all(plain.values()):
             without += 1
             continue
         if found is not None:
-            found.add(episode)
+            found.add(record)
         texts = [plain[text] for text in instructions]
-        yield Demonstration(partial(_read_frames, dataset, episode.place), tokens, texts, misfits)
+        yield Demonstration(partial(_read_frames, source, record.place), tokens, texts, misfits)
     if without:
-        log.warning("%d of %d episodes lack an instruction: left out", without, len(dataset))
+        log.warning("%d of %d episodes lack an instruction: left out", without, len(source))
 
 
-def _read_frames(dataset: RldsDataset, place: Place, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
-    return dataset.read_at(place).frames(IMAGE, steps.tolist())
+def _read_frames(source: RldsSource, place: Place, steps: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return source.dataset.read_at(place).frames(source.fields.frames, steps.tolist())
 
 
 def _encode(

@@ -9,10 +9,10 @@ import pytest
 
 from tests.rlds_folders import write_rlds
 from v2w_gym.configs.convert import EmbedConfig
-from v2w_gym.policies.embeddings import Harvest, extend, harvest, make_encoder
+from v2w_gym.configs.sources import FRACTAL
+from v2w_gym.policies.embeddings import EMBEDDING, Harvest, extend, harvest, make_encoder
 from v2w_gym.policies.instructions import embed, make_table
-from v2w_gym.world_models.data import fractal
-from v2w_gym.world_models.data.rlds import RldsDataset, open_rlds
+from v2w_gym.world_models.data.sources.rlds_records import RldsDataset, open_rlds
 
 SCHEMA = {"steps/text": ("string", ()), "steps/vector": ("float32", (4,))}
 X, Y, Z = np.eye(4, dtype=np.float32)[:3]
@@ -34,8 +34,8 @@ def gather(dataset: RldsDataset, tmp_path: Path, tolerance: float = 1e-5) -> Har
 
 
 def test_defaults_are_the_names_of_fractal20220817_data():
-    assert EmbedConfig.text_feature == fractal.INSTRUCTION
-    assert EmbedConfig.vector_feature == fractal.EMBEDDING
+    assert EmbedConfig.text_feature == FRACTAL.instruction
+    assert EmbedConfig.vector_feature == EMBEDDING
 
 
 def test_every_instruction_with_its_vector_sorted(tmp_path):

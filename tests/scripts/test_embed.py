@@ -46,7 +46,7 @@ def test_a_table_from_recordings(cfg: EmbedConfig, capsys: pytest.CaptureFixture
 
 
 def test_part_of_the_recordings(cfg: EmbedConfig) -> None:
-    main(replace(cfg, split="train[:1shard]"))
+    main(replace(cfg, source=f"{cfg.source}:train[:1shard]"))
     assert load_table(Path(cfg.output)).texts == ("place apple",)
 
 
@@ -80,7 +80,6 @@ def test_a_table_is_extended(
         ({"encoder": "use", "texts": ["a"]}, "encoder=onnx:PATH"),
         ({"save_every": 0}, "expected save_every >= 1, found 0"),
         ({"vector_feature": "observation/embedding"}, "feature of record 0"),
-        ({"split": "val"}, "split of fractal20220817_data"),
     ],
 )
 def test_impossible_settings_write_no_table(

@@ -9,7 +9,8 @@ import torch
 
 from tests.rlds_folders import fractal_episode, write_rlds
 from v2w_gym.configs.robots import FRACTAL13, GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym.policies.embeddings import Harvest
+from v2w_gym.configs.sources import FRACTAL
+from v2w_gym.policies.embeddings import EMBEDDING, Harvest
 from v2w_gym.policies.instructions import embed, make_table
 from v2w_gym.policies.rt1.demonstrations import (
     Demonstration,
@@ -21,7 +22,6 @@ from v2w_gym.policies.rt1.demonstrations import (
 )
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
 from v2w_gym.world_models.data.episodes import load_episode
-from v2w_gym.world_models.data.fractal import EMBEDDING, INSTRUCTION
 
 TOKENIZER = ActionTokenizer(STANDIN_SAWYER)
 GOOGLE = ActionTokenizer(GOOGLE_ROBOT)
@@ -55,7 +55,7 @@ def fractal(tmp_path: Path, written: list[dict]) -> str:
 
 @pytest.fixture
 def found() -> Harvest:
-    return Harvest(INSTRUCTION, EMBEDDING, 1e-5)
+    return Harvest(FRACTAL.instruction, EMBEDDING, 1e-5)
 
 
 def tokens_of(written: dict) -> np.ndarray:

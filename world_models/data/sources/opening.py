@@ -10,7 +10,7 @@ from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.sources import SOURCES, SourceFields
 from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data import prepared
-from v2w_gym.world_models.data.sources import lerobot
+from v2w_gym.world_models.data.sources import lerobot, rlds
 from v2w_gym.world_models.data.sources.base import Source, Wanted
 
 _SPLIT = re.compile(r"(?P<path>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
@@ -34,6 +34,7 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "prepared": Format(prepared.is_prepared, prepared.open_source, "a folder of `v2w prepare`"),
     "lerobot": Format(lerobot.recognises, lerobot.open_lerobot, "a folder with meta/info.json"),
+    "rlds": Format(rlds.recognises, rlds.open_source, "fractal20220817_data/0.1.0:train[:1000]"),
 }
 """Format -> how to recognise and open it; the first that recognises a path opens it."""
 

@@ -1,7 +1,7 @@
-"""Robot episodes in the RLDS format, from the TFRecord files of a TFDS builder folder.
+"""Stored RLDS episodes, from the TFRecord files of a TFDS builder folder.
 
-TFDS describes a folder, and TensorFlow reads it. An episode holds the bytes of its record, and
-parses or decodes features on demand.
+TFDS describes a folder, and TensorFlow reads it. A record holds its bytes, and parses or decodes
+features on demand.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.data.rlds_schema import (
+from v2w_gym.world_models.data.sources.rlds_schema import (
     INFO,
     Feature,
     Shard,
+    default_split,
+    find_builder_folder,
     list_shards,
     read_features,
     read_info,
@@ -32,8 +34,17 @@ _RECORD_HEADER, _RECORD_FOOTER = 12, 4
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a record: `size` bytes of data at byte `offset`, and its number for messages."""
+    """The place of a record.
 
+    Attributes:
+        id: Name of the episode.
+        path: The file.
+        number: Number of the record in it.
+        offset: Byte at which its data begins.
+        size: Bytes of its data.
+    """
+
+    id: str
     path: Path
     number: int
     offset: int
@@ -46,10 +57,11 @@ class Place:
 
 @dataclass(frozen=True)
 class RldsDataset:
-    """The episodes of one split, read from disk on demand.
+    """The episodes of one split as they are stored, read from disk on demand.
 
     Attributes:
-        name: The dataset's name and version, such as "fractal20220817_data 0.1.0".
+        name: The dataset's name, such as "fractal20220817_data".
+        version: Its version, such as "0.1.0".
         split: The split, or part of one.
         shards: The files, in order.
         features: Features of every step by name, such as "action/world_vector".
@@ -57,60 +69,71 @@ class RldsDataset:
     """
 
     name: str
+    version: str
     split: str
     shards: tuple[Shard, ...]
     features: Mapping[str, Feature]
     episode_features: Mapping[str, Feature]
 
+    @property
+    def label(self) -> str:
+        """The name and version, for messages."""
+        return f"{self.name} {self.version}"
+
     def __len__(self) -> int:
         """Return the number of episodes."""
-        return sum(shard.records for shard in self.shards)
+        return sum(len(shard.ids) for shard in self.shards)
 
-    def __iter__(self) -> Iterator["RldsEpisode"]:
+    def __iter__(self) -> Iterator["RldsRecord"]:
         """Yield every episode, in the order of the files."""
         return self.read()
 
-    def read(self, start: int = 0) -> Iterator["RldsEpisode"]:
-        """Yield every episode from number `start`; only one at a time is in memory.
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator["RldsRecord"]:
+        """Yield the episodes from number `start` up to `stop`; only one at a time is in memory.
 
         Raises:
             ValueError: A damaged file, or one with a wrong number of records.
         """
+        start, stop, _ = slice(start, stop).indices(len(self))
         for shard in self.shards:
-            if start < shard.records:
-                for record, place in _records(shard, start):
-                    yield RldsEpisode(record, self.features, self.episode_features, place)
-            start = max(start - shard.records, 0)
+            part = shard.part(max(start, 0), max(stop, 0))
+            for place, record in _records(part) if part.ids else ():
+                yield RldsRecord(record, self.features, self.episode_features, place)
+            start, stop = start - len(shard.ids), stop - len(shard.ids)
 
-    def read_at(self, place: Place) -> "RldsEpisode":
+    def read_at(self, place: Place) -> "RldsRecord":
         """Return an episode that `read` has yielded, and whose checksum it compared."""
         with place.path.open("rb") as file:
             file.seek(place.offset)
             record = file.read(place.size)
-        return RldsEpisode(record, self.features, self.episode_features, place)
+        return RldsRecord(record, self.features, self.episode_features, place)
 
 
-def open_rlds(folder: str | Path, split: str = "train") -> RldsDataset:
+def open_rlds(folder: str | Path, split: str = "") -> RldsDataset:
     """Return the episodes of a split; only the folder's two JSON files are read.
 
     Args:
-        folder: A TFDS builder folder: `dataset_info.json`, `features.json` and TFRecord files.
-        split: Name of a split, or a part of it as in TFDS, such as "train[:12shard]".
+        folder: A TFDS builder folder (`dataset_info.json`, `features.json` and TFRecord files), or
+            its parent if that has one version.
+        split: Name of a split, or a part of it as in TFDS, such as "train[:12shard]"; "" for
+            "train", or the only one.
 
     Raises:
         FileNotFoundError: Not such a folder, or a file of the split is missing.
         ModuleNotFoundError: TFDS is not installed.
-        ValueError: Unknown split, another file format, or no RLDS episodes.
+        ValueError: Several versions, an unknown split, another file format, or no RLDS episodes.
     """
-    folder = Path(folder)
+    folder = find_builder_folder(Path(folder))
     info = read_info(folder)
     steps, whole = read_features(folder, info)
-    shards = list_shards(folder, info, split)
-    return RldsDataset(f"{info.name} {info.version}", split, shards, steps, whole)
+    split = split or default_split(info)
+    return RldsDataset(
+        info.name, str(info.version), split, list_shards(folder, info, split), steps, whole
+    )
 
 
-class RldsEpisode:
-    """One recorded episode of T steps.
+class RldsRecord:
+    """One stored episode of T steps.
 
     Args:
         record: A serialised `tf.train.Example`.
@@ -142,25 +165,28 @@ class RldsEpisode:
         """Return the number of steps (T)."""
         return self._length
 
-    def frames(self, key: str = "image", steps: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    def pictures(self, name: str) -> list[bytes]:
+        """Return the stored JPEG or PNG file of every step (T).
+
+        Raises:
+            ValueError: Unknown feature, or one that is no picture.
+        """
+        return list(self._stacked(self._known(self.features, name, "image")))
+
+    def frames(self, name: str, steps: Sequence[int] | None = None) -> NDArray[np.uint8]:
         """Decode the camera's frames, (T, H, W, 3) uint8.
 
         JPEG pixels equal those of TFDS, on which RT-1 was trained. They come from TensorFlow's fast
         integer transform, which differs slightly from an exact one.
 
         Args:
-            key: Name of an image, with or without "observation/".
+            name: Name of an image, such as "observation/image".
             steps: Indices of the steps to decode; None for all.
 
         Raises:
             ValueError: Unknown feature, or a damaged image.
         """
-        name = key if key in self.features else f"observation/{key}"
         feature = self._known(self.features, name, "image")
-        if feature.dtype != np.uint8 or len(feature.shape) != 3 or feature.shape[2] != 3:
-            raise ValueError(
-                f"expected uint8 images (H, W, 3) in {name}, found {feature.dtype} {feature.shape}"
-            )
         encoded = self._stacked(feature)
         chosen = range(len(self)) if steps is None else steps
         decoded = [self._decode(feature, encoded[step], step) for step in chosen]
@@ -243,16 +269,16 @@ def _count(feature: Feature) -> int:
     return prod(size or 0 for size in feature.shape) if feature.kind == "tensor" else 1
 
 
-def _records(shard: Shard, start: int) -> Iterator[tuple[Any, Place]]:
-    """Yield the records of a shard and their places, from number `start` of the shard's part."""
+def _records(shard: Shard) -> Iterator[tuple[Place, Any]]:
+    """Yield the records of a shard and their places."""
     check_not_lfs_pointer(shard.path)
-    first, end = shard.first + start, shard.first + shard.records
+    end = shard.first + len(shard.ids)
     # TFRecordDataset gives no offsets, so add up the sizes of all records before.
     number, at = 0, _RECORD_HEADER
     for record in _all_records(shard.path):
         size = len(record)
-        if first <= number < end:
-            yield record, Place(shard.path, number, at, size)
+        if shard.first <= number < end:
+            yield Place(shard.ids[number - shard.first], shard.path, number, at, size), record
         number, at = number + 1, at + size + _RECORD_FOOTER + _RECORD_HEADER
         if number > end or (number == end and not shard.is_whole):
             break

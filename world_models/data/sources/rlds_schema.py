@@ -1,5 +1,6 @@
 """The features of an episode and the files of a split, as TFDS describes an RLDS folder."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,15 @@ from v2w_gym.world_models.data.tensorflow import import_tfds, reason
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 STEPS = "steps/"
+TRAIN = "train"
+CYCLE, BLOCK = 16, 16
+"""Files that TFDS reads in turn, and records that it takes from one, unless they are shuffled."""
+PUBLISHED_IDS = {"fractal20220817_data": "{split}_eps_{number:08d}"}
+"""Data set -> how published lists of held-out episodes name its episodes.
+
+`number` counts the episodes as `as_dataset` of TFDS yields them unshuffled; see `interleave`.
+Source: the converter and `val_file_list.json` of Vid2World.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,15 +52,43 @@ class Shard:
 
     Attributes:
         path: The file.
-        first: Number of the first record in the split.
-        records: Number of records in the split.
+        first: Number of the first record that belongs to the split.
+        ids: Names of the records that belong to it.
         is_whole: Whether the split includes the last record of the file.
     """
 
     path: Path
     first: int
-    records: int
+    ids: Sequence[str]
     is_whole: bool
+
+    def part(self, start: int, stop: int) -> "Shard":
+        """Return the records from `start` up to `stop`, counted from `first`."""
+        ids = self.ids[start:stop]
+        return Shard(self.path, self.first + start, ids, self.is_whole and stop >= len(self.ids))
+
+
+def find_builder_folder(path: Path) -> Path:
+    """Return the TFDS builder folder at `path`, or the only one in it.
+
+    Raises:
+        FileNotFoundError: None there.
+        ValueError: Several versions.
+    """
+    if (path / INFO).is_file() or (path / FEATURES).is_file():
+        return path
+    below = list_versions(path)
+    if len(below) > 1:
+        raise ValueError(
+            f"expected one version of a data set in {path}, found {len(below)}; give one of "
+            + ", ".join(map(str, below))
+        )
+    return below[0] if below else path
+
+
+def list_versions(path: Path) -> list[Path]:
+    """Return the TFDS builder folders in a folder."""
+    return sorted(found.parent for found in path.glob(f"*/{INFO}"))
 
 
 def read_info(folder: Path) -> Any:
@@ -74,6 +112,23 @@ def read_info(folder: Path) -> Any:
     return info
 
 
+def default_split(info: Any) -> str:
+    """Return "train", or the only split.
+
+    Raises:
+        ValueError: Several splits without "train", or none.
+    """
+    splits = list(info.splits)
+    if TRAIN in splits:
+        return TRAIN
+    if len(splits) == 1:
+        return str(splits[0])
+    raise ValueError(
+        f"expected the name of a split of {info.name} after a colon, found none; choose one of "
+        f"{splits}"
+    )
+
+
 def list_shards(folder: Path, info: Any, split: str) -> tuple[Shard, ...]:
     """Return the files of a split, in order.
 
@@ -88,13 +143,64 @@ def list_shards(folder: Path, info: Any, split: str) -> tuple[Shard, ...]:
             f"expected a split of {info.name} or a part of one, such as train[:12shard], found "
             f"{split!r}{hint(split, list(info.splits))}; {reason(error)}"
         ) from error
-    shards = tuple(
-        Shard(Path(f.filename), f.skip, f.take, f.skip + f.take == f.examples_in_shard)
-        for f in files
-        if f.take > 0
-    )
+    published = _published_ids(info)
+    shards = []
+    for file in files:
+        path, end = Path(file.filename), file.skip + file.take
+        # Otherwise as the `tfds_id` of TFDS.
+        names = published.get(path.name) or [f"{path.name}__{n}" for n in range(end)]
+        if file.take > 0:
+            shards.append(
+                Shard(path, file.skip, names[file.skip : end], end == file.examples_in_shard)
+            )
     _check_there(folder, info, split, [shard.path for shard in shards])
-    return shards
+    return tuple(shards)
+
+
+def _published_ids(info: Any) -> dict[str, list[str]]:
+    """Return the names that published lists use for the records of each file, if there are any."""
+    if info.name not in PUBLISHED_IDS:
+        return {}
+    found = {}
+    for split in info.splits.values():
+        cycle = 1 if info.disable_shuffling else CYCLE
+        numbers = interleave(split.shard_lengths, cycle)
+        for path, row in zip(split.filepaths, numbers, strict=True):
+            names = [PUBLISHED_IDS[info.name].format(split=split.name, number=n) for n in row]
+            found[Path(path).name] = names
+    return found
+
+
+def interleave(lengths: Sequence[int], cycle: int = CYCLE, block: int = BLOCK) -> list[list[int]]:
+    """Return the position of every record in the order in which TFDS reads files unshuffled.
+
+    TFDS keeps `cycle` files open and takes up to `block` records from each in turn. A file that
+    ends within its turn, or has nothing left, gives its place in the cycle to the next file.
+
+    Args:
+        lengths: Number of records of each file.
+        cycle: Files that are open at once.
+        block: Records of a turn.
+
+    Returns:
+        One list for each file: the positions of its records.
+    """
+    positions: list[list[int]] = [[] for _ in lengths]
+    waiting = deque(range(len(lengths)))
+    opened: list[int | None] = [None] * cycle
+    position = 0
+    while position < sum(lengths):
+        for place in range(cycle):
+            if opened[place] is None and waiting:
+                opened[place] = waiting.popleft()
+            if (file := opened[place]) is None:
+                continue
+            turn = min(block, lengths[file] - len(positions[file]))
+            positions[file] += range(position, position + turn)
+            position += turn
+            if turn < block:
+                opened[place] = None
+    return positions
 
 
 def read_features(folder: Path, info: Any) -> tuple[dict[str, Feature], dict[str, Feature]]:
@@ -132,14 +238,11 @@ def _described_in(folder: Path) -> Iterator[None]:
 
 
 def _check_builder_folder(folder: Path, name: str) -> None:
-    if (folder / name).is_file():
-        return
-    below = ", ".join(str(found.parent) for found in sorted(folder.glob(f"*/{name}")))
-    raise FileNotFoundError(
-        f"expected a TFDS builder folder ({INFO}, {FEATURES} and TFRecord files) at {folder}, "
-        f"found no {name}; "
-        + (f"did you mean {below}?" if below else "give the folder of one version of a dataset")
-    )
+    if not (folder / name).is_file():
+        raise FileNotFoundError(
+            f"expected a TFDS builder folder ({INFO}, {FEATURES} and TFRecord files) at {folder}, "
+            f"found no {name}; give the folder of one version of a dataset"
+        )
 
 
 def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) -> None:

@@ -1,7 +1,8 @@
-"""RLDS folders: small ones, damaged ones, and one that was recorded on a robot."""
+"""Stored RLDS episodes: small ones, damaged ones, and some that were recorded on a robot."""
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,15 @@ from tests.rlds_folders import (
     write_rlds,
 )
 from tests.saved_models import tensorflow
-from v2w_gym.configs.robots import FRACTAL13
-from v2w_gym.world_models.data.fractal import EMBEDDING, IMAGE, INSTRUCTION, fractal_actions
-from v2w_gym.world_models.data.rlds import RldsEpisode, open_rlds
+from v2w_gym.world_models.data.sources.rlds_records import RldsRecord, open_rlds
 
 VECTOR = np.eye(512, dtype=np.float32)[3]
 EPISODES = [fractal_episode(steps, "pick coke can", VECTOR, steps) for steps in (3, 1, 2, 4)]
 
 
+IMAGE = "observation/image"
+INSTRUCTION = "observation/natural_language_instruction"
+EMBEDDING = "observation/natural_language_embedding"
 TFDS = "tensorflow_datasets.core.features"
 NO_STEPS = {
     "pythonClassName": f"{TFDS}.features_dict.FeaturesDict",
@@ -39,7 +41,7 @@ def folder(tmp_path):
     return write_rlds(tmp_path / "0.1.0", [EPISODES[:3], EPISODES[3:]])
 
 
-def rewritten(folder: Path, **changes) -> RldsEpisode:
+def rewritten(folder: Path, **changes) -> RldsRecord:
     """Return the only episode of a folder that is written again with some features changed."""
     episode = {f"steps/{name.replace('__', '/')}": value for name, value in changes.items()}
     written = {**EPISODES[0], **episode}
@@ -50,7 +52,7 @@ def rewritten(folder: Path, **changes) -> RldsEpisode:
 
 def test_episodes_in_the_order_of_the_files(folder):
     dataset = open_rlds(folder)
-    assert (dataset.name, dataset.split) == ("fractal20220817_data 0.1.0", "train")
+    assert (dataset.label, dataset.split) == ("fractal20220817_data 0.1.0", "train")
     assert len(dataset) == 4
     assert [len(episode) for episode in dataset] == [3, 1, 2, 4]
     assert [episode.origin.split()[1] for episode in dataset] == ["0", "1", "2", "0"]
@@ -66,7 +68,7 @@ def test_an_episode_is_found_again_where_it_was(folder):
     places = [episode.place for episode in dataset.read(1)]
     for number in (2, 0, 1):
         again, written = dataset.read_at(places[number]), EPISODES[number + 1]
-        np.testing.assert_array_equal(again.frames(), written["steps/observation/image"])
+        np.testing.assert_array_equal(again.frames(IMAGE), written["steps/observation/image"])
         assert again.origin == str(places[number])
     assert again.origin.endswith("train.tfrecord-00000-of-00002")
 
@@ -97,20 +99,12 @@ def test_what_an_episode_has_once(folder):
     assert "aspects/success" not in episode.features
 
 
-def test_actions_have_the_order_of_fractal13(folder):
-    episode = next(iter(open_rlds(folder)))
-    actions = fractal_actions(episode)
-    assert (actions.shape, actions.dtype) == ((3, 13), np.float32)
-    for name, part in FRACTAL13.slices.items():
-        np.testing.assert_array_equal(actions[:, part], EPISODES[0][f"steps/action/{name}"])
-
-
 def test_only_the_frames_that_are_asked_for_are_decoded(folder):
     good = EPISODES[0]["steps/observation/image"]
     images = [encoded(image, "PNG") for image in good]
     episode = rewritten(folder, observation__image=[images[0], b"no image", images[2]])
-    np.testing.assert_array_equal(episode.frames(steps=[2, 0, 2]), good[[2, 0, 2]])
-    assert episode.frames(steps=[]).shape == (0, 256, 320, 3)
+    np.testing.assert_array_equal(episode.frames(IMAGE, steps=[2, 0, 2]), good[[2, 0, 2]])
+    assert episode.frames(IMAGE, steps=[]).shape == (0, 256, 320, 3)
     with pytest.raises(ValueError, match=r"in steps/observation/image, step 1, record 0 of"):
         episode.frames("observation/image")
 
@@ -118,7 +112,7 @@ def test_only_the_frames_that_are_asked_for_are_decoded(folder):
 def test_jpeg_pixels_are_those_of_tensorflows_fast_transform(folder):
     image = EPISODES[0]["steps/observation/image"][0]
     jpeg = encoded(image, "JPEG")
-    found = rewritten(folder, observation__image=[jpeg] * 3).frames()
+    found = rewritten(folder, observation__image=[jpeg] * 3).frames(IMAGE)
     decode = tensorflow().io.decode_jpeg
     np.testing.assert_array_equal(found[2], decode(jpeg, dct_method="INTEGER_FAST"))
     assert (found[2] != decode(jpeg, dct_method="INTEGER_ACCURATE").numpy()).any()
@@ -127,10 +121,10 @@ def test_jpeg_pixels_are_those_of_tensorflows_fast_transform(folder):
 def test_damaged_images(folder):
     small = [encoded(np.zeros((4, 4, 3), np.uint8), "PNG")] * 3
     with pytest.raises(ValueError, match=r"an image of 256x320x3 in .* \(4, 4, 3\) is not"):
-        rewritten(folder, observation__image=small).frames()
+        rewritten(folder, observation__image=small).frames(IMAGE)
     half = [encoded(EPISODES[0]["steps/observation/image"][0], "JPEG")[:2000]] * 3
     with pytest.raises(ValueError, match=r"an image of .*step 0.*Uncompress failed"):
-        rewritten(folder / "half", observation__image=half).frames()
+        rewritten(folder / "half", observation__image=half).frames(IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -178,21 +172,13 @@ def test_unknown_features_and_wrong_readers(folder):
     with pytest.raises(ValueError, match="did you mean 'action/world_vector'"):
         episode.step("action/world_vectors")
     with pytest.raises(ValueError, match="did you mean 'observation/image'"):
-        episode.frames("imag")
+        episode.frames("observation/imag")
     with pytest.raises(ValueError, match="did you mean 'aspects/success'"):
         episode.value("aspects/succes")
     with pytest.raises(ValueError, match="observation/image of record 0 .* as tensor, found image"):
         episode.step(IMAGE)
     with pytest.raises(ValueError, match="as text, found tensor"):
         episode.text(EMBEDDING)
-
-
-def test_actions_of_another_dataset(tmp_path):
-    schema = {"steps/action": ("float32", (7,)), "steps/is_last": ("bool", ())}
-    values = {"steps/action": np.zeros((2, 7), np.float32), "steps/is_last": np.zeros(2, bool)}
-    (episode,) = open_rlds(write_rlds(tmp_path / "bridge", [[values]], schema, "bridge"))
-    with pytest.raises(ValueError, match=r"found no action/base.*\(there are: action, is_last\)"):
-        fractal_actions(episode)
 
 
 def test_unknown_split(folder):
@@ -219,7 +205,8 @@ def test_part_of_a_split(folder, split, lengths):
     dataset = open_rlds(folder, split)
     assert len(dataset) == len(lengths)
     assert [len(episode) for episode in dataset] == lengths
-    assert [len(episode) for episode in dataset.read(1)] == lengths[1:]
+    for start, stop in ((1, None), (0, 1), (1, 3), (-1, None)):
+        assert [len(episode) for episode in dataset.read(start, stop)] == lengths[start:stop]
 
 
 def test_missing_files(folder):
@@ -269,9 +256,9 @@ def test_damaged_files_are_named(folder, change, found):
 
 
 def test_no_builder_folder(folder, tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"found no dataset_info.json; did you mean .*0.1.0"
-    ):
+    assert len(open_rlds(tmp_path)) == 4  # the only version in it
+    shutil.copytree(folder, tmp_path / "0.2.0")
+    with pytest.raises(ValueError, match=r"one version .*found 2; give one of .*0.1.0, .*0.2.0"):
         open_rlds(tmp_path)
     with pytest.raises(FileNotFoundError, match="give the folder of one version"):
         open_rlds(tmp_path / "nowhere")
