@@ -42,9 +42,9 @@ Batch: TypeAlias = Mapping[str, Any]
 
 EXECUTED = "n_action_steps"
 """LeRobot's name for the execution horizon."""
-GIVING_EXECUTED = ("groot", "molmoact2", "pi0_fast")
+RETURNS_EXECUTED = ("groot", "molmoact2", "pi0_fast")
 """Policies whose `predict_action_chunk` returns the executed actions only (LeRobot 0.6)."""
-LOOKING_BETWEEN = ("lingbot_va",)
+NEEDS_EVERY_FRAME = ("lingbot_va",)
 """Policies that also need the frames within a chunk (LeRobot 0.6)."""
 NONE: Constants = {}
 
@@ -232,9 +232,9 @@ def _check_chunks(policy: PreTrained, cfg: LeRobotConfig) -> None:
     """
     theirs = policy.config
     if cfg.whole_chunks:
-        remembering = set(getattr(policy, "_queues", None) or ()) - {"action"}
-        looks_back = remembering or theirs.n_obs_steps > 1 or policy.name in LOOKING_BETWEEN
-        if looks_back or not (cfg.chunk or hasattr(theirs, "chunk_size")):
+        histories = set(getattr(policy, "_queues", None) or ()) - {"action"}
+        needs_history = histories or theirs.n_obs_steps > 1 or policy.name in NEEDS_EVERY_FRAME
+        if needs_history or not (cfg.chunk or hasattr(theirs, "chunk_size")):
             raise ValueError(
                 f"expected a policy that returns chunks from one frame, found {policy.name!r}, "
                 "which does not; set whole_chunks=False"
@@ -250,7 +250,7 @@ def _check_chunks(policy: PreTrained, cfg: LeRobotConfig) -> None:
 
 def _chunk(policy: PreTrained, cfg: LeRobotConfig) -> int:
     """Return the number of actions that `predict_action_chunk` returns."""
-    own: int = getattr(policy.config, EXECUTED if policy.name in GIVING_EXECUTED else "chunk_size")
+    own: int = getattr(policy.config, EXECUTED if policy.name in RETURNS_EXECUTED else "chunk_size")
     return cfg.chunk or own
 
 

@@ -22,7 +22,7 @@ CONTROL_HZ = 3.0
 IMAGE, INSTRUCTION = "0/observation/image", "0/observation/natural_language_embedding"
 STATE, NEXT_STATE, ACTION = "1/", "state/", "action/"
 """Names and prefixes of inputs and outputs in the signature of a TF-Agents policy."""
-FRAME_MEMORIES = ("1/image", "1/context_image_tokens")
+FRAME_HISTORIES = ("1/image", "1/context_image_tokens")
 """The frame history: raw frames in the published models, tokens in the public code."""
 
 CONSTANTS: Mapping[str, float] = {"0/step_type": 1, "0/discount": 1}
@@ -187,13 +187,13 @@ def policy_of(
 ) -> SavedModelPolicy:
     """Return a policy with its own state that runs a shared graph."""
     height, width = graph.inputs[IMAGE][1][1:3]
-    memories = [graph.inputs[key][1][1] for key in FRAME_MEMORIES if key in graph.inputs]
+    histories = [graph.inputs[key][1][1] for key in FRAME_HISTORIES if key in graph.inputs]
     meta = PolicyMeta(
         name,
         FRACTAL13.name,
         (height, width),
         CONTROL_HZ,
-        history=max(memories, default=0),
+        history=max(histories, default=0),
         fingerprint=fingerprint,
     )
     return SavedModelPolicy(graph, vectors, meta)
