@@ -13,23 +13,24 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def results_of() -> Callable[[str, str], Any]:
+def results_of() -> Callable[..., Any]:
     """Run a program of this folder with the interpreter that a variable names, once.
 
     Returns:
-        `results_of(program, variable)`: what the program printed last, which is JSON.
+        `results_of(program, variable, *arguments)`: what the program printed last, which is JSON.
     """
-    known: dict[tuple[str, str], Any] = {}
+    known: dict[tuple[str, ...], Any] = {}
 
-    def run(program: str, variable: str) -> Any:
+    def run(program: str, variable: str, *arguments: str) -> Any:
         python = os.environ.get(variable)
         if not python:
             pytest.skip(f"{variable} does not name a Python interpreter that has the package")
-        if (program, python) not in known:
+        key = (program, python, *arguments)
+        if key not in known:
             environment = {k: v for k, v in os.environ.items() if not k.endswith("NUM_THREADS")}
             environment["PYTHONPATH"] = str(HERE.parents[1])
             done = subprocess.run(
-                [python, HERE / program],
+                [python, HERE / program, *arguments],
                 capture_output=True,
                 check=False,
                 env=environment,
@@ -37,7 +38,7 @@ def results_of() -> Callable[[str, str], Any]:
                 timeout=900,
             )
             assert done.returncode == 0, done.stderr[-4000:]
-            known[program, python] = json.loads(done.stdout.splitlines()[-1])
-        return known[program, python]
+            known[key] = json.loads(done.stdout.splitlines()[-1])
+        return known[key]
 
     return run

@@ -63,8 +63,7 @@ def open_lerobot(path: Path, wanted: Wanted) -> "LerobotSource":
     columns = _choose_columns(info, wanted.fields or SourceFields(), wanted.camera)
     split, index = choose_split(info, read_index(info, columns.frames), wanted.split)
     source = LerobotSource(info, index, columns, read_tasks(info), split)
-    for file in source.files_of(0):
-        check_is_there(file)
+    source.check_first_files()
     return source
 
 
@@ -118,8 +117,11 @@ class LerobotSource:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The Parquet files and videos of these episodes, in order."""
-        return tuple(dict.fromkeys(f for i in range(len(self)) for f in self.files_of(i)))
+        """The Parquet files of these episodes, and then their videos."""
+        found = [self._file(self._info.data_path, at) for at in _distinct(self._index.data)]
+        if self._is_video:
+            found += [self._file(self._info.video_path, at) for at in _distinct(self._index.videos)]
+        return tuple(found)
 
     def __len__(self) -> int:
         """Return the number of episodes."""
@@ -141,9 +143,18 @@ class LerobotSource:
             for number in episodes:
                 yield self._read(number, rows)
 
-    def files_of(self, number: int) -> tuple[Path, ...]:
-        """Return the files that hold an episode: its rows and, where it has one, its video."""
-        return tuple(dict.fromkeys((self._data_file(number), self._frames_file(number))))
+    def check_first_files(self) -> None:
+        """Refuse a data set whose first files are missing, or pointers to them.
+
+        Raises:
+            FileNotFoundError, ValueError: As for `check_is_there`.
+        """
+        check_is_there(self._data_file(0))
+        check_is_there(self._frames_file(0))
+
+    @property
+    def _is_video(self) -> bool:
+        return self._info.features[self._columns.frames]["dtype"] == "video"
 
     def _read(self, number: int, rows: ParquetRows) -> Episode:
         index, columns = self._index, self._columns
@@ -183,7 +194,7 @@ class LerobotSource:
     def _frames(self, number: int, times: NDArray[np.float32], name: str) -> Frames:
         index, feature = self._index, self._columns.frames
         path, length = self._frames_file(number), int(index.lengths[number])
-        if self._info.features[feature]["dtype"] == "image":
+        if not self._is_video:
             first = int(index.rows[number])
             return StoredPictures(path, feature, first, length, self._info.folder, name)
         begin, end = index.times[number]
@@ -211,9 +222,9 @@ class LerobotSource:
         return self._file(self._info.data_path, self._index.data[number])
 
     def _frames_file(self, number: int) -> Path:
-        if self._info.features[self._columns.frames]["dtype"] == "image":
-            return self._data_file(number)
-        return self._file(self._info.video_path, self._index.videos[number])
+        if self._is_video:
+            return self._file(self._info.video_path, self._index.videos[number])
+        return self._data_file(number)
 
     def _file(self, template: str, place: NDArray[np.int64]) -> Path:
         folder, file = place.tolist()
@@ -227,6 +238,12 @@ class LerobotSource:
                 f"{self._info.folder / INFO}, found {template!r}"
             ) from error
         return self._info.folder / path
+
+
+def _distinct(places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return each folder and file once, in order of appearance."""
+    _, firsts = np.unique(places, axis=0, return_index=True)
+    return places[np.sort(firsts)]
 
 
 def _id(episode: int) -> str:

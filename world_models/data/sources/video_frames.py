@@ -65,7 +65,7 @@ class VideoFrames:
         frames = np.empty((len(steps), *size), np.uint8)
         for place, step in enumerate(steps):
             frame = decoder.frame_at(self.times[step])
-            if frame is None or frame.is_corrupt:
+            if frame is None:
                 raise ValueError(
                     f"expected a frame at {self.times[step]:.4f} s in {self.path} (step {step} of "
                     f"{self.origin}), found {decoder.found}; the video is damaged, or belongs to "
@@ -98,16 +98,20 @@ class _Decoder:
         self._frames: Iterator[Any] = iter(())
         self._now: Any = None  # the newest frame
         self._key = 0.0  # time of the newest key frame
+        self._is_damaged = False  # in a frame since the newest key frame
         self._reach = REACH
 
     def frame_at(self, time: float) -> Any:
-        """Return the frame at `time`, which must not be before the last one; None without one."""
+        """Return the frame at `time`, which must not be before the last one.
+
+        None if there is no such frame, or if it or one to which it may refer is damaged.
+        """
         tolerance = TOLERANCE + float(np.spacing(np.float32(time)))  # rows hold float32 times
         if self._now is None or time > self._time() + self._reach:
             self._seek(time)
         while self._now is not None and self._time() < time - tolerance:
             self._advance()
-        if self._now is None or self._time() > time + tolerance:
+        if self._now is None or self._is_damaged or self._time() > time + tolerance:
             return None
         return self._now
 
@@ -116,7 +120,7 @@ class _Decoder:
         """What was found last, for messages."""
         if self._now is None:
             return "the end of the video"
-        return f"{'damaged data' if self._now.is_corrupt else 'the next'} at {self._time():.4f} s"
+        return f"{'damaged data' if self._is_damaged else 'the next'} at {self._time():.4f} s"
 
     def _time(self) -> float:
         return self._now.pts * self._unit
@@ -126,7 +130,8 @@ class _Decoder:
         if self._now is None:
             return
         if self._now.key_frame:
-            self._key = self._time()
+            self._key, self._is_damaged = self._time(), False
+        self._is_damaged |= self._now.is_corrupt
         # A seek leads back to a key frame. Where key frames are rare, going on is faster.
         self._reach = max(self._reach, self._time() - self._key)
 
