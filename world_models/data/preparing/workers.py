@@ -58,7 +58,8 @@ def _in_order(pipes: Sequence[Connection], start: int, stop: int) -> Iterator[Ou
         while start < stop and len(waiting) < JOBS_AHEAD * len(pipes):
             waiting.append(next(turn))
             end = min(start + size, stop)
-            waiting[-1].send((start, end))
+            with _expecting_life():
+                waiting[-1].send((start, end))
             start = end
         outcomes = _receive(waiting.popleft())
         size = _job_size(outcomes)
@@ -72,16 +73,23 @@ def _job_size(outcomes: Sequence[Outcome]) -> int:
 
 
 def _receive(pipe: Connection) -> list[Outcome]:
-    try:
+    with _expecting_life():
         found = pipe.recv()
-    except EOFError as error:
+    if isinstance(found, Exception):
+        raise found
+    return list(found)
+
+
+@contextmanager
+def _expecting_life() -> Iterator[None]:
+    """Turn an error of a pipe into one about the process at its other end."""
+    try:
+        yield
+    except (EOFError, ConnectionError) as error:
         raise ChildProcessError(
             "expected every process to live, found that one was ended, perhaps for lack of "
             "memory; run the same command with fewer workers=..., it continues where it was"
         ) from error
-    if isinstance(found, Exception):
-        raise found
-    return list(found)
 
 
 @contextmanager

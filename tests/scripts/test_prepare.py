@@ -1,0 +1,93 @@
+"""The command `v2w prepare`: killed and continued, in any number of processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.world_models.data.recorded import InMemory, make_episode
+from v2w_gym.configs.data import PrepareConfig
+from v2w_gym.scripts import cli
+from v2w_gym.world_models.data.prepared import open_prepared
+from v2w_gym.world_models.data.preparing.prepare import prepare_source
+
+EPISODES = 24
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return recorded data: a prepared folder is a source, too."""
+    folder = tmp_path_factory.mktemp("recorded") / "source"
+    cfg = PrepareConfig(source=".", output=str(folder), robot="standin_sawyer", workers=1)
+    return prepare_source(InMemory([make_episode(n, 12) for n in range(EPISODES)]), cfg).folder
+
+
+def words(source: Path, output: Path, workers: int) -> list[str]:
+    """Return the words of the command; each data file holds one episode."""
+    given = f"robot=standin_sawyer file_mb=0.1 workers={workers}"
+    return ["prepare", str(source), str(output), *given.split()]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_killed_run_continues_and_any_number_of_processes_writes_the_same_bytes(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words(source, tmp_path / "whole", 1)) == 0
+    assert f"episodes     {EPISODES} of {EPISODES}" in capsys.readouterr().out
+    command = [sys.executable, "-m", "v2w_gym.scripts.cli"]
+    with subprocess.Popen([*command, *words(source, tmp_path / "killed", 2)]) as process:
+        while not (tmp_path / "killed/parts/part-000002.json").exists():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "killed/v2w.json").exists()
+    assert cli.main(words(source, tmp_path / "killed", 1)) == 0
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+    assert open_prepared(tmp_path / "killed").ids() == tuple(
+        f"episode {n}" for n in range(EPISODES)
+    )
+
+
+def test_a_worker_that_is_killed_ends_the_command_with_one_line(
+    source: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "v2w_gym.scripts.cli", *words(source, tmp_path / "out", 2)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not (children := children_of(process.pid)):
+            time.sleep(0.002)
+        os.kill(children[-1], signal.SIGKILL)
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert process.returncode == 2
+    assert "one was ended, perhaps for lack of memory" in errors
+    assert "Traceback" not in errors
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the worker processes of a process."""
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"spawn_main" in command:
+            found.append(int(child))
+    return found
+
+
+def test_a_source_that_is_not_there_or_has_another_robot_ends_with_one_line(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["prepare", str(tmp_path / "none"), str(tmp_path / "out"), "robot=x"]) == 2
+    robot = ["robot=google_robot", "workers=1"]
+    assert cli.main(["prepare", str(source), str(tmp_path / "out"), *robot]) == 2
+    error = capsys.readouterr().err
+    assert "expected an episode of robot 'google_robot', found one of 'standin_sawyer'" in error
+    assert not (tmp_path / "out").exists()
