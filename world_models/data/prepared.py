@@ -218,7 +218,9 @@ class PreparedData:
         import pyarrow.parquet as pq
 
         if file not in self._open:
-            self._open[file] = pq.ParquetFile(path, page_checksum_verification=True)
+            self._open[file] = pq.ParquetFile(
+                path, page_checksum_verification=True, pre_buffer=False
+            )
         self._open.move_to_end(file)
         while len(self._open) > OPEN_FILES:
             self._open.popitem(last=False)[1].close()
