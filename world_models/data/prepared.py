@@ -309,6 +309,10 @@ def open_source(path: Path, wanted: Wanted) -> PreparedData:
 def decode_picture(picture: bytes) -> NDArray[np.uint8]:
     """Return a JPEG or PNG file as (H, W, 3).
 
+    JPEG is decoded by the accurate transform. TensorFlow's default is the fast one: on 250 episode
+    frames of Bridge (64 x 64 pixels) 81 % of its values differ, by 1.9 of 255 on average and 17 at
+    most. With `dct_method="INTEGER_ACCURATE"` it agrees in every value.
+
     Raises:
         ValueError: A damaged picture.
     """
