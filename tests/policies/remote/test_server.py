@@ -416,12 +416,12 @@ def test_what_a_client_sends_is_not_printed_raw(
     with dial(url) as connection:
         connection.recv(5)
         connection.send(pack(request_of))
-        said = connection.recv(5)
-        assert isinstance(said, str)
-        assert "ValueError: expected" in said.splitlines()[-1]
+        answer = connection.recv(5)
+        assert isinstance(answer, str)
+        assert "ValueError: expected" in answer.splitlines()[-1]
         with pytest.raises(ConnectionClosed):
             connection.recv(5)
-    for line in (*said.splitlines(), *caplog.text.splitlines()):
+    for line in (*answer.splitlines(), *caplog.text.splitlines()):
         assert line.isprintable()
         assert len(line) < 1000
 
