@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import OPENING
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import printable
@@ -103,8 +104,12 @@ def ready_episode(
 
 
 def moves(actions: NDArray[np.float32], robot: RobotSpec) -> NDArray[np.bool_]:
-    """Whether each of `actions` (T, A) moves the robot noticeably: (T,)."""
+    """Whether each of `actions` (T, A) moves the robot noticeably: (T,).
+
+    A gripper's position, which differs from rest while it is held, does not count.
+    """
     off = np.abs(actions - robot.make_action())
+    off[:, robot.slices.get(OPENING, slice(0))] = 0
     found: NDArray[np.bool_] = (off > MOVING * (robot.high - robot.low)).any(axis=1)
     return found
 
