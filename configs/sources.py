@@ -82,6 +82,7 @@ def _oxe(rate: float, *actions: str, frames: str = "image") -> SourceFields:
 SOURCES: Mapping[str, SourceFields] = {
     "fractal20220817_data": FRACTAL,
     "bridge_dataset": BRIDGE,
+    "bridge_data_v2": BRIDGE,
     "bridge": BRIDGE_OXE,
     "berkeley_autolab_ur5": _oxe(5, HAND, ROTATION, GRIPPER),
     "jaco_play": _oxe(10, HAND, GRIPPER),

@@ -67,9 +67,12 @@ def reading(what: str) -> Iterator[None]:
     Raises:
         ValueError: `expected {what}, found ...`.
     """
+    from google.protobuf.message import DecodeError
+
+    op_error = import_tensorflow().errors.OpError
     try:
         yield
-    except (import_tensorflow().errors.OpError, IndexError, RuntimeError, ValueError) as error:
+    except (op_error, DecodeError, IndexError, RuntimeError, ValueError) as error:
         raise ValueError(f"expected {what}, found this: {reason(error)}; copy it again") from error
 
 

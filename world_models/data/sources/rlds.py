@@ -1,6 +1,6 @@
 """Episodes of RLDS data sets, such as those of Open X-Embodiment, in TFDS builder folders."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class RldsSource:
         _check_camera(record, self.fields.frames, pictures)
         known = bool(self.fields.actions) or ACTION in record.features
         actions, action_fields = self.actions(record) if known else (None, None)
-        cameras = [f for f in record.features.values() if is_camera(f)]
+        cameras = [f for f in record.features.values() if f.is_camera]
         return Episode(
             id=str(record.value(self.fields.id)) if self.fields.id else record.place.id,
             frames=RldsFrames(record, self.fields.frames, pictures),
@@ -146,8 +146,8 @@ def open_source(path: Path, wanted: Wanted) -> RldsSource:
     if fields is None:
         raise ValueError(
             f"expected a data set with known fields ({', '.join(SOURCES)}), found {dataset.name} "
-            f"with the fields {_describe(dataset)}; write what an episode needs to a YAML file, "
-            f"such as {_suggest(dataset)}, and give fields=FILE.yaml"
+            f"with {_describe(dataset)}; write the fields of an episode to a YAML file, such as "
+            f"{_suggest(dataset)}, and give fields=FILE.yaml"
         )
     if wanted.camera:
         fields = replace(fields, frames=_find_camera(dataset, wanted.camera))
@@ -155,19 +155,9 @@ def open_source(path: Path, wanted: Wanted) -> RldsSource:
     return RldsSource(dataset, fields)
 
 
-def is_camera(feature: Feature) -> bool:
-    """Whether a feature holds RGB frames, (H, W, 3) uint8."""
-    return (
-        feature.kind == "image"
-        and feature.dtype == np.uint8
-        and len(feature.shape) == 3
-        and feature.shape[2] == 3
-    )
-
-
 def _find_camera(dataset: RldsDataset, name: str) -> str:
     cameras = {
-        path.removeprefix(OBSERVATION): path for path, f in dataset.features.items() if is_camera(f)
+        path.removeprefix(OBSERVATION): path for path, f in dataset.features.items() if f.is_camera
     }
     short = name.removeprefix(OBSERVATION)
     if short not in cameras:
@@ -219,14 +209,14 @@ def _check_fields(dataset: RldsDataset, fields: SourceFields) -> None:
         for path in (fields.frames, fields.instruction, fields.success, fields.id):
             if path:
                 _find(dataset, path)
-        if not is_camera(_find(dataset, fields.frames)):
+        if not _find(dataset, fields.frames).is_camera:
             raise ValueError(f"expected frames (H, W, 3) uint8 in {fields.frames!r}, found others")
         if fields.actions:
             read_actions(fields.actions, lambda name: _zeros(_find(dataset, name)))
     except ValueError as error:
         fitting = [name for name, known in SOURCES.items() if _fits(dataset, known)]
-        advice = f"give fields={fitting[0]}" if fitting else "give fields=FILE.yaml with others"
-        raise ValueError(f"the fields do not fit {dataset.name}: {error}; {advice}") from error
+        advice = f" (fields={fitting[0]} do)" if fitting else ""
+        raise ValueError(f"the fields do not fit {dataset.name}{advice}: {error}") from error
 
 
 def _find(dataset: RldsDataset, path: str) -> Feature:
@@ -240,7 +230,7 @@ def _find(dataset: RldsDataset, path: str) -> Feature:
 
 def _fits(dataset: RldsDataset, fields: SourceFields) -> bool:
     try:
-        return is_camera(_find(dataset, fields.frames)) and all(
+        return _find(dataset, fields.frames).is_camera and all(
             _find(dataset, text.partition("[")[0]) for text in fields.actions.values()
         )
     except ValueError:
@@ -256,29 +246,27 @@ def _zeros(feature: Feature) -> NDArray[np.float32]:
 
 def _describe(dataset: RldsDataset) -> str:
     """Return the data set's fields with their types and shapes."""
-    features: Mapping[str, Feature] = {**dataset.features, **dataset.episode_features}
-    return ", ".join(
-        f"{name} ({feature.kind if feature.kind != 'tensor' else feature.dtype}"
-        + "".join(f" {size}" for size in feature.shape)
-        + ")"
-        for name, feature in features.items()
-    )
+    features = {**dataset.features, **dataset.episode_features}
+    return ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+
+
+def _kind(feature: Feature) -> str:
+    kind = str(feature.dtype) if feature.kind == "tensor" else feature.kind
+    return " ".join([kind, *(str(size or "any") for size in feature.shape)])
 
 
 def _suggest(dataset: RldsDataset) -> str:
     """Return one line of YAML with the fields of an episode, as far as their names tell."""
-    cameras = [name for name, f in dataset.features.items() if is_camera(f)]
-    tensors = {
-        name: f for name, f in dataset.features.items() if f.kind == "tensor" and len(f.shape) < 2
-    }
-    texts = [name for name, f in dataset.features.items() if f.kind == "text"]
-    actions = {name.rpartition("/")[2]: name for name in tensors if name.startswith(f"{ACTION}/")}
-    if ACTION in tensors:
-        actions = {"world_vector": '"action[0:3]"', "open_gripper": '"action[6]"'}
+    known = {name: f for name, f in dataset.features.items() if f.is_readable}
+    cameras = [name for name, f in known.items() if f.is_camera]
+    texts = [name for name, f in known.items() if f.kind == "text"]
+    actions = {name.partition("/")[2]: name for name in known if name.startswith(f"{ACTION}/")}
+    if ACTION in known:
+        actions = {"FIELD_OF_THE_ROBOT": f'"{ACTION}[0:{known[ACTION].values_per_row}]"'}
     parts = {
-        "frames": cameras[0] if cameras else "observation/image",
+        "frames": cameras[0] if cameras else '""',
         "actions": f"{{{', '.join(f'{name}: {text}' for name, text in actions.items())}}}",
         "instruction": texts[0] if texts else '""',
-        "rate": "5",
+        "rate": "null",
     }
     return f"{{{', '.join(f'{name}: {text}' for name, text in parts.items())}}}"

@@ -7,7 +7,6 @@ features on demand.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ class RldsRecord:
 
     def __init__(
         self,
-        record: Any,
+        record: bytes,
         features: Mapping[str, Feature],
         episode_features: Mapping[str, Feature],
         place: Place,
@@ -157,9 +156,9 @@ class RldsRecord:
 
     @cached_property
     def _length(self) -> int:
-        readable = [f for f in self.features.values() if f.kind in ("tensor", "text", "image")]
-        cheapest = min(readable, key=lambda f: (_count(f), f.path))
-        return len(self._parse(cheapest))
+        readable = [f for f in self.features.values() if f.is_readable]
+        cheapest = min(readable, key=lambda f: (f.values_per_row, f.path))
+        return len(self._rows(cheapest))
 
     def __len__(self) -> int:
         """Return the number of steps (T)."""
@@ -205,7 +204,7 @@ class RldsRecord:
             ValueError: Unknown feature, or a record that contradicts its description.
         """
         feature = self._known(self.features, name, "tensor")
-        return self._stacked(feature).astype(feature.dtype)
+        return self._stacked(feature)
 
     def text(self, name: str) -> list[str]:
         """Return a text feature of every step (T).
@@ -223,10 +222,12 @@ class RldsRecord:
             ValueError: As for `step` and `text`.
         """
         feature = lookup(self.episode_features, name, f"episode feature of {self.origin}")
-        if feature.kind == "text":
-            return self._to_text(feature, self._parse(feature))
-        self._known(self.episode_features, name, "tensor")
-        return np.asarray(self._parse(feature), feature.dtype)
+        if feature.kind != "text":
+            self._known(self.episode_features, name, "tensor")
+        rows = self._rows(feature)
+        if len(rows) != 1:
+            raise ValueError(f"expected one {feature.path} in {self.origin}, found {len(rows)}")
+        return self._to_text(feature, rows[0]) if feature.kind == "text" else np.asarray(rows[0])
 
     def _known(self, features: Mapping[str, Feature], name: str, kind: str) -> Feature:
         feature = lookup(features, name, f"feature of {self.origin}")
@@ -235,20 +236,38 @@ class RldsRecord:
         return feature
 
     def _stacked(self, feature: Feature) -> NDArray[Any]:
-        """Return one value for each step."""
-        values = self._parse(feature)
-        if len(values) != len(self):
+        """Return one row for each step."""
+        rows = self._rows(feature)
+        if len(rows) != len(self):
             raise ValueError(
                 f"expected {feature.path} at all {len(self)} steps of {self.origin}, found "
-                f"{len(values)} values"
+                f"{len(rows)} values"
             )
-        return values
+        return rows
 
-    def _parse(self, feature: Feature) -> Any:
-        """Return the stored values of a feature; bools and small integers are stored as int64."""
-        parse = import_tensorflow().io.parse_single_example
-        with reading(f"{feature.path} ({feature.dtype}) in {self.origin}"):
-            return parse(self._record, {feature.path: feature.spec})[feature.path].numpy()
+    def _rows(self, feature: Feature) -> NDArray[Any]:
+        """Return the stored rows of a feature, of its declared type and shape."""
+        dtype = feature.dtype if feature.kind == "tensor" else np.dtype(object)
+        if feature.path not in self._stored:
+            return np.zeros((0, *feature.row), dtype)
+        stored = self._stored[feature.path]
+        kind = stored.WhichOneof("kind")
+        values = getattr(stored, feature.storage).value
+        if kind != feature.storage or len(values) % feature.values_per_row:
+            raise ValueError(
+                f"expected {feature.path} ({feature.dtype}) in {self.origin} as a multiple of "
+                f"{feature.values_per_row} values in a {feature.storage}, found "
+                f"{len(values)} in a {kind}; copy it again"
+            )
+        rows = np.empty(len(values), dtype)
+        rows[:] = values
+        return rows.reshape(-1, *feature.row)
+
+    @cached_property
+    def _stored(self) -> Mapping[str, Any]:
+        """Path of a feature -> `tf.train.Feature`."""
+        with reading(f"an episode (a tf.train.Example) in {self.origin}"):
+            return import_tensorflow().train.Example.FromString(self._record).features.feature
 
     def _to_text(self, feature: Feature, value: bytes) -> str:
         try:
@@ -262,11 +281,6 @@ class RldsRecord:
         size = "x".join(str(size or "any") for size in feature.shape)
         with reading(f"an image of {size} in {feature.path}, step {step}, {self.origin}"):
             return feature.decode(encoded).numpy()
-
-
-def _count(feature: Feature) -> int:
-    """Return the number of stored numbers or strings per value."""
-    return prod(size or 0 for size in feature.shape) if feature.kind == "tensor" else 1
 
 
 def _records(shard: Shard) -> Iterator[tuple[Place, Any]]:

@@ -1,9 +1,10 @@
 """The features of an episode and the files of a split, as TFDS describes an RLDS folder."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,6 @@ class Feature:
         kind: "tensor", "text" or "image"; anything else cannot be read.
         shape: Shape of one value; None for any size.
         dtype: Type of its values.
-        spec: Its spec for `tf.io.parse_single_example`.
         decode: Function from an encoded image to pixels.
     """
 
@@ -42,8 +42,34 @@ class Feature:
     kind: str
     shape: tuple[int | None, ...]
     dtype: np.dtype[Any]
-    spec: Any
     decode: Any
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its values can be read."""
+        return self.kind in ("tensor", "text", "image")
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether it holds RGB frames, (H, W, 3) uint8."""
+        return self.kind == "image" and self.shape[2:] == (3,) and self.dtype == np.uint8
+
+    @property
+    def storage(self) -> str:
+        """The list of a `tf.train.Feature` that holds it; images are stored as files."""
+        if self.kind != "tensor":
+            return "bytes_list"
+        return "float_list" if self.dtype.kind == "f" else "int64_list"
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """Shape of one stored value."""
+        return tuple(size or 0 for size in self.shape) if self.kind == "tensor" else ()
+
+    @property
+    def values_per_row(self) -> int:
+        """Number of stored numbers or strings for one value."""
+        return max(prod(self.row), 1)
 
 
 @dataclass(frozen=True)
@@ -209,9 +235,7 @@ def read_features(folder: Path, info: Any) -> tuple[dict[str, Feature], dict[str
     Raises:
         ValueError: No episodes, or features that TFDS cannot read.
     """
-    with _described_in(folder):
-        specs = info.features.tf_example_spec
-    found = {feature.path: feature for feature in _find_features(info.features, "", specs)}
+    found = {feature.path: feature for feature in _find_features(info.features, "")}
     steps = {
         path.removeprefix(STEPS): feature
         for path, feature in found.items()
@@ -263,7 +287,7 @@ def _check_there(folder: Path, info: Any, split: str, wanted: Sequence[Path]) ->
     )
 
 
-def _find_features(node: Any, path: str, specs: Mapping[str, Any]) -> Iterator[Feature]:
+def _find_features(node: Any, path: str) -> Iterator[Feature]:
     """Yield every feature below a node of TFDS's feature tree."""
     features = import_tfds().features
     for name, feature in sorted(node.items()):  # TFDS yields them in a random order
@@ -271,17 +295,17 @@ def _find_features(node: Any, path: str, specs: Mapping[str, Any]) -> Iterator[F
         if isinstance(feature, features.Sequence) and f"{below}/" == STEPS:
             feature = feature.feature
         if isinstance(feature, features.FeaturesDict):
-            yield from _find_features(feature, f"{below}/", specs)
+            yield from _find_features(feature, f"{below}/")
         else:
-            yield _to_feature(below, feature, specs.get(below))
+            yield _to_feature(below, feature)
 
 
-def _to_feature(path: str, feature: Any, spec: Any) -> Feature:
+def _to_feature(path: str, feature: Any) -> Feature:
     kind = _find_kind(feature)
     if not kind:
-        return Feature(path, type(feature).__name__, (), np.dtype(object), None, None)
+        return Feature(path, type(feature).__name__, (), np.dtype(object), None)
     dtype = np.dtype(feature.np_dtype)
-    return Feature(path, kind, feature.shape, dtype, spec, feature.decode_example)
+    return Feature(path, kind, feature.shape, dtype, feature.decode_example)
 
 
 def _find_kind(feature: Any) -> str:

@@ -192,13 +192,13 @@ def test_a_data_set_without_known_fields_shows_how_to_describe_it(own: Path, tmp
     with pytest.raises(ValueError) as error:
         open_source(str(own))
     message = str(error.value)
-    assert "found my_robot with the fields action (float32 7), " in message
+    assert "found my_robot with action (float32 7), " in message
     assert "observation/front (image 8 8 3)" in message and "\n" not in message
     suggested = message[message.index("{frames") : message.index(", and give fields=FILE.yaml")]
     path = tmp_path / "suggested.yaml"
     path.write_text(suggested)
     (episode, _) = open_source(str(own), fields=str(path)).read()
-    assert episode.action_fields == (("world_vector", 3), ("open_gripper", 1))
+    assert episode.action_fields == (("FIELD_OF_THE_ROBOT", 7),)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_a_data_set_without_known_fields_shows_how_to_describe_it(own: Path, tmp
 def test_fields_that_the_data_set_lacks(own: Path, tmp_path: Path, changes, message):
     path = tmp_path / "wrong.yaml"
     path.write_text(YAML.replace(*changes))
-    with pytest.raises(ValueError, match=f"fields do not fit my_robot: .*{message}"):
+    with pytest.raises(ValueError, match=f"fields do not fit my_robot.*{message}"):
         open_source(str(own), fields=str(path))
 
 
 def test_a_known_name_with_the_fields_of_another_says_which(fractal: Path):
-    with pytest.raises(ValueError, match="; give fields=fractal20220817_data$"):
+    with pytest.raises(ValueError, match=r"\(fields=fractal20220817_data do\): .*among"):
         open_source(str(fractal), fields="bridge_dataset")
     with pytest.raises(ValueError, match="found 'bridge_datset'; did you mean 'bridge_dataset'"):
         open_source(str(fractal), fields="bridge_datset")
@@ -273,8 +273,7 @@ def test_known_fields_are_those_of_their_robot(name: str):
         assert fields.rate == robot.control_hz
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-@pytest.mark.parametrize("camera", ["", "image_1", "image_2"])
+@pytest.mark.parametrize(("split", "camera"), [("train", ""), ("val", "image_2")])
 def test_real_episodes_of_a_widowx(split: str, camera: str):
     source = open_source(f"{_bridge()}:{split}", camera=camera)
     assert source.ids()[3] == f"bridge_dataset-{split}.tfrecord-00000-of-00001__3"
