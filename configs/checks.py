@@ -1,4 +1,4 @@
-"""Settings of `v2w bench`, `v2w fidelity` and `v2w parity`."""
+"""Settings of `v2w bench`, `v2w bench data`, `v2w fidelity` and `v2w parity`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +16,7 @@ from v2w_gym.configs.rules import (
     Range,
     Seed,
     Threads,
+    Window,
     distinct,
     some,
 )
@@ -116,6 +117,33 @@ class BenchConfig(Settings):
     repeats: Annotated[int, Range(1, 1000)] = 3
     latency: Annotated[int, Range(1, 100_000)] = 100
     threads: Threads = 1
+
+
+@dataclass(frozen=True)
+class DataBenchConfig(Settings):
+    """A benchmark of loading, which takes turns with the bare decoding of the same pictures.
+
+    Attributes:
+        data: Prepared data; null makes 40 episodes of 40 frames, of the Google robot's size.
+        json: Print one JSON object instead of tables.
+        quick: Measure one short round.
+        workers: Processes that read, and as many that decode.
+        batch_size: Clips per batch.
+        clip_frames: Frames per clip (T).
+        batches: Batches in each round.
+        rounds: How often both take turns; the median counts.
+        seed: Seed of the order of the clips.
+    """
+
+    data: PathText | None = None
+    json: bool = False
+    quick: bool = False
+    workers: Threads = 2
+    batch_size: BatchSize = 4
+    clip_frames: Window = 16
+    batches: Annotated[int, Range(4, 100_000)] = 24
+    rounds: Annotated[int, Range(1, 1000)] = 5
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)

@@ -49,11 +49,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "gate": "v2w_gym.scripts.gate",
         "parity": "v2w_gym.scripts.parity",
         "bench": "v2w_gym.scripts.bench",
+        "bench data": "v2w_gym.scripts.bench_data",
         "fidelity": "v2w_gym.scripts.fidelity",
         "verify-policy": "v2w_gym.scripts.verify_policy",
     },
 }
-"""Group -> command -> its module, which is imported only when the command runs."""
+"""Group -> command, of one or two words -> its module, imported only when the command runs."""
 
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
 
@@ -63,7 +64,16 @@ EXAMPLES = """examples:
   v2w train configs/train_standin.yaml seed=1        # train such a model, with one other setting"""
 
 STARTS_OVER = frozenset(
-    {"bench", "convert", "convert-policy", "gate", "parity", "random-checkpoint", "verify-policy"}
+    {
+        "bench",
+        "bench data",
+        "convert",
+        "convert-policy",
+        "gate",
+        "parity",
+        "random-checkpoint",
+        "verify-policy",
+    }
 )
 """Commands that do not resume after an interruption. (`serve-policy` always ends by one.)"""
 
@@ -98,7 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done, 1 a check did not pass (such as `v2w gate`), 2 failed, 130 interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    label = f"v2w {printable(words[0])}" if words and words[0] in COMMANDS else "v2w"
+    name, _ = split_words(words)
+    label = f"v2w {name}" if name in COMMANDS else "v2w"
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         return _run(words)
@@ -111,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         reason = f"out of memory ({error}); use less at once, such as a smaller batch_size"
     except KeyboardInterrupt:
-        advice = "start over" if words[0] in STARTS_OVER else "resume"
+        advice = "start over" if name in STARTS_OVER else "resume"
         print(f"{label}: interrupted; run the same command again to {advice}", file=sys.stderr)
         return INTERRUPTED
     print(f"{label}: {printable(' '.join(reason.split()), LONGEST_REASON)}", file=sys.stderr)
@@ -125,13 +136,19 @@ def _run(words: Sequence[str]) -> int:
     if words[0] == VERSION:
         _show(f"v2w-gym {__version__}")
         return 0
-    name, *settings = words
+    name, settings = split_words(words)
     command = load_command(name)
     if HELP & set(settings):
         _show(_command_help(name, command))
         return 0
     passed = command.main(read_settings(command, settings))
     return NOT_PASSED if passed is False else 0
+
+
+def split_words(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the name of the command, which may have two words, and its settings."""
+    count = 2 if " ".join(words[:2]) in COMMANDS else 1
+    return " ".join(words[:count]), words[count:]
 
 
 def _show(text: str) -> None:

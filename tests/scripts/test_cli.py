@@ -127,6 +127,16 @@ def test_bare_words_fill_the_arguments_of_a_command(fake: ModuleType) -> None:
     assert fake.calls == [Settings("there", Inner(2.0), limit=4)]
 
 
+def test_a_command_may_have_two_words(
+    fake: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "fake more", cli.COMMANDS["fake"])
+    assert cli.main(["fake", "more", "output=x"]) == 0
+    assert fake.calls == [Settings("x")]
+    assert cli.main(["fake", "more"]) == 2
+    assert capsys.readouterr().err.startswith("v2w fake more: expected a value for output")
+
+
 def test_a_flag_is_short_for_true(fake: ModuleType) -> None:
     fake.ARGUMENTS = ("output",)
     assert cli.main(["fake", "--fast", "there"]) == 0
@@ -288,15 +298,16 @@ def test_the_overview_has_every_command_in_its_group(
     paragraphs = capsys.readouterr().out.split("\n\n")
     for title, commands in cli.GROUPS.items():
         [lines] = [text.splitlines() for text in paragraphs if text.startswith(f"{title}\n")]
-        assert [line.split()[0] for line in lines[1:]] == list(commands)
+        assert [line[:20].strip() for line in lines[1:]] == list(commands)
         assert all(len(line.split()) > 3 for line in lines[1:])
 
 
 @pytest.mark.parametrize("line", cli.EXAMPLES.splitlines()[1:])
 def test_an_example_names_settings_that_exist(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    program, name, *settings = shlex.split(line, comments=True)
+    program, *words = shlex.split(line, comments=True)
     assert program == "v2w"
+    name, settings = cli.split_words(words)
     cli.read_settings(cli.load_command(name), settings)
 
 

@@ -51,8 +51,10 @@ class ClipData(Protocol):
     robot: RobotSpec
     lengths: NDArray[np.int64]
 
-    def frames(self, episode: int, start: int, stop: int) -> NDArray[np.uint8]:
-        """Return frames (stop - start, H, W, 3) of an episode.
+    def frames(
+        self, episode: int, start: int, stop: int, out: NDArray[np.uint8] | None = None
+    ) -> NDArray[np.uint8]:
+        """Return frames (stop - start, H, W, 3) of an episode, written to `out` if it is given.
 
         Raises:
             ValueError: A frame is damaged.
@@ -138,8 +140,13 @@ class FrameReader:
         return torch.uint8
 
     def read(self, places: Places, out: Tensor) -> NDArray[np.float32]:
+        recorded = np.empty((self.shape[0], *self.data.robot.frame_size, 3), np.uint8)
         for place, clip in zip(places, out.numpy(), strict=True):
-            clip[:] = self._changed(self._frames(place), place)
+            if self.geometry is None and self.augmentation is None:
+                self._read(place, clip)
+            else:
+                self._read(place, recorded)
+                clip[:] = self._changed(recorded, place)
         return clip_actions(self.data, places, self.clip_frames)
 
     def to_batch(self, places: Places, clips: Tensor, rest: NDArray[np.float32]) -> ClipBatch:
@@ -147,11 +154,11 @@ class FrameReader:
         actions = torch.from_numpy(rest)
         return ClipBatch(frames[:, -self.clip_frames :], frames[:, 0], actions, places)
 
-    def _frames(self, place: ClipPlace) -> NDArray[np.uint8]:
-        clip = self.data.frames(place.episode, place.start, place.start + self.clip_frames)
-        if self.condition_frame == "oldest":
-            return clip
-        return np.concatenate([self.data.frames(place.episode, 0, 1), clip])
+    def _read(self, place: ClipPlace, out: NDArray[np.uint8]) -> None:
+        if self.condition_frame == "start":
+            self.data.frames(place.episode, 0, 1, out[:1])
+        stop = place.start + self.clip_frames
+        self.data.frames(place.episode, place.start, stop, out[-self.clip_frames :])
 
     def _changed(self, frames: NDArray[np.uint8], place: ClipPlace) -> NDArray[np.uint8]:
         if self.geometry is not None:

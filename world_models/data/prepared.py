@@ -109,15 +109,29 @@ class PreparedData:
         """Name of the camera."""
         return str(self.card["camera"])
 
-    def frames(self, episode: int, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+    def frames(
+        self,
+        episode: int,
+        start: int = 0,
+        stop: int | None = None,
+        out: NDArray[np.uint8] | None = None,
+    ) -> NDArray[np.uint8]:
         """Return frames `start` to `stop` of an episode, (n, H, W, 3).
+
+        Args:
+            episode: Number of the episode.
+            start: First frame.
+            stop: Frame after the last one; None for all.
+            out: Where to write them; None for new memory, which costs as much as a copy.
 
         Raises:
             IndexError: No such episode or frames.
             ValueError: A damaged file.
         """
         pictures = self.pictures(episode, start, stop)
-        found = np.empty((len(pictures), *self.robot.frame_size, 3), np.uint8)
+        found = out
+        if found is None:
+            found = np.empty((len(pictures), *self.robot.frame_size, 3), np.uint8)
         for place, picture in zip(found, pictures, strict=True):
             place[:] = self._decode(episode, picture)
         return found

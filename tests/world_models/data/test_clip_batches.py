@@ -40,9 +40,13 @@ class Memory:
     robot: RobotSpec = ROBOT
     lengths: np.ndarray = field(default_factory=lambda: LENGTHS)
 
-    def frames(self, episode, start, stop):
+    def frames(self, episode, start, stop, out=None):
         noise = np.random.default_rng(episode).integers(0, 40, (8, 10, 3))
-        return (np.arange(start, stop)[:, None, None, None] + 40 * episode + noise).astype(np.uint8)
+        found = np.arange(start, stop)[:, None, None, None] + 40 * episode + noise
+        if out is None:
+            return found.astype(np.uint8)
+        out[:] = found
+        return out
 
     def actions(self, episode, start, stop):
         actions = np.full((stop - start - 1, 13), episode, np.float32)
@@ -54,20 +58,20 @@ class Memory:
 class Damaged(Memory):
     """One picture cannot be read."""
 
-    def frames(self, episode, start, stop):
+    def frames(self, episode, start, stop, out=None):
         if episode == 2:
             raise ValueError("expected a picture in part-3.parquet (episode two), found none")
-        return super().frames(episode, start, stop)
+        return super().frames(episode, start, stop, out)
 
 
 @dataclass(frozen=True)
 class Deadly(Memory):
     """One episode kills the process that reads it, as the system does when memory runs out."""
 
-    def frames(self, episode, start, stop):
+    def frames(self, episode, start, stop, out=None):
         if episode == 2 and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().frames(episode, start, stop)
+        return super().frames(episode, start, stop, out)
 
 
 READER = FrameReader(Memory(), CLIP, augmentation=AugmentationConfig())
