@@ -126,8 +126,8 @@ class PolicyConfig(Settings):
     """A policy file. Commands take its path in place of a name: `policies=[zero, mine.yaml]`.
 
     Attributes:
-        source: A bundled name, a checkpoint (.safetensors), a recorded episode to replay (.npz), a
-            server (ws://host:port), or the folder of a TensorFlow SavedModel.
+        source: A bundled name, a checkpoint (.safetensors), a recorded episode to replay (.npz or
+            SOURCE#0), a server (ws://host:port), or the folder of a TensorFlow SavedModel.
         name: Label in tables and plots; null for the policy's own.
         instructions: Table of instruction embeddings (.safetensors) as `v2w embed` writes it; null
             for the one in the checkpoint. A SavedModel needs one.

@@ -22,6 +22,7 @@ from v2w_gym.policies.rt1.policy import KIND as RT1
 from v2w_gym.policies.rt1.policy import load_rt1
 from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
 from v2w_gym.world_models.checkpoint import read_card
+from v2w_gym.world_models.data.sources.opening import split_episode
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -128,7 +129,7 @@ def _saved_model(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
 
 
 def _replay(path: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
-    return replay_policy(Path(path), robot)
+    return replay_policy(path, robot)
 
 
 def _scripted(word: str, cfg: PolicyConfig, robot: RobotSpec) -> Policy:
@@ -171,7 +172,7 @@ def _recognise(source: str) -> tuple[PolicyKind, str]:
         raise FileNotFoundError(f"expected saved_model.pb in the folder {path}, found none")
     if path.suffix in (".npz", ".safetensors") and not path.is_file():
         raise FileNotFoundError(f"expected a {path.suffix} file at {path}, found none")
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" or split_episode(source)[1]:
         return PolicyKind(_replay), source
     if path.suffix == ".safetensors":
         return _kind_on_card(path), source

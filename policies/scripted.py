@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
+from hashlib import sha256
 from typing import TypeAlias
 
 import numpy as np
@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
-from v2w_gym.world_models.data.recorded_actions import warn_of
-from v2w_gym.world_models.data.recording import load_robot_recording
-from v2w_gym.world_models.files import sha256_of
+from v2w_gym.world_models.data.recorded_actions import robot_actions, warn_of
+from v2w_gym.world_models.data.sources.opening import read_one
 
 Action: TypeAlias = NDArray[np.float32]
 Choose: TypeAlias = Callable[[int, int], Action]
@@ -81,19 +80,23 @@ def random_policy(robot: RobotSpec) -> ScriptedPolicy:
     return ScriptedPolicy("random", robot, choose)
 
 
-def replay_policy(path: Path, robot: RobotSpec) -> ScriptedPolicy:
+def replay_policy(recording: str, robot: RobotSpec) -> ScriptedPolicy:
     """Return a policy that repeats a recorded episode's actions, then rests.
 
+    Args:
+        recording: The episode; see `read_one`.
+        robot: The robot.
+
     Raises:
-        ValueError: The file is no episode, or an episode of another robot.
+        FileNotFoundError: No such file or folder.
+        ValueError: No episode, or an episode of another robot.
     """
-    episode = load_robot_recording(path, robot)
-    actions = episode.actions
-    warn_of(episode.misfits, path)
+    actions, misfits = robot_actions(read_one(recording), robot, recording)
+    warn_of(misfits, recording)
 
     def choose(seed: int, step: int) -> Action:
         return actions[step] if step < len(actions) else robot.make_action()
 
     policy = ScriptedPolicy("replay", robot, choose)
-    policy.meta = replace(policy.meta, fingerprint=sha256_of(path))
+    policy.meta = replace(policy.meta, fingerprint=sha256(actions.tobytes()).hexdigest())
     return policy

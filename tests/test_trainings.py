@@ -31,7 +31,7 @@ from v2w_gym.policies.planner import training as planner
 from v2w_gym.policies.rt1 import training as rt1
 from v2w_gym.world_models import training as world_model
 from v2w_gym.world_models.checkpoint import load_checkpoint
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.run_folder import hold_folder
 
 Weights = dict[str, torch.Tensor]
@@ -137,7 +137,7 @@ def episodes(tmp_path_factory: pytest.TempPathFactory) -> str:
         moves = rng.uniform(-0.05, 0.05, (steps, 3)).astype(np.float32)
         actions = np.stack([STANDIN_SAWYER.make_action(world_vector=move) for move in moves])
         task = ("close_drawer", "open_drawer")[seed % 2]
-        episode = Episode(
+        episode = LabelledEpisode(
             frames=rng.integers(0, 256, (steps + 1, 64, 64, 3), np.uint8),
             actions=actions,
             expert_actions=actions,
@@ -153,7 +153,7 @@ def episodes(tmp_path_factory: pytest.TempPathFactory) -> str:
                 "opening": rng.uniform(0, 0.16, steps + 1).astype(np.float32),
             },
         )
-        save_episode(folder / f"episode_{seed}.npz", episode)
+        save_labelled(folder / f"episode_{seed}.npz", episode)
     return str(folder)
 
 

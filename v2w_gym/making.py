@@ -14,10 +14,10 @@ from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import check_judge, find_judge
-from v2w_gym.recordings import read_recording
 from v2w_gym.registration import DOMAINS
 from v2w_gym.starts import BUNDLED_ROBOT, load_start
 from v2w_gym.world_models.base import WorldModel
+from v2w_gym.world_models.data.sources.opening import read_one
 
 
 def choose_model(
@@ -61,7 +61,7 @@ def make_simulation(
     for name in robots or ():
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
-        read_recording(start, count=1)  # fail on a wrong path before gigabytes are loaded
+        read_one(start).frames[:1]  # fail on a wrong path before gigabytes are loaded
     check_judge(judge)
     if isinstance(model, WorldModelSettings):
         model = load_model(model, robots)

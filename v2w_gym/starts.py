@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
-from v2w_gym.configs.text import to_path
 from v2w_gym.configs.values import is_whole_number
-from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.standin.drawer import begins_as
+from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.recorded_actions import execute_known, warn_of
+from v2w_gym.world_models.data.sources.opening import read_one, split_episode, split_path
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.frames import check_context
 
@@ -100,7 +100,7 @@ def load_start(
     read once, and again only after it has changed.
 
     Args:
-        source: Index into `bundled_starts(task)`, or the path of a file for `read_recording`.
+        source: Index into `bundled_starts(task)`, or recorded data for `read_one`.
         task: Name of the task.
         robot: The robot that the world model imagines.
         context_frames: Number of frames with which the world model begins a rollout.
@@ -112,22 +112,19 @@ def load_start(
     """
     find_task(task, robot.name)
     if isinstance(source, (str, os.PathLike)):
-        path = to_path(source)
-        context = _read_context(path, _stamp(path), robot, context_frames)
+        context = _read_context(os.fspath(source), _stamp(source), robot, context_frames)
     else:
         _check_has_starts(robot, source)
         start = bundled_start(source, task)
-        context = begin_with(Recording(start.frame[None]), robot, context_frames, source)
+        context = begin_with(Episode("", start.frame[None]), robot, context_frames, source)
     return Context(context.frames.copy(), context.actions.copy())
 
 
-def begin_with(
-    recording: Recording, robot: RobotSpec, context_frames: int, origin: object
-) -> Context:
+def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: object) -> Context:
     """Return the context frames of a rollout that continues a recording; see `load_start`.
 
     Args:
-        recording: The recording; only its first frames are used.
+        episode: The recording; only its first frames are decoded.
         robot: The robot that the world model imagines.
         context_frames: Number of frames with which the world model begins a rollout.
         origin: Where the recording comes from, for messages.
@@ -135,10 +132,10 @@ def begin_with(
     Raises:
         ValueError: The recording is of another robot, or its frames or actions do not fit.
     """
-    frames, actions = _beginning(recording, robot, context_frames)
+    frames, actions = _beginning(episode, robot, context_frames)
     try:
-        if recording.robot not in (None, robot.name):
-            raise ValueError(f"expected robot {robot.name!r}, found {recording.robot!r}")
+        if episode.robot not in (None, robot.name):
+            raise ValueError(f"expected robot {robot.name!r}, found {episode.robot!r}")
         unknown = np.full(actions.shape, np.nan, np.float32)  # checks sizes; values follow below
         check_context(frames[None], unknown[None], robot, context_frames + 1)
     except ValueError as error:
@@ -199,13 +196,13 @@ def _check_has_starts(robot: RobotSpec, found: object) -> None:
 
 
 def _beginning(
-    recording: Recording, robot: RobotSpec, count: int
+    episode: Episode, robot: RobotSpec, count: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return up to `count` frames and the actions between them, NaN where unknown."""
-    if len(recording.frames) == 1:
+    frames, actions = episode.frames[:count], episode.actions
+    if len(episode) == 1:
         resting = np.tile(robot.make_action(), (count - 1, 1))
-        return np.repeat(recording.frames, count, axis=0), resting
-    frames, actions = recording.frames[:count], recording.actions
+        return np.repeat(frames, count, axis=0), resting
     if actions is None:
         actions = np.full((len(frames) - 1, robot.action_size), np.nan, np.float32)
     return frames, actions[: len(frames) - 1]
@@ -213,14 +210,15 @@ def _beginning(
 
 @lru_cache(maxsize=16)
 def _read_context(
-    path: Path, stamp: tuple[int, ...] | None, robot: RobotSpec, count: int
+    text: str, stamp: tuple[int, ...] | None, robot: RobotSpec, count: int
 ) -> Context:
-    """Read a file; `stamp` makes the cache read a changed file again."""
-    return begin_with(read_recording(path, count=count), robot, count, path)
+    """Read recorded data; `stamp` makes the cache read a changed file again."""
+    return begin_with(read_one(text), robot, count, text)
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(source: str | os.PathLike[str]) -> tuple[int, ...] | None:
     """Return a stamp that changes with the file; None if there is no file."""
+    path, _ = split_path(split_episode(source)[0])
     if not path.exists():
         return None
     stat = path.stat()

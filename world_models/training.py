@@ -18,7 +18,7 @@ from v2w_gym.world_models.data.clips import (
     long_enough,
     sample_clips,
 )
-from v2w_gym.world_models.data.episodes import list_episodes
+from v2w_gym.world_models.data.sources.opening import open_source
 from v2w_gym.world_models.device import choose_precision, in_precision
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
@@ -55,7 +55,8 @@ def train(cfg: TrainConfig) -> Path:
 
 def _train(cfg: TrainConfig, output: Path) -> Path:
     precision = _precision(cfg, output / SETTINGS)
-    digest = identify_files(list_episodes(cfg.episodes))
+    files = [path for text in cfg.episodes for path in open_source(text).files]
+    digest = identify_files(files)
     settings = {**asdict(cfg), "precision": precision, "data": digest}
     run = RunFolder(output, settings, _may_differ(output), SETTINGS)
     data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))

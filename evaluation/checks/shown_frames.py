@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.recordings import read_recording
 from v2w_gym.world_models.data.arrays import open_arrays, reading
+from v2w_gym.world_models.data.sources.opening import read_one
 
 KEYS = ("frames", "image")
 ENDINGS = (".png", ".jpg", ".jpeg")
@@ -34,7 +34,7 @@ def load_frames(path: Path, limit: int) -> NDArray[np.uint8]:
         found = {key: file.header(key) for key in KEYS if key in file.names}
         for key, header in found.items():
             if header.dtype == np.uint8 and len(header.shape) == 4 and header.shape[3] == 3:
-                return file.read(key, limit)
+                return file.read(key, stop=limit)
         names = file.names
     arrays = [str(header) for header in found.values()] or list(names)
     raise ValueError(f"expected uint8 {KEYS} (T, H, W, 3) in {path}, found {arrays}")
@@ -54,8 +54,8 @@ def _read_images(folder: Path, limit: int) -> NDArray[np.uint8]:
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)[:limit]
     if not paths:
         raise FileNotFoundError(f"expected images {ENDINGS} in {folder}, found none")
-    frames = [read_recording(path).frames[0] for path in paths]
-    sizes = {frame.shape[:2] for frame in frames}
+    frames = [read_one(path).frames[:1] for path in paths]
+    sizes = {frame.shape[1:3] for frame in frames}
     if len(sizes) > 1:
         raise ValueError(f"expected images of one size in {folder}, found {sorted(sizes)}")
-    return np.stack(frames)
+    return np.concatenate(frames)

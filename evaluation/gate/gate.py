@@ -21,9 +21,8 @@ from v2w_gym.evaluation.records.strips import save_strips
 from v2w_gym.evaluation.records.trials import check_fingerprints, load_trials
 from v2w_gym.judges.base import Judge, MeasuringJudge
 from v2w_gym.judges.loading import load_judge
-from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, list_labelled, read_task
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, execute_recorded, warn_of
-from v2w_gym.world_models.data.recording import load_recording
 from v2w_gym.world_models.files import check_writable, write_text
 from v2w_gym.world_models.loading import load_with
 
@@ -158,7 +157,7 @@ ACCURACY: Mapping[str, Callable[[OpenLoop], str]] = {
 """Columns of the page on the judge's accuracy on imagined frames."""
 
 
-def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list[Episode]]:
+def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list[LabelledEpisode]]:
     """Read the first `limit` episodes of every task that has any; of the others, only the task.
 
     Raises:
@@ -166,12 +165,11 @@ def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list
         ValueError: A damaged episode, one of another robot, length or task, or one without the
             judge's quantity.
     """
-    by_task: dict[str, list[Episode]] = {task: [] for task in tasks_of(robot.name)}
+    by_task: dict[str, list[LabelledEpisode]] = {task: [] for task in tasks_of(robot.name)}
     quantity = judge.quantity if isinstance(judge, MeasuringJudge) else None
     misfits = NO_MISFITS
-    for path in list_episodes(cfg.episodes):
-        task = load_recording(path, count=1).task or load_episode(path).task
-        of_task = lookup(by_task, task, f"the task of {path}")
+    for path in list_labelled(cfg.episodes):
+        of_task = lookup(by_task, read_task(path), f"the task of {path}")
         if len(of_task) < cfg.limit:
             episode = load_judged_episode(path, robot, quantity)
             actions, lacking = execute_recorded(episode.actions, robot, path)
@@ -182,7 +180,7 @@ def _held_out(cfg: GateConfig, robot: RobotSpec, judge: Judge) -> dict[str, list
     return {task: episodes for task, episodes in by_task.items() if episodes}
 
 
-def _check_length(path: Path, episode: Episode, first: Episode) -> None:
+def _check_length(path: Path, episode: LabelledEpisode, first: LabelledEpisode) -> None:
     if len(episode.frames) != len(first.frames):
         raise ValueError(
             f"expected {len(first.frames)} frames in {path}, as in the first episode of its task, "

@@ -11,7 +11,7 @@ from v2w_gym.evaluation.compare.statistics import wilson
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.judges.base import Judge, MeasuringJudge, Verdicts
 from v2w_gym.world_models.base import WorldModel
-from v2w_gym.world_models.data.episodes import Episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode
 from v2w_gym.world_models.state import FrameNoise
 
 HORIZONS = (1, 5, 10, 20)
@@ -84,7 +84,9 @@ class OpenLoop:
         return max(self.solved, self.n - self.solved) / self.n
 
 
-def imagine(model: WorldModel, episodes: Sequence[Episode], batch_size: int) -> NDArray[np.uint8]:
+def imagine(
+    model: WorldModel, episodes: Sequence[LabelledEpisode], batch_size: int
+) -> NDArray[np.uint8]:
     """Replay each episode's actions from its first frame.
 
     Args:
@@ -100,7 +102,7 @@ def imagine(model: WorldModel, episodes: Sequence[Episode], batch_size: int) -> 
 
 
 def measure_open_loop(
-    episodes: Sequence[Episode], imagined: NDArray[np.uint8], judge: Judge
+    episodes: Sequence[LabelledEpisode], imagined: NDArray[np.uint8], judge: Judge
 ) -> OpenLoop:
     """Compare imagined frames (N, T, H, W, 3) with the N recorded episodes of one task."""
     task = episodes[0].task
@@ -124,7 +126,7 @@ def measure_open_loop(
     )
 
 
-def _imagine_batch(model: WorldModel, episodes: Sequence[Episode]) -> NDArray[np.uint8]:
+def _imagine_batch(model: WorldModel, episodes: Sequence[LabelledEpisode]) -> NDArray[np.uint8]:
     first = np.stack([episode.frames[:1] for episode in episodes])
     actions = np.stack([episode.actions for episode in episodes])
     zeros = (0,) * len(episodes)
@@ -139,7 +141,7 @@ def _agrees(verdicts: Verdicts, truth: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _reading_error(
-    episodes: Sequence[Episode],
+    episodes: Sequence[LabelledEpisode],
     imagined: NDArray[np.uint8],
     recorded: NDArray[np.uint8],
     judge: Judge,

@@ -29,10 +29,10 @@ from v2w_gym.evaluation.records.video import write_video
 from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.recordings import read_recording
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
 from v2w_gym.world_models.data.recorded_actions import warn_of
+from v2w_gym.world_models.data.sources.opening import read_one
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder
@@ -220,7 +220,7 @@ def draw_rollout(
 def _choose(cfg: ImagineConfig, model: WorldModel | None) -> WorldModel:
     """Return the given world model, or load the one in the settings."""
     if model is None and isinstance(cfg.start, str):
-        read_recording(cfg.start, count=1)  # a wrong path is noticed before gigabytes are loaded
+        read_one(cfg.start).frames[:1]  # a wrong path is noticed before gigabytes are loaded
     model = model or load_with(cfg)
     check_identified(model)
     return model

@@ -13,15 +13,16 @@ from v2w_gym.configs.evaluate import ImagineConfig, RolloutConfig
 from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task, find_task, tasks_of
-from v2w_gym.recordings import Recording, read_recording
 from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
+from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.recorded_actions import (
     NO_MISFITS,
     Misfits,
     execute_recorded,
     warn_of,
 )
+from v2w_gym.world_models.data.sources.opening import read_one, split_episode, split_path
 from v2w_gym.world_models.frames import fit
 
 WITHOUT_FILE = ["held", "idle", "recorded"]
@@ -106,8 +107,9 @@ def load_context(cfg: ImagineConfig, robot: RobotSpec, frames: int) -> Context:
     task = choose_task(cfg, robot).name
     if not (cfg.fit and isinstance(cfg.start, str)):
         return load_start(cfg.start, task, robot, frames)
-    recording = read_recording(cfg.start, count=frames)
-    fitted = replace(recording, frames=fit(recording.frames, robot.frame_size), robot=robot.name)
+    recorded = read_one(cfg.start)
+    shown = fit(recorded.frames[:frames], robot.frame_size)
+    fitted = replace(recorded, frames=shown, robot=robot.name)
     return begin_with(fitted, robot, frames, cfg.start)
 
 
@@ -203,36 +205,32 @@ def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float
     steps = longest if cfg.steps is None else max(cfg.steps, 0)
     if cfg.actions == "recorded":
         return _read_start(cfg, robot, known, steps)
-    path = Path(cfg.actions)
-    if not path.is_file():
+    path, _ = split_path(split_episode(cfg.actions)[0])
+    if not path.exists():
         raise FileNotFoundError(
-            f"expected actions to be one of {WITHOUT_FILE} or a file, found {cfg.actions!r}"
+            f"expected actions to be one of {WITHOUT_FILE} or recorded data, found {cfg.actions!r}"
             f"{hint(cfg.actions, WITHOUT_FILE)}"
         )
     title = f"the actions in {path.name}"
     if path.suffix == ".npy":
         return _Given(title, path, _load_actions(path))
-    recording = read_recording(path, count=_frames(1, steps))
-    if recording.robot not in (None, robot.name):
-        raise ValueError(f"expected robot {robot.name!r} in {path}, found {recording.robot!r}")
-    return _Given(title, path, _actions(recording, cfg.actions))
+    episode = read_one(cfg.actions)
+    if episode.robot not in (None, robot.name):
+        raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
+    return _Given(title, path, _actions(episode, cfg.actions))
 
 
 def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) -> _Given:
     """Read actions and frames of the start's recording, from the newest initial frame on."""
     if not isinstance(cfg.start, str):
         raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
-    recording = read_recording(cfg.start, count=_frames(known, steps))
-    actions = _actions(recording, cfg.start)[known - 1 :]
-    frames = recording.frames[known - 1 :]
+    episode = read_one(cfg.start)
+    last = None if steps == inf else known + int(steps)
+    actions = _actions(episode, cfg.start)[known - 1 :]
+    frames = episode.frames[known - 1 : last]
     if cfg.fit:
         frames = fit(frames, robot.frame_size)
     return _Given("the actions that were recorded", cfg.start, actions, frames)
-
-
-def _frames(known: int, steps: float) -> int | None:
-    """Return how many frames of a recording hold `steps` actions after `known` frames."""
-    return None if steps == inf else known + int(steps)
 
 
 def _load_actions(path: Path) -> NDArray[np.float32]:
@@ -243,7 +241,7 @@ def _load_actions(path: Path) -> NDArray[np.float32]:
     return as_numbers("actions", given, 2)
 
 
-def _actions(recording: Recording, source: str) -> NDArray[np.float32]:
-    if recording.actions is None:
+def _actions(episode: Episode, source: str) -> NDArray[np.float32]:
+    if episode.actions is None:
         raise ValueError(WITHOUT_ACTIONS.format(repr(source)))
-    return recording.actions
+    return episode.actions

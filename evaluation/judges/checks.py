@@ -12,7 +12,7 @@ from v2w_gym.interface import checked_success
 from v2w_gym.judges.base import SOLVED_FRAMES, Judge, Quantity, checked_verdicts
 from v2w_gym.starts import load_start
 from v2w_gym.world_models.base import WorldModel
-from v2w_gym.world_models.data.episodes import Episode, load_robot_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, load_robot_labelled
 
 NEEDED = ("name", "card", "success", "verdicts")
 
@@ -37,13 +37,13 @@ def check_rollout_judge(judge: Judge, model: WorldModel, tasks: Sequence[str]) -
         checked_verdicts(judge, still, task)
 
 
-def load_judged_episode(path: Path, robot: RobotSpec, quantity: Quantity | None) -> Episode:
+def load_judged_episode(path: Path, robot: RobotSpec, quantity: Quantity | None) -> LabelledEpisode:
     """Read an episode of one of the robot's tasks, and check that it has a judge's quantity.
 
     Raises:
         ValueError: A damaged episode, one of another robot or task, or without that quantity.
     """
-    episode = load_robot_episode(path, robot)
+    episode = load_robot_labelled(path, robot)
     lookup(tasks_of(robot.name), episode.task, f"the task of {path}")
     shapes = {name: value.shape for name, value in episode.state.items()}
     if quantity and shapes.get(quantity.name) != episode.success.shape:

@@ -27,8 +27,13 @@ from v2w_gym.judges.drawer import (
     make_judge,
 )
 from v2w_gym.world_models.checkpoint import check_free, load_checkpoint, save_checkpoint
-from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_episode
-from v2w_gym.world_models.data.recording import room_for
+from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.labelled import (
+    LabelledEpisode,
+    count_frames,
+    list_labelled,
+    load_labelled,
+)
 from v2w_gym.world_models.frames import to_tensor
 from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
@@ -63,11 +68,11 @@ def train_judge(cfg: JudgeTrainConfig) -> DrawerJudge:
 
 
 def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
-    paths = {"episodes": list_episodes(cfg.episodes), "held_out": list_episodes(cfg.held_out)}
+    paths = {"episodes": list_labelled(cfg.episodes), "held_out": list_labelled(cfg.held_out)}
     data = {name: identify_files(files) for name, files in paths.items()}
     run = RunFolder(folder, {**asdict(cfg), "data": data}, MAY_DIFFER, SETTINGS)
     torch.manual_seed(cfg.seed)
-    robot_name = load_episode(paths["held_out"][0]).robot
+    robot_name = load_labelled(paths["held_out"][0]).robot
     robot = lookup(ROBOTS, robot_name, f"the robot of {paths['held_out'][0]}")
     held_out = [
         load_judged_episode(path, robot, DrawerJudge.quantity) for path in paths["held_out"]
@@ -94,7 +99,7 @@ def _train(cfg: JudgeTrainConfig, folder: Path) -> None:
     save_checkpoint(Path(cfg.output), network.state_dict(), card)
 
 
-def measure(judge: DrawerJudge, episodes: Sequence[Episode]) -> dict[str, Any]:
+def measure(judge: DrawerJudge, episodes: Sequence[LabelledEpisode]) -> dict[str, Any]:
     """Compare a judge with the simulator's own state: errors per frame, agreement per episode.
 
     Returns:
@@ -152,7 +157,7 @@ def _load_frames(
     paths: Sequence[Path], robot: RobotSpec
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Read every frame (N, H, W, 3) and its drawer opening (N,), in metres."""
-    frames, places = room_for(paths, robot)
+    frames, places = room_for([count_frames(path) for path in paths], robot.frame_size)
     openings = np.empty(len(frames), np.float32)
     for path, place in zip(tqdm(paths, unit="episode", desc="read"), places, strict=True):
         episode = load_judged_episode(path, robot, DrawerJudge.quantity)

@@ -24,8 +24,13 @@ from v2w_gym.policies.planner.perception import (
 )
 from v2w_gym.policies.planner.policy import save_planner
 from v2w_gym.world_models.checkpoint import check_free
-from v2w_gym.world_models.data.episodes import Episode, list_episodes, load_robot_episode
-from v2w_gym.world_models.data.recording import room_for
+from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.labelled import (
+    LabelledEpisode,
+    count_frames,
+    list_labelled,
+    load_robot_labelled,
+)
 from v2w_gym.world_models.optimiser import Optimiser, check_not_diverged
 from v2w_gym.world_models.run_folder import RunFolder, hold_beside, identify_files
 from v2w_gym.world_models.schedules import Recipe
@@ -60,7 +65,7 @@ def train(cfg: TrainPlannerConfig) -> dict[str, Any]:
 
 
 def _train(cfg: TrainPlannerConfig, robot: RobotSpec, folder: Path) -> dict[str, Any]:
-    data = [identify_files(list_episodes(folders)) for folders in (cfg.episodes, cfg.held_out)]
+    data = [identify_files(list_labelled(folders)) for folders in (cfg.episodes, cfg.held_out)]
     settings = {**asdict(cfg), "data": data}
     run = RunFolder(folder, settings, MAY_DIFFER, SETTINGS)
     held_out = load_scenes(cfg.held_out, robot)
@@ -97,16 +102,16 @@ def load_scenes(
         FileNotFoundError: A folder without episodes.
         ValueError: An episode is corrupt, of another robot or without recorded positions.
     """
-    paths = list_episodes(folders)
-    frames, places = room_for(paths, robot)
+    paths = list_labelled(folders)
+    frames, places = room_for([count_frames(path) for path in paths], robot.frame_size)
     positions = np.empty((len(frames), len(VALUES)), np.float32)
     for path, place in zip(tqdm(paths, unit="episode", desc="read"), places, strict=True):
-        episode = load_robot_episode(path, robot)
+        episode = load_robot_labelled(path, robot)
         frames[place], positions[place] = episode.frames, _positions(path, episode)
     return frames, positions
 
 
-def _positions(path: Path, episode: Episode) -> NDArray[np.float32]:
+def _positions(path: Path, episode: LabelledEpisode) -> NDArray[np.float32]:
     """Return the `VALUES` (T, 5) of an episode."""
     state = episode.state
     missing = {"hand", "handle", "opening"} - set(state)

@@ -17,7 +17,7 @@ from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.embeddings import Harvest
 from v2w_gym.policies.instructions import InstructionTable, make_table, normalise
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
-from v2w_gym.world_models.data.episodes import list_episodes, load_robot_episode
+from v2w_gym.world_models.data.labelled import list_labelled, load_robot_labelled
 from v2w_gym.world_models.data.recorded_actions import (
     NO_MISFITS,
     Misfits,
@@ -144,7 +144,7 @@ def list_demonstrations(folders: Sequence[str]) -> list[Path]:
     paths: list[Path] = []
     for name in folders:
         source = find_rlds(name)
-        paths += source.files if source else list_episodes([name])
+        paths += source.files if source else list_labelled([name])
     return paths
 
 
@@ -152,8 +152,8 @@ def read_recorded(
     folder: str, robot: RobotSpec, tokenizer: ActionTokenizer
 ) -> Iterator[Demonstration]:
     """Yield recorded episodes, with the expert's actions as labels."""
-    for path in tqdm(list_episodes([folder]), desc="reading", unit="episode"):
-        episode = load_robot_episode(path, robot)
+    for path in tqdm(list_labelled([folder]), desc="reading", unit="episode"):
+        episode = load_robot_labelled(path, robot)
         tokens, misfits = _encode(tokenizer, episode.expert_actions, str(path))
         texts = [normalise(episode.instruction)] * len(tokens)
         yield Demonstration(episode.frames.__getitem__, tokens, texts, misfits)

@@ -31,9 +31,9 @@ def test_a_user_that_does_not_exist_is_refused(home: Path) -> None:
 
 def test_files_named_in_python_may_be_in_the_home_folder(home: Path) -> None:
     from v2w_gym.evaluation.records.trials import load_trials
-    from v2w_gym.recordings import read_recording
+    from v2w_gym.world_models.data.sources.opening import read_one
     from v2w_gym.world_models.loading import find_checkpoint
 
-    for read in (load_trials, read_recording, find_checkpoint):
+    for read in (load_trials, read_one, find_checkpoint):
         with pytest.raises(FileNotFoundError, match=str(home / "absent.npz")):
             read("~/absent.npz")

@@ -13,7 +13,7 @@ from v2w_gym.configs.rt1 import RT1Config
 from v2w_gym.configs.train import AdamConfig, TrainPolicyConfig
 from v2w_gym.policies.instructions import InstructionTable, make_table
 from v2w_gym.policies.rt1.network import RT1Network
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 
 INSTRUCTIONS = ("close the drawer", "open the drawer")
 
@@ -63,7 +63,7 @@ def write_episode(path: Path, steps: int, instruction: str, seed: int) -> None:
             for _ in range(steps)
         ]
     )
-    episode = Episode(
+    episode = LabelledEpisode(
         frames=np.full((steps + 1, 64, 64, 3), 100 * seed, np.uint8)
         + np.arange(steps + 1, dtype=np.uint8)[:, None, None, None],
         actions=actions,
@@ -76,7 +76,7 @@ def write_episode(path: Path, steps: int, instruction: str, seed: int) -> None:
         seed=seed,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_episode(path, episode)
+    save_labelled(path, episode)
 
 
 @pytest.fixture

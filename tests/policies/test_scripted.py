@@ -5,7 +5,7 @@ import pytest
 
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.policies.scripted import random_policy, replay_policy, zero_policy
-from v2w_gym.world_models.data.episodes import load_episode
+from v2w_gym.world_models.data.labelled import load_labelled
 
 FRAME = np.zeros((1, 64, 64, 3), np.uint8)
 ON = np.ones(1, bool)
@@ -41,7 +41,7 @@ def test_random_depends_on_seed_and_step():
 def test_replay_repeats_the_episode_and_then_rests(episodes: Path):
     path = episodes / "episode_1.npz"
     actions = roll(replay_policy(path, STANDIN_SAWYER), 5)
-    assert (actions[:3] == load_episode(path).actions).all()
+    assert (actions[:3] == load_labelled(path).actions).all()
     assert (actions[3:] == STANDIN_SAWYER.make_action()).all()
 
 

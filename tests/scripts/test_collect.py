@@ -6,7 +6,7 @@ import pytest
 
 from v2w_gym.scripts import cli
 from v2w_gym.standin.collect import episode_path
-from v2w_gym.world_models.data.episodes import list_episodes, load_episode
+from v2w_gym.world_models.data.labelled import list_labelled, load_labelled
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_what_was_recorded_before_is_kept(
     words = ["tasks=[close_drawer]", "workers=1", "first_seed=7", "episodes=2"]
     assert cli.main(["collect", f"output={tmp_path}", *words]) == 0
     assert str(tmp_path) in capsys.readouterr().out
-    first, second = list_episodes([tmp_path])
+    first, second = list_labelled([tmp_path])
     assert first.read_text() == "recorded before"
-    assert load_episode(second).seed == 8
+    assert load_labelled(second).seed == 8

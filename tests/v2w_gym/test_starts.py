@@ -137,8 +137,8 @@ def test_an_action_that_is_not_known_in_part_is_refused(tmp_path, frames_of):
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, frames_of, monkeypatch):
     path, read = tmp_path / "clip.npy", []
-    known = starts.read_recording
-    monkeypatch.setattr(starts, "read_recording", lambda *a, **k: read.append(1) or known(*a, **k))
+    known = starts.read_one
+    monkeypatch.setattr(starts, "read_one", lambda *a, **k: read.append(1) or known(*a, **k))
     frames = frames_of(STANDIN_SAWYER, 2)
     np.save(path, frames)
     first, again = (load_start(path, "open_drawer", STANDIN_SAWYER, 2) for _ in range(2))

@@ -10,7 +10,7 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
 from v2w_gym.world_models import device
 from v2w_gym.world_models.data.clips import load_episode_set, sample_clips
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
 from v2w_gym.world_models.training import loss_weight, sample_noise_levels, train
@@ -28,9 +28,9 @@ def episodes(tmp_path):
         actions = np.stack(
             [STANDIN_SAWYER.make_action(world_vector=rng.uniform(-0.05, 0.05)) for _ in range(6)]
         )
-        save_episode(
+        save_labelled(
             folder / f"episode_{e}.npz",
-            Episode(
+            LabelledEpisode(
                 frames=np.broadcast_to(levels[:, None, None, None], (7, 64, 64, 3)).copy(),
                 actions=actions,
                 expert_actions=actions,

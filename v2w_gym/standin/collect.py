@@ -13,7 +13,7 @@ from v2w_gym.configs.tasks import TASKS, find_task
 from v2w_gym.configs.train import CollectConfig
 from v2w_gym.standin.behaviours import expert_action, make_behaviour
 from v2w_gym.standin.env import StandinEnv, make_expert
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 
 
 def collect(cfg: CollectConfig) -> Path:
@@ -53,7 +53,7 @@ def episode_path(folder: Path, task: str, seed: int) -> Path:
     return folder / task / f"episode_{seed:08d}.npz"
 
 
-def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
+def record_episode(env: StandinEnv, behaviour: str, seed: int) -> LabelledEpisode:
     """Record one behaviour from the start that `seed` fixes, up to the task's horizon."""
     frame, _ = env.reset(seed=seed)
     act = make_behaviour(behaviour, env, np.random.default_rng([seed, 1]))
@@ -67,7 +67,7 @@ def record_episode(env: StandinEnv, behaviour: str, seed: int) -> Episode:
         frames.append(frame)
         success.append(env.solved)
         states.append(env.state)
-    return Episode(
+    return LabelledEpisode(
         frames=np.stack(frames),
         actions=np.stack(actions),
         expert_actions=np.stack(labels),
@@ -96,6 +96,6 @@ def _record_job(job: tuple[CollectConfig, str, int]) -> None:
     names = list(cfg.behaviours)
     shares = np.array([cfg.behaviours[name] for name in names])
     behaviour = str(np.random.default_rng([seed, 0]).choice(names, p=shares / shares.sum()))
-    save_episode(
+    save_labelled(
         episode_path(Path(cfg.output), task, seed), record_episode(_env(task), behaviour, seed)
     )

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import SEEK_CUR
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -60,11 +61,15 @@ class Header:
         """Bytes of all values."""
         return math.prod(self.shape) * self.dtype.itemsize
 
-    def first(self, count: int | None) -> "Header":
-        """Return the header of the first `count` rows; None for all."""
-        if count is None or not self.shape or self.fortran_order:
+    def part(self, start: int, stop: int | None) -> "Header":
+        """Return the header of rows `start` to `stop` as they are read; None for the last row.
+
+        An array of another order on disk is read whole.
+        """
+        if not self.shape or self.fortran_order:
             return self
-        return Header((min(count, self.shape[0]), *self.shape[1:]), self.dtype, False)
+        rows = len(range(self.shape[0])[start:stop])
+        return Header((rows, *self.shape[1:]), self.dtype, False)
 
 
 class ArrayFile:
@@ -94,17 +99,17 @@ class ArrayFile:
         with self._open(name) as file:
             return _read_header(file, self._members[name].file_size)
 
-    def read(self, name: str, count: int | None = None) -> NDArray[Any]:
-        """Return an array, or its first `count` rows.
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Return an array, or its rows from `start` to `stop`; none of them is negative.
 
         Raises:
             One of `DAMAGED`: As for `header`, or more than `LARGEST` bytes from this file.
         """
         with self._open(name) as file:
             header = _read_header(file, self._members[name].file_size)
-            self._taken += header.first(count).nbytes
+            self._taken += header.part(start, stop).nbytes
             _check_size(self._taken)
-            return _read_values(file, header, count)
+            return _read_values(file, header, start, stop)
 
     def _open(self, name: str) -> BinaryIO:
         if name not in self._members:
@@ -133,16 +138,16 @@ def array_header(path: Path) -> Header:
         return _read_header(file, path.stat().st_size)
 
 
-def read_array(path: Path, count: int | None = None) -> NDArray[Any]:
-    """Return the array in a .npy file, or its first `count` rows.
+def read_array(path: Path, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Return the array in a .npy file, or its rows from `start` to `stop`; see `ArrayFile.read`.
 
     Raises:
         One of `DAMAGED`: As for `ArrayFile.read`.
     """
     with path.open("rb") as file:
         header = _read_header(file, path.stat().st_size)
-        _check_size(header.first(count).nbytes)
-        return _read_values(file, header, count)
+        _check_size(header.part(start, stop).nbytes)
+        return _read_values(file, header, start, stop)
 
 
 @contextmanager
@@ -196,13 +201,15 @@ def _read_header(file: BinaryIO, size: int) -> Header:
     return header
 
 
-def _read_values(file: BinaryIO, header: Header, count: int | None) -> NDArray[Any]:
-    wanted = header.first(count)
+def _read_values(file: BinaryIO, header: Header, start: int, stop: int | None) -> NDArray[Any]:
+    wanted = header.part(start, stop)
+    if wanted is not header:
+        file.seek(start * header.part(0, 1).nbytes, SEEK_CUR)
     values = np.empty(wanted.nbytes, np.uint8)
     _fill(file, values)
     order: Literal["C", "F"] = "F" if header.fortran_order else "C"
-    whole = values.view(header.dtype).reshape(wanted.shape, order=order)
-    return whole[:count] if wanted.shape else whole
+    found = values.view(header.dtype).reshape(wanted.shape, order=order)
+    return found[start:stop] if wanted is header and wanted.shape else found
 
 
 def _fill(file: BinaryIO, out: NDArray[Any]) -> None:

@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
-from v2w_gym.world_models.data.recording import load_robot_recording, room_for
+from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, robot_actions, warn_of
+from v2w_gym.world_models.data.sources.opening import open_source
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,31 @@ class Clips:
     actions: Tensor
 
 
-def load_episode_set(folders: Sequence[str], robot: RobotSpec) -> EpisodeSet:
-    """Read every episode below `folders`, with actions as the robot executes them.
+def load_episode_set(sources: Sequence[str], robot: RobotSpec) -> EpisodeSet:
+    """Read every episode of `sources`, with actions as the robot executes them.
 
-    Memory for all frames is allocated once, and episodes are read one at a time.
+    Memory for all frames is allocated once, and episodes are decoded one at a time.
+
+    Args:
+        sources: Recorded data; see `open_source`.
+        robot: The robot.
 
     Raises:
-        FileNotFoundError: A folder without episodes.
-        ValueError: A corrupt episode, one of another robot, or more frames than memory holds.
+        FileNotFoundError: No such file or folder.
+        ValueError: No recorded data, a corrupt episode, one of another robot, or more frames than
+            memory holds.
     """
-    paths = list_episodes(folders)
-    frames, places = room_for(paths, robot)
+    episodes = [(text, episode) for text in sources for episode in open_source(text).read()]
+    frames, places = room_for([len(episode) for _, episode in episodes], robot.frame_size)
     actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
     misfits = NO_MISFITS
-    for path, place in zip(tqdm(paths, desc="reading", unit="episode"), places, strict=True):
-        episode = load_robot_recording(path, robot)
-        frames[place], actions[place][1:] = episode.frames, episode.actions
-        misfits += episode.misfits
-    warn_of(misfits, ", ".join(folders))
+    for (text, episode), place in zip(
+        tqdm(episodes, desc="reading", unit="episode"), places, strict=True
+    ):
+        executed, found = robot_actions(episode, robot, f"{episode.id} of {text}")
+        frames[place], actions[place][1:] = episode.frames[:], executed
+        misfits += found
+    warn_of(misfits, ", ".join(sources))
     starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
     return EpisodeSet(frames, actions, starts, ends)
 

@@ -17,8 +17,7 @@ from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import Scenes, choose_task, stack_scenes
 from v2w_gym.world_models.data.arrays import open_arrays, reading
-from v2w_gym.world_models.data.episodes import list_episodes
-from v2w_gym.world_models.data.recording import load_recording
+from v2w_gym.world_models.data.sources.opening import open_source
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.run_folder import RunFolder
 from v2w_gym.world_models.state import FrameNoise
@@ -97,9 +96,13 @@ def _list_rollouts(cfg: FidelityConfig, task: Task) -> list[RolloutConfig]:
     starts: list[int | str] = list(range(cfg.limit))
     if cfg.episodes:
         # Recordings of the task count, and so do those without a task.
-        paths = list_episodes(cfg.episodes)
-        of_task = (p for p in paths if load_recording(p, count=1).task in (None, task.name))
-        starts = [str(path) for path in islice(of_task, cfg.limit)]
+        of_task = (
+            f"{text}#{number}"
+            for text in cfg.episodes
+            for number, episode in enumerate(open_source(text).read())
+            if episode.task in (None, task.name)
+        )
+        starts = list(islice(of_task, cfg.limit))
     if len(starts) < 2:
         raise ValueError(
             f"expected at least 2 rollouts of {task.name}, found limit={cfg.limit} and "

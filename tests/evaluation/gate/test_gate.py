@@ -12,7 +12,7 @@ from v2w_gym.configs.sampler import SamplerConfig
 from v2w_gym.evaluation.gate import gate
 from v2w_gym.evaluation.gate.gate import run_gate
 from v2w_gym.evaluation.records.rows import Row
-from v2w_gym.world_models.data.episodes import Episode, load_episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, load_labelled, save_labelled
 from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.vid2world.model import Vid2World
 
@@ -32,9 +32,9 @@ def config(tmp_path):
     rng = np.random.default_rng(0)
     for seed in range(3):
         actions = np.stack([STANDIN_SAWYER.make_action()] * 3)
-        save_episode(
+        save_labelled(
             tmp_path / "held_out" / f"episode_{seed}.npz",
-            Episode(
+            LabelledEpisode(
                 frames=rng.integers(0, 256, (4, 64, 64, 3), np.uint8),
                 actions=actions,
                 expert_actions=actions,
@@ -127,7 +127,7 @@ def test_an_episode_that_does_not_fit_is_named_before_anything_is_written(
     config, tmp_path, changes, text
 ):
     path = tmp_path / "held_out" / "episode_2.npz"
-    save_episode(path.with_name("episode_9.npz"), replace(load_episode(path), **changes))
+    save_labelled(path.with_name("episode_9.npz"), replace(load_labelled(path), **changes))
     with pytest.raises(ValueError, match=text):
         run_gate(config)
     assert not (tmp_path / "gate").exists()
@@ -135,20 +135,20 @@ def test_an_episode_that_does_not_fit_is_named_before_anything_is_written(
 
 def test_episodes_of_a_task_are_of_one_length(config, tmp_path):
     path = tmp_path / "held_out" / "episode_2.npz"
-    whole = load_episode(path)
+    whole = load_labelled(path)
     short = {name: getattr(whole, name)[:-1] for name in ("frames", "success")}
     short |= {name: getattr(whole, name)[:-1] for name in ("actions", "expert_actions")}
     state = {"opening": whole.state["opening"][:-1]}
-    save_episode(path.with_name("episode_9.npz"), replace(whole, **short, state=state))
+    save_labelled(path.with_name("episode_9.npz"), replace(whole, **short, state=state))
     with pytest.raises(ValueError, match=r"expected 4 frames in .*episode_9.npz.*found 3"):
         run_gate(config)
 
 
 def test_recorded_actions_out_of_bounds_are_clipped_and_logged(config, tmp_path, caplog):
     path = tmp_path / "held_out" / "episode_2.npz"
-    actions = load_episode(path).actions
+    actions = load_labelled(path).actions
     actions[1, 10] = 0.4
-    save_episode(path, replace(load_episode(path), actions=actions))
+    save_labelled(path, replace(load_labelled(path), actions=actions))
     run_gate(config)
     assert "1 of 117 values in 1 of 3 episodes were beyond the robot's bounds" in caplog.text
 

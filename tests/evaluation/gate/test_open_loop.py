@@ -7,7 +7,7 @@ from v2w_gym.evaluation.gate.open_loop import imagine, measure_open_loop
 from v2w_gym.judges.base import Quantity
 from v2w_gym.judges.drawer import judge_openings
 from v2w_gym.world_models.copy_last import CopyLast
-from v2w_gym.world_models.data.episodes import Episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode
 
 STEPS = 6
 
@@ -52,7 +52,7 @@ def episode(seed, motion):
         frames.append(np.round(value).astype(np.uint8))
     opening = np.array([frame.mean() / 255 * 0.2 for frame in frames], np.float32)
     actions = np.stack([STANDIN_SAWYER.make_action(world_vector=[motion, 0, 0])] * STEPS)
-    return Episode(
+    return LabelledEpisode(
         frames=np.stack(frames),
         actions=actions,
         expert_actions=actions,

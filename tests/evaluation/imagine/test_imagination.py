@@ -10,7 +10,6 @@ from PIL import Image
 from v2w_gym.configs.evaluate import ActionControlConfig, RolloutConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
-from v2w_gym.evaluation.imagine import scenes
 from v2w_gym.evaluation.imagine.imagination import (
     headline,
     pixel_differences,
@@ -24,7 +23,8 @@ from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.loading import make_policy
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.copy_last import CopyLast
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.array_frames import ArrayFrames
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.frames import to_tensor, to_uint8
 from v2w_gym.world_models.run_folder import hold_folder
 
@@ -423,7 +423,7 @@ def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
     with np.load(tmp_path / "ending.npz") as file:
         actions, frames = file["action"], file["image"]
     actions[2, STANDIN_SAWYER.slices["terminate_episode"]] = [1, 0, 0]
-    episode = Episode(
+    episode = LabelledEpisode(
         frames=frames,
         actions=actions[:-1],
         expert_actions=actions[:-1],
@@ -434,7 +434,7 @@ def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):
         behaviour="by hand",
         seed=0,
     )
-    save_episode(tmp_path / "episode.npz", episode)
+    save_labelled(tmp_path / "episode.npz", episode)
     found, frames = rollout(tmp_path / "run", policy=str(tmp_path / "episode.npz"))
     assert (found["steps"], len(frames)) == (3, 4)
 
@@ -474,14 +474,15 @@ def test_a_damaged_frame_of_an_interrupted_rollout_is_named(tmp_path, content):
 
 def test_only_what_is_used_of_a_recording_is_read(tmp_path, monkeypatch):
     recording(tmp_path / "episode.npz", steps=40)
-    counts, known = [], scenes.read_recording
+    asked, known = [], ArrayFrames.__getitem__
     monkeypatch.setattr(
-        scenes,
-        "read_recording",
-        lambda path, count: counts.append(count) or known(path, count=count),
+        ArrayFrames,
+        "__getitem__",
+        lambda frames, steps: asked.append(steps) or known(frames, steps),
     )
     start = {"start": str(tmp_path / "episode.npz"), "actions": "recorded"}
     found, _ = rollout(tmp_path / "some", Brightening(STANDIN_SAWYER), steps=5, **start)
-    assert (found["steps"], counts) == (5, [6])
+    assert (found["steps"], asked) == (5, [slice(1), slice(0, 6)])
+    asked.clear()
     found, _ = rollout(tmp_path / "all", Brightening(STANDIN_SAWYER), steps=None, **start)
-    assert (found["steps"], counts) == (40, [6, None])
+    assert (found["steps"], asked) == (40, [slice(0, None)])

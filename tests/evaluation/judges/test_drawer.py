@@ -8,7 +8,7 @@ from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import JudgeTrainConfig
 from v2w_gym.evaluation.judges.drawer import augment, measure, train_judge
 from v2w_gym.judges.loading import load_judge
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 
 
 def drawn_episode(openings, task, seed=0):
@@ -17,7 +17,7 @@ def drawn_episode(openings, task, seed=0):
     for frame, opening in zip(frames, openings, strict=True):
         frame[: round(400 * opening), 16:48] = 230
     actions = np.zeros((len(openings) - 1, 13), np.float32)
-    return Episode(
+    return LabelledEpisode(
         frames=frames,
         actions=actions,
         expert_actions=actions,
@@ -79,7 +79,7 @@ def record(folder, count):
     folder.mkdir()
     for i in range(count):
         task = ("close_drawer", "open_drawer")[i % 2]
-        save_episode(
+        save_labelled(
             folder / f"episode_{i:08d}.npz", drawn_episode(rng.uniform(0, 0.16, 6), task, i)
         )
 
@@ -122,8 +122,8 @@ def test_trained_judge_reads_openings_and_its_card_says_how_well(tmp_path):
 )
 def test_episodes_that_do_not_fit_are_named(tmp_path, changes, text):
     episode = drawn_episode([0.1, 0.1, 0.0, 0.0], "close_drawer")
-    save_episode(tmp_path / "episode_1.npz", episode)
-    save_episode(tmp_path / "episode_9.npz", replace(episode, **changes))
+    save_labelled(tmp_path / "episode_1.npz", episode)
+    save_labelled(tmp_path / "episode_9.npz", replace(episode, **changes))
     cfg = JudgeTrainConfig(
         output=str(tmp_path / "judge.safetensors"),
         episodes=[str(tmp_path)],

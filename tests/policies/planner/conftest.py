@@ -9,7 +9,7 @@ import torch
 
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.policies.planner.perception import PerceptionNetwork
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 
 FRAMES = 20
 
@@ -25,12 +25,12 @@ def network() -> PerceptionNetwork:
 
 
 @pytest.fixture
-def make_episode() -> Callable[[int], Episode]:
+def make_episode() -> Callable[[int], LabelledEpisode]:
     """Seed -> an episode: a red square is where the hand is, a blue one where the handle is."""
     return _squares
 
 
-def _squares(seed: int) -> Episode:
+def _squares(seed: int) -> LabelledEpisode:
     rng = np.random.default_rng(seed)
     places = rng.integers(0, 52, (FRAMES, 4))
     frames = np.full((FRAMES, 64, 64, 3), 90, np.uint8)
@@ -40,7 +40,7 @@ def _squares(seed: int) -> Episode:
     metres = (places / 260).astype(np.float32)
     hand = np.stack([metres[:, 0], 0.5 + metres[:, 1], metres[:, 0] + metres[:, 1]], axis=1)
     actions = np.zeros((FRAMES - 1, STANDIN_SAWYER.action_size), np.float32)
-    return Episode(
+    return LabelledEpisode(
         frames=frames,
         actions=actions,
         expert_actions=actions,
@@ -64,5 +64,5 @@ def episodes(tmp_path: Path) -> Path:
     folder = tmp_path / "episodes"
     folder.mkdir()
     for seed in range(20):
-        save_episode(folder / f"episode_{seed}.npz", _squares(seed))
+        save_labelled(folder / f"episode_{seed}.npz", _squares(seed))
     return folder

@@ -14,7 +14,7 @@ from v2w_gym.policies.planner.perception import PerceptionNetwork, to_pixels
 from v2w_gym.policies.planner.policy import load_planner
 from v2w_gym.policies.planner.training import augment, load_scenes, measure, train
 from v2w_gym.world_models.checkpoint import load_checkpoint
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 
 
 @pytest.fixture
@@ -94,9 +94,11 @@ def test_augmented_frames_stay_in_range_and_in_place():
     assert ((peak % 64 - 44.5).abs() <= 5).all()
 
 
-def test_positions_are_read_in_their_order(make_episode: Callable[[int], Episode], tmp_path: Path):
+def test_positions_are_read_in_their_order(
+    make_episode: Callable[[int], LabelledEpisode], tmp_path: Path
+):
     episode = make_episode(3)
-    save_episode(tmp_path / "episode_3.npz", episode)
+    save_labelled(tmp_path / "episode_3.npz", episode)
     frames, positions = load_scenes([str(tmp_path)], STANDIN_SAWYER)
     assert (frames == episode.frames).all()
     state = episode.state
@@ -112,9 +114,9 @@ def test_positions_are_read_in_their_order(make_episode: Callable[[int], Episode
     ],
 )
 def test_episodes_that_do_not_fit_are_refused(
-    make_episode: Callable[[int], Episode], tmp_path: Path, changes: dict, message: str
+    make_episode: Callable[[int], LabelledEpisode], tmp_path: Path, changes: dict, message: str
 ):
-    save_episode(tmp_path / "episode_0.npz", replace(make_episode(0), **changes))
+    save_labelled(tmp_path / "episode_0.npz", replace(make_episode(0), **changes))
     with pytest.raises(ValueError, match=message):
         load_scenes([str(tmp_path)], STANDIN_SAWYER)
 

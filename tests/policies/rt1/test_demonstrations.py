@@ -21,7 +21,7 @@ from v2w_gym.policies.rt1.demonstrations import (
     sample_windows,
 )
 from v2w_gym.policies.rt1.tokenizer import ActionTokenizer
-from v2w_gym.world_models.data.episodes import load_episode
+from v2w_gym.world_models.data.labelled import load_labelled
 
 TOKENIZER = ActionTokenizer(STANDIN_SAWYER)
 GOOGLE = ActionTokenizer(GOOGLE_ROBOT)
@@ -70,7 +70,7 @@ def test_labels_are_the_experts_actions_at_every_frame_but_the_last(
     long, short = data.frames
     assert long(np.arange(8))[:, 0, 0, 0].tolist() == [*range(8)]
     assert short(np.arange(3))[:, 0, 0, 0].tolist() == [100, 101, 102]
-    expert = load_episode(episodes / "episode_0.npz").expert_actions
+    expert = load_labelled(episodes / "episode_0.npz").expert_actions
     assert (data.tokens[:8] == TOKENIZER.encode(expert)).all()
     assert data.instruction_rows.tolist() == [0] * 8 + [1] * 3
 

@@ -6,7 +6,7 @@ import pytest
 from v2w_gym.configs.train import CollectConfig
 from v2w_gym.standin.collect import collect, episode_path, record_episode
 from v2w_gym.standin.env import StandinEnv
-from v2w_gym.world_models.data.episodes import list_episodes, load_episode
+from v2w_gym.world_models.data.labelled import list_labelled, load_labelled
 
 pytestmark = pytest.mark.filterwarnings("ignore:Constant.s. may be too high")
 
@@ -42,9 +42,9 @@ def test_collect_records_each_episode_once(tmp_path, metaworld):
     kept.parent.mkdir()
     kept.write_bytes(b"recorded before")
     collect(cfg)
-    assert list_episodes([tmp_path]) == [episode_path(tmp_path, "close_drawer", 40), kept]
+    assert list_labelled([tmp_path]) == [episode_path(tmp_path, "close_drawer", 40), kept]
     assert kept.read_bytes() == b"recorded before"
-    episode = load_episode(episode_path(tmp_path, "close_drawer", 40))
+    episode = load_labelled(episode_path(tmp_path, "close_drawer", 40))
     assert (episode.seed, episode.behaviour, episode.task) == (40, "random_walk", "close_drawer")
     assert episode.instruction == "close the drawer"
 

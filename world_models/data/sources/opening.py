@@ -1,5 +1,6 @@
 """Open recorded data of any known format."""
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,8 +11,18 @@ from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.sources import SOURCES, SourceFields
 from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data import prepared
-from v2w_gym.world_models.data.sources import lerobot, rlds
+from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.labelled import ENDING
+from v2w_gym.world_models.data.sources import (
+    archives,
+    frame_arrays,
+    lerobot,
+    pictures,
+    rlds,
+    videos,
+)
 from v2w_gym.world_models.data.sources.base import Source, Wanted
+from v2w_gym.world_models.data.sources.episode_files import kinds_in
 
 _SPLIT = re.compile(r"(?P<path>.+):(?P<split>[^:/\[\]]+(\[[^/\[\]]*\])?)", re.DOTALL)
 
@@ -24,17 +35,34 @@ class Format:
         recognises: Whether a file or folder has this format; reads names and headers only.
         open: Opens it.
         example: What a path of this format looks like, for messages.
+        endings: Endings of its files, if a single file can be opened.
     """
 
     recognises: Callable[[Path], bool]
     open: Callable[[Path, Wanted], Source]
     example: str
+    endings: tuple[str, ...] = ()
 
 
 FORMATS: Mapping[str, Format] = {
     "prepared": Format(prepared.is_prepared, prepared.open_source, "a folder of `v2w prepare`"),
     "lerobot": Format(lerobot.recognises, lerobot.open_lerobot, "a folder with meta/info.json"),
     "rlds": Format(rlds.recognises, rlds.open_source, "fractal20220817_data/0.1.0:train[:1000]"),
+    "npz": Format(
+        *(archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz files"),
+        endings=(ENDING,),
+    ),
+    "npy": Format(
+        *(frame_arrays.recognises, frame_arrays.open_frame_array, "a .npy file of frames"),
+        endings=(frame_arrays.ENDING,),
+    ),
+    "pictures": Format(
+        *(pictures.recognises, pictures.open_pictures, "a .png or .jpg picture"),
+        endings=pictures.ENDINGS,
+    ),
+    "videos": Format(
+        *(videos.recognises, videos.open_videos, "an .mp4 video"), endings=(videos.ENDING,)
+    ),
 }
 """Format -> how to recognise and open it; the first that recognises a path opens it."""
 
@@ -63,6 +91,36 @@ def open_source(text: str, *, kind: str = "", fields: str = "", camera: str = ""
     return _find_format(path, kind).open(path, wanted)
 
 
+def read_one(text: str | os.PathLike[str]) -> Episode:
+    """Open one episode of recorded data.
+
+    Args:
+        text: A source with one episode, such as a file, or "SOURCE#3" or "SOURCE#ID" for one of
+            many. A whole number counts the episodes from 0; anything else is an id.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+        ModuleNotFoundError: As for `open_source`.
+        ValueError: As for `open_source`, no such episode, or several of which none is named.
+    """
+    place, which = split_episode(text)
+    source = open_source(place)
+    if which:
+        return _find_episode(source, which, place)
+    if len(source) != 1:
+        raise ValueError(
+            f"expected one episode, found {len(source)} in {place}; name one, such as '{place}#0'"
+        )
+    return next(iter(source.read()))
+
+
+def split_episode(text: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return the text of a source, and the episode after a `#`; "" by default."""
+    text = os.fspath(text)
+    place, mark, which = text.rpartition("#")
+    return (place, which) if place and mark and not to_path(text).exists() else (text, "")
+
+
 def split_path(text: str) -> tuple[Path, str]:
     """Return the path of recorded data, and the split after a colon; "" by default."""
     whole = to_path(text)
@@ -84,11 +142,38 @@ def find_fields(name: str) -> SourceFields:
     return lookup(SOURCES, name, "the data set, or a YAML file with its fields")
 
 
+def _find_episode(source: Source, which: str, place: str) -> Episode:
+    number = _number_of(which, source, place)
+    return next(iter(source.read(number, number + 1)))
+
+
+def _number_of(which: str, source: Source, place: str) -> int:
+    """Return the number of the episode with a number or an id."""
+    if which.isdecimal() and str(int(which)) == which:
+        if int(which) < len(source):
+            return int(which)
+        raise ValueError(
+            f"expected an episode from 0 to {len(source) - 1} of {place}, found {which}"
+        )
+    ids = list(source.ids())
+    if which in ids:
+        return ids.index(which)
+    raise ValueError(
+        f"expected the number or id of an episode in {place}, such as {ids[0]!r}, found {which!r}"
+        f"{hint(which, ids)}"
+    )
+
+
 def _find_format(path: Path, name: str) -> Format:
     if name:
         return lookup(FORMATS, name, "format")
     for known in FORMATS.values():
         if known.recognises(path):
             return known
+    found = kinds_in(path) if path.is_dir() else f"a {path.suffix or 'file without ending'}"
     examples = "; ".join(f"{name}: {known.example}" for name, known in FORMATS.items())
-    raise ValueError(f"expected recorded data at {path} in a known format ({examples}), found none")
+    endings = [ending for known in FORMATS.values() for ending in known.endings]
+    raise ValueError(
+        f"expected recorded data at {path} in a known format ({examples}), found {found}"
+        f"{hint(path.suffix.lower(), endings)}"
+    )

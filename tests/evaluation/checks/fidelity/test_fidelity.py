@@ -23,7 +23,7 @@ from v2w_gym.evaluation.records.rows import ROWS, load_rows
 from v2w_gym.judges.base import Verdicts
 from v2w_gym.scripts import fidelity as command
 from v2w_gym.starts import bundled_starts
-from v2w_gym.world_models.data.episodes import Episode, load_episode, save_episode
+from v2w_gym.world_models.data.labelled import LabelledEpisode, load_labelled, save_labelled
 from v2w_gym.world_models.loading import load_world_model
 from v2w_gym.world_models.vid2world.model import Vid2World
 
@@ -108,7 +108,7 @@ def episodes(tmp_path):
     rng = np.random.default_rng(0)
     actions = np.stack([STANDIN_SAWYER.make_action()] * 5)
     for seed, task in enumerate([TASK, "close_drawer", TASK, TASK]):
-        episode = Episode(
+        episode = LabelledEpisode(
             frames=rng.integers(0, 256, (6, 64, 64, 3), np.uint8),
             actions=actions,
             expert_actions=actions,
@@ -119,7 +119,7 @@ def episodes(tmp_path):
             behaviour="expert",
             seed=seed,
         )
-        save_episode(tmp_path / f"episode_{seed}.npz", episode)
+        save_labelled(tmp_path / f"episode_{seed}.npz", episode)
     return str(tmp_path)
 
 
@@ -264,7 +264,7 @@ def test_recorded_episodes_of_the_task_are_replayed(cfg, episodes):
     measured = by_name(found)
     assert found["recorded"]
     assert found["rollouts"] == 3
-    expected = [load_episode(Path(episodes) / f"episode_{i}.npz").frames for i in (0, 2, 3)]
+    expected = [load_labelled(Path(episodes) / f"episode_{i}.npz").frames for i in (0, 2, 3)]
     of_baseline = frames_of(cfg, "baseline")
     np.testing.assert_array_equal(of_baseline[:, 0], np.stack(expected)[:, 0])
     error = pixel_error(of_baseline, np.stack(expected))

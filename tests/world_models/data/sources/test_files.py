@@ -1,4 +1,4 @@
-"""Recordings: every file type, and errors."""
+"""Single files: every type, and errors."""
 
 import os
 import struct
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from v2w_gym import pictures
-from v2w_gym.recordings import read_recording
-from v2w_gym.world_models.data.episodes import Episode, save_episode
+from v2w_gym.world_models.data import videos
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
+from v2w_gym.world_models.data.sources.opening import read_one
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(0, 256, (4, 64, 48, 3), np.uint8)
@@ -29,8 +29,14 @@ def write_video(path, frames):
         container.mux(stream.encode())
 
 
+def read_all(path):
+    """Return an episode, and all its frames."""
+    episode = read_one(path)
+    return episode, episode.frames[:]
+
+
 def episode():
-    return Episode(
+    return LabelledEpisode(
         frames=FRAMES,
         actions=ACTIONS[:-1],
         expert_actions=ACTIONS[:-1],
@@ -50,22 +56,22 @@ def test_a_picture_is_a_recording_of_one_frame(tmp_path, name):
         np.save(tmp_path / name, plain)
     else:
         Image.fromarray(plain).save(tmp_path / name)
-    recording = read_recording(tmp_path / name)
-    assert recording.frames.shape == (1, 64, 48, 3) and recording.frames.dtype == np.uint8
-    assert np.abs(recording.frames[0].astype(int) - plain).max() <= 2
+    recording, frames = read_all(tmp_path / name)
+    assert frames.shape == (1, 64, 48, 3) and frames.dtype == np.uint8
+    assert np.abs(frames[0].astype(int) - plain).max() <= 2
     assert recording.actions is None
 
 
 def test_a_picture_without_loss_is_exact_and_transparency_is_dropped(tmp_path):
     transparent = np.dstack([FRAMES[0], np.full((64, 48), 7, np.uint8)])
     Image.fromarray(transparent).save(tmp_path / "one.png")
-    np.testing.assert_array_equal(read_recording(tmp_path / "one.png").frames[0], FRAMES[0])
+    np.testing.assert_array_equal(read_all(tmp_path / "one.png")[1][0], FRAMES[0])
 
 
 def test_frames_in_an_array(tmp_path):
     np.save(tmp_path / "clip.npy", FRAMES)
-    recording = read_recording(str(tmp_path / "clip.npy"))
-    np.testing.assert_array_equal(recording.frames, FRAMES)
+    recording, frames = read_all(str(tmp_path / "clip.npy"))
+    np.testing.assert_array_equal(frames, FRAMES)
     assert recording.actions is None
 
 
@@ -74,30 +80,30 @@ def test_a_video_gives_every_frame_in_order(tmp_path):
     plain[:] = np.array([20, 70, 120, 170, 220])[:, None, None, None]
     plain[:, :32, :, 0] = 200  # red above
     write_video(tmp_path / "clip.mp4", plain)
-    recording = read_recording(tmp_path / "clip.mp4")
-    assert recording.frames.shape == plain.shape and recording.actions is None
-    assert np.abs(recording.frames.astype(int) - plain).max() <= 4
+    recording, frames = read_all(tmp_path / "clip.mp4")
+    assert frames.shape == plain.shape and recording.actions is None
+    assert np.abs(frames.astype(int) - plain).max() <= 4
 
 
 def test_an_episode_gives_frames_and_the_actions_taken(tmp_path):
-    save_episode(tmp_path / "episode.npz", episode())
-    recording = read_recording(tmp_path / "episode.npz")
-    np.testing.assert_array_equal(recording.frames, FRAMES)
+    save_labelled(tmp_path / "episode.npz", episode())
+    recording, frames = read_all(tmp_path / "episode.npz")
+    np.testing.assert_array_equal(frames, FRAMES)
     np.testing.assert_array_equal(recording.actions, ACTIONS[:-1])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_published_converters_last_action_leads_nowhere(tmp_path, dtype):
     np.savez_compressed(tmp_path / "eps.npz", image=FRAMES, action=ACTIONS.astype(dtype))
-    recording = read_recording(tmp_path / "eps.npz")
-    np.testing.assert_array_equal(recording.frames, FRAMES)
+    recording, frames = read_all(tmp_path / "eps.npz")
+    np.testing.assert_array_equal(frames, FRAMES)
     np.testing.assert_array_equal(recording.actions, ACTIONS[:-1])
     assert recording.actions.dtype == np.float32
 
 
 def test_the_published_converters_frames_alone_will_do(tmp_path):
     np.savez(tmp_path / "eps.npz", image=FRAMES)
-    assert read_recording(tmp_path / "eps.npz").actions is None
+    assert read_one(tmp_path / "eps.npz").actions is None
 
 
 TURNED = {
@@ -122,7 +128,7 @@ def test_a_picture_is_upright(tmp_path, orientation, kind):
     exif[0x0112] = orientation
     stored = np.ascontiguousarray(TURNED[orientation](upright))
     Image.fromarray(stored).save(tmp_path / f"a.{kind}", exif=exif, quality=98)
-    found = read_recording(tmp_path / f"a.{kind}").frames[0]
+    found = read_all(tmp_path / f"a.{kind}")[1][0]
     assert found.shape == upright.shape
     assert np.abs(found.astype(int) - upright).mean() < 5
 
@@ -136,7 +142,7 @@ def test_a_picture_is_upright(tmp_path, orientation, kind):
 )
 def test_grey_pictures_of_8_and_16_bits(tmp_path, stored, upright):
     Image.fromarray(stored).save(tmp_path / "grey.png")
-    found = read_recording(tmp_path / "grey.png").frames[0]
+    found = read_all(tmp_path / "grey.png")[1][0]
     np.testing.assert_array_equal(found, np.array(upright)[None, :, None].repeat(3, axis=2))
 
 
@@ -145,7 +151,7 @@ def test_pictures_of_other_kinds_become_rgb(tmp_path, mode):
     picture = Image.new("RGB", (48, 64), (255, 255, 255)).convert(mode)
     name = "a.jpg" if mode == "CMYK" else "a.png"
     picture.save(tmp_path / name, **({"transparency": 0} if mode == "P" else {}))
-    found = read_recording(tmp_path / name).frames
+    found = read_all(tmp_path / name)[1]
     assert found.shape == (1, 64, 48, 3) and (found >= 254).all()
 
 
@@ -153,7 +159,7 @@ def test_a_picture_that_would_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     Image.fromarray(FRAMES[0]).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match="a.png, found a picture that is too large"):
-        read_recording(tmp_path / "a.png")
+        read_all(tmp_path / "a.png")
 
 
 def rotate(path, matrix):
@@ -182,9 +188,9 @@ def rotate(path, matrix):
 )
 def test_a_video_is_upright(tmp_path, matrix, upright):
     write_video(tmp_path / "a.mp4", FRAMES)
-    stored = read_recording(tmp_path / "a.mp4").frames
+    stored = read_all(tmp_path / "a.mp4")[1]
     rotate(tmp_path / "a.mp4", matrix)
-    np.testing.assert_array_equal(read_recording(tmp_path / "a.mp4").frames, upright(stored))
+    np.testing.assert_array_equal(read_all(tmp_path / "a.mp4")[1], upright(stored))
 
 
 def test_a_video_that_is_to_be_shown_at_an_angle_is_refused(tmp_path):
@@ -193,24 +199,24 @@ def test_a_video_that_is_to_be_shown_at_an_angle_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match="a.mp4, found a display matrix .*no multiple of 90 degrees"
     ):
-        read_recording(tmp_path / "a.mp4")
+        read_all(tmp_path / "a.mp4")
 
 
 def test_no_more_of_a_video_is_decoded_than_is_wanted(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", np.tile(FRAMES, (10, 1, 1, 1)))
-    decoded, known = [], pictures._to_array
-    monkeypatch.setattr(pictures, "_to_array", lambda frame: decoded.append(1) or known(frame))
-    few = read_recording(tmp_path / "a.mp4", count=3).frames
+    decoded, known = [], videos._to_array
+    monkeypatch.setattr(videos, "_to_array", lambda frame: decoded.append(1) or known(frame))
+    few = read_one(tmp_path / "a.mp4").frames[:3]
     assert len(decoded) == len(few) == 3
-    np.testing.assert_array_equal(few, read_recording(tmp_path / "a.mp4").frames[:3])
+    np.testing.assert_array_equal(few, read_all(tmp_path / "a.mp4")[1][:3])
 
 
 def test_a_video_too_long_for_memory_is_read_in_part(tmp_path, monkeypatch):
     write_video(tmp_path / "a.mp4", FRAMES)
-    monkeypatch.setattr(pictures, "LARGEST", 2 * FRAMES[0].nbytes)
-    assert len(read_recording(tmp_path / "a.mp4", count=2).frames) == 2
-    with pytest.raises(ValueError, match="a.mp4, found more than .*count="):
-        read_recording(tmp_path / "a.mp4")
+    monkeypatch.setattr(videos, "LARGEST", 2 * FRAMES[0].nbytes)
+    assert len(read_one(tmp_path / "a.mp4").frames[:2]) == 2
+    with pytest.raises(ValueError, match="a.mp4, found more than .*fewer frames"):
+        read_all(tmp_path / "a.mp4")
 
 
 def test_a_damaged_frame_is_not_taken_for_a_good_one(tmp_path):
@@ -223,8 +229,8 @@ def test_a_damaged_frame_is_not_taken_for_a_good_one(tmp_path):
     content[middle:end] = RNG.bytes(end - middle)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a.mp4, found .*(damaged data in frame|no readable)"):
-        read_recording(path)
-    assert len(read_recording(path, count=1).frames) == 1
+        read_all(path)
+    assert len(read_one(path).frames[:1]) == 1
 
 
 def test_ten_bits_become_eight(tmp_path):
@@ -236,7 +242,7 @@ def test_ten_bits_become_eight(tmp_path):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(stream.encode(picture.reformat(format="yuv420p10le")))
         container.mux(stream.encode())
-    found = read_recording(tmp_path / "a.mp4").frames
+    found = read_all(tmp_path / "a.mp4")[1]
     assert np.abs(found.astype(int) - grey).max() <= 2
 
 
@@ -245,20 +251,13 @@ def test_ten_bits_become_eight(tmp_path):
 )
 def test_any_name_will_do(tmp_path, name):
     np.save(tmp_path / name, FRAMES)
-    assert len(read_recording(tmp_path / name, count=2).frames) == 2
+    assert len(read_one(tmp_path / name).frames[:2]) == 2
 
 
 def test_a_recording_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     np.save(tmp_path / "clip.npy", FRAMES)
-    assert len(read_recording("~/clip.npy").frames) == 4
-
-
-@pytest.mark.parametrize("count", [0, -1])
-def test_nothing_is_no_recording(tmp_path, count):
-    np.save(tmp_path / "clip.npy", FRAMES)
-    with pytest.raises(ValueError, match=f"expected count of at least 1, found {count}"):
-        read_recording(tmp_path / "clip.npy", count=count)
+    assert len(read_all("~/clip.npy")[1]) == 4
 
 
 @pytest.mark.parametrize("kind", ["png", "mp4", "npy", "npz"])
@@ -266,15 +265,15 @@ def test_what_git_lfs_leaves_is_named(tmp_path, kind):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
     (tmp_path / f"a.{kind}").write_text(pointer)
     with pytest.raises(ValueError, match=rf"a\.{kind}, found a git-LFS pointer"):
-        read_recording(tmp_path / f"a.{kind}")
+        read_all(tmp_path / f"a.{kind}")
 
 
 @pytest.mark.parametrize(
     ("name", "error", "text"),
     [
         ("strat.png", FileNotFoundError, "did you mean 'start.png'"),
-        ("folder.png", IsADirectoryError, "found a folder; name a file in it"),
-        ("start.gif", ValueError, r"file type of recording .*\.mp4.*found '\.gif'"),
+        ("folder.png", ValueError, "found none"),
+        ("start.pnk", ValueError, r"known format .*\.mp4.*found a \.pnk; did you mean '\.png'"),
         ("start.png", ValueError, "found cannot identify image"),
         ("start.mp4", ValueError, "found no readable video"),
         ("start.npy", ValueError, "start.npy, found"),
@@ -282,11 +281,11 @@ def test_what_git_lfs_leaves_is_named(tmp_path, kind):
     ],
 )
 def test_files_that_are_no_recordings(tmp_path, name, error, text):
-    for kind in ("png", "mp4", "npy", "npz", "gif"):
+    for kind in ("png", "mp4", "npy", "npz", "pnk"):
         (tmp_path / f"start.{kind}").write_bytes(b"nothing of the kind")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(error, match=text):
-        read_recording(tmp_path / name)
+        read_all(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["clip.png", "clip.mp4", "clip.npy", "episode.npz", "eps.npz"])
@@ -299,12 +298,12 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path, name):
     elif name == "clip.npy":
         np.save(path, FRAMES)
     elif name == "episode.npz":
-        save_episode(path, episode())
+        save_labelled(path, episode())
     else:
         np.savez_compressed(path, image=FRAMES, action=ACTIONS)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=name):
-        read_recording(path)
+        read_all(path)
 
 
 def test_a_damaged_byte_is_noticed(tmp_path):
@@ -313,7 +312,7 @@ def test_a_damaged_byte_is_noticed(tmp_path):
     damaged[60:90] = bytes(30)
     (tmp_path / "eps.npz").write_bytes(damaged)
     with pytest.raises(ValueError, match="eps.npz, found"):
-        read_recording(tmp_path / "eps.npz")
+        read_all(tmp_path / "eps.npz")
 
 
 @pytest.mark.parametrize(
@@ -328,21 +327,21 @@ def test_a_damaged_byte_is_noticed(tmp_path):
 def test_arrays_that_are_no_frames(tmp_path, frames, text):
     np.save(tmp_path / "clip.npy", frames)
     with pytest.raises(ValueError, match=text):
-        read_recording(tmp_path / "clip.npy")
+        read_all(tmp_path / "clip.npy")
 
 
 @pytest.mark.parametrize(
     ("arrays", "text"),
     [
         ({"arr_0": ACTIONS}, r"arrays \['arr_0'\], neither"),
-        ({"image": FRAMES, "action": ACTIONS[:-1]}, r"`action` \(3, 13\) for `image` \(4, 64"),
+        ({"image": FRAMES, "action": ACTIONS[:-1]}, r"`action` \(3, 13\) for 4 `image`"),
         ({"image": FRAMES, "action": ACTIONS[:, 0]}, r"`action` \(4,\)"),
     ],
 )
 def test_archives_that_are_no_episodes(tmp_path, arrays, text):
     np.savez(tmp_path / "eps.npz", **arrays)
     with pytest.raises(ValueError, match=text):
-        read_recording(tmp_path / "eps.npz")
+        read_all(tmp_path / "eps.npz")
 
 
 def test_sound_alone_is_no_video(tmp_path):
@@ -353,13 +352,13 @@ def test_sound_alone_is_no_video(tmp_path):
         container.mux(stream.encode(silence))
         container.mux(stream.encode())
     with pytest.raises(ValueError, match="found no video stream"):
-        read_recording(tmp_path / "sound.mp4")
+        read_all(tmp_path / "sound.mp4")
 
 
 @pytest.mark.skipif("V2W_TEST_DATA" not in os.environ, reason="V2W_TEST_DATA is not set")
 def test_real_recordings():
     data = Path(os.environ["V2W_TEST_DATA"])
-    video = read_recording(data / "bridge_clips" / "000000000.mp4")
-    assert video.frames.shape == (40, 256, 256, 3) and video.frames.std() > 20
-    episode = read_recording(data / "fractal_frames" / "fractal_sample.npz")
-    assert episode.frames.shape == (22, 256, 320, 3) and episode.actions is None
+    video, frames = read_all(data / "bridge_clips" / "000000000.mp4")
+    assert frames.shape == (40, 256, 256, 3) and frames.std() > 20
+    episode, frames = read_all(data / "fractal_frames" / "fractal_sample.npz")
+    assert frames.shape == (22, 256, 320, 3) and episode.actions is None

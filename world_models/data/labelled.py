@@ -1,9 +1,8 @@
-"""Recorded episodes on disk: writing, reading and checking them."""
+"""Labelled episodes on disk: frames, actions, and what only a simulator knows of them."""
 
 import json
-import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,33 +12,45 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import to_path
-from v2w_gym.world_models.data.arrays import ArrayFile, as_numbers, open_arrays, reading
-from v2w_gym.world_models.data.recording import (
-    FORMAT,
-    META,
-    OURS,
-    check_robot,
-    find_layout,
-    is_recording,
-    read_meta,
+from v2w_gym.world_models.data.array_frames import archived_frames, check_frames
+from v2w_gym.world_models.data.arrays import (
+    DAMAGED,
+    ArrayFile,
+    as_numbers,
+    open_arrays,
+    reading,
 )
+from v2w_gym.world_models.data.recorded_actions import check_robot
+from v2w_gym.world_models.data.sources.converter import NAMED as CONVERTED
+from v2w_gym.world_models.data.sources.converter import is_converted
+from v2w_gym.world_models.data.sources.episode_files import find_files, kinds_in
 from v2w_gym.world_models.files import replacing
 
-log = logging.getLogger(__name__)
-
+ENDING = ".npz"
 NAMED = "episode_*.npz"
+NAMES = (NAMED, CONVERTED)
+"""Names of episodes, which need no look into the file."""
+FORMAT = "v2w-episode-1"
+META: Mapping[str, type] = {
+    "robot": str,
+    "task": str,
+    "instruction": str,
+    "behaviour": str,
+    "seed": int,
+}
+"""Metadata of an episode, with types."""
 ARRAYS = ("frames", "actions", "expert_actions", "success")
 STATE = "state/"
 ADVICE = "copy the file again, or record it again"
 WITHOUT_LABELS = (
-    "frames and actions alone, without instruction and success, as in files of Vid2World's "
-    "converter; use such a file as start, actions or policy, or for train and fidelity"
+    "no `meta`; a file of frames and actions alone, without instruction and success, as of "
+    "Vid2World's converter, serves as start, actions or policy, and for train and fidelity"
 )
 
 
 @dataclass(frozen=True)
-class Episode:
-    """T frames recorded on a robot and the T - 1 actions between them.
+class LabelledEpisode:
+    """T frames recorded on a robot, the T - 1 actions between them, and their labels.
 
     Attributes:
         frames: (T, H, W, 3) uint8.
@@ -67,7 +78,7 @@ class Episode:
     state: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
-def save_episode(path: Path, episode: Episode) -> None:
+def save_labelled(path: Path, episode: LabelledEpisode) -> None:
     """Write a compressed `.npz` file atomically."""
     meta = {"format": FORMAT, **{name: getattr(episode, name) for name in META}}
     arrays: dict[str, NDArray[Any]] = {
@@ -79,20 +90,16 @@ def save_episode(path: Path, episode: Episode) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def load_episode(path: Path) -> Episode:
+def load_labelled(path: Path) -> LabelledEpisode:
     """Read one episode, and check that its parts are consistent.
 
     Raises:
         ValueError: Another or a truncated file, or inconsistent arrays.
     """
-    expected = f"a whole {FORMAT} file at {path}"
-    with reading(path, expected, ADVICE), open_arrays(path) as file:
-        parts = _read_parts(file) if find_layout(file) is OURS else None
-    if parts is None:
-        raise ValueError(f"expected {expected}, found {WITHOUT_LABELS}")
-    meta, arrays = parts
+    with _opened(path) as file:
+        meta, arrays = _read_parts(file)
     _check_lengths(path, arrays)
-    episode = Episode(
+    episode = LabelledEpisode(
         frames=arrays["frames"],
         actions=as_numbers("actions", arrays["actions"], 2),
         expert_actions=as_numbers("expert_actions", arrays["expert_actions"], 2),
@@ -109,51 +116,107 @@ def load_episode(path: Path) -> Episode:
     return episode
 
 
-def load_robot_episode(path: Path, robot: RobotSpec) -> Episode:
+def load_robot_labelled(path: Path, robot: RobotSpec) -> LabelledEpisode:
     """Read one episode of a robot, with actions as recorded.
 
     Raises:
-        ValueError: As for `load_episode`, or an episode of another robot.
+        ValueError: As for `load_labelled`, or an episode of another robot.
     """
-    episode = load_episode(path)
+    episode = load_labelled(path)
     check_robot(episode.robot, episode.frames, robot, path)
     return episode
 
 
-def list_episodes(folders: Sequence[str | Path]) -> list[Path]:
-    """Return every recorded episode below `folders`, sorted by path; a folder may be a file.
+def list_labelled(folders: Sequence[str | Path]) -> list[Path]:
+    """Return every .npz episode below `folders`, sorted by path; a folder may be a file.
 
-    Episodes are files named `episode_*.npz`, and any .npz in a layout that
-    `v2w_gym.world_models.data.recording` reads. A warning names other .npz files.
+    `load_labelled` refuses those without labels. A warning names other .npz files.
 
     Raises:
         FileNotFoundError: A folder that does not exist or holds no episode.
     """
-    return [path for folder in folders for path in _episodes_below(to_path(folder))]
+    return [path for folder in folders for path in _labelled_below(to_path(folder))]
 
 
-def _episodes_below(folder: Path) -> list[Path]:
+def read_task(path: Path) -> str:
+    """Return the task of a labelled episode; only its metadata are read.
+
+    Raises:
+        ValueError: As for `load_labelled`.
+    """
+    with _opened(path) as file:
+        return str(read_meta(file)["task"])
+
+
+def count_frames(path: Path) -> int:
+    """Return the number of frames of a labelled episode; only its header is read.
+
+    Raises:
+        ValueError: As for `load_labelled`.
+    """
+    with _opened(path) as file:
+        return len(archived_frames(path, file, "frames"))
+
+
+def is_episode(path: Path) -> bool:
+    """Whether an .npz file has the name of an episode, or its arrays; it may lack labels."""
+    if any(path.match(name) for name in NAMES):
+        return True
+    try:
+        with open_arrays(path) as file:
+            return is_labelled(file) or is_converted(file)
+    except DAMAGED:
+        return False
+
+
+def is_labelled(file: ArrayFile) -> bool:
+    """Whether an open file has the metadata of a labelled episode."""
+    return "meta" in file.names
+
+
+def read_meta(file: ArrayFile) -> dict[str, Any]:
+    """Return the metadata of an open episode; see `META`.
+
+    Raises:
+        One of `DAMAGED`: A missing entry, or one of another type.
+    """
+    stored = file.read("meta")
+    if stored.ndim or stored.dtype.kind != "U":
+        raise ValueError(f"`meta` {stored.shape} of {stored.dtype}, not JSON text")
+    meta = json.loads(str(stored))
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"`meta` that does not name the format {FORMAT}")
+    for name, kind in META.items():
+        if type(meta.get(name)) is not kind:
+            found = type(meta.get(name)).__name__
+            raise ValueError(f"`meta` with a {found} as {name}, not {kind.__name__}")
+    if not 0 <= meta["seed"] < 2**63:
+        raise ValueError(f"seed {meta['seed']} in `meta`, not one from 0 to 2**63 - 1")
+    return {name: meta[name] for name in META}
+
+
+def _labelled_below(folder: Path) -> list[Path]:
     if folder.is_file():
         return [folder]
-    files = sorted(path for path in folder.rglob("*.npz") if path.is_file())
-    found = [path for path in files if path.match(NAMED) or is_recording(path)]
+    found = find_files(folder, ENDING, is_episode, "episodes")
     if not found:
         raise FileNotFoundError(
-            f"expected {NAMED} files below {folder}, or those of Vid2World's converter, found "
-            f"{_kinds(folder) or 'none'}; record some with `v2w collect`"
-        )
-    if others := sorted(set(files) - set(found)):
-        log.warning(
-            "%d .npz files below %s are not episodes and are left out, such as %s",
-            *(len(others), folder, others[0].name),
+            f"expected {NAMED} files below {folder}, found {kinds_in(folder)}; record some with "
+            "`v2w collect`"
         )
     return found
 
 
-def _kinds(folder: Path) -> str:
-    """Return the number of files of each ending, for messages."""
-    endings = Counter(path.suffix or path.name for path in folder.rglob("*") if path.is_file())
-    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
+@contextmanager
+def _opened(path: Path) -> Iterator[ArrayFile]:
+    """Open a labelled episode; errors become one line."""
+    expected = f"a whole {FORMAT} file at {path}"
+    with reading(path, expected, ADVICE), open_arrays(path) as file:
+        labelled = is_labelled(file) or not is_converted(file)
+        if labelled:
+            yield file
+    if not labelled:
+        raise ValueError(f"expected {expected}, found {WITHOUT_LABELS}")
 
 
 def _read_parts(file: ArrayFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -161,6 +224,7 @@ def _read_parts(file: ArrayFile) -> tuple[dict[str, Any], dict[str, NDArray[Any]
     meta = read_meta(file)
     states = [name for name in file.names if name.startswith(STATE)]
     arrays = {name: file.read(name) for name in (*ARRAYS, *states)}
+    check_frames(arrays["frames"].shape, arrays["frames"].dtype)
     _check_types(arrays)
     return meta, arrays
 
@@ -184,10 +248,6 @@ def _check_types(arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def _check_lengths(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     frames = arrays["frames"]
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or not frames.size:
-        raise ValueError(
-            f"expected uint8 frames (T, H, W, 3) in {path}, found {frames.dtype} {frames.shape}"
-        )
     between = {"actions", "expert_actions"}
     expected = {name: len(frames) - (name in between) for name in arrays}
     wrong = {

@@ -1,0 +1,24 @@
+"""The source of .npy files: a frame (H, W, 3), or frames (T, H, W, 3)."""
+
+from pathlib import Path
+
+from v2w_gym.world_models.data.array_frames import load_frames
+from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
+
+ENDING = ".npy"
+
+
+def recognises(path: Path) -> bool:
+    """Whether a path is a .npy file."""
+    return path.is_file() and path.suffix.lower() == ENDING
+
+
+def open_frame_array(path: Path, wanted: Wanted) -> EpisodeFiles:
+    """Open a .npy file.
+
+    Raises:
+        ValueError: As for `open_files`.
+    """
+    return open_files(path, [path], wanted, lambda path, name: Episode(name, load_frames(path)))
