@@ -248,8 +248,8 @@ def test_what_vid2worlds_converter_wrote_is_replayed_whatever_the_task(cfg, tmp_
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"steps": 3}, r"from 1 to 3 .* of .*train_eps_00000001\.npz, found 5"),
-        ({"size": (48, 64)}, r"train_eps_00000001\.npz' does not fit: .*\(1, 48, 64, 3\)"),
+        ({"steps": 3}, r"from 1 to 3 .* of .*#1, found 5"),
+        ({"size": (48, 64)}, r"#1' does not fit: .*\(1, 48, 64, 3\)"),
     ],
 )
 def test_a_recording_that_cannot_be_replayed_is_named(cfg, tmp_path, wrong, text):
@@ -355,7 +355,7 @@ def test_without_settings_the_named_presets_are_compared(checkpoint, tmp_path):
         ({"policies": ["zero", "zero"]}, "expected policies with different names"),
         ({"policies": ["zero"], "starts": 0}, "expected starts >= 1, found 0"),
         ({"policies": ["zero"], "judge": "nowhere"}, "expected a judge"),
-        ({"episodes": ["nowhere"]}, "expected episode_.*npz files below nowhere"),
+        ({"episodes": ["nowhere"]}, "expected recorded data at nowhere"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(cfg, changes, message):
