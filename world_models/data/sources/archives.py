@@ -10,7 +10,12 @@ from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import ENDING, is_episode, is_labelled
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.converter import is_converted, read_converted
-from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, find_files, open_files
+from v2w_gym.world_models.data.sources.episode_files import (
+    EpisodeFiles,
+    find_files,
+    open_files,
+    refuse_fields,
+)
 from v2w_gym.world_models.data.sources.episodes import read_own
 
 
@@ -25,9 +30,10 @@ def open_archives(path: Path, wanted: Wanted) -> EpisodeFiles:
     """Open an .npz file, or all of them below a folder.
 
     Raises:
-        ValueError: As for `open_files`.
+        ValueError: As for `open_files`, or fields or a camera, which such files do not have.
     """
     files = [path] if path.is_file() else find_files(path, ENDING, is_episode, "episodes")
+    refuse_fields(wanted, path)
     return open_files(path, files, wanted, read_archive)
 
 

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,9 @@ _PART = re.compile(r"(?P<name>[^\[\]]+)(\[(?P<start>\d*):(?P<stop>\d*)\])?")
 
 
 Load: TypeAlias = Callable[[Path, str], Episode]
-"""Opens the episode in a file, or a folder, and gives it an id."""
+"""Opens the episode at a path, and gives it an id."""
+Parts: TypeAlias = Callable[[Path], Iterable[Path]]
+"""Path of an episode -> the files that hold it."""
 
 
 @dataclass(frozen=True)
@@ -30,61 +32,86 @@ class EpisodeFiles:
     Attributes:
         name: Name for messages.
         root: The folder below which the episodes lie; ids are paths below it, without an ending.
-        files: Paths of the episodes, in order.
+        paths: Paths of the episodes, in order.
         load: Opens an episode.
+        parts: Lists the files of an episode.
     """
 
     name: str
     root: Path
-    files: tuple[Path, ...]
+    paths: tuple[Path, ...]
     load: Load
+    parts: Parts
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of all episodes; see `Source.files`."""
+        return tuple(file for path in self.paths for file in self.parts(path))
 
     def __len__(self) -> int:
         """Return the number of episodes."""
-        return len(self.files)
+        return len(self.paths)
 
     def ids(self) -> tuple[str, ...]:
         """Return the id of every episode; see `Source.ids`."""
-        return tuple(map(self._id_of, self.files))
+        return tuple(map(self._id_of, self.paths))
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Episode]:
         """Yield episodes; see `Source.read`."""
-        for path in self.files[start:stop]:
+        for path in self.paths[start:stop]:
             yield self.load(path, self._id_of(path))
 
     def _id_of(self, path: Path) -> str:
-        ending = path.suffix if path.is_file() else ""
-        return path.relative_to(self.root).as_posix().removesuffix(ending)
+        below = path.relative_to(self.root) if path != self.root else Path(path.name)
+        return below.as_posix().removesuffix(path.suffix if path.is_file() else "")
+
+
+def itself(path: Path) -> tuple[Path]:
+    """Return the only file of an episode; see `Parts`."""
+    return (path,)
 
 
 def open_files(
     path: Path,
-    files: Sequence[Path],
+    paths: Sequence[Path],
     wanted: Wanted,
     load: Load,
+    parts: Parts = itself,
     splits: Mapping[str, Sequence[Path]] | None = None,
 ) -> EpisodeFiles:
     """Return the wanted ones of the episodes at `path`.
 
     Args:
         path: The file or folder that was named.
-        files: Paths of all episodes, in order.
+        paths: Paths of all episodes, in order.
         wanted: What to read; a split is "all" or a key of `splits`, or a part, such as "all[:9]".
         load: Opens an episode.
+        parts: Lists the files of an episode.
         splits: Name of a split -> paths of its episodes.
 
     Raises:
-        ValueError: Unknown split, or fields or a camera, which such files do not have.
+        ValueError: Unknown or empty split.
     """
-    refuse_fields(wanted, path)
-    part = _PART.fullmatch(wanted.split or ALL)
-    if part is None:
-        raise ValueError(f"expected a split such as all[:9] of {path}, found {wanted.split!r}")
-    chosen = lookup({ALL: files, **(splits or {})}, part["name"], f"the split of {path}")
-    start, stop = (int(part[end]) if part[end] else None for end in ("start", "stop"))
+    part = parse_split(wanted.split, path)
+    chosen = lookup({ALL: paths, **(splits or {})}, part[0], f"the split of {path}")[part[1]]
+    if not chosen:
+        raise ValueError(f"expected episodes in split {wanted.split!r} of {path}, found none")
     name = f"{path.name}, {wanted.split}" if wanted.split else path.name
-    root = path.parent if files == [path] else path
-    return EpisodeFiles(name, root, tuple(chosen[start:stop]), load)
+    return EpisodeFiles(name, path.parent if path.is_file() else path, tuple(chosen), load, parts)
+
+
+def parse_split(text: str, path: Path) -> tuple[str, slice]:
+    """Return the name of a split, and the part of it, as in "train[:9]"; "" is everything.
+
+    Raises:
+        ValueError: Another text.
+    """
+    part = _PART.fullmatch(text or ALL)
+    if part is None:
+        raise ValueError(f"expected a split such as all[:9] of {path}, found {text!r}")
+    return part["name"], slice(
+        *(int(part[end]) if part[end] else None for end in ("start", "stop"))
+    )
 
 
 def refuse_fields(wanted: Wanted, path: Path) -> None:

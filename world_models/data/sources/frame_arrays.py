@@ -5,7 +5,7 @@ from pathlib import Path
 from v2w_gym.world_models.data.array_frames import load_frames
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
-from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
+from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files, refuse_fields
 
 ENDING = ".npy"
 
@@ -19,6 +19,7 @@ def open_frame_array(path: Path, wanted: Wanted) -> EpisodeFiles:
     """Open a .npy file.
 
     Raises:
-        ValueError: As for `open_files`.
+        ValueError: As for `open_files`, or fields or a camera, which such files do not have.
     """
+    refuse_fields(wanted, path)
     return open_files(path, [path], wanted, lambda path, name: Episode(name, load_frames(path)))

@@ -15,6 +15,7 @@ from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import ENDING
 from v2w_gym.world_models.data.sources import (
     archives,
+    csgo,
     frame_arrays,
     lerobot,
     pictures,
@@ -60,6 +61,7 @@ FORMATS: Mapping[str, Format] = {
         *(pictures.recognises, pictures.open_pictures, "a .png or .jpg picture"),
         endings=pictures.ENDINGS,
     ),
+    "csgo": Format(csgo.recognises, csgo.open_csgo, "full_res/*/hdf5_*.hdf5", (csgo.ENDING,)),
     "videos": Format(
         *(videos.recognises, videos.open_videos, "an .mp4 video"), endings=(videos.ENDING,)
     ),
