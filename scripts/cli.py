@@ -23,6 +23,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "data: what was recorded": {
         "collect": "v2w_gym.scripts.collect",
         "prepare": "v2w_gym.scripts.prepare",
+        "cache": "v2w_gym.scripts.cache",
     },
     "study: how good policies are": {
         "rank": "v2w_gym.scripts.rank",

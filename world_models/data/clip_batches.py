@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ class FrameReader:
 
     data: ClipData
     clip_frames: int
-    condition_frame: Literal["oldest", "start"] = "oldest"
+    condition_frame: str = "oldest"
     geometry: GeometryConfig | None = None
     augmentation: AugmentationConfig | None = None
 

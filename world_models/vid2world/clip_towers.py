@@ -151,8 +151,13 @@ class FrameContext(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Turn pictures (B, 3, H, W) in [-1, 1] into tokens (B, M, D)."""
+        tokens: Tensor = self.resampler(self.image_tokens(pictures))
+        return tokens
+
+    def image_tokens(self, pictures: Tensor) -> Tensor:
+        """Turn pictures (B, 3, H, W) in [-1, 1] into tokens (B, L, width) of the image tower."""
         prepared = self.image_tower.preprocess(pictures).to(self.text.dtype)
-        tokens: Tensor = self.resampler(self.image_tower(prepared))
+        tokens: Tensor = self.image_tower(prepared)
         return tokens
 
 
