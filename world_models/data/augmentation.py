@@ -49,7 +49,7 @@ def augment(frames: NDArray[np.uint8], drawn: Augmentation) -> NDArray[np.uint8]
     The order is fixed: shift, brightness, contrast, saturation, hue. The result equals that of
     torchvision's functions for PIL images.
 
-    Source: Vid2World, training data (released code).
+    Source: Vid2World's released data sets.
     """
     moved = shift(frames, drawn.down, drawn.right)
     return np.stack([np.asarray(_recolour(Image.fromarray(frame), drawn)) for frame in moved])

@@ -1,7 +1,7 @@
 """Batches of training clips, which other processes read ahead.
 
     order = TrainingOrder(data.lengths, cfg.clip_frames, cfg.seed)
-    wanted = (order.batch(step, cfg.batch_size) for step in steps)
+    wanted = (order.batch(step, cfg.batch_size, rank, ranks) for step in steps)
     with load_batches(FrameReader(data, cfg.clip_frames), wanted, workers=4) as batches:
         for step, batch in zip(steps, batches):
             ...

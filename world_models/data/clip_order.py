@@ -12,9 +12,8 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, START, VALIDATION = 0, 1, 2
-"""Keys of random streams; `AUGMENTATION` is that of a clip's own changes."""
-AUGMENTATION = 3
+ORDER, START, CLIP, VALIDATION = range(4)
+"""Keys of random streams: of an epoch's order, a clip's start, its changes, and validation."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class TrainingOrder:
     Each epoch visits every episode of at least T frames once, in its own random order, and draws a
     start uniformly. A batch may end one epoch and begin the next.
 
-    Source: Vid2World section 4.1 and its released code. That code replaces an episode that is too
-    short by the next one, which so counts twice; here it is left out.
+    Source: Vid2World's released data sets. Where an episode is too short, their code takes the next
+    one, which then counts twice; here short episodes are left out.
     """
 
     def __init__(self, lengths: NDArray[np.int64], clip_frames: int, seed: int) -> None:
@@ -71,7 +70,7 @@ class TrainingOrder:
         episode = int(self._epoch(epoch)[turn])
         rng = np.random.default_rng([self._seed, START, epoch, turn])
         starts = int(self._lengths[episode]) - self._clip_frames + 1
-        key = (self._seed, AUGMENTATION, epoch, turn)
+        key = (self._seed, CLIP, epoch, turn)
         return ClipPlace(episode, int(rng.integers(starts)), key)
 
     def batch(self, step: int, size: int, rank: int = 0, ranks: int = 1) -> tuple[ClipPlace, ...]:
@@ -106,8 +105,8 @@ def validation_places(
 ) -> tuple[ClipPlace, ...]:
     """Return fixed clips to validate on, at most one of an episode, in the order of the episodes.
 
-    A start depends on the seed and the episode's name alone. The released code of Vid2World seeds
-    it with Python's hash of the name, which differs in every process.
+    A start depends on the seed and the episode's name alone. Vid2World's released code seeds it
+    with Python's hash of the name, which differs in every process.
 
     Args:
         lengths: (E,) frames of each episode.

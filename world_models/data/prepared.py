@@ -205,16 +205,20 @@ class PreparedData:
             raise IndexError(
                 f"expected frames from 0 to {length} in episode {episode}, found {start} to {stop}"
             )
-        file = int(self._index["data/file_index"][episode])
-        file += FILES_IN_CHUNK * int(self._index["data/chunk_index"][episode])
         size, offset = self.card["row_group"], int(self._index["v2w/row_group"][episode])
         first, last = start // size, (stop - 1) // size
-        rows = self._read(file, list(range(offset + first, offset + last + 1)), column)
+        rows = self._read(episode, list(range(offset + first, offset + last + 1)), column)
         return rows.slice(start - first * size, stop - start)
 
-    def _read(self, file: int, groups: list[int], column: str) -> Any:
+    def _file(self, episode: int) -> int:
+        """Return the number of the data file with an episode."""
+        chunk, file = (self._index[f"data/{name}_index"][episode] for name in ("chunk", "file"))
+        return FILES_IN_CHUNK * int(chunk) + int(file)
+
+    def _read(self, episode: int, groups: list[int], column: str) -> Any:
         import pyarrow as pa
 
+        file = self._file(episode)
         path = self.folder / data_file(file)
         with self._lock:  # a Parquet file is not for several threads at once
             try:
@@ -224,7 +228,10 @@ class PreparedData:
             except (OSError, pa.ArrowException) as error:
                 if not path.exists():
                     raise
-                raise ValueError(f"expected whole data in {path}, {_found(error)}") from error
+                raise ValueError(
+                    f"expected whole data in {path} (episode {self.ids()[episode]}), "
+                    f"{_found(error)}"
+                ) from error
         return table.column(0).combine_chunks()
 
     def _opened(self, file: int, path: Path) -> Any:
@@ -244,8 +251,9 @@ class PreparedData:
         try:
             return decode_picture(picture)
         except ValueError as error:
+            path = self.folder / data_file(self._file(episode))
             raise ValueError(
-                f"expected pictures in episode {episode} of {self.folder}, {_found(error)}"
+                f"expected pictures in {path} (episode {self.ids()[episode]}), {_found(error)}"
             ) from error
 
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.world_models.data.recorded import InMemory, make_episode
 from v2w_gym.configs.clips import AugmentationConfig
+from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
 from v2w_gym.world_models.data import shared_slots
@@ -27,6 +29,8 @@ from v2w_gym.world_models.data.clip_batches import (
     load_batches,
 )
 from v2w_gym.world_models.data.clip_order import ClipPlace, TrainingOrder
+from v2w_gym.world_models.data.prepared import PreparedData
+from v2w_gym.world_models.data.preparing.prepare import prepare_source
 
 LENGTHS = np.array([9, 4, 30, 3, 5, 12])
 CLIP = 4
@@ -200,6 +204,20 @@ def test_a_last_batch_may_be_smaller():
         assert not list(batches)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+def test_pinned_batches_reach_a_gpu_unchanged():
+    order = TrainingOrder(LENGTHS, CLIP, 0)
+    wanted = [order.batch(step, 4) for step in range(20)]
+    with load_batches(READER, wanted, 2, pin_memory=True) as batches:
+        found = []
+        for batch in batches:
+            assert batch.frames.is_pinned()
+            found.append(batch.frames.to("cuda", non_blocking=True))
+    for one, other in zip(found, train(range(20)), strict=True):
+        assert torch.equal(one.cpu(), other.frames)
+
+
 def test_too_little_shared_memory_is_refused_before_any_is_used(monkeypatch):
     usage = SimpleNamespace(free=2**16)
     monkeypatch.setattr(shared_slots.shutil, "disk_usage", lambda path: usage)
@@ -216,6 +234,49 @@ def test_a_damaged_picture_ends_in_the_line_that_names_it(workers):
     with pytest.raises(ValueError, match=r"^expected a picture in part-3.*found none$"):
         train(range(4), workers=workers, reader=FrameReader(Damaged(), CLIP))
     assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """Return three prepared episodes, of which the second lies in a file of its own."""
+    cfg = PrepareConfig(
+        source=".", output=f"{tmp_path}/data", robot="standin_sawyer", workers=1, file_mb=0.3
+    )
+    return prepare_source(InMemory([make_episode(number, 40) for number in range(3)]), cfg)
+
+
+def test_prepared_data_are_read_alike_in_any_process(prepared):
+    order, reader = TrainingOrder(prepared.lengths, 16, 0), FrameReader(prepared, 16, "start")
+    wanted = [order.batch(step, 2) for step in range(3)]
+    with load_batches(reader, wanted) as here, load_batches(reader, wanted, 2) as there:
+        batches = list(here)
+        assert_equal(list(there), batches)
+    for place, clip in zip(batches[0].places, batches[0].frames, strict=True):
+        expected = make_episode(place.episode, 40).frames[place.start : place.start + 16]
+        np.testing.assert_array_equal(clip.movedim(1, -1).numpy(), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_flipped_byte_of_prepared_data_names_file_and_episode(prepared, workers):
+    file = prepared.files[1]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with (
+        pytest.raises(ValueError, match=rf"^expected whole data in {file} \(episode episode 1\)"),
+        load_batches(FrameReader(prepared, 40), [(ClipPlace(1, 0, ()),)], workers) as batches,
+    ):
+        next(batches)
+
+
+def test_a_damaged_picture_of_prepared_data_names_file_and_episode(prepared, monkeypatch):
+    torn = prepared.pictures(1, 0, 1)[0][:100]
+    monkeypatch.setattr(PreparedData, "pictures", lambda *given: [torn])
+    with (
+        pytest.raises(ValueError, match=rf"in {prepared.files[1]} \(episode episode 1\), found a"),
+        load_batches(FrameReader(prepared, 1), [(ClipPlace(1, 0, ()),)], 1) as batches,
+    ):
+        next(batches)
 
 
 def test_a_killed_process_is_an_error_and_no_hang():
