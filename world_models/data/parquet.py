@@ -86,7 +86,7 @@ class ParquetRows:
         self._newest: tuple[int, Any] = (-1, None)
 
     def read(self, start: int = 0, stop: int | None = None) -> dict[str, NDArray[Any]]:
-        """Return the columns of rows `start` to `stop`: (n,), or (n, A) for lists of A numbers.
+        """Return the columns of rows `start` to `stop`: (n,), or (n, A) for lists of A > 1 numbers.
 
         Raises:
             ValueError: The file is damaged or has fewer rows, or a column holds something else.
@@ -125,7 +125,8 @@ class ParquetRows:
                 f"expected one number, or a list of as many numbers, in every row of {name} in "
                 f"{self.path}, found {column.type} of sizes {sizes[:3]}"
             )
-        return values.to_numpy().reshape(len(column), sizes[0])
+        rows = values.to_numpy().reshape(len(column), sizes[0])
+        return rows[:, 0] if sizes[0] == 1 else rows
 
 
 def read_pictures(path: Path, name: str, start: int, stop: int) -> Iterator[dict[str, Any]]:

@@ -62,7 +62,8 @@ def open_lerobot(path: Path, wanted: Wanted) -> "LerobotSource":
     info = read_info(path)
     columns = _choose_columns(info, wanted.fields or SourceFields(), wanted.camera)
     split, index = choose_split(info, read_index(info, columns.frames), wanted.split)
-    source = LerobotSource(info, index, columns, read_tasks(info), split)
+    tasks = read_tasks(info) if columns.instruction == TASK else {}
+    source = LerobotSource(info, index, columns, tasks, split)
     source.check_first_files()
     return source
 

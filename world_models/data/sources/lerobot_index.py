@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
+from v2w_gym.configs.rules import Rate
 from v2w_gym.configs.text import brief
+from v2w_gym.configs.values import to_value
 from v2w_gym.world_models.data.parquet import ParquetRows, open_parquet
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
@@ -112,7 +114,7 @@ def read_info(folder: Path) -> Info:
         return Info(
             folder,
             version,
-            float(found["fps"]),
+            to_value(Rate, found["fps"], "fps"),
             {str(name): dict(feature) for name, feature in found["features"].items()},
             {str(name): str(part) for name, part in (found.get("splits") or {}).items()},
             str(found.get("robot_type") or ""),
@@ -154,7 +156,7 @@ def read_tasks(info: Info) -> dict[int, str]:
     """
     meta = info.folder / "meta"
     if info.version != "v3.0":
-        return dict(_read_lines(meta / "tasks.jsonl", "task_index", "task"))
+        return dict(_read_lines(meta / "tasks.jsonl", task_index=int, task=str))
     path = meta / "tasks.parquet"
     with open_parquet(path, ["task_index"]) as file:
         text = _UNNAMED if _UNNAMED in file.schema_arrow.names else "task"
@@ -250,6 +252,9 @@ def _read_index_3(info: Info, camera: str) -> Index:
     wanted = [*names, *video, *times] if is_video else names
     parts = [ParquetRows(path, wanted).read() for path in paths]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+    for name, values in whole.items():
+        if values.dtype.kind not in "if" or not np.isfinite(values).all():
+            raise ValueError(f"expected a number in every row of {name} in {folder}, found others")
     data = np.stack([whole["data/chunk_index"], whole["data/file_index"]], axis=1)
     return Index(
         whole["episode_index"],
@@ -272,34 +277,40 @@ def _rows_in_files(files: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray
 
 def _read_index_2(info: Info, camera: str) -> Index:
     path = info.folder / "meta/episodes.jsonl"
-    lines = list(_read_lines(path, "episode_index", "length"))
+    lines = list(_read_lines(path, episode_index=int, length=int))
     numbers, lengths = np.array(lines, np.int64).reshape(-1, 2).T
     files = np.stack([numbers // info.chunks_size, numbers], axis=1)
     times = np.full(files.shape, [0, np.nan])
     return Index(numbers, lengths, files, np.zeros_like(numbers), files, times)
 
 
-def _read_lines(path: Path, *names: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the values of these names from each line of a JSON Lines file."""
+def _read_lines(path: Path, **kinds: type) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of these names, with their types, from each line of a JSON Lines file."""
     check_is_there(path)
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                try:
-                    found = json.loads(line)
-                    yield tuple(found[name] for name in names)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise ValueError(
-                        f"expected {' and '.join(names)} in line {number} of {path}, found "
-                        f"{brief(line.strip(), 100)}"
-                    ) from error
+                yield _read_line(line, kinds, f"line {number} of {path}")
+
+
+def _read_line(line: str, kinds: Mapping[str, type], origin: str) -> tuple[Any, ...]:
+    try:
+        found = json.loads(line)
+        values = tuple(found[name] for name in kinds)
+        wrong = not all(isinstance(v, kind) for v, kind in zip(values, kinds.values(), strict=True))
+    except (KeyError, TypeError, ValueError):
+        wrong = True
+    if wrong:
+        names = " and ".join(f"{name} ({kind.__name__})" for name, kind in kinds.items())
+        raise ValueError(f"expected {names} in {origin}, found {brief(line.strip(), 100)}")
+    return values
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
     check_is_there(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"expected JSON in {path}, found this: {error}; copy it again") from error
     if not isinstance(found, dict):
         raise ValueError(f"expected settings by name in {path}, found {brief(found, 100)}")

@@ -1,6 +1,5 @@
 """Frames that a Parquet file stores as JPEG or PNG files, one in a row."""
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.world_models.data.episode import Steps
+from v2w_gym.world_models.data.episode import Steps, rows_of
 from v2w_gym.world_models.data.parquet import read_pictures
+from v2w_gym.world_models.data.prepared import decode_picture
 
 _NEAR = 64
 """Rows over which reading onwards is faster than to begin again."""
@@ -18,7 +18,8 @@ _NEAR = 64
 class StoredPictures:
     """T frames in consecutive rows of a column `{bytes, path}`.
 
-    Reading them in order reads the file once.
+    `encoded` reads the file once if it is called for every frame in order; the file stays open then
+    from the first frame to the last one.
 
     Args:
         path: The Parquet file.
@@ -29,6 +30,9 @@ class StoredPictures:
         origin: Name of the episode, for messages.
     """
 
+    _rows: Iterator[dict[str, Any]]
+    _next: int
+
     def __init__(
         self, path: Path, name: str, first: int, count: int, folder: Path, origin: str
     ) -> None:
@@ -38,8 +42,7 @@ class StoredPictures:
         self._count = count
         self._folder = folder
         self._origin = origin
-        self._rows: Iterator[dict[str, Any]] = iter(())
-        self._next = count  # step of the row that `_rows` yields next
+        self._close()
 
     def __len__(self) -> int:
         """Return the number of frames (T)."""
@@ -52,8 +55,8 @@ class StoredPictures:
             FileNotFoundError: A picture is missing.
             ValueError: The file or a picture is damaged, or pictures have different sizes.
         """
-        wanted = np.arange(self._count)[steps]
-        frames = [self._decode(int(step)) for step in wanted]
+        frames = [self._decode(int(step)) for step in rows_of(steps, self._count)]
+        self._close()
         if len(sizes := {frame.shape for frame in frames}) > 1:
             raise ValueError(
                 f"expected pictures of one size in {self._name} of {self._origin}, found "
@@ -76,7 +79,14 @@ class StoredPictures:
         for _ in range(self._next, step):
             next(self._rows)
         self._next = step + 1
-        return self._to_bytes(next(self._rows), step)
+        stored = next(self._rows)
+        if self._next == self._count:
+            self._close()
+        return self._to_bytes(stored, step)
+
+    def _close(self) -> None:
+        self._rows = iter(())  # an open file closes with its iterator
+        self._next = self._count  # step of the row that `_rows` yields next
 
     def _to_bytes(self, stored: Any, step: int) -> bytes:
         if not isinstance(stored, dict) or not (stored.get("bytes") or stored.get("path")):
@@ -95,13 +105,11 @@ class StoredPictures:
         return path.read_bytes()
 
     def _decode(self, step: int) -> NDArray[np.uint8]:
-        from PIL import Image
-
+        picture = self.encoded(step)
         try:
-            with Image.open(io.BytesIO(self.encoded(step))) as picture:
-                return np.array(picture.convert("RGB"), np.uint8)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            return decode_picture(picture)
+        except ValueError as error:
             raise ValueError(
                 f"expected a whole picture in {self._name}, step {step} of {self._origin}, found "
-                f"this: {error}"
+                f"{error}"
             ) from error

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.text import printable
-from v2w_gym.world_models.data.episode import Steps
+from v2w_gym.world_models.data.episode import Steps, rows_of
 from v2w_gym.world_models.downloads import check_not_lfs_pointer
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class VideoFrames:
             FileNotFoundError: No such video.
             ValueError: The video is damaged, lacks a frame, or has another number of frames.
         """
-        wanted = np.arange(len(self))[steps]
+        wanted = rows_of(steps, len(self))
         distinct, places = np.unique(wanted, return_inverse=True)
         with _open_video(self.path, self.origin) as (container, stream):
             self._check_count(stream)

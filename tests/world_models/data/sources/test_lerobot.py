@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +71,19 @@ def test_stored_pictures_come_byte_by_byte(write):
     frames = only(open_source(str(write(kind="image"))), 2).frames
     for step in (0, 1, 4, 2, -1):
         assert frames.encoded(step) == to_png(picture(2, step % 7))
+
+
+@pytest.mark.parametrize("kind", ["video", "image"])
+def test_no_file_stays_open(write, kind):
+    open_files = Path("/proc/self/fd")
+    episodes = list(open_source(str(write(kind=kind))).read())
+    before = len(list(open_files.iterdir()))
+    for episode in episodes:
+        assert len(episode.frames[:2]) == 2
+    if kind == "image":
+        for step in range(4):
+            episodes[1].frames.encoded(step)
+    assert len(list(open_files.iterdir())) == before
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
@@ -209,6 +223,44 @@ def test_damaged_descriptions_are_refused(write):
         open_source(str(folder))
     (folder / "meta/info.json").write_text('{"codebase')
     with pytest.raises(ValueError, match="expected JSON in .*info.json"):
+        open_source(str(folder))
+
+
+@pytest.mark.parametrize("fps", [0, -10, float("nan"), "fast"])
+def test_rates_that_are_none_are_refused(write, fps):
+    folder = write()
+    change_info(folder, fps=fps)
+    with pytest.raises(ValueError, match="expected fps, .*info.json"):
+        open_source(str(folder))
+
+
+@pytest.mark.parametrize(
+    "line", ['{"length": 5}', "{", "[1]", '{"episode_index": 1, "length": "4"}']
+)
+def test_damaged_lines_are_refused(write, line):
+    folder = write(version="v2.1")
+    with (folder / "meta/episodes.jsonl").open("a") as file:
+        file.write(line)
+    with pytest.raises(ValueError, match=r"episode_index \(int\) and length \(int\) in line 4 of"):
+        open_source(str(folder))
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_an_index_without_numbers_is_refused(write, value):
+    folder = write()
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    kept = [row | {"data/file_index": value} for row in rows[1:]]
+    pq.write_table(pa.Table.from_pylist(kept), path)
+    with pytest.raises(ValueError, match="expected a number in every row of data/file_index"):
+        open_source(str(folder))
+
+
+def test_two_episodes_of_one_number_are_refused(write):
+    folder = write(version="v2.1")
+    path = folder / "meta/episodes.jsonl"
+    path.write_text(path.read_text() * 2)
+    with pytest.raises(ValueError, match="expected different episodes of at least one frame"):
         open_source(str(folder))
 
 
