@@ -1,17 +1,21 @@
 """Episodes of RLDS data sets, such as those of Open X-Embodiment, in TFDS builder folders."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.configs.names import hint
+from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.sources import SOURCES, SourceFields
-from v2w_gym.world_models.data.episode import Episode, Steps
+from v2w_gym.world_models.data.episode import Episode, Steps, rows_of
 from v2w_gym.world_models.data.sources.base import Wanted
-from v2w_gym.world_models.data.sources.expressions import ActionFields, read_actions
+from v2w_gym.world_models.data.sources.expressions import (
+    ActionFields,
+    parse_expression,
+    read_actions,
+)
 from v2w_gym.world_models.data.sources.rlds_records import RldsDataset, RldsRecord, open_rlds
 from v2w_gym.world_models.data.sources.rlds_schema import (
     FEATURES,
@@ -44,7 +48,7 @@ class RldsFrames:
 
     def __getitem__(self, steps: Steps) -> NDArray[np.uint8]:
         """Return the frames at `steps`, (n, H, W, 3) uint8, with the pixels of TFDS."""
-        return self.record.frames(self.feature, np.arange(len(self))[steps].tolist())
+        return self.record.frames(self.feature, rows_of(steps, len(self)).tolist())
 
     def encoded(self, step: int) -> bytes:
         """Return the stored JPEG or PNG file of one frame."""
@@ -205,43 +209,38 @@ def _check_fields(dataset: RldsDataset, fields: SourceFields) -> None:
     Raises:
         ValueError: It lacks one.
     """
+    steps, whole = dataset.features, dataset.episode_features
     try:
-        for path in (fields.frames, fields.instruction, fields.success, fields.id):
-            if path:
-                _find(dataset, path)
-        if not _find(dataset, fields.frames).is_camera:
+        if not _find(steps, fields.frames).is_camera:
             raise ValueError(f"expected frames (H, W, 3) uint8 in {fields.frames!r}, found others")
         if fields.actions:
-            read_actions(fields.actions, lambda name: _zeros(_find(dataset, name)))
+            read_actions(fields.actions, lambda name: _zeros(_find(steps, name)))
+        for name in (fields.instruction, fields.success):
+            if name:
+                _find({**steps, **whole}, name)
+        if fields.id:
+            _find(whole, fields.id)
     except ValueError as error:
         fitting = [name for name, known in SOURCES.items() if _fits(dataset, known)]
-        advice = f" (fields={fitting[0]} do)" if fitting else ""
+        advice = f", which has those of {fitting[0]}" if fitting else ""
         raise ValueError(f"the fields do not fit {dataset.name}{advice}: {error}") from error
 
 
-def _find(dataset: RldsDataset, path: str) -> Feature:
-    known = {**dataset.features, **dataset.episode_features}
-    if path not in known:
-        raise ValueError(
-            f"expected a field among {sorted(known)}, found {path!r}{hint(path, known)}"
-        )
-    return known[path]
+def _find(features: Mapping[str, Feature], name: str) -> Feature:
+    return lookup(features, name, "the field")
 
 
 def _fits(dataset: RldsDataset, fields: SourceFields) -> bool:
-    try:
-        return _find(dataset, fields.frames).is_camera and all(
-            _find(dataset, text.partition("[")[0]) for text in fields.actions.values()
-        )
-    except ValueError:
-        return False
+    """Whether the data set has the frames and actions of a known one."""
+    names = [parse_expression(text).name for text in fields.actions.values()]
+    return {fields.frames, *names} <= set(dataset.features)
 
 
 def _zeros(feature: Feature) -> NDArray[np.float32]:
     """Return one step of a feature, to check expressions without data."""
     if feature.kind != "tensor":
         raise ValueError(f"expected numbers in {feature.path}, found {feature.kind}")
-    return np.zeros((1, *(size or 0 for size in feature.shape)), np.float32)
+    return np.zeros((1, *feature.row), np.float32)
 
 
 def _describe(dataset: RldsDataset) -> str:

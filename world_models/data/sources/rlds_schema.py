@@ -1,6 +1,5 @@
 """The features of an episode and the files of a split, as TFDS describes an RLDS folder."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,19 +10,12 @@ from typing import Any
 import numpy as np
 
 from v2w_gym.configs.names import hint
+from v2w_gym.world_models.data.sources.rlds_ids import list_ids
 from v2w_gym.world_models.data.tensorflow import import_tfds, reason
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 STEPS = "steps/"
 TRAIN = "train"
-CYCLE, BLOCK = 16, 16
-"""Files that TFDS reads in turn, and records that it takes from one, unless they are shuffled."""
-PUBLISHED_IDS = {"fractal20220817_data": "{split}_eps_{number:08d}"}
-"""Data set -> how published lists of held-out episodes name its episodes.
-
-`number` counts the episodes as `as_dataset` of TFDS yields them unshuffled; see `interleave`.
-Source: the converter and `val_file_list.json` of Vid2World.
-"""
 
 
 @dataclass(frozen=True)
@@ -169,64 +161,15 @@ def list_shards(folder: Path, info: Any, split: str) -> tuple[Shard, ...]:
             f"expected a split of {info.name} or a part of one, such as train[:12shard], found "
             f"{split!r}{hint(split, list(info.splits))}; {reason(error)}"
         ) from error
-    published = _published_ids(info)
+    ids = list_ids(info)
     shards = []
     for file in files:
         path, end = Path(file.filename), file.skip + file.take
-        # Otherwise as the `tfds_id` of TFDS.
-        names = published.get(path.name) or [f"{path.name}__{n}" for n in range(end)]
         if file.take > 0:
-            shards.append(
-                Shard(path, file.skip, names[file.skip : end], end == file.examples_in_shard)
-            )
+            names = ids[path.name][file.skip : end]
+            shards.append(Shard(path, file.skip, names, end == file.examples_in_shard))
     _check_there(folder, info, split, [shard.path for shard in shards])
     return tuple(shards)
-
-
-def _published_ids(info: Any) -> dict[str, list[str]]:
-    """Return the names that published lists use for the records of each file, if there are any."""
-    if info.name not in PUBLISHED_IDS:
-        return {}
-    found = {}
-    for split in info.splits.values():
-        cycle = 1 if info.disable_shuffling else CYCLE
-        numbers = interleave(split.shard_lengths, cycle)
-        for path, row in zip(split.filepaths, numbers, strict=True):
-            names = [PUBLISHED_IDS[info.name].format(split=split.name, number=n) for n in row]
-            found[Path(path).name] = names
-    return found
-
-
-def interleave(lengths: Sequence[int], cycle: int = CYCLE, block: int = BLOCK) -> list[list[int]]:
-    """Return the position of every record in the order in which TFDS reads files unshuffled.
-
-    TFDS keeps `cycle` files open and takes up to `block` records from each in turn. A file that
-    ends within its turn, or has nothing left, gives its place in the cycle to the next file.
-
-    Args:
-        lengths: Number of records of each file.
-        cycle: Files that are open at once.
-        block: Records of a turn.
-
-    Returns:
-        One list for each file: the positions of its records.
-    """
-    positions: list[list[int]] = [[] for _ in lengths]
-    waiting = deque(range(len(lengths)))
-    opened: list[int | None] = [None] * cycle
-    position = 0
-    while position < sum(lengths):
-        for place in range(cycle):
-            if opened[place] is None and waiting:
-                opened[place] = waiting.popleft()
-            if (file := opened[place]) is None:
-                continue
-            turn = min(block, lengths[file] - len(positions[file]))
-            positions[file] += range(position, position + turn)
-            position += turn
-            if turn < block:
-                opened[place] = None
-    return positions
 
 
 def read_features(folder: Path, info: Any) -> tuple[dict[str, Feature], dict[str, Feature]]:

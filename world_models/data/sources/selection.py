@@ -71,11 +71,18 @@ def select(source: Source, ids: Sequence[str] = (), excluded: Sequence[str] = ()
         excluded: Names of episodes to leave out.
 
     Raises:
-        ValueError: A name that the source lacks, or no episode is left.
+        ValueError: A name that the source lacks or has twice, or no episode is left.
     """
     if not ids and not excluded:
         return source
-    numbers = {name: number for number, name in enumerate(source.ids())}
+    names = source.ids()
+    numbers = {name: number for number, name in enumerate(names)}
+    if len(numbers) < len(names):
+        twice = next(name for number, name in enumerate(names) if numbers[name] != number)
+        raise ValueError(
+            f"expected every episode of {source.name} to have its own name, found {twice!r} twice; "
+            "choose another field as id"
+        )
     chosen = {_find(name, numbers, source) for name in ids} or set(numbers.values())
     chosen -= {_find(name, numbers, source) for name in excluded}
     if not chosen:

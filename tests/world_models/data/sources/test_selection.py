@@ -73,6 +73,13 @@ def test_names_that_the_source_lacks_and_nothing_left():
         select(Listed(), excluded=NAMES)
 
 
+def test_episodes_with_one_name_cannot_be_told_apart(monkeypatch):
+    source = Listed()
+    monkeypatch.setattr(source, "ids", lambda: [*NAMES[:6], NAMES[0]])
+    with pytest.raises(ValueError, match=r"its own name, found 'train_eps_00000000' twice"):
+        select(source, ids=[NAMES[1]])
+
+
 @pytest.mark.parametrize("text", ["{", "{}", "[]", "[1]"])
 def test_files_that_are_no_list_of_names(tmp_path, text):
     path = tmp_path / "a.json"
