@@ -69,12 +69,13 @@ Source: `bridge` 0.1.0 in the TFDS catalogue; `bridge_oxe` in the settings of Op
 """
 
 
-def _oxe(rate: float, *actions: str, frames: str = "image") -> SourceFields:
+def _oxe(rate: float, *actions: str, success: str = "") -> SourceFields:
     """Return the fields of a data set with the common names of Open X-Embodiment."""
     return SourceFields(
-        frames=f"observation/{frames}",
+        frames="observation/image",
         actions={name: f"action/{name}" for name in actions},
         instruction="observation/natural_language_instruction",
+        success=success,
         rate=rate,
     )
 
@@ -86,12 +87,12 @@ SOURCES: Mapping[str, SourceFields] = {
     "bridge": BRIDGE_OXE,
     "berkeley_autolab_ur5": _oxe(5, HAND, ROTATION, GRIPPER),
     "jaco_play": _oxe(10, HAND, GRIPPER),
-    "roboturk": _oxe(10, HAND, ROTATION, GRIPPER, frames="front_rgb"),
+    "kuka": _oxe(10, HAND, ROTATION, GRIPPER, success="success"),
     "toto": _oxe(30, HAND, ROTATION, OPENING),
-    "viola": _oxe(20, HAND, ROTATION, GRIPPER, frames="agentview_rgb"),
 }
 """Name of a data set -> its fields. A YAML file with the same settings describes any other one.
 
-Names of fields: `oxe/configs.py` and `oxe/transforms.py` of OpenVLA, and the TFDS catalogue. Rates:
-the data sets' table of Open X-Embodiment, arXiv 2310.08864.
+The grippers of these arms follow the conventions of `GRIPPER` (a change: 1 closes, -1 opens) and of
+`OPENING`. Sources: names of fields from the TFDS catalogue; conventions from `oxe/transforms.py` of
+OpenVLA; rates from the data sets' table of Open X-Embodiment, arXiv 2310.08864.
 """

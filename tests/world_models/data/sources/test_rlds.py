@@ -156,6 +156,32 @@ def test_a_yaml_file_describes_any_data_set(own: Path, tmp_path: Path):
     np.testing.assert_array_equal(wrist.frames[:], written["steps/observation/wrist"])
 
 
+def test_a_bool_is_one_action_value(tmp_path: Path):
+    schema: Schema = {
+        "steps/action/open_gripper": ("bool", ()),
+        "steps/action/rotation_delta": ("float32", (3,)),
+        "steps/action/terminate_episode": ("float32", ()),
+        "steps/action/world_vector": ("float32", (3,)),
+        "steps/observation/image": ("image", (8, 8, 3)),
+        "steps/observation/natural_language_instruction": ("string", ()),
+    }
+    rng = np.random.default_rng(0)
+    written = {
+        "steps/action/open_gripper": np.array([True, False, True]),
+        "steps/action/rotation_delta": np.full((3, 3), 0.1, np.float32),
+        "steps/action/terminate_episode": np.zeros(3, np.float32),
+        "steps/action/world_vector": np.full((3, 3), 0.02, np.float32),
+        "steps/observation/image": rng.integers(0, 256, (3, 8, 8, 3), np.uint8),
+        "steps/observation/natural_language_instruction": ["lift it"] * 3,
+    }
+    folder = write_rlds(tmp_path / "bridge" / "0.1.0", [[written]], schema, "bridge")
+    (episode,) = open_source(str(folder)).read()
+    row = [0.02] * 3 + [0.1] * 3
+    expected = np.array([[*row, 1], [*row, 0]], np.float32)
+    np.testing.assert_array_equal(episode.actions, expected)
+    assert (episode.robot, episode.instruction, episode.camera) == ("widowx", "lift it", "")
+
+
 def test_a_success_of_the_whole_episode_is_that_of_its_last_frame(own: Path, tmp_path: Path):
     path = tmp_path / "whole.yaml"
     path.write_text("frames: observation/front\nsuccess: success\n")
