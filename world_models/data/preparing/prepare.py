@@ -48,10 +48,18 @@ from v2w_gym.world_models.data.preparing.workers import Outcome, read_outcomes
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.selection import load_ids, open_selected
 from v2w_gym.world_models.files import write_text
-from v2w_gym.world_models.run_folder import RunFolder, hold_folder, identify_files
+from v2w_gym.world_models.run_folder import (
+    LOCK,
+    RunFolder,
+    hold_folder,
+    identify_files,
+    read_identity,
+)
 
 log = logging.getLogger(__name__)
 
+IDENTITY = "run.json"
+"""The file with what determines the result; `RunFolder` writes it."""
 FIRST = 32
 """Episodes after which the command ends if none of them fits."""
 NOT_SETTINGS = {"source", "output", "workers", "ids", "excluded"}
@@ -90,7 +98,8 @@ def prepare_source(source: Source, cfg: PrepareConfig) -> PreparedData:
     scale_factors(cfg.scale, robot)
     identity = _identity(source, robot, cfg)
     with hold_folder(to_path(cfg.output)) as folder:
-        run = RunFolder(folder, identity)
+        run = RunFolder(folder, identity, noted_in=IDENTITY)
+        _check_ours(folder)
         if is_prepared(folder):
             open_prepared(folder).check_files()
         else:
@@ -116,6 +125,17 @@ def _identity(source: Source, robot: RobotSpec, cfg: PrepareConfig) -> dict[str,
         },
         "settings": settings,
     }
+
+
+def _check_ours(folder: Path) -> None:
+    """Check that a folder is new or holds this run, so that no other data set is overwritten."""
+    if read_identity(folder / IDENTITY) is None:
+        others = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, IDENTITY))
+        if others:
+            raise ValueError(
+                f"expected a new or empty folder at {folder}, found {', '.join(others[:4])} there; "
+                "choose another output=..."
+            )
 
 
 def _identify_names(given: Sequence[str]) -> str:
@@ -175,13 +195,15 @@ def _expect_some(
 
 def _shown(outcomes: Iterator[Outcome], start: int, total: int) -> Iterator[Outcome]:
     """Yield `outcomes`, and show a progress bar with the rate at which data is read."""
-    size = 0
+    size = left_out = 0
     with tqdm(total=total, initial=start, unit="episode", desc="preparing") as bar:
         for outcome in outcomes:
-            if not isinstance(outcome, LeftOut):
+            if isinstance(outcome, LeftOut):
+                left_out += 1
+            else:
                 size += outcome.nbytes
-            seconds = bar.format_dict["elapsed"]
-            bar.set_postfix_str(f"{size / MB / max(seconds, 1e-3):.1f} MB/s", refresh=False)
+            rate = size / MB / max(bar.format_dict["elapsed"], 1e-3)
+            bar.set_postfix_str(f"{rate:.1f} MB/s, {left_out} left out", refresh=False)
             bar.update()
             yield outcome
 

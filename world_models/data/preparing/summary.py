@@ -18,32 +18,38 @@ def summarise(data: PreparedData) -> str:
 def _kept(data: PreparedData, report: Report) -> Iterator[str]:
     size = sum(told["bytes"] for told in data.card["files"].values()) / 1e6
     stored = ", ".join(f"{count:,} {kind}" for kind, count in report.pictures.items())
+    files = _many(len(data.files), "file")
     yield f"episodes     {report.kept:,} of {report.read:,} in {data.folder}"
-    yield f"frames       {report.frames:,} ({stored}), {size:,.1f} MB in {len(data.files)} files"
+    yield f"frames       {report.frames:,} ({stored}), {size:,.1f} MB in {files}"
     yield f"robot        {data.robot.name}, {data.robot.control_hz:g} frames per second"
 
 
 def _corrected(report: Report) -> Iterator[str]:
     for name, beyond in report.beyond.items():
         yield (
-            f"clipped      {beyond.values:,} values of {name} beyond the robot's bounds, the "
-            f"farthest {beyond.worst:.4g} by {beyond.distance:.4g}"
+            f"clipped      {_many(beyond.values, 'value')} of {name} beyond the robot's bounds, "
+            f"the farthest {beyond.worst:.4g} by {beyond.distance:.4g}"
         )
-    if report.misfits.not_one_hot:
-        yield f"set to rest  {report.misfits.not_one_hot:,} fields that should be one-hot"
+    if count := report.misfits.not_one_hot:
+        yield f"set to rest  fields that should be one-hot in {_many(count, 'action')}"
     for name, count in report.at_rest.items():
-        yield f"at rest      {name}, which {count:,} episodes lack"
+        yield f"at rest      {name}, which the source lacks in {_many(count, 'episode')}"
     if report.stuck_frames:
         yield (
-            f"stuck        {report.stuck_frames:,} frames in {report.stuck_episodes:,} episodes "
-            "repeat the one before for long while the actions move the robot"
+            f"stuck        {_many(report.stuck_frames, 'frame')} in "
+            f"{_many(report.stuck_episodes, 'episode')} repeat the one before for long while the "
+            "actions move the robot"
         )
 
 
 def _left_out(data: PreparedData, report: Report) -> Iterator[str]:
     for kind, count, _ in report.kinds():
-        yield f"left out     {count:,} for this reason: {kind}"
+        yield f"left out     {_many(count, 'episode')} for this reason: {kind}"
         for each in [each for each in report.left_out if each.kind == kind][:SHOWN]:
             yield f"               {each.id or f'number {each.number}'}: {each.reason}"
     if report.left_out:
         yield f"             {data.folder / CARD} lists all of them"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

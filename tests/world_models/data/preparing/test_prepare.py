@@ -86,7 +86,7 @@ def test_an_episode_that_does_not_fit_is_left_out_and_a_whole_set_is_refused(
     (left_out,) = report_from_json(data.card["report"]).left_out
     assert (left_out.id, left_out.kind) == ("wrong", kind)
     assert reason in left_out.reason
-    assert f"1 for this reason: {kind}" in summarise(data)
+    assert f"1 episode for this reason: {kind}" in summarise(data)
     with pytest.raises(ValueError, match=rf"none among the first 32; 32 for this reason \({kind}"):
         prepared(tmp_path / "all", *[wrong(GOOD[0], **fault)] * 40, GOOD[1])
     assert not (tmp_path / "all").exists()
@@ -107,14 +107,14 @@ def test_what_was_corrected_is_counted_by_field(tmp_path: Path) -> None:
     assert report.beyond["world_vector"].worst == pytest.approx(-0.09)
     assert (report.stuck_frames, report.stuck_episodes) == (8, 1)
     assert "2 values of world_vector" in summarise(data)
-    assert "8 frames in 1 episodes" in summarise(data)
+    assert "8 frames in 1 episode " in summarise(data)
 
 
 def test_fields_that_the_source_lacks_are_reported(tmp_path: Path) -> None:
     hand = replace(GOOD[0], actions=GOOD[0].actions[:, 10:], action_fields=(("world_vector", 3),))
     data = prepared(tmp_path, hand)
     np.testing.assert_array_equal(data.actions(0), GOOD[0].actions)
-    assert "at rest      rotation_delta, which 1 episodes lack" in summarise(data)
+    assert "at rest      rotation_delta, which the source lacks in 1 episode" in summarise(data)
 
 
 def test_an_interrupted_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
@@ -166,6 +166,14 @@ def test_another_run_in_the_same_folder_is_refused(
     with pytest.raises(ValueError, match="holds another run") as refused:
         prepared(tmp_path, *GOOD, **changes)
     assert found in str(refused.value)
+
+
+def test_a_folder_with_other_data_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta/info.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"new or empty folder at .*, found meta there"):
+        prepared(tmp_path, *GOOD)
+    assert content(tmp_path) == {"meta/info.json": b"{}"}
 
 
 def test_limit_takes_the_first_episodes(tmp_path: Path) -> None:
