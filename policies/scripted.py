@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from v2w_gym.configs.action_layouts import GRIPPER, HAND
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.policies.base import ActionBatch, PolicyMeta, check_frames, check_reset, renew
-from v2w_gym.world_models.data.recorded_actions import robot_actions, warn_of
+from v2w_gym.world_models.data.fit import fit_episode
+from v2w_gym.world_models.data.recorded_actions import warn_of
 from v2w_gym.world_models.data.sources.opening import read_one
 
 Action: TypeAlias = NDArray[np.float32]
@@ -91,8 +92,9 @@ def replay_policy(recording: str, robot: RobotSpec) -> ScriptedPolicy:
         FileNotFoundError: No such file or folder.
         ValueError: No episode, or an episode of another robot.
     """
-    actions, misfits = robot_actions(read_one(recording), robot, recording)
-    warn_of(misfits, recording)
+    fitted = fit_episode(read_one(recording), robot, origin=recording)
+    warn_of(fitted.misfits, recording)
+    actions = fitted.actions
 
     def choose(seed: int, step: int) -> Action:
         return actions[step] if step < len(actions) else robot.make_action()

@@ -20,6 +20,7 @@ from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.standin.drawer import begins_as
 from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.fit import in_robots_order
 from v2w_gym.world_models.data.recorded_actions import execute_known, warn_of
 from v2w_gym.world_models.data.sources.opening import read_one, split_episode, split_path
 from v2w_gym.world_models.files import replacing
@@ -132,7 +133,7 @@ def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: 
     Raises:
         ValueError: The recording is of another robot, or its frames or actions do not fit.
     """
-    frames, actions = _beginning(episode, robot, context_frames)
+    frames, actions = _beginning(in_robots_order(episode, robot), robot, context_frames)
     try:
         if episode.robot not in (None, robot.name):
             raise ValueError(f"expected robot {robot.name!r}, found {episode.robot!r}")

@@ -16,6 +16,7 @@ from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.starts import Context, begin_with, load_start
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
 from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.fit import in_robots_order
 from v2w_gym.world_models.data.recorded_actions import (
     NO_MISFITS,
     Misfits,
@@ -214,7 +215,7 @@ def _read_given(cfg: RolloutConfig, robot: RobotSpec, known: int, longest: float
     title = f"the actions in {path.name}"
     if path.suffix == ".npy":
         return _Given(title, path, _load_actions(path))
-    episode = read_one(cfg.actions)
+    episode = in_robots_order(read_one(cfg.actions), robot)
     if episode.robot not in (None, robot.name):
         raise ValueError(f"expected robot {robot.name!r} in {path}, found {episode.robot!r}")
     return _Given(title, path, _actions(episode, cfg.actions))
@@ -224,7 +225,7 @@ def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) 
     """Read actions and frames of the start's recording, from the newest initial frame on."""
     if not isinstance(cfg.start, str):
         raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
-    episode = read_one(cfg.start)
+    episode = in_robots_order(read_one(cfg.start), robot)
     last = None if steps == inf else known + int(steps)
     actions = _actions(episode, cfg.start)[known - 1 :]
     frames = episode.frames[known - 1 : last]

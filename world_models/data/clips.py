@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.array_frames import room_for
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, robot_actions, warn_of
+from v2w_gym.world_models.data.fit import fit_episode
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
 from v2w_gym.world_models.data.sources.opening import open_source
 
 
@@ -68,9 +69,9 @@ def load_episode_set(sources: Sequence[str], robot: RobotSpec) -> EpisodeSet:
     for (text, episode), place in zip(
         tqdm(episodes, desc="reading", unit="episode"), places, strict=True
     ):
-        executed, found = robot_actions(episode, robot, f"{episode.id} of {text}")
-        frames[place], actions[place][1:] = episode.frames[:], executed
-        misfits += found
+        fitted = fit_episode(episode, robot, origin=f"{episode.id} of {text}")
+        frames[place], actions[place][1:] = fitted.episode.frames[:], fitted.actions
+        misfits += fitted.misfits
     warn_of(misfits, ", ".join(sources))
     starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
     return EpisodeSet(frames, actions, starts, ends)

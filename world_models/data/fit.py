@@ -119,7 +119,10 @@ class _EncodedPart(_Part):
 
 
 def fit_episode(
-    episode: Episode, robot: RobotSpec, settings: FitSettings | None = None
+    episode: Episode,
+    robot: RobotSpec,
+    settings: FitSettings | None = None,
+    origin: object = None,
 ) -> FittedEpisode:
     """Return a recorded episode as one of the robot.
 
@@ -130,13 +133,39 @@ def fit_episode(
         episode: Episode of a source.
         robot: The robot.
         settings: Shift and units of the actions, and whether to resize frames.
+        origin: Source of the episode, for messages; None if the caller names it.
 
     Raises:
         UnfitEpisodeError: Another robot, rate or frame size, fewer than `LEAST_FRAMES` frames, no
             actions, or actions with other fields, NaN or other units.
         ValueError: A setting that the robot lacks, or a damaged frame.
     """
-    settings = settings or FitSettings()
+    try:
+        return _fit(episode, robot, settings or FitSettings())
+    except UnfitEpisodeError as error:
+        if origin is None:
+            raise
+        raise UnfitEpisodeError(
+            error.kind,
+            f"expected an episode of robot {robot.name!r} in {origin}, found this: {error}",
+        ) from error
+
+
+def in_robots_order(episode: Episode, robot: RobotSpec) -> Episode:
+    """Return an episode whose actions, if it has some, are in the robot's order.
+
+    Fields that it lacks are at rest. Values stay as they were recorded.
+
+    Raises:
+        UnfitEpisodeError: Other action fields, or another number of values.
+    """
+    if episode.action_fields is None or episode.actions is None:
+        return episode
+    with _refusing("actions"):
+        return replace(episode, actions=_arranged(episode, robot)[0], action_fields=None)
+
+
+def _fit(episode: Episode, robot: RobotSpec, settings: FitSettings) -> FittedEpisode:
     scale = scale_factors(settings.scale, robot)
     _check_robot(episode, robot)
     _check_rate(settings.rate or episode.rate, robot)

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import ClippedActions, RobotSpec
-from v2w_gym.world_models.data.episode import Episode
 
 log = logging.getLogger(__name__)
 
@@ -142,25 +141,6 @@ def check_robot(
             f"expected frames of {robot.frame_size} pixels for robot {robot.name!r} in {origin}, "
             f"found {frames.shape[1:3]}; record or convert them at that size"
         )
-
-
-def robot_actions(
-    episode: Episode, robot: RobotSpec, origin: object
-) -> tuple[NDArray[np.float32], Misfits]:
-    """Return the actions (T - 1, A) of an episode as its robot executes them.
-
-    Args:
-        episode: The episode; one of its frames is decoded, to check their size.
-        robot: The expected robot.
-        origin: Source of the episode, for messages.
-
-    Raises:
-        ValueError: Another robot or frame size, no actions, or as for `execute_recorded`.
-    """
-    check_robot(episode.robot, episode.frames[:1], robot, origin)
-    if episode.actions is None:
-        raise ValueError(f"expected actions of robot {robot.name!r} in {origin}, found none")
-    return execute_recorded(episode.actions, robot, origin)
 
 
 def _check_units(actions: NDArray[Any], executed: ClippedActions, robot: RobotSpec) -> None:

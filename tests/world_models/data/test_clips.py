@@ -77,12 +77,12 @@ def test_actions_are_those_that_the_robot_executes(tmp_path, caplog):
     [
         (
             {"size": (32, 32)},
-            r"frames of \(64, 64\) pixels .*episode_000001 of .*, found \(32, 32\)",
+            "'standin_sawyer' in .*_000001 of .*: .*frames of 64 x 64 pixels .*, found 32 x 32",
         ),
-        ({"size": (65, 64)}, r"episode_000001 of .*, found \(65, 64\)"),
-        ({"actions": np.zeros((4, 7))}, r"episode_000001 of .* do not fit: .* found \(4, 7\)"),
-        ({"robot": "google_robot"}, "expected robot 'standin_sawyer' in .*_000001 of "),
-        ({"robot": "?"}, r"expected robot 'standin_sawyer' in .*_000001 of .*, found '\?'"),
+        ({"size": (65, 64)}, "episode_000001 of .*, found 65 x 64"),
+        ({"actions": np.zeros((4, 7))}, r"episode_000001 of .*shape \(4, 13\) .*, found \(4, 7\)"),
+        ({"robot": "google_robot"}, "_000001 of .*'standin_sawyer', found one of 'google_robot'"),
+        ({"robot": "?"}, r"_000001 of .*'standin_sawyer', found one of '\?'"),
     ],
 )
 def test_an_episode_of_another_robot_is_named(tmp_path, wrong, text):
@@ -94,7 +94,7 @@ def test_an_episode_of_another_robot_is_named(tmp_path, wrong, text):
 
 def test_frames_alone_teach_no_actions(tmp_path):
     np.savez(tmp_path / "a.npz", image=np.zeros((2, 64, 64, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"expected actions .* in a of .*, found none"):
+    with pytest.raises(ValueError, match="in a of .*: expected actions .*, found none"):
         load_episode_set([str(tmp_path)], STANDIN_SAWYER)
 
 

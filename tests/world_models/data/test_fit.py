@@ -8,7 +8,12 @@ import pytest
 from v2w_gym.configs.data import FitSettings
 from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
 from v2w_gym.world_models.data.episode import EncodedFrames, Episode
-from v2w_gym.world_models.data.fit import Beyond, UnfitEpisodeError, fit_episode
+from v2w_gym.world_models.data.fit import (
+    Beyond,
+    UnfitEpisodeError,
+    fit_episode,
+    in_robots_order,
+)
 
 ROBOT = STANDIN_SAWYER
 HAND = ROBOT.slices["world_vector"]
@@ -66,6 +71,21 @@ def test_named_fields_take_the_robots_order_and_the_others_rest() -> None:
         *("base_displacement_vector", "base_displacement_vertical_rotation"),
         *("rotation_delta", "terminate_episode"),
     )
+
+
+def test_an_episode_comes_into_the_robots_order_with_its_values_as_recorded() -> None:
+    values = np.full((5, 3), 7, np.float32)
+    other = replace(episode(), actions=values, action_fields=(("world_vector", 3),))
+    expected = ROBOT.make_action(world_vector=7.0)
+    np.testing.assert_array_equal(in_robots_order(other, ROBOT).actions, np.tile(expected, (5, 1)))
+    assert in_robots_order(episode(), ROBOT).action_fields is None
+    with pytest.raises(UnfitEpisodeError, match="found 'wings'"):
+        in_robots_order(replace(other, action_fields=(("wings", 3),)), ROBOT)
+
+
+def test_a_refusal_names_the_origin_if_it_is_given() -> None:
+    with pytest.raises(UnfitEpisodeError, match="'standin_sawyer' in a.npz, found this: expected"):
+        fit_episode(replace(episode(), actions=None), ROBOT, origin="a.npz")
 
 
 @pytest.mark.parametrize(

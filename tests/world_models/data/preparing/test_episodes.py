@@ -126,7 +126,6 @@ def test_a_real_data_set_that_was_cut_off_keeps_its_whole_episodes(tmp_path: Pat
 
 def bridge() -> Path:
     """Return the folder of real episodes of a WidowX arm, or skip the test."""
-    pytest.importorskip("tensorflow")
     if not (data := os.environ.get("V2W_TEST_DATA")):
         pytest.skip("set V2W_TEST_DATA to a folder with real recordings")
     return Path(data, "bridge_rlds/bridge_dataset/1.0.0")
