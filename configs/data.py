@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from v2w_gym.configs.rules import PathText, Range, Rate, Threads
+from v2w_gym.configs.rules import Amount, PathText, Range, Rate, Threads
 from v2w_gym.configs.values import Settings
 
 
@@ -70,3 +70,24 @@ class PrepareConfig(FitSettings, SourceSettings):
     quality: Annotated[int, Range(1, 100)] = 95
     file_mb: Annotated[float, Range(0.001, 10_000)] = 100
     workers: Threads | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowConfig(SourceSettings):
+    """Recorded data to describe, and the pictures of it.
+
+    Attributes:
+        output: Folder for the pictures.
+        robot: Name of the robot whose bounds are compared; "" for what the data says.
+        rate: Frames per second; null for what the data says.
+        episodes: Most episodes to read, evenly spread.
+        pictured: Episodes in the pictures, evenly spread; 0 for no pictures.
+        json: Print one JSON object instead of text.
+    """
+
+    output: PathText = "runs/show"
+    robot: str = ""
+    rate: Rate | None = None
+    episodes: Amount = 200
+    pictured: Annotated[int, Range(0, 100)] = 6
+    json: bool = False

@@ -24,6 +24,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "collect": "v2w_gym.scripts.collect",
         "prepare": "v2w_gym.scripts.prepare",
         "cache": "v2w_gym.scripts.cache",
+        "show": "v2w_gym.scripts.show",
     },
     "study: how good policies are": {
         "rank": "v2w_gym.scripts.rank",
@@ -73,6 +74,7 @@ STARTS_OVER = frozenset(
         "gate",
         "parity",
         "random-checkpoint",
+        "show",
         "verify-policy",
     }
 )

@@ -7,6 +7,8 @@ originals by half a grey level on average.
 """
 
 import io
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -18,6 +20,8 @@ from v2w_gym.world_models.files import replacing
 FORMAT = "v2w-video-1"
 QUALITY = 4
 """H.264 constant rate factor: 0 is lossless, 51 is worst."""
+FILM_QUALITY = 14
+"""The same for a film, which only people watch."""
 TO_YUV = np.array(
     [
         [0.299, 0.587, 0.114],
@@ -43,6 +47,28 @@ def write_video(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
         )
     with replacing(path) as partial:
         partial.write_bytes(_encode(frames, fps))
+
+
+def write_film(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: float) -> None:
+    """Write pictures (H, W, 3) of one even size as an H.264 file that any player shows.
+
+    Only one picture is in memory at a time. Colours come back a little smoothed.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written.
+    """
+    with replacing(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+        stream = container.add_stream(
+            "libx264",
+            rate=Fraction(fps).limit_denominator(1000),
+            options={"crf": str(FILM_QUALITY), "preset": "veryfast", "threads": "1"},
+        )
+        stream.pix_fmt = "yuv420p"
+        for number, picture in enumerate(pictures):
+            if number == 0:
+                stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
 
 
 def read_video(path: Path) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""What is in recorded data, and whether its actions, units and frames can be right."""
