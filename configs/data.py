@@ -3,7 +3,17 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from v2w_gym.configs.rules import Amount, PathText, Range, Rate, Threads
+from v2w_gym.configs.rules import (
+    Amount,
+    Frames,
+    PathText,
+    Range,
+    Rate,
+    Seed,
+    Share,
+    Threads,
+    Window,
+)
 from v2w_gym.configs.values import Settings
 
 
@@ -91,3 +101,35 @@ class ShowConfig(SourceSettings):
     episodes: Amount = 200
     pictured: Annotated[int, Range(0, 100)] = 6
     json: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartsConfig(FitSettings, SourceSettings):
+    """Start frames to take from recorded data.
+
+    Attributes:
+        output: Start file (.npz) to write; a manifest (.json) and a contact sheet (.png) of the
+            same name go beside it.
+        robot: Name of the robot that was recorded; null for the one that the data name.
+        instruction: Regular expression that occurs in the instruction; null for any.
+        min_frames: Fewest frames of an episode; shorter ones are left out.
+        n: Number of starts; null for all.
+        choose: first takes the first n; random draws n by seed and id; published takes those of
+            the published evaluation of the robot's world model.
+        seed: Seed of random.
+        at: Frame with which a rollout begins: a number, from the end if negative; a share of the
+            episode, such as 0.5; or random. null is the first one with enough frames before it.
+        context_frames: Frames of a start; those after the first come with the actions before them.
+        repeat: Manifest (.json) of starts to take again; frames whose sha256 differs are refused.
+    """
+
+    output: PathText
+    robot: str | None = None
+    instruction: str | None = None
+    min_frames: Frames = 1
+    n: Amount | None = None
+    choose: Literal["first", "random", "published"] = "first"
+    seed: Seed = 0
+    at: Annotated[int, Range(-1_000_000, 1_000_000)] | Share | Literal["random"] | None = None
+    context_frames: Window = 1
+    repeat: PathText | None = None

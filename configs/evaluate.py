@@ -75,7 +75,8 @@ class ImagineConfig(WorldModelSettings):
 
     Attributes:
         output: Folder for the results; the same command resumes there.
-        start: Number of a bundled start, or a path of a picture, video or recorded episode.
+        start: Number of a bundled start, or recorded data: a picture, a video, an episode, or one
+            of several, as in starts.npz#3 or FOLDER#ID.
         fit: Crop and resize frames whose size is not the robot's.
         task: Task that the robot attempts; null is its first.
         seed: Seed; all noise depends on seed and episode alone.
@@ -100,7 +101,8 @@ class RolloutConfig(ImagineConfig):
             Recorded actions beyond the robot's bounds are clipped and counted.
         policy: Policy that acts in closed loop instead, until it ends the episode: a name, path or
             URL as for `v2w rank`; null for none.
-        instruction: Instruction of the policy; null for the task's.
+        instruction: Instruction of the policy; null for the task's or, where no task is named,
+            that of the start.
         moves: Names of the moves that held draws from; null is all of the robot's.
         hold: Frames for which each random move is held.
         steps: Frames to imagine; null for as many as there are actions, or the task's horizon.

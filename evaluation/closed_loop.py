@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from v2w_gym.configs.names import check_name
 from v2w_gym.evaluation.records.rows import video_name
 from v2w_gym.policies.robot_policy import RobotPolicy
-from v2w_gym.starts import Start, bundled_starts
+from v2w_gym.starts import bundled_starts
 
 SOLVED = "solved before the first action"
 """Event of an attempt that cannot count as a success of its policy."""
@@ -95,16 +95,16 @@ def policy_seed(start_seed: int, seed: int) -> int:
     return int(np.random.SeedSequence([start_seed, seed]).generate_state(1)[0])
 
 
-def choose_starts(task: str, count: int) -> list[Start]:
-    """Return the first `count` bundled starts of a task.
+def start_seeds(task: str, count: int) -> list[int]:
+    """Return the seeds of the first `count` bundled starts of a task.
 
     Raises:
         ValueError: Unknown task, or fewer than `count` bundled starts.
     """
-    starts = bundled_starts(task)
-    if not 1 <= count <= len(starts):
-        raise ValueError(f"expected starts from 1 to {len(starts)} for {task}, found {count}")
-    return starts[:count]
+    seeds = [start.seed for start in bundled_starts(task) if start.seed is not None]
+    if not 1 <= count <= len(seeds):
+        raise ValueError(f"expected starts from 1 to {len(seeds)} for {task}, found {count}")
+    return seeds[:count]
 
 
 def check_distinct(policies: Sequence[RobotPolicy]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from v2w_gym.configs.evaluate import RankConfig
-from v2w_gym.evaluation.closed_loop import choose_starts
+from v2w_gym.evaluation.closed_loop import start_seeds
 from v2w_gym.evaluation.compare.comparison import Comparison, compare
 from v2w_gym.evaluation.compare.rates import check_tables
 from v2w_gym.evaluation.gate.committed import accuracy_on_generated, committed_gate, gate_notes
@@ -88,5 +88,5 @@ def _relevant(
 def _planned(names: Sequence[str], cfg: RankConfig) -> Iterator[dict[str, str | int]]:
     """Yield one row per policy, task and start of the planned rollouts."""
     for name, task in product(names, cfg.tasks):
-        for i, start in enumerate(choose_starts(task, cfg.starts)):
-            yield {"policy": name, "task": task, "start": i, "start_seed": start.seed, "seed": 0}
+        for start, seed in enumerate(start_seeds(task, cfg.starts)):
+            yield {"policy": name, "task": task, "start": start, "start_seed": seed, "seed": 0}

@@ -15,9 +15,9 @@ from v2w_gym.configs.tasks import TASKS
 from v2w_gym.evaluation.closed_loop import (
     Finished,
     check_distinct,
-    choose_starts,
     policy_seed,
     run_attempts,
+    start_seeds,
 )
 from v2w_gym.evaluation.judges.checks import check_rollout_judge
 from v2w_gym.evaluation.records.rows import (
@@ -89,7 +89,7 @@ def check_rollouts(
     """
     check_identified(model)
     for task in cfg.tasks:
-        choose_starts(task, cfg.starts)
+        start_seeds(task, cfg.starts)
     check_distinct(policies)
     check_rollout_judge(judge, model, cfg.tasks)
 
@@ -120,9 +120,9 @@ def _batches(
 ) -> Iterator[Batch]:
     """Yield the missing rollouts, in the largest possible batches of one policy and task."""
     for policy, task in product(policies, cfg.tasks):
-        starts = choose_starts(task, cfg.starts)
+        seeds = start_seeds(task, cfg.starts)
         left = [
-            (start, starts[start].seed, seed)
+            (start, seeds[start], seed)
             for start, seed in product(range(cfg.starts), range(cfg.seeds))
             if (policy.meta.name, task, start, seed) not in done
         ]

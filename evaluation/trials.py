@@ -17,9 +17,9 @@ from v2w_gym.configs.tasks import TASKS
 from v2w_gym.configs.text import printable
 from v2w_gym.evaluation.closed_loop import (
     check_distinct,
-    choose_starts,
     policy_seed,
     run_attempts,
+    start_seeds,
 )
 from v2w_gym.evaluation.records.trials import COLUMNS, csv_line, load_trials
 from v2w_gym.policies.base import Policy
@@ -66,7 +66,7 @@ def run_trials(
 
 
 def _try(table: Path, cfg: TrialsConfig, policies: Sequence[RobotPolicy]) -> None:
-    starts = {task: choose_starts(task, cfg.starts) for task in cfg.tasks}
+    seeds = {task: start_seeds(task, cfg.starts) for task in cfg.tasks}
     robots = {task: _robot(task) for task in cfg.tasks}
     done = _reopen(table, cfg, policies)
     plan = [
@@ -76,7 +76,7 @@ def _try(table: Path, cfg: TrialsConfig, policies: Sequence[RobotPolicy]) -> Non
     ]
     total = len(policies) * len(cfg.tasks) * cfg.starts
     for policy, task, start in tqdm(plan, initial=total - len(plan), total=total, unit="trial"):
-        seed = starts[task][start].seed
+        seed = seeds[task][start]
         [trial] = run_attempts(
             robots[task],
             policy,

@@ -25,6 +25,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "prepare": "v2w_gym.scripts.prepare",
         "cache": "v2w_gym.scripts.cache",
         "show": "v2w_gym.scripts.show",
+        "starts": "v2w_gym.scripts.starts",
     },
     "study: how good policies are": {
         "rank": "v2w_gym.scripts.rank",

@@ -6,7 +6,7 @@ both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,26 @@ from v2w_gym.configs.robots import ClippedActions, RobotSpec
 from v2w_gym.configs.tasks import Task
 from v2w_gym.interface import Progress, RolloutKey, checked_success
 from v2w_gym.judges.base import StepJudge
-from v2w_gym.starts import draw_start, load_start
+from v2w_gym.starts import Context, draw_start, load_start
 from v2w_gym.world_models.base import WorldModel
 from v2w_gym.world_models.state import FrameNoise, RolloutState, join_states, rows_by_label
 
-Plan: TypeAlias = tuple[RolloutKey, Task, int | str | None]
-"""An attempt's key, task and start; see `load_start`. None draws a bundled start."""
+
+@dataclass(frozen=True)
+class Plan:
+    """What determines an attempt, except for its actions.
+
+    Attributes:
+        key: Key of the world model's noise.
+        task: The task.
+        start: See `load_start`; None draws a bundled start.
+        task_instruction: Whether the instruction is the task's even if the start has its own.
+    """
+
+    key: RolloutKey
+    task: Task
+    start: int | str | None
+    task_instruction: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,12 +101,12 @@ class Simulation:
         robot = self.model.robot
         contexts = [
             load_start(
-                _drawn(key, task, robot) if start is None else start,
-                task.name,
+                _drawn(plan, robot) if plan.start is None else plan.start,
+                plan.task.name,
                 robot,
                 self.model.context_frames,
             )
-            for key, task, start in plans
+            for plan in plans
         ]
         begun: dict[int, Attempt] = {}
         for rows in rows_by_label([len(context.frames) for context in contexts]):
@@ -100,12 +114,13 @@ class Simulation:
             state = self.model.start(
                 np.stack([contexts[row].frames for row in rows]),
                 np.stack([contexts[row].actions for row in rows]),
-                _noise([plans[row][0] for row in rows], [length - 1] * len(rows)),
+                _noise([plans[row].key for row in rows], [length - 1] * len(rows)),
             )
             for place, row in enumerate(rows):
-                key, task, _ = plans[row]
-                frames, progress = tuple(contexts[row].frames), Progress(self.judge is not None)
-                begun[row] = Attempt(task, key, state, place, frames, length, progress)
+                plan, context = plans[row], contexts[row]
+                frames, progress = tuple(context.frames), Progress(self.judge is not None)
+                task = _task_of(plan, context)
+                begun[row] = Attempt(task, plan.key, state, place, frames, length, progress)
         attempts = [begun[row] for row in range(len(plans))]
         return [
             replace(attempt, progress=attempt.progress.began(solved))
@@ -163,9 +178,17 @@ def _noise(keys: Sequence[RolloutKey], frames: Sequence[int]) -> FrameNoise:
     )
 
 
-def _drawn(key: RolloutKey, task: Task, robot: RobotSpec) -> int:
+def _task_of(plan: Plan, context: Context) -> Task:
+    """Return the task of an attempt, perhaps with the instruction that was recorded."""
+    if plan.task_instruction or context.instruction is None:
+        return plan.task
+    return replace(plan.task, instruction=context.instruction)
+
+
+def _drawn(plan: Plan, robot: RobotSpec) -> int:
     """Draw a bundled start, which depends on the key alone."""
-    return draw_start(task.name, robot, np.random.default_rng([key.seed, key.episode]))
+    rng = np.random.default_rng([plan.key.seed, plan.key.episode])
+    return draw_start(plan.task.name, robot, rng)
 
 
 def _gather(attempts: Sequence[Attempt]) -> RolloutState:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.attempts import Attempt, Plan
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.configs.tasks import TASKS, find_task
+from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.interface import (
     ActionRule,
@@ -60,7 +60,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         model: WorldModel | WorldModelSettings | None = None,
         *,
         robots: Sequence[str] | None = None,
-        task: str = "close_drawer",
+        task: str | None = None,
         start: int | str | None = None,
         judge: StepJudge | str | None = DEFAULT,
         strict_actions: bool = False,
@@ -75,9 +75,11 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             model: The world model, which several environments may share, or settings that load
                 one; None to use `world_model`.
             robots: Names of the environment's robots; None for any.
-            task: Name of the task; see `v2w_gym.configs.tasks`.
-            start: Index of a bundled start or path of a picture, video or episode, see
-                `v2w_gym.starts.load_start`; None draws a bundled start at each reset.
+            task: Name of the task; see `v2w_gym.configs.tasks`. None is the robot's first, with
+                the instruction that was recorded if the start has one.
+            start: Number of a bundled start, or recorded data: a picture, video or episode, or one
+                of several as in "starts.npz#3"; see `v2w_gym.starts.load_start`. None draws a
+                bundled start at each reset.
             judge: "default" is the robot's bundled judge, or no judge if it has none. A path or an
                 object is another judge; see `v2w_gym.judges.loading.find_judge`.
             strict_actions: Raise an error for actions outside the bounds instead of clipping them.
@@ -105,7 +107,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         self.observation_space = observation_space(robot, obs_type)
         self.obs_type = obs_type
         self._attempt: Attempt | None = None
-        self._task = self._next_task = task
+        self._is_task_named = task is not None
+        self._task = self._next_task = task or next(iter(tasks_of(robot.name)))
         self._start = start
 
     def reset(
@@ -177,6 +180,7 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
     def task(self, name: str) -> None:
         find_task(name, self.robot.name)
         self._task = self._next_task = name
+        self._is_task_named = True
 
     @property
     def task_description(self) -> str:
@@ -206,7 +210,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
         key = next_key(previous, seed, self.np_random)
         key = RolloutKey(key.seed, options.get("episode", key.episode))
         task = find_task(options.get("task", self._next_task), self.robot.name)
-        return key, task, options.get("start", self._start)
+        named = self._is_task_named or "task" in options
+        return Plan(key, task, options.get("start", self._start), task_instruction=named)
 
     def _begin(self, attempt: Attempt) -> None:
         self._attempt, self._task = attempt, attempt.task.name

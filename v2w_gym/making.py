@@ -10,7 +10,7 @@ from v2w_gym.attempts import Simulation
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.published import HUB_IDS
 from v2w_gym.configs.robots import ROBOTS
-from v2w_gym.configs.tasks import TASKS, find_task
+from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.configs.world_model import WorldModelSettings, world_model_settings
 from v2w_gym.judges.base import StepJudge
 from v2w_gym.judges.loading import check_judge, find_judge
@@ -47,7 +47,7 @@ def choose_model(
 def make_simulation(
     model: WorldModel | WorldModelSettings,
     robots: Sequence[str] | None,
-    task: str,
+    task: str | None,
     start: int | str | None,
     judge: StepJudge | str | None,
 ) -> Simulation:
@@ -57,7 +57,8 @@ def make_simulation(
         FileNotFoundError: No such checkpoint or start.
         ValueError: An unknown name, or a model, task, start or judge of another robot.
     """
-    lookup(TASKS, task, "task")
+    if task is not None:
+        lookup(TASKS, task, "task")
     for name in robots or ():
         lookup(ROBOTS, name, "robot")
     if isinstance(start, (str, os.PathLike)):
@@ -72,7 +73,7 @@ def make_simulation(
             f"expected a world model of {' or '.join(robots)}, found one of {robot.name}; "
             f"make {' or '.join(others)}"
         )
-    find_task(task, robot.name)
+    task = find_task(task or next(iter(tasks_of(robot.name))), robot.name).name
     if start is not None:
         load_start(start, task, robot, model.context_frames)
     return Simulation(model, find_judge(judge, robot))

@@ -30,7 +30,7 @@ def register_environments() -> None:
             entry_point="v2w_gym.env:Vid2WorldEnv",
             vector_entry_point="v2w_gym.vector_env:Vid2WorldVectorEnv",
             max_episode_steps=max(task.horizon for task in tasks.values()),
-            kwargs={"task": next(iter(tasks)), "robots": robots},
+            kwargs={"robots": robots},
         )
     gym.register(
         id="StandinSawyer-v0",

@@ -6,8 +6,7 @@ model receives.
 """
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import RobotSpec
+from v2w_gym.configs.robots import ROBOTS, RobotSpec
 from v2w_gym.configs.tasks import TASKS, find_task, tasks_of
 from v2w_gym.configs.values import is_whole_number
 from v2w_gym.standin.drawer import begins_as
@@ -23,22 +22,20 @@ from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.fit import in_robots_order
 from v2w_gym.world_models.data.recorded_actions import execute_known, warn_of
 from v2w_gym.world_models.data.sources.opening import read_one, split_episode, split_path
-from v2w_gym.world_models.files import replacing
+from v2w_gym.world_models.data.start_files import (
+    Start,
+    StartFile,
+    is_start_file,
+    load_starts,
+    save_starts,
+)
 from v2w_gym.world_models.frames import check_context
 
 BUNDLED = Path(__file__).parent / "starts" / "standin.npz"
 BUNDLED_ROBOT = "standin_sawyer"
+BUNDLED_SOURCE = "stand-in robot"
 FIRST_SEED = 2_000_000
 """Seed of the first bundled start of each task; no recorded episode uses these seeds."""
-
-
-@dataclass(frozen=True)
-class Start:
-    """A bundled start: the frame (H, W, 3) of `StandinEnv(task).reset(seed=seed)`."""
-
-    task: str
-    seed: int
-    frame: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -48,10 +45,12 @@ class Context:
     Attributes:
         frames: (T, H, W, 3) uint8, oldest first.
         actions: (T - 1, A) float32, the actions between the frames; NaN where unknown.
+        instruction: Instruction that was recorded; None if there is none.
     """
 
     frames: NDArray[np.uint8]
     actions: NDArray[np.float32]
+    instruction: str | None = None
 
 
 def bundled_starts(task: str) -> list[Start]:
@@ -63,7 +62,7 @@ def bundled_starts(task: str) -> list[Start]:
         ValueError: Unknown task.
     """
     lookup(TASKS, task, "task")
-    return [start for start in _bundled() if start.task == begins_as(task)]
+    return [start for start in _bundled().starts if start.task == begins_as(task)]
 
 
 def bundled_start(index: int, task: str) -> Start:
@@ -97,11 +96,11 @@ def load_start(
     """Return the context frames of a start.
 
     A recording gives its first frames, at most `context_frames`, and the actions between them,
-    clipped to the robot's bounds. A single picture is repeated `context_frames` times. A file is
-    read once, and again only after it has changed.
+    clipped to the robot's bounds. A start in a start file gives its newest frames. A single frame
+    is repeated `context_frames` times. A file is read once, and again only after it has changed.
 
     Args:
-        source: Index into `bundled_starts(task)`, or recorded data for `read_one`.
+        source: Index into `bundled_starts(task)`, or recorded data for `open_recording`.
         task: Name of the task.
         robot: The robot that the world model imagines.
         context_frames: Number of frames with which the world model begins a rollout.
@@ -118,7 +117,28 @@ def load_start(
         _check_has_starts(robot, source)
         start = bundled_start(source, task)
         context = begin_with(Episode("", start.frame[None]), robot, context_frames, source)
-    return Context(context.frames.copy(), context.actions.copy())
+    return replace(context, frames=context.frames.copy(), actions=context.actions.copy())
+
+
+def open_recording(source: str | os.PathLike[str], context_frames: int) -> Episode:
+    """Open the recording that a rollout continues from frame `context_frames` - 1 on.
+
+    Args:
+        source: A file with one episode or picture, or one episode of several: "starts.npz#3",
+            "FOLDER#12" or "FOLDER:val#ID".
+        context_frames: Number of frames with which the world model begins a rollout. Earlier frames
+            of a start file, whose newest frame is the last, are left out.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: As for `read_one`.
+    """
+    episode, (path, _) = read_one(source), split_path(split_episode(source)[0])
+    first = len(episode) - context_frames
+    if first <= 0 or not is_start_file(path):
+        return episode
+    actions = None if episode.actions is None else episode.actions[first:]
+    return replace(episode, frames=episode.frames[first:], actions=actions)
 
 
 def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: object) -> Context:
@@ -143,26 +163,7 @@ def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: 
         raise ValueError(f"start {_shown(origin)} does not fit: {error}") from error
     fitted, misfits = execute_known(actions, robot, origin)
     warn_of(misfits, origin)
-    return Context(frames, fitted)
-
-
-def save_starts(path: Path, starts: Sequence[Start]) -> None:
-    """Write `starts` to one compressed `.npz`, atomically."""
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(
-            file,
-            allow_pickle=False,
-            frames=np.stack([start.frame for start in starts]),
-            tasks=np.array([start.task for start in starts]),
-            seeds=np.array([start.seed for start in starts], np.int64),
-        )
-
-
-def load_starts(path: Path) -> list[Start]:
-    """Read what `save_starts` wrote."""
-    with np.load(path, allow_pickle=False) as file:
-        rows = zip(file["tasks"], file["seeds"], file["frames"], strict=True)
-        return [Start(str(task), int(seed), frame) for task, seed, frame in rows]
+    return Context(frames, fitted, episode.instruction)
 
 
 def record_starts(path: Path, count: int) -> None:
@@ -177,13 +178,22 @@ def record_starts(path: Path, count: int) -> None:
     for task in dict.fromkeys(begins_as(task) for task in tasks_of(BUNDLED_ROBOT)):
         env = StandinEnv(task)
         for seed in range(FIRST_SEED, FIRST_SEED + count):
-            starts.append(Start(task, seed, env.reset(seed=seed)[0]))
+            starts.append(rendered_start(task, seed, env.reset(seed=seed)[0]))
         env.close()
-    save_starts(path, starts)
+    save_starts(path, StartFile(starts, BUNDLED_ROBOT, camera="", source=BUNDLED_SOURCE))
+
+
+def rendered_start(task: str, seed: int, frame: NDArray[np.uint8]) -> Start:
+    """Return the start that `StandinEnv(task).reset(seed=seed)` shows as `frame` (H, W, 3).
+
+    It has no instruction of its own: tasks that begin with the same scene share it.
+    """
+    none = np.zeros((0, ROBOTS[BUNDLED_ROBOT].action_size), np.float32)
+    return Start(f"{task}/{seed}", frame[None], none, task=task, seed=seed)
 
 
 @cache
-def _bundled() -> list[Start]:
+def _bundled() -> StartFile:
     return load_starts(BUNDLED)
 
 
@@ -214,7 +224,7 @@ def _read_context(
     text: str, stamp: tuple[int, ...] | None, robot: RobotSpec, count: int
 ) -> Context:
     """Read recorded data; `stamp` makes the cache read a changed file again."""
-    return begin_with(read_one(text), robot, count, text)
+    return begin_with(open_recording(text, count), robot, count, text)
 
 
 def _stamp(source: str | os.PathLike[str]) -> tuple[int, ...] | None:

@@ -94,7 +94,7 @@ class Vid2WorldVectorEnv(SyncVectorEnv):
         model: WorldModel | WorldModelSettings | None = None,
         *,
         robots: Sequence[str] | None = None,
-        task: str = "close_drawer",
+        task: str | None = None,
         start: int | str | None = None,
         judge: StepJudge | str | None = DEFAULT,
         strict_actions: bool = False,

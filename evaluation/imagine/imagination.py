@@ -120,7 +120,7 @@ def _imagine_acting(
     task = choose_task(cfg, model.robot)
     if cfg.mode != "autoregressive":
         raise ValueError(f"expected mode=autoregressive where a policy acts, found mode={cfg.mode}")
-    instruction = cfg.instruction or task.instruction
+    instruction = cfg.instruction or _recorded_instruction(cfg, context) or task.instruction
     policy.reset([instruction], seeds=[policy_seed(cfg.seed, cfg.episode)])
     folder = _open(cfg, model, context, json.dumps(policy.identity).encode())
     course = Acting(policy, task.horizon if cfg.steps is None else cfg.steps)
@@ -129,6 +129,11 @@ def _imagine_acting(
     title = f'{policy.meta.name} with the instruction "{instruction}"{ending}'
     script = Script(title, np.stack(course.actions), ("",) * len(course.actions))
     return folder, script, seconds
+
+
+def _recorded_instruction(cfg: ImagineConfig, context: Context) -> str | None:
+    """Return the instruction of the start, which counts where no task is named."""
+    return context.instruction if cfg.task is None else None
 
 
 def run_action_control(

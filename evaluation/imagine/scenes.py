@@ -13,7 +13,7 @@ from v2w_gym.configs.evaluate import ImagineConfig, RolloutConfig
 from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task, find_task, tasks_of
-from v2w_gym.starts import Context, begin_with, load_start
+from v2w_gym.starts import Context, begin_with, load_start, open_recording
 from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.fit import in_robots_order
@@ -108,7 +108,7 @@ def load_context(cfg: ImagineConfig, robot: RobotSpec, frames: int) -> Context:
     task = choose_task(cfg, robot).name
     if not (cfg.fit and isinstance(cfg.start, str)):
         return load_start(cfg.start, task, robot, frames)
-    recorded = read_one(cfg.start)
+    recorded = open_recording(cfg.start, frames)
     shown = fit(recorded.frames[:frames], robot.frame_size)
     fitted = replace(recorded, frames=shown, robot=robot.name)
     return begin_with(fitted, robot, frames, cfg.start)
@@ -225,7 +225,7 @@ def _read_start(cfg: RolloutConfig, robot: RobotSpec, known: int, steps: float) 
     """Read actions and frames of the start's recording, from the newest initial frame on."""
     if not isinstance(cfg.start, str):
         raise ValueError(WITHOUT_ACTIONS.format(repr(cfg.start)))
-    episode = in_robots_order(read_one(cfg.start), robot)
+    episode = in_robots_order(open_recording(cfg.start, known), robot)
     last = None if steps == inf else known + int(steps)
     actions = _actions(episode, cfg.start)[known - 1 :]
     frames = episode.frames[known - 1 : last]

@@ -217,7 +217,11 @@ def _shifted(length: int, shift: int) -> tuple[slice, slice]:
 
 
 def _arranged(episode: Episode, robot: RobotSpec) -> tuple[Actions, tuple[str, ...]]:
-    """Return the actions (T - 1, A) in the robot's order, and the fields that the source lacks."""
+    """Return the actions (T - 1, A) in the robot's order, and the fields that the source lacks.
+
+    Raises:
+        ValueError: No actions, or others than the robot's.
+    """
     actions, named = episode.actions, episode.action_fields
     if actions is None:
         raise ValueError(

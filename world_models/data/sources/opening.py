@@ -20,6 +20,7 @@ from v2w_gym.world_models.data.sources import (
     lerobot,
     pictures,
     rlds,
+    starts,
     videos,
 )
 from v2w_gym.world_models.data.sources.base import Source, Wanted
@@ -49,6 +50,7 @@ FORMATS: Mapping[str, Format] = {
     "prepared": Format(prepared.is_prepared, prepared.open_source, "a folder of `v2w prepare`"),
     "lerobot": Format(lerobot.recognises, lerobot.open_lerobot, "a folder with meta/info.json"),
     "rlds": Format(rlds.recognises, rlds.open_source, "fractal20220817_data/0.1.0:train[:1000]"),
+    "starts": Format(starts.recognises, starts.open_starts, "a start file that `v2w starts` wrote"),
     "npz": Format(
         *(archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz files"),
         endings=(ENDING,),

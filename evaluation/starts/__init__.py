@@ -1,0 +1,1 @@
+"""Start frames from recorded data: their choice, their files, their picture."""

@@ -1,0 +1,74 @@
+"""The source of start files: each start is a short episode; see `start_files`."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.start_files import StartFile, is_start_file, load_starts
+
+recognises = is_start_file
+
+
+@dataclass(frozen=True)
+class StartsSource:
+    """A `Source` of the starts in one file, which is read when it is first needed."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file alone."""
+        return (self.path,)
+
+    def __len__(self) -> int:
+        """Return the number of starts."""
+        return len(self._file.starts)
+
+    def ids(self) -> Sequence[str]:
+        """Return the ids of the recorded episodes."""
+        return [start.id for start in self._file.starts]
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Episode]:
+        """Yield starts as episodes; see `Source.read`."""
+        for each in self._file.starts[start:stop]:
+            yield Episode(
+                each.id,
+                each.frames,
+                None if np.isnan(each.actions).all() else each.actions,
+                instruction=each.instruction,
+                robot=self._file.robot,
+                task=each.task,
+            )
+
+    @cached_property
+    def _file(self) -> StartFile:
+        stat = self.path.stat()
+        return _load(self.path, (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, stamp: tuple[int, ...]) -> StartFile:
+    """Read a start file once for all its starts; `stamp` makes a changed file be read again."""
+    return load_starts(path)
+
+
+def open_starts(path: Path, wanted: Wanted) -> StartsSource:
+    """Open a start file.
+
+    Raises:
+        ValueError: A split, fields or another camera, which a start file does not have.
+    """
+    for what, found in (("split", wanted.split), ("fields", wanted.fields)):
+        if found:
+            raise ValueError(f"expected no {what} for the start file {path}, found {found!r}")
+    return StartsSource(path)
