@@ -31,6 +31,7 @@ from v2w_gym.world_models.data.sources.lerobot_index import (
     action_names,
     check_is_there,
     choose_split,
+    list_index_files,
     read_index,
     read_info,
     read_tasks,
@@ -118,8 +119,9 @@ class LerobotSource:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The Parquet files of these episodes, and then their videos."""
-        found = [self._file(self._info.data_path, at) for at in _distinct(self._index.data)]
+        """The index, the Parquet files of these episodes, and then their videos."""
+        found = list_index_files(self._info)
+        found += [self._file(self._info.data_path, at) for at in _distinct(self._index.data)]
         if self._is_video:
             found += [self._file(self._info.video_path, at) for at in _distinct(self._index.videos)]
         return tuple(found)
@@ -200,7 +202,7 @@ class LerobotSource:
             return StoredPictures(path, feature, first, length, self._info.folder, name)
         begin, end = index.times[number]
         recorded = round((end - begin) * self._info.rate) if np.isfinite(end) else length
-        if recorded != length:
+        if recorded not in (length, length - 1):  # some end at the last frame, not after it
             raise ValueError(
                 f"expected {length} frames of {name} in {path}, as many as it has rows, found "
                 f"{recorded} from {begin:g} to {end:g} s"

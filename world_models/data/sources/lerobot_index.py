@@ -129,6 +129,17 @@ def read_info(folder: Path) -> Info:
         ) from error
 
 
+def list_index_files(info: Info) -> list[Path]:
+    """Return the files in `meta` that say where episodes lie and what was asked for."""
+    meta = info.folder / "meta"
+    found = [
+        info.folder / INFO,
+        *sorted(meta.glob("tasks.*")),
+        *sorted(meta.glob("episodes.jsonl")),
+    ]
+    return [*found, *_index_files_3(info)]
+
+
 def read_index(info: Info, camera: str) -> Index:
     """Return where the episodes lie, with the videos of the feature `camera`.
 
@@ -238,8 +249,7 @@ def _bounds(info: Info, name: str) -> tuple[int, int]:
 
 
 def _read_index_3(info: Info, camera: str) -> Index:
-    folder = info.folder / "meta/episodes"
-    paths = sorted(folder.glob("*/*.parquet"))
+    folder, paths = info.folder / "meta/episodes", _index_files_3(info)
     if not paths:
         raise FileNotFoundError(
             f"expected the index of the episodes in {folder}, found no Parquet file; download the "
@@ -264,6 +274,10 @@ def _read_index_3(info: Info, camera: str) -> Index:
         np.stack([whole[name] for name in video], axis=1) if is_video else data,
         np.stack([whole[name] for name in times], axis=1) if is_video else np.zeros(data.shape),
     )
+
+
+def _index_files_3(info: Info) -> list[Path]:
+    return sorted((info.folder / "meta/episodes").glob("*/*.parquet"))
 
 
 def _rows_in_files(files: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -47,7 +47,8 @@ def test_it_reads_every_frame_action_and_instruction(write, version, kind):
     assert recognises(folder) and not recognises(folder / "meta")
     source = open_source(str(folder))
     assert source.name == f"drawers, LeRobot {version}, train"
-    assert len(source) == 5 and all(path.is_file() for path in source.files)
+    stored = {path for path in folder.rglob("*") if path.is_file()}
+    assert len(source) == 5 and set(source.files) == stored
     episodes = list(source.read())
     assert [episode.id for episode in episodes] == source.ids()
     assert source.ids() == [f"episode_{number:06d}" for number in range(5)]
@@ -206,6 +207,23 @@ def test_wrong_splits(write, split, error):
 def change_info(folder, **changes):
     path = folder / "meta/info.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(("late", "refused"), [(-0.1, False), (-0.2, True), (0.1, True)])
+def test_another_number_of_frames_in_a_shared_video(write, late, refused):
+    """The end may be the time of the last frame, as some write it."""
+    folder = write()
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    rows = pq.read_table(path).to_pylist()
+    rows[1][f"videos/{TOP}/to_timestamp"] += late
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    source = open_source(str(folder))
+    if not refused:
+        np.testing.assert_array_equal(only(source, 1).frames[:], pictures(1, 4))
+        return
+    with pytest.raises(ValueError, match="expected 4 frames of episode_000001 in .*mp4, as many"):
+        only(source, 1)
+    assert [episode.id for episode in source.read(2)] == ["episode_000002"]
 
 
 @pytest.mark.parametrize("version", ["v1.6", "v3.1", "v4.0", None])
