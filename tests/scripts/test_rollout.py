@@ -59,7 +59,7 @@ def test_a_killed_rollout_goes_on_and_ends_the_same(
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("start=absent.png", "expected a recording at absent.png, found no such file"),
+        ("start=absent.png", "expected recorded data at absent.png, found nothing there"),
         ("actions=helt", "did you mean 'held'?"),
         ("mode=at_once", "expected mode to be one of"),
         ("preset=refrence", "did you mean 'reference'?"),
