@@ -1,4 +1,4 @@
-"""The three domains behind Gymnasium's ids: spaces, starts and errors."""
+"""The domains behind Gymnasium's ids: spaces, starts and errors."""
 
 import os
 import warnings
@@ -10,7 +10,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER
+from v2w_gym.configs.robots import CSGO_PLAYER, GOOGLE_ROBOT, RECON_JACKAL, STANDIN_SAWYER, WIDOWX
 from v2w_gym.configs.world_model import WorldModelSettings
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.vector_env import Vid2WorldVectorEnv
@@ -22,6 +22,7 @@ EACH_DOMAIN = pytest.mark.parametrize(
         ("Vid2World-RT1-v0", GOOGLE_ROBOT, 20),
         ("Vid2World-CSGO-v0", CSGO_PLAYER, 100),
         ("Vid2World-RECON-v0", RECON_JACKAL, 16),
+        ("Vid2World-Bridge-v0", WIDOWX, 120),
     ],
 )
 
