@@ -166,7 +166,16 @@ def read_rlds(
 
     The action of the last step, which has no meaning in RLDS, is dropped. Episodes without an
     instruction are left out.
+
+    Raises:
+        ValueError: An episode is corrupt, or its action fields are not those of the robot.
     """
+    robot = tokenizer.robot
+    if list(source.fields.actions) != [field.name for field in robot.fields]:
+        raise ValueError(
+            f"expected the action fields of robot {robot.name!r} ({', '.join(robot.slices)}) in "
+            f"{source.name}, found {', '.join(source.fields.actions)}; train on data of the robot"
+        )
     without = 0
     for record in tqdm(source.dataset, desc="reading", unit="episode"):
         acted = int((~record.step("is_last")).sum())

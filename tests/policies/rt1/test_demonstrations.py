@@ -234,6 +234,13 @@ def test_a_folder_that_is_not_there_is_named(name: str, message: str):
         read_demonstrations([name], GOOGLE_ROBOT, GOOGLE, None)
 
 
+def test_a_data_set_of_another_robot_is_refused(tmp_path: Path):
+    episode = fractal_episode(3, "pick coke can", UP)
+    folder = write_rlds(tmp_path / "0.1.0", [[episode]], name="jaco_play")
+    with pytest.raises(ValueError, match="fields of robot 'google_robot' .*found world_vector, gr"):
+        read_demonstrations([str(folder)], GOOGLE_ROBOT, GOOGLE, None)
+
+
 def test_an_episode_without_an_instruction_is_left_out_and_counted(
     tmp_path: Path, found: Harvest, caplog: pytest.LogCaptureFixture
 ):
