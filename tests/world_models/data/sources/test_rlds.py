@@ -16,7 +16,7 @@ from v2w_gym.configs.sources import SOURCES
 from v2w_gym.world_models.data.recorded_actions import execute_recorded
 from v2w_gym.world_models.data.sources.opening import FORMATS, open_source
 from v2w_gym.world_models.data.sources.rlds import recognises
-from v2w_gym.world_models.data.sources.rlds_ids import interleave
+from v2w_gym.world_models.data.sources.rlds_records import open_rlds
 from v2w_gym.world_models.data.sources.selection import load_ids, select
 from v2w_gym.world_models.data.tensorflow import import_tfds
 
@@ -119,11 +119,10 @@ def test_a_published_list_selects_the_held_out_episodes(fractal: Path, tmp_path:
     assert [len(episode) for episode in select(source, excluded=names).read()] == [3, 2]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_published_numbers_are_the_order_of_tfds(tmp_path: Path, seed: int):
-    rng = np.random.default_rng(seed)
-    lengths = [*rng.integers(1, 40, 21).tolist(), 16, 32, 1, 40, 15, 17]
-    numbers = [
+@pytest.mark.parametrize("ordered", [False, True])
+def test_published_names_count_the_episodes_as_tfds_yields_them(tmp_path: Path, ordered: bool):
+    lengths = [*np.random.default_rng(0).integers(1, 40, 21).tolist(), 16, 32, 1, 40, 15, 17]
+    shards = [
         [
             {"steps/is_last": np.ones(1, bool), "record": np.array([1000 * shard + number])}
             for number in range(length)
@@ -131,15 +130,18 @@ def test_published_numbers_are_the_order_of_tfds(tmp_path: Path, seed: int):
         for shard, length in enumerate(lengths)
     ]
     schema: Schema = {"steps/is_last": ("bool", ()), "record": ("int64", ())}
-    folder = write_rlds(tmp_path / "0.1.0", numbers, schema, "numbers")
+    folder = write_rlds(tmp_path / "0.1.0", shards, schema)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    (folder / "dataset_info.json").write_text(json.dumps({**info, "disableShuffling": ordered}))
     builder = import_tfds().builder_from_directory(folder)
-    found = [int(episode["record"]) for episode in builder.as_dataset(split="train")]
-    expected = [-1] * sum(lengths)
-    for shard, positions in enumerate(interleave(lengths)):
-        for number, position in enumerate(positions):
-            expected[position] = 1000 * shard + number
-    assert found == expected
-    assert found != sorted(found)
+    yielded = [int(episode["record"]) for episode in builder.as_dataset(split="train")]
+    assert (yielded == sorted(yielded)) is ordered
+    names = {record: f"train_eps_{number:08d}" for number, record in enumerate(yielded)}
+    for split, start in (("train", 0), ("train[20shard:]", 20)):
+        found = {
+            int(record.value("record")): record.place.id for record in open_rlds(folder, split)
+        }
+        assert found == {r: name for r, name in names.items() if r >= 1000 * start}
 
 
 def test_a_yaml_file_describes_any_data_set(own: Path, tmp_path: Path):
