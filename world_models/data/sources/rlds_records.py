@@ -248,10 +248,10 @@ class RldsRecord:
     def _rows(self, feature: Feature) -> NDArray[Any]:
         """Return the stored rows of a feature, of its declared type and shape."""
         dtype = feature.dtype if feature.kind == "tensor" else np.dtype(object)
-        if feature.path not in self._stored:
+        stored = self._stored.get(feature.path)
+        kind = stored and stored.WhichOneof("kind")
+        if kind is None:
             return np.zeros((0, *feature.row), dtype)
-        stored = self._stored[feature.path]
-        kind = stored.WhichOneof("kind")
         values = getattr(stored, feature.storage).value
         if kind != feature.storage or len(values) % feature.values_per_row:
             raise ValueError(

@@ -139,6 +139,7 @@ def test_damaged_images(folder):
         ("reward", np.zeros(3, np.int64), r"steps/reward \(float32\) in record 0 .* int64"),
         ("action__terminate_episode", np.zeros(9, np.float32), r"\(int32\) in .* float"),
         ("reward", ["a", "b", "c"], r"steps/reward \(float32\) in .* bytes_list"),
+        ("reward", np.zeros(0, np.float32), "steps/reward at all 3 steps .*found 0 values"),
         ("reward", None, "steps/reward at all 3 steps of record 0 .*found 0 values"),
     ],
 )
