@@ -52,8 +52,8 @@ BRIDGE = SourceFields(
 )
 """BridgeData V2 in the RLDS files of its authors, which Octo and OpenVLA were trained on.
 
-Camera `image_0` is fixed over the shoulder, `image_1` and `image_2` vary, `image_3` is the wrist's.
-Many episodes lack some of them. Source: `bridge_dataset` in the settings of Octo's data loader.
+`image_0` looks over the shoulder. Many episodes lack some of the cameras `image_1` to `image_3`.
+Source: `bridge_dataset` in the settings of Octo's data loader.
 """
 
 BRIDGE_OXE = SourceFields(
@@ -63,9 +63,10 @@ BRIDGE_OXE = SourceFields(
     rate=WIDOWX.control_hz,
     robot=WIDOWX.name,
 )
-"""BridgeData V2 as Open X-Embodiment first published it.
+"""BridgeData V2 as Open X-Embodiment first published it, 480 x 640.
 
-Source: `bridge` 0.1.0 in the TFDS catalogue; `bridge_oxe` in the settings of OpenVLA's data loader.
+TFDS later gave the name `bridge` to files with the fields of `BRIDGE`, too. Source: `bridge_oxe` in
+the settings of OpenVLA's data loader.
 """
 
 
