@@ -183,7 +183,7 @@ def columns(recorded: Recorded, episode: int) -> dict[str, Any]:
         "task_index": np.full(length, episode % 2),
     }
     for name, (_, rows) in recorded.extra.items():
-        found[name] = pa.array(rows[start : start + length])
+        found[name] = rows[start : start + length]
     for number, camera in enumerate(recorded.cameras if recorded.kind == "image" else ()):
         kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         stored = [

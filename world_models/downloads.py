@@ -29,6 +29,20 @@ def check_not_lfs_pointer(path: Path) -> None:
         )
 
 
+def check_present(path: Path) -> None:
+    """Refuse a missing file of a data set, and a git-LFS pointer to one.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A git-LFS pointer.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected the file {path}, found none; download the data set again"
+        )
+    check_not_lfs_pointer(path)
+
+
 def check_download(path: Path) -> None:
     """Refuse a file that differs from the published one.
 

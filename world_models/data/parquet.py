@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.names import hint
 from v2w_gym.configs.text import printable
-from v2w_gym.world_models.downloads import check_not_lfs_pointer
+from v2w_gym.world_models.downloads import check_present
 
 _BUFFER = 1 << 20
 """Bytes of a column that are read at once, so that a large row group is never read whole."""
@@ -47,11 +47,7 @@ def open_parquet(path: Path, names: Sequence[str]) -> Iterator[Any]:
     parquet = import_parquet()
     import pyarrow as pa
 
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"expected the file {path}, found none; download the data set again"
-        )
-    check_not_lfs_pointer(path)
+    check_present(path)
     try:
         with parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow.names, names)
@@ -114,12 +110,12 @@ class ParquetRows:
         return self._newest[1]
 
     def _to_array(self, name: str, column: Any) -> NDArray[Any]:
-        import pyarrow as pa
+        import pyarrow.compute as pc
 
         if not _is_list(column.type):
             return column.to_numpy()
-        sizes = pa.compute.list_value_length(column).unique().to_pylist()
-        values = pa.compute.list_flatten(column)
+        sizes = pc.list_value_length(column).unique().to_pylist()
+        values = pc.list_flatten(column)
         if len(sizes) != 1 or not sizes[0] or _is_list(values.type):
             raise ValueError(
                 f"expected one number, or a list of as many numbers, in every row of {name} in "

@@ -25,19 +25,16 @@ from v2w_gym.world_models.data.sources.expressions import (
     read_actions,
 )
 from v2w_gym.world_models.data.sources.lerobot_index import (
-    INFO,
     Index,
-    Info,
-    action_names,
-    check_is_there,
     choose_split,
     list_index_files,
     read_index,
-    read_info,
     read_tasks,
 )
+from v2w_gym.world_models.data.sources.lerobot_info import INFO, Info, action_names, read_info
 from v2w_gym.world_models.data.sources.stored_pictures import StoredPictures
 from v2w_gym.world_models.data.sources.video_frames import VideoFrames
+from v2w_gym.world_models.downloads import check_present
 
 ACTION, TASK = "action", "task"
 SUCCESSES = ("next.success", "success")
@@ -150,14 +147,14 @@ class LerobotSource:
         """Refuse a data set whose first files are missing, or pointers to them.
 
         Raises:
-            FileNotFoundError, ValueError: As for `check_is_there`.
+            FileNotFoundError, ValueError: As for `check_present`.
         """
-        check_is_there(self._data_file(0))
-        check_is_there(self._frames_file(0))
+        check_present(self._data_file(0))
+        check_present(self._frames_file(0))
 
     @property
     def _is_video(self) -> bool:
-        return self._info.features[self._columns.frames]["dtype"] == "video"
+        return self._info.is_video(self._columns.frames)
 
     def _read(self, number: int, rows: ParquetRows) -> Episode:
         index, columns = self._index, self._columns
@@ -181,7 +178,9 @@ class LerobotSource:
             columns.camera,
             columns.rate,
             columns.robot,
-            success=_to_success(columns.success, found),
+            success=_to_success(found[columns.success], columns.success)
+            if columns.success
+            else None,
         )
 
     def _actions(
@@ -212,7 +211,7 @@ class LerobotSource:
     def _instruction(self, found: Mapping[str, NDArray[Any]], name: str) -> str | None:
         """Return the instruction at the first frame."""
         if self._columns.instruction != TASK:
-            return str(found[self._columns.instruction][0]) or None
+            return _to_text(found[self._columns.instruction][0], self._columns.instruction)
         task = int(found["task_index"][0])
         if task not in self._tasks:
             raise ValueError(
@@ -231,10 +230,10 @@ class LerobotSource:
 
     def _file(self, template: str, place: NDArray[np.int64]) -> Path:
         folder, file = place.tolist()
-        names = {"chunk_index": folder, "file_index": file}
-        names_2 = {"episode_chunk": folder, "episode_index": file}
+        of_3 = {"chunk_index": folder, "file_index": file}
+        of_2 = {"episode_chunk": folder, "episode_index": file}
         try:
-            path = template.format(**names, **names_2, video_key=self._columns.frames)
+            path = template.format(**of_3, **of_2, video_key=self._columns.frames)
         except (AttributeError, IndexError, KeyError, ValueError) as error:
             raise ValueError(
                 f"expected a path with the fields of LeRobot {self._info.version} in "
@@ -254,6 +253,11 @@ def _id(episode: int) -> str:
 
 
 def _choose_columns(info: Info, fields: SourceFields, camera: str) -> Columns:
+    if fields.id:
+        raise ValueError(
+            f"expected no id for {info.folder}, whose episodes are called {_id(0)} and so on, "
+            f"found {fields.id!r}"
+        )
     name = _choose_camera(info, camera or fields.frames)
     actions = _choose_actions(info, fields.actions)
     for column in (*[parse_expression(text).name for text in actions.values()], fields.success):
@@ -303,15 +307,26 @@ def _choose_actions(info: Info, actions: Mapping[str, str]) -> Mapping[str, str]
     return {}
 
 
-def _to_success(name: str, found: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
-    """Return whether the task is solved at each frame, (T,).
+def _to_text(value: object, name: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"expected text in {name}, found {type(value).__name__}")
+    return value or None
+
+
+def _to_success(values: NDArray[Any], name: str) -> NDArray[np.bool_] | None:
+    """Return whether the task is solved at each frame, (T,); None if all values are null.
 
     `next.` means after the row's action, so at the next frame. That of the last row counts for
     the last frame, because the frame after it is not recorded.
     """
-    if not name:
+    if all(value is None for value in values):
         return None
-    solved = found[name].reshape(len(found[name]), -1)[:, 0] > 0
+    if values.dtype.kind not in "biuf" or values.ndim != 1:
+        raise ValueError(
+            f"expected one number or bool a frame in {name}, found {values.dtype} of shape "
+            f"{values.shape}"
+        )
+    solved = values > 0
     if not name.startswith("next."):
         return solved
     after = np.r_[False, solved[:-1]]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.text import printable
 from v2w_gym.world_models.data.episode import Steps, rows_of
-from v2w_gym.world_models.downloads import check_not_lfs_pointer
+from v2w_gym.world_models.downloads import check_present
 
 if TYPE_CHECKING:
     import av
@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 """Most seconds between the time that is asked for and the frame's own. Source: LeRobot's
 `tolerance_s`."""
 REACH = 1.0
-"""Seconds over which decoding onwards is never slower than to seek."""
+"""Seconds to decode onwards before a seek may be faster."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +160,7 @@ def _open_video(path: Path, origin: str) -> Iterator[tuple[Any, Any]]:
     """Open a video; errors of reading it become one line."""
     import av
 
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"expected the video of {origin} at {path}, found none; download the data set again"
-        )
-    check_not_lfs_pointer(path)
+    check_present(path)
     try:
         with av.open(path) as container:
             yield container, _find_stream(container, path)

@@ -145,6 +145,41 @@ def test_a_mapping_names_camera_actions_instruction_and_success(write):
     assert first.rate == 5 and first.camera == "wrist"
 
 
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"id": "uuid"}, "expected no id for .*, found 'uuid'"),
+        ({"instruction": "sad"}, "found 'sad'; did you mean 'said'"),
+        ({"instruction": "timestamp"}, "expected text in timestamp, found float32"),
+        ({"success": "said"}, "expected one number or bool a frame in said, found object"),
+        ({"actions": {"arm": "action[1:4]"}}, r"expected action\[1:4\] within action, found 3"),
+        ({"actions": {"arm": "action[1"}}, r"expected a field .* such as action\[0:3\]"),
+        ({"actions": {"arm": "said"}}, "expected numbers, .* in said"),
+    ],
+)
+def test_wrong_fields_are_refused(write, fields, error):
+    folder = write(extra={"said": ({"dtype": "string", "shape": [1]}, ["lift it"] * 17)})
+    with pytest.raises(ValueError, match=error):
+        only(open_lerobot(folder, Wanted(fields=SourceFields(**fields))))
+
+
+def test_text_and_success_may_be_unknown(write):
+    unknown = [None] * 17
+    folder = write(
+        extra={
+            "said": ({"dtype": "string", "shape": [1]}, pa.array(unknown, pa.string())),
+            "success": ({"dtype": "bool", "shape": [1]}, pa.array(unknown, pa.bool_())),
+        }
+    )
+    episode = only(open_lerobot(folder, Wanted(fields=SourceFields(instruction="said"))))
+    assert episode.instruction is None and episode.success is None
+
+
+def test_cameras_of_one_short_name_keep_their_whole_names(write):
+    folder = write(cameras=(TOP, "top"))
+    assert only(open_source(str(folder), camera=TOP)).camera == TOP
+
+
 def test_success_after_an_action_counts_for_the_next_frame(write):
     solved = [False, False, True, False, False, False] + [False, False, False, True] + [False] * 7
     folder = write(extra={"next.success": ({"dtype": "bool", "shape": [1]}, solved)})

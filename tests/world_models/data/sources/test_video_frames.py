@@ -88,7 +88,7 @@ def test_only_what_is_needed_is_decoded(path):
 def test_no_video(tmp_path):
     path = tmp_path / "video.mp4"
     with pytest.raises(
-        FileNotFoundError, match="expected the video of episode_000003 at .*video.mp4"
+        FileNotFoundError, match="expected the file .*video.mp4, found none; download"
     ):
         open_frames(path)[:1]
     path.write_bytes(b"no video")
