@@ -52,7 +52,7 @@ def open_parquet(path: Path, names: Sequence[str]) -> Iterator[Any]:
         with parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False) as file:
             _check_columns(path, file.schema_arrow.names, names)
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"expected a whole Parquet file at {path}, found this: {printable(str(error), 200)}; "
             "copy it again"

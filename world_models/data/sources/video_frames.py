@@ -162,7 +162,7 @@ def _open_video(path: Path, origin: str) -> Iterator[tuple[Any, Any]]:
 
     check_present(path)
     try:
-        with av.open(path) as container:
+        with av.open(path, metadata_errors="replace") as container:
             yield container, _find_stream(container, path)
     except av.FFmpegError as error:
         raise ValueError(

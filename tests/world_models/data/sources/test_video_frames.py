@@ -94,3 +94,10 @@ def test_no_video(tmp_path):
     path.write_bytes(b"no video")
     with pytest.raises(ValueError, match="expected a whole video of episode_000003 at .*; copy it"):
         open_frames(path)[:1]
+
+
+def test_a_title_in_another_encoding(path):
+    stored = path.read_bytes()
+    assert b"Lavf" in stored  # the name of the encoder
+    path.write_bytes(stored.replace(b"Lavf", b"\xadavf"))
+    np.testing.assert_array_equal(open_frames(path)[3:5], FRAMES[3:5])
