@@ -1,6 +1,8 @@
 """LeRobot data sets of versions 2.0, 2.1 and 3.0, with frames in videos or as pictures.
 
-Source: https://github.com/huggingface/lerobot, `lerobot.datasets`, whose frames these equal.
+Frames equal those that LeRobot's own reader returns with the backend `pyav`.
+
+Source: https://github.com/huggingface/lerobot, `lerobot.datasets`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
