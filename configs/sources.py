@@ -17,7 +17,8 @@ class SourceFields(Settings):
         frames: Camera frames of a step, such as observation/image.
         actions: A robot's action field -> the data set's field that holds its values, such as
             `world_vector: action/world_vector`, or a part of one, such as `action[0:3]`. Empty for
-            all values of the field `action`, in the order of the robot.
+            all values of the field `action`: by the names that the data set gives them, or, if it
+            gives none, in the order of the robot.
         instruction: Instruction of a step or an episode.
         success: Whether a step, or a whole episode, is a success.
         id: Name of an episode; "" for the format's own.

@@ -118,12 +118,12 @@ class LerobotSource:
 
     @cached_property
     def files(self) -> tuple[Path, ...]:
-        """The index, the Parquet files of these episodes, and then their videos."""
+        """The index, the Parquet files of these episodes, and their videos, as far as present."""
         found = list_index_files(self._info)
         found += [self._file(self._info.data_path, at) for at in _distinct(self._index.data)]
         if self._is_video:
             found += [self._file(self._info.video_path, at) for at in _distinct(self._index.videos)]
-        return tuple(found)
+        return tuple(path for path in found if path.is_file())
 
     def __len__(self) -> int:
         """Return the number of episodes."""

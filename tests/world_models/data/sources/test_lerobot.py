@@ -370,6 +370,18 @@ def test_missing_files(write, version):
         open_source(str(folder))
 
 
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_a_data_set_downloaded_in_part(write, version):
+    folder = write(version=version)
+    source = open_source(str(folder))
+    last = source.files[-1]
+    last.unlink()
+    assert only(source).frames[:].shape[0] == 6
+    with pytest.raises(FileNotFoundError, match=f"expected the file {last}, found none"):
+        only(source, 2).frames[:]
+    assert last not in open_source(str(folder)).files
+
+
 @pytest.mark.parametrize("cut", [500, 3000])
 @pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 def test_damaged_files_name_the_file(write, version, cut):
