@@ -21,8 +21,8 @@ HDR = {16: "PQ", 18: "HLG"}
 """Transfer functions of HDR videos by their number in ITU-T H.273."""
 
 
-class VideoFrames:
-    """The frames of a video; see `Frames`.
+class VideoFile:
+    """The frames of a video file; see `Frames`.
 
     A frame is found by its time stamp: decoding begins at the keyframe before it, so that any frame
     is exact and costs at most one group of pictures.

@@ -13,12 +13,14 @@ from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data import prepared
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import ENDING
+from v2w_gym.world_models.data.pictures import PICTURES
 from v2w_gym.world_models.data.sources import (
     archives,
     csgo,
     frame_arrays,
     lerobot,
     pictures,
+    recon,
     rlds,
     starts,
     videos,
@@ -52,21 +54,13 @@ FORMATS: Mapping[str, Format] = {
     "rlds": Format(rlds.recognises, rlds.open_source, "fractal20220817_data/0.1.0:train[:1000]"),
     "starts": Format(starts.recognises, starts.open_starts, "a start file that `v2w starts` wrote"),
     "npz": Format(
-        *(archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz files"),
-        endings=(ENDING,),
+        archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz", (ENDING,)
     ),
-    "npy": Format(
-        *(frame_arrays.recognises, frame_arrays.open_frame_array, "a .npy file of frames"),
-        endings=(frame_arrays.ENDING,),
-    ),
-    "pictures": Format(
-        *(pictures.recognises, pictures.open_pictures, "a .png or .jpg picture"),
-        endings=pictures.ENDINGS,
-    ),
+    "npy": Format(frame_arrays.recognises, frame_arrays.open_frame_array, "frames.npy", (".npy",)),
     "csgo": Format(csgo.recognises, csgo.open_csgo, "full_res/*/hdf5_*.hdf5", (csgo.ENDING,)),
-    "videos": Format(
-        *(videos.recognises, videos.open_videos, "an .mp4 video"), endings=(videos.ENDING,)
-    ),
+    "recon": Format(recon.recognises, recon.open_recon, "folders with traj_data.pkl"),
+    "videos": Format(videos.recognises, videos.open_videos, "videos, .mp4", (videos.ENDING,)),
+    "pictures": Format(pictures.recognises, pictures.open_pictures, "pictures", PICTURES),
 }
 """Format -> how to recognise and open it; the first that recognises a path opens it."""
 

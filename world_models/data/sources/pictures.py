@@ -1,30 +1,60 @@
-"""The source of pictures: .png and .jpg files."""
+"""The source of pictures: .png and .jpg files, and folders of them.
+
+A picture is an episode of one frame. A folder of pictures is an episode whose frames are in the
+order of their numbers. A folder of such folders holds many. Actions may lie beside: see `beside`.
+"""
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.pictures import read_picture
+from v2w_gym.world_models.data.pictures import PICTURES, PictureFrames, in_natural_order
 from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
-
-ENDINGS = (".png", ".jpg", ".jpeg")
 
 
 def recognises(path: Path) -> bool:
-    """Whether a path is a picture."""
-    return path.is_file() and path.suffix.lower() in ENDINGS
+    """Whether a path is a picture, or a folder with pictures at any depth."""
+    if path.is_file():
+        return _is_picture(path)
+    return any(map(_is_picture, path.rglob("*")))
 
 
 def open_pictures(path: Path, wanted: Wanted) -> EpisodeFiles:
-    """Open a picture, which is an episode of one frame.
+    """Open a picture, a folder of pictures, or all such folders below a folder.
 
     Raises:
-        ValueError: As for `open_files`.
+        ValueError: As for `open_files`, or a camera.
     """
-    return open_files(path, [path], wanted, _read)
+    refuse_camera(wanted, path)
+    if path.is_file():
+        paths = [path]
+    else:
+        paths = in_natural_order({found.parent for found in path.rglob("*") if _is_picture(found)})
+    return open_files(
+        *(path, paths, wanted),
+        load=lambda place, name: _read(place, name, wanted),
+        parts=lambda place: (
+            *_pictures_in(place),
+            *(() if place.is_file() else files_beside(place)),
+        ),
+    )
 
 
-def _read(path: Path, name: str) -> Episode:
-    with reading(path, f"a recording at {path}"):
-        return Episode(name, read_picture(path)[None])
+def _parts_of(place: Path) -> tuple[Path, ...]:
+    return _pictures_in(place) + (() if place.is_file() else files_beside(place))
+
+
+def _read(place: Path, name: str, wanted: Wanted) -> Episode:
+    frames = PictureFrames(_pictures_in(place))
+    return Episode(name, frames) if place.is_file() else describe(place, name, frames, wanted)
+
+
+def _pictures_in(place: Path) -> tuple[Path, ...]:
+    if place.is_file():
+        return (place,)
+    return tuple(in_natural_order(filter(_is_picture, place.iterdir())))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()

@@ -1,34 +1,35 @@
-"""The source of videos: .mp4 files, without actions."""
+"""The source of videos: .mp4 files, and folders of them; actions may lie beside: see `beside`."""
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.episode import Episode
+from v2w_gym.world_models.data.pictures import in_natural_order
 from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
-from v2w_gym.world_models.data.videos import VideoFrames
+from v2w_gym.world_models.data.videos import VideoFile
 
 ENDING = ".mp4"
 
 
 def recognises(path: Path) -> bool:
-    """Whether a path is an .mp4 file."""
-    return path.is_file() and path.suffix.lower() == ENDING
+    """Whether a path is an .mp4 file, or a folder with such files at any depth."""
+    return _is_video(path) or any(map(_is_video, path.rglob("*")))
 
 
 def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
-    """Open a video.
+    """Open a video, or all videos below a folder in the order of their numbers.
 
     Raises:
-        ValueError: As for `open_files`.
+        ValueError: As for `open_files`, or a camera.
     """
-    return open_files(path, [path], wanted, read_video)
+    refuse_camera(wanted, path)
+    paths = [path] if path.is_file() else in_natural_order(filter(_is_video, path.rglob("*")))
+    return open_files(
+        *(path, paths, wanted),
+        load=lambda place, name: describe(place, name, VideoFile(place), wanted),
+        parts=lambda place: (place, *files_beside(place)),
+    )
 
 
-def read_video(path: Path, name: str) -> Episode:
-    """Return a video, with `name` as its id.
-
-    Raises:
-        ValueError: A damaged file.
-    """
-    frames = VideoFrames(path)
-    return Episode(name, frames, rate=frames.rate)
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() == ENDING and not path.name.startswith(".") and path.is_file()
