@@ -32,8 +32,8 @@ class VerifyPolicyConfig(Settings):
     Attributes:
         converted: Checkpoint (.safetensors) that `v2w convert-policy` wrote.
         saved_model: Folder of the SavedModel that it was converted from.
-        frames: Input of both policies: a recorded episode or any .npz with `frames` or `image`
-            (T, H, W, 3), or a folder of images in the order of their names. Use real frames of the
+        frames: Input of both policies: any recorded data, such as an episode or a folder of images,
+            or an .npz file with `frames` or `image` (T, H, W, 3). Use real frames of the
             robot, since a wrong conversion can pass on noise.
         crop: How the frames are cropped first; see `ProcessingConfig.crop`.
         instruction: Instruction of both policies; null for the first one they know.

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.world_models.data.arrays import open_arrays, reading
+from v2w_gym.world_models.data.labelled import ENDING
 from v2w_gym.world_models.data.sources.opening import read_one
 
 KEYS = ("frames", "image")
-ENDINGS = (".png", ".jpg", ".jpeg")
 LEAST_CORRELATION = 0.5
 """Between neighbouring pixels; it is 0 in noise and near 1 in a camera's frames."""
 
@@ -18,18 +18,17 @@ def load_frames(path: Path, limit: int) -> NDArray[np.uint8]:
     """Return the first frames of a recording: (T, H, W, 3) uint8, T <= `limit`.
 
     Args:
-        path: An .npz with `frames` or `image`, such as a recorded episode, or a folder of images
-            in the order of their names.
+        path: An .npz file with `frames` or `image`, or any other recorded data for `read_one`,
+            such as a folder of images.
         limit: Most frames.
 
     Raises:
-        FileNotFoundError: Nothing there, or no image in the folder.
-        ValueError: No frames in the file, or frames of another type or of different sizes.
+        FileNotFoundError: Nothing there.
+        ValueError: No frames in the file, frames of another type or of different sizes, or as for
+            `read_one`.
     """
-    if path.is_dir():
-        return _read_images(path, limit)
-    if not path.is_file():
-        raise FileNotFoundError(f"expected an .npz or a folder of images at {path}, found neither")
+    if not path.is_file() or path.suffix.lower() != ENDING:
+        return read_one(path).frames[:limit]
     with reading(path, f"an .npz file at {path}"), open_arrays(path) as file:
         found = {key: file.header(key) for key in KEYS if key in file.names}
         for key, header in found.items():
@@ -48,14 +47,3 @@ def find_weakness(frames: NDArray[np.uint8]) -> tuple[str, ...]:
     if (frames == frames[0]).all():
         return ("all frames are the same; the policies' history is not tested",)
     return ()
-
-
-def _read_images(folder: Path, limit: int) -> NDArray[np.uint8]:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)[:limit]
-    if not paths:
-        raise FileNotFoundError(f"expected images {ENDINGS} in {folder}, found none")
-    frames = [read_one(path).frames[:1] for path in paths]
-    sizes = {frame.shape[1:3] for frame in frames}
-    if len(sizes) > 1:
-        raise ValueError(f"expected images of one size in {folder}, found {sorted(sizes)}")
-    return np.concatenate(frames)

@@ -1,8 +1,7 @@
 """Read pictures as a viewer shows them, upright and in 8-bit RGB."""
 
 import io
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,16 +74,6 @@ class PictureFrames:
         file = io.BytesIO()
         Image.fromarray(_read(path)).save(file, "PNG")
         return file.getvalue()
-
-
-def in_natural_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort paths with numbers by their value: frame_2 before frame_10."""
-    return sorted(paths, key=lambda path: (_numbers(path.as_posix()), path.as_posix()))
-
-
-def _numbers(text: str) -> list[str | int]:
-    """Split a text at its numbers; every second part is one."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", text))]
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

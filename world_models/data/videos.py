@@ -96,12 +96,12 @@ class VideoFile:
             for frame in frames:
                 reached += 1
                 if frame.is_corrupt or frame.pts != self._times[reached]:
-                    raise ValueError(f"damaged data in frame {reached}; copy the video again")
+                    raise ValueError(f"damaged data in frame {reached}; copy or convert it again")
                 if reached == step:
                     yield frame
                     break
             else:
-                raise ValueError(f"damaged data in frame {reached + 1}; copy the video again")
+                raise ValueError(f"damaged data in frame {reached + 1}; copy or convert it again")
 
     def _after(self, container: Any, stream: Any, key: int) -> Iterator[Any]:
         """Yield the decoded frames from a keyframe on."""
@@ -135,16 +135,22 @@ def turn(frame: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]
 
 def _index(container: Any, stream: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the time stamps (T,) of all shown frames, and the keyframe (T,) before each."""
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    shown = [packet for packet in packets if not packet.is_discard]
+    packets = [
+        (packet.pts, packet.is_keyframe, packet.is_discard)  # not its data
+        for packet in container.demux(stream)
+        if packet.size
+    ]
+    shown = [(pts, is_key) for pts, is_key, hidden in packets if not hidden]
     if not shown:
         raise ValueError("no frames")
-    if any(packet.pts is None for packet in shown):
+    if len(packets) < stream.frames:
+        raise ValueError(f"{len(packets)} of {stream.frames} frames; copy the video again")
+    if any(pts is None for pts, _ in shown):
         raise ValueError("frames without time stamps; convert the video again")
-    times = np.unique([packet.pts for packet in shown])
+    times = np.unique([pts for pts, _ in shown])
     if len(times) < len(shown):
         raise ValueError("two frames with the same time stamp; convert the video again")
-    keys = np.unique([packet.pts for packet in shown if packet.is_keyframe])
+    keys = np.unique([pts for pts, is_key in shown if is_key])
     steps = np.searchsorted(times, keys)
     before = np.searchsorted(steps, np.arange(len(times)), side="right") - 1
     return times, np.where(before < 0, 0, steps[before] if len(steps) else 0)

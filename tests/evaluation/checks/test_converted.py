@@ -215,16 +215,17 @@ def test_frames_are_read_from_recordings_and_images(tmp_path: Path, frames: np.n
     np.savez(tmp_path / "episode.npz", frames=frames, actions=np.zeros(3))
     np.savez(tmp_path / "sample.npz", image=frames)
     for number, frame in enumerate(frames):
-        Image.fromarray(frame).save(tmp_path / f"{number:03}.png")
-    (tmp_path / "notes.txt").write_text("not an image")
-    for path in (tmp_path / "episode.npz", tmp_path / "sample.npz", tmp_path):
-        assert (load_frames(path, 5) == frames[:5]).all()
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(frame).save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "images" / "notes.txt").write_text("not an image")
+    for path in ("episode.npz", "sample.npz", "images", "images#0"):
+        assert (load_frames(tmp_path / path, 5) == frames[:5]).all()
 
 
 def test_what_holds_no_frames_is_refused(tmp_path: Path, frames: np.ndarray) -> None:
-    with pytest.raises(FileNotFoundError, match="found neither"):
+    with pytest.raises(FileNotFoundError, match="nothing.npz, found nothing"):
         load_frames(tmp_path / "nothing.npz", 8)
-    with pytest.raises(FileNotFoundError, match="expected images"):
+    with pytest.raises(ValueError, match="in a known format .*, found none"):
         load_frames(tmp_path, 8)
     np.savez(tmp_path / "other.npz", state=np.zeros(3))
     with pytest.raises(ValueError, match=r"found \['state'\]"):
@@ -235,10 +236,11 @@ def test_what_holds_no_frames_is_refused(tmp_path: Path, frames: np.ndarray) -> 
     (tmp_path / "text.npz").write_text("not an archive")
     with pytest.raises(ValueError, match=r"text.npz"):
         load_frames(tmp_path / "text.npz", 8)
-    Image.fromarray(frames[0]).save(tmp_path / "a.png")
-    Image.fromarray(frames[0, :32]).save(tmp_path / "b.png")
-    with pytest.raises(ValueError, match="images of one size"):
-        load_frames(tmp_path, 8)
+    (tmp_path / "images").mkdir()
+    Image.fromarray(frames[0]).save(tmp_path / "images" / "a.png")
+    Image.fromarray(frames[0, :32]).save(tmp_path / "images" / "b.png")
+    with pytest.raises(ValueError, match="pictures of one size"):
+        load_frames(tmp_path / "images", 8)
 
 
 def test_the_command_compares_a_checkpoint_with_a_saved_model(

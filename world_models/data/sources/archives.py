@@ -17,13 +17,14 @@ from v2w_gym.world_models.data.sources.episode_files import (
     refuse_fields,
 )
 from v2w_gym.world_models.data.sources.episodes import read_own
+from v2w_gym.world_models.data.sources.listing import files_below
 
 
 def recognises(path: Path) -> bool:
     """Whether a path is an .npz file, or a folder with episodes in such files."""
     if path.is_file():
         return path.suffix.lower() == ENDING
-    return any(map(is_episode, path.rglob(f"*{ENDING}")))
+    return any(map(is_episode, files_below(path, ENDING)))
 
 
 def open_archives(path: Path, wanted: Wanted) -> EpisodeFiles:

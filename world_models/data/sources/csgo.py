@@ -29,6 +29,7 @@ from v2w_gym.world_models.data.sources.episode_files import (
     parse_split,
     refuse_fields,
 )
+from v2w_gym.world_models.data.sources.listing import files_below
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def recognises(path: Path) -> bool:
     """Whether a path is an HDF5 file, or a folder of recordings."""
     if path.is_file():
         return path.suffix.lower() == ENDING
-    return next(path.rglob(NAMED), None) is not None
+    return next(_recordings_below(path), None) is not None
 
 
 def open_csgo(path: Path, wanted: Wanted) -> EpisodeFiles:
@@ -63,7 +64,7 @@ def open_csgo(path: Path, wanted: Wanted) -> EpisodeFiles:
     """
     _import_h5py()
     refuse_fields(wanted, path)
-    files = [path] if path.is_file() else sorted(path.rglob(NAMED), key=str)
+    files = [path] if path.is_file() else sorted(_recordings_below(path), key=str)
     named = parse_split(wanted.split, path)[0] in ("train", "test")
     splits = _read_splits(path, files) if named else {}
     return open_files(path, files, wanted, read_csgo, splits=splits)
@@ -126,6 +127,10 @@ def published_starts(files: Sequence[Path]) -> list[tuple[Path, int]]:
         )
     starts = np.random.RandomState(STARTS_SEED).randint(0, LAST_START, TEST_FILES)
     return [(path, int(start)) for path, start in zip(sorted(files, key=str), starts, strict=True)]
+
+
+def _recordings_below(folder: Path) -> Iterator[Path]:
+    return (path for path in files_below(folder, ENDING) if path.match(NAMED))
 
 
 def _read_splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from v2w_gym.configs.names import lookup
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.listing import files_below
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def find_files(folder: Path, ending: str, belongs: Callable[[Path], bool], what:
         belongs: Whether a file is one of them.
         what: Name of them, for the warning.
     """
-    files = sorted(path for path in folder.rglob(f"*{ending}") if path.is_file())
+    files = sorted(files_below(folder, ending))
     found = [path for path in files if belongs(path)]
     if found and (others := sorted(set(files) - set(found))):
         log.warning(
@@ -149,6 +150,6 @@ def find_files(folder: Path, ending: str, belongs: Callable[[Path], bool], what:
 
 def kinds_in(folder: Path) -> str:
     """Return the number of files of each ending below a folder, for messages."""
-    endings = Counter(path.suffix or path.name for path in folder.rglob("*") if path.is_file())
+    endings = Counter(path.suffix or path.name for path in files_below(folder))
     named = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(3))
     return named or "none"

@@ -53,12 +53,12 @@ FORMATS: Mapping[str, Format] = {
     "lerobot": Format(lerobot.recognises, lerobot.open_lerobot, "a folder with meta/info.json"),
     "rlds": Format(rlds.recognises, rlds.open_source, "fractal20220817_data/0.1.0:train[:1000]"),
     "starts": Format(starts.recognises, starts.open_starts, "a start file that `v2w starts` wrote"),
+    "csgo": Format(csgo.recognises, csgo.open_csgo, "full_res/*/hdf5_*.hdf5", (csgo.ENDING,)),
+    "recon": Format(recon.recognises, recon.open_recon, "folders with traj_data.pkl"),
     "npz": Format(
         archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz", (ENDING,)
     ),
     "npy": Format(frame_arrays.recognises, frame_arrays.open_frame_array, "frames.npy", (".npy",)),
-    "csgo": Format(csgo.recognises, csgo.open_csgo, "full_res/*/hdf5_*.hdf5", (csgo.ENDING,)),
-    "recon": Format(recon.recognises, recon.open_recon, "folders with traj_data.pkl"),
     "videos": Format(videos.recognises, videos.open_videos, "videos, .mp4", (videos.ENDING,)),
     "pictures": Format(pictures.recognises, pictures.open_pictures, "pictures", PICTURES),
 }

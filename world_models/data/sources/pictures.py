@@ -7,17 +7,18 @@ order of their numbers. A folder of such folders holds many. Actions may lie bes
 from pathlib import Path
 
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.pictures import PICTURES, PictureFrames, in_natural_order
+from v2w_gym.world_models.data.pictures import PICTURES, PictureFrames
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
+from v2w_gym.world_models.data.sources.listing import files_below, files_in, in_natural_order
 
 
 def recognises(path: Path) -> bool:
     """Whether a path is a picture, or a folder with pictures at any depth."""
     if path.is_file():
-        return _is_picture(path)
-    return any(map(_is_picture, path.rglob("*")))
+        return path.suffix.lower() in PICTURES
+    return next(files_below(path, *PICTURES), None) is not None
 
 
 def open_pictures(path: Path, wanted: Wanted) -> EpisodeFiles:
@@ -30,7 +31,7 @@ def open_pictures(path: Path, wanted: Wanted) -> EpisodeFiles:
     if path.is_file():
         paths = [path]
     else:
-        paths = in_natural_order({found.parent for found in path.rglob("*") if _is_picture(found)})
+        paths = in_natural_order({found.parent for found in files_below(path, *PICTURES)})
     return open_files(
         *(path, paths, wanted),
         load=lambda place, name: _read(place, name, wanted),
@@ -53,8 +54,4 @@ def _read(place: Path, name: str, wanted: Wanted) -> Episode:
 def _pictures_in(place: Path) -> tuple[Path, ...]:
     if place.is_file():
         return (place,)
-    return tuple(in_natural_order(filter(_is_picture, place.iterdir())))
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+    return tuple(files_in(place, *PICTURES))

@@ -18,7 +18,7 @@ from v2w_gym.configs.names import hint
 from v2w_gym.configs.robots import RECON_JACKAL
 from v2w_gym.world_models.data.arrays import reading
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.pictures import PictureFrames, in_natural_order
+from v2w_gym.world_models.data.pictures import PictureFrames
 from v2w_gym.world_models.data.safe_pickle import load_pickle
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import (
@@ -27,6 +27,7 @@ from v2w_gym.world_models.data.sources.episode_files import (
     parse_split,
     refuse_fields,
 )
+from v2w_gym.world_models.data.sources.listing import files_below, files_in
 
 DATA = "traj_data.pkl"
 BEFORE, AFTER = 3, 16
@@ -48,7 +49,7 @@ class Clip:
 
 def recognises(path: Path) -> bool:
     """Whether a path is a folder with `traj_data.pkl`, or with such folders at any depth."""
-    return next(path.rglob(DATA), None) is not None
+    return next(files_below(path, DATA), None) is not None
 
 
 def open_recon(path: Path, wanted: Wanted) -> "EpisodeFiles | ClipSource":
@@ -63,7 +64,7 @@ def open_recon(path: Path, wanted: Wanted) -> "EpisodeFiles | ClipSource":
             trajectory that is not there.
     """
     refuse_fields(wanted, path)
-    folders = sorted(found.parent for found in path.rglob(DATA))
+    folders = sorted(found.parent for found in files_below(path, DATA))
     split, part = parse_split(wanted.split, path)
     if split.endswith(".pkl"):
         return _open_clips(path, folders, _find_list(path, split), part)
@@ -221,7 +222,7 @@ def _motion(data: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def _pictures_in(folder: Path, count: int) -> tuple[Path, ...]:
     """Return the pictures 0.jpg to count - 1."""
     paths = tuple(folder / f"{step}.jpg" for step in range(count))
-    there = {path.name for path in folder.glob("*.jpg")}
+    there = {path.name for path in files_in(folder, ".jpg")}
     missing = [path.name for path in paths if path.name not in there]
     if missing or len(there) > count:
         lacks = f", without {missing[0]}" if missing else ""
@@ -230,4 +231,4 @@ def _pictures_in(folder: Path, count: int) -> tuple[Path, ...]:
 
 
 def _parts_of(folder: Path) -> tuple[Path, ...]:
-    return (folder / DATA, *in_natural_order(folder.glob("*.jpg")))
+    return (folder / DATA, *files_in(folder, ".jpg"))

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.pictures import in_natural_order
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
+from v2w_gym.world_models.data.sources.listing import files_below, in_natural_order
 from v2w_gym.world_models.data.videos import VideoFile
 
 ENDING = ".mp4"
@@ -13,7 +13,9 @@ ENDING = ".mp4"
 
 def recognises(path: Path) -> bool:
     """Whether a path is an .mp4 file, or a folder with such files at any depth."""
-    return _is_video(path) or any(map(_is_video, path.rglob("*")))
+    if path.is_file():
+        return path.suffix.lower() == ENDING
+    return next(files_below(path, ENDING), None) is not None
 
 
 def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
@@ -23,13 +25,9 @@ def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
         ValueError: As for `open_files`, or a camera.
     """
     refuse_camera(wanted, path)
-    paths = [path] if path.is_file() else in_natural_order(filter(_is_video, path.rglob("*")))
+    paths = [path] if path.is_file() else in_natural_order(files_below(path, ENDING))
     return open_files(
         *(path, paths, wanted),
         load=lambda place, name: describe(place, name, VideoFile(place), wanted),
         parts=lambda place: (place, *files_beside(place)),
     )
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() == ENDING and not path.name.startswith(".") and path.is_file()

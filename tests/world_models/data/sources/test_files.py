@@ -2,6 +2,7 @@
 
 import os
 import struct
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -362,3 +363,56 @@ def test_real_recordings():
     assert frames.shape == (40, 256, 256, 3) and frames.std() > 20
     episode, frames = read_all(data / "fractal_frames" / "fractal_sample.npz")
     assert frames.shape == (22, 256, 320, 3) and episode.actions is None
+
+
+def test_a_video_that_ends_before_its_last_frame_is_refused(tmp_path):
+    """Its list of frames comes first, so that it opens; none of them may be missing in silence."""
+    with av.open(str(tmp_path / "a.mp4"), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", rate=3, options={"crf": "0", "g": "1"})
+        stream.height, stream.width, stream.pix_fmt = 64, 48, "yuv444p"
+        for frame in np.tile(FRAMES, (3, 1, 1, 1)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a.mp4, found \d of 12 frames; copy the video again"):
+        read_one(tmp_path / "a.mp4")
+
+
+def test_an_hdr_video_is_read_with_a_warning(tmp_path, caplog):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        colours = {"x264-params": "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"}
+        stream = container.add_stream("libx264", rate=3, options=colours)
+        stream.height, stream.width, stream.pix_fmt = 64, 48, "yuv420p"
+        for frame in FRAMES:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    assert len(read_all(tmp_path / "a.mp4")[1]) == 4
+    assert caplog.text.count("a.mp4 is an HDR video (PQ)") == 1
+
+
+def peak_of(path):
+    """Return the frame number 3 of an episode, and the most bytes that Python took for it."""
+    tracemalloc.start()
+    try:
+        frame = read_one(path).frames[3:4]
+        return frame, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("name", ["eps.npz", "clip.npy"])
+def test_a_frame_of_a_long_recording_costs_little_memory(tmp_path, name):
+    frames = np.zeros((2000, 64, 64, 3), np.uint8)
+    frames[3] = 7
+    read_one(_save(tmp_path / "short.npz", frames[:4]))  # imports take memory, too
+    frame, peak = peak_of(_save(tmp_path / name, frames))
+    assert (frame == 7).all() and peak < 2 << 20
+
+
+def _save(path, frames):
+    if path.suffix == ".npy":
+        np.save(path, frames)
+    else:
+        np.savez_compressed(path, image=frames, action=np.zeros((len(frames), 13), np.float32))
+    return path
