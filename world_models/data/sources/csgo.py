@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from v2w_gym.world_models.data.arrays import LARGEST, as_numbers, reading
 from v2w_gym.world_models.data.episode import Episode, Steps, rows_of
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import (
+    ALL,
     EpisodeFiles,
     open_files,
     parse_split,
@@ -65,7 +67,7 @@ def open_csgo(path: Path, wanted: Wanted) -> EpisodeFiles:
     _import_h5py()
     refuse_fields(wanted, path)
     files = [path] if path.is_file() else sorted(_recordings_below(path), key=str)
-    named = parse_split(wanted.split, path)[0] in ("train", "test")
+    named = parse_split(wanted.split, path)[0] != ALL
     splits = _read_splits(path, files) if named else {}
     return open_files(path, files, wanted, read_csgo, splits=splits)
 
@@ -150,12 +152,12 @@ def _read_splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _count_frames(file: Any) -> int:
     steps = {int(match[1]) for name in file if (match := _FRAME.fullmatch(name))}
-    missing = sorted(set(range(max(steps, default=0) + 1)) - steps)
-    if missing:
+    length = next(step for step in count() if step not in steps)
+    if length < max(len(steps), 1):
         raise ValueError(
-            f"no frame_{missing[0]}_x among {len(file)} arrays, such as {next(iter(file), None)!r}"
+            f"no frame_{length}_x among {len(file)} arrays, such as {next(iter(file), None)!r}"
         )
-    return len(steps)
+    return length
 
 
 def _read_frame(file: Any, step: int) -> NDArray[np.uint8]:

@@ -79,6 +79,8 @@ def open_source(text: str, *, kind: str = "", fields: str = "", camera: str = ""
         ModuleNotFoundError: The format needs an extra that is not installed.
         ValueError: No known format, or an unknown split, field or camera.
     """
+    if not text:
+        raise ValueError("expected the path of recorded data, found ''")
     path, split = split_path(text)
     if not path.exists():
         beside = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []

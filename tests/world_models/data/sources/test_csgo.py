@@ -62,9 +62,12 @@ def test_the_test_split_is_a_list_of_names(folder):
     assert [path.name for path in open_source(f"{folder}:train[1:]").files] == [FILES[2][8:]]
     (folder / "test_split.txt").rename(folder.parent / "test_split.txt")
     assert len(open_source(f"{folder}:test")) == 1
+    with pytest.raises(ValueError, match=r"one of \['all', 'test', 'train'\], found 'tets'"):
+        open_source(f"{folder}:tets")
     (folder.parent / "test_split.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"test_split.txt in or beside .*full_res, found"):
         open_source(f"{folder}:test")
+    assert len(open_source(f"{folder}:all[1:]")) == 2
 
 
 def test_test_files_that_are_not_there_are_counted(folder, caplog):
@@ -90,6 +93,7 @@ def test_published_starts(tmp_path):
     ("changes", "text"),
     [
         ({"frame_1_x": None}, r"found no frame_1_x among 11 arrays, such as 'frame_0_helperarr'"),
+        ({"frame_99999999999_x": FRAMES[0]}, r"found no frame_4_x among 13 arrays"),
         ({"frame_1_y": None}, r"found .*frame_1_y"),
         ({"frame_0_x": FRAMES[0].astype(np.float32)}, r"found float32 \(1, 15, 28, 3\), not uint8"),
         ({"frame_1_y": np.zeros(50)}, r"all input arrays must have the same shape"),

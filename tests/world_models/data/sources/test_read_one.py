@@ -71,3 +71,8 @@ def test_files_of_a_fixed_layout_have_no_fields_and_no_camera(folder, choice):
     choice = {name: str(folder / v) if name == "fields" else v for name, v in choice.items()}
     with pytest.raises(ValueError, match=f"expected no {next(iter(choice))} for .*leave"):
         open_source(str(folder), **choice)
+
+
+def test_an_empty_text_is_not_this_folder():
+    with pytest.raises(ValueError, match="expected the path of recorded data, found ''"):
+        read_one("")
