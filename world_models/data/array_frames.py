@@ -46,11 +46,8 @@ class ArrayFrames:
         rows = rows_of(steps, self.length)
         first, end = (int(rows.min()), int(rows.max()) + 1) if len(rows) else (0, 0)
         found = self._read(first, end)
-        return (
-            found
-            if len(rows) == end - first and (np.diff(rows) == 1).all()
-            else found[rows - first]
-        )
+        in_order = len(rows) == len(found) and (np.diff(rows) == 1).all()
+        return found if in_order else found[rows - first]
 
     def _read(self, start: int, stop: int) -> NDArray[Any]:
         with reading(self.path, f"a recording at {self.path}"):
@@ -122,7 +119,7 @@ def room_for(
         ) from error
 
 
-def between(file: ArrayFile, name: str, frames: ArrayFrames, last: bool) -> NDArray[np.float32]:
+def actions_of(file: ArrayFile, name: str, frames: ArrayFrames, last: bool) -> NDArray[np.float32]:
     """Return the actions (T - 1, A) between the frames of an open .npz file.
 
     Args:

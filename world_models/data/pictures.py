@@ -64,12 +64,9 @@ class PictureFrames:
         from PIL import Image
 
         path = self.paths[step]
-        with _opened(path) as picture:
-            if (
-                picture.format in STORED
-                and picture.mode == "RGB"
-                and picture.getexif().get(ORIENTATION, 1) == 1
-            ):
+        with reading(path, f"a recording at {path}"), _opened(path) as picture:
+            upright = picture.getexif().get(ORIENTATION, 1) == 1
+            if picture.format in STORED and picture.mode == "RGB" and upright:
                 return path.read_bytes()
         file = io.BytesIO()
         Image.fromarray(_read(path)).save(file, "PNG")

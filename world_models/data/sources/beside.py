@@ -37,8 +37,9 @@ WHOLE = "action"
 
 def files_beside(path: Path) -> tuple[Path, ...]:
     """Return the files with actions beside a video or a folder."""
-    stem = path.stem if path.is_file() else path.name
-    return tuple(place for ending in BESIDE if (place := path.parent / f"{stem}{ending}").is_file())
+    stem = path.with_suffix("") if path.is_file() else path.resolve()
+    places = (stem.with_name(stem.name + ending) for ending in BESIDE)
+    return tuple(place for place in places if place.is_file())
 
 
 def describe(path: Path, name: str, frames: Frames, wanted: Wanted) -> Episode:

@@ -6,7 +6,7 @@ The last action leads to no frame and is dropped.
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.array_frames import archived_frames, between
+from v2w_gym.world_models.data.array_frames import actions_of, archived_frames
 from v2w_gym.world_models.data.arrays import ArrayFile
 from v2w_gym.world_models.data.episode import Episode
 
@@ -27,5 +27,5 @@ def read_converted(path: Path, file: ArrayFile, name: str) -> Episode:
     """
     frames = archived_frames(path, file, FRAMES)
     has_actions = ACTIONS in file.names
-    actions = between(file, ACTIONS, frames, last=True) if has_actions else None
+    actions = actions_of(file, ACTIONS, frames, last=True) if has_actions else None
     return Episode(name, frames, actions)

@@ -63,7 +63,7 @@ class EpisodeFiles:
             yield self.load(path, self._id_of(path))
 
     def _id_of(self, path: Path) -> str:
-        below = path.relative_to(self.root) if path != self.root else Path(path.name)
+        below = Path(path.resolve().name) if path == self.root else path.relative_to(self.root)
         return below.as_posix().removesuffix(path.suffix if path.is_file() else "")
 
 
@@ -97,7 +97,7 @@ def open_files(
     chosen = lookup({ALL: paths, **(splits or {})}, part[0], f"the split of {path}")[part[1]]
     if not chosen:
         raise ValueError(f"expected episodes in split {wanted.split!r} of {path}, found none")
-    name = f"{path.name}, {wanted.split}" if wanted.split else path.name
+    name = ", ".join(filter(None, [path.resolve().name, wanted.split]))
     return EpisodeFiles(name, path.parent if path.is_file() else path, tuple(chosen), load, parts)
 
 
@@ -110,9 +110,8 @@ def parse_split(text: str, path: Path) -> tuple[str, slice]:
     part = _PART.fullmatch(text or ALL)
     if part is None:
         raise ValueError(f"expected a split such as all[:9] of {path}, found {text!r}")
-    return part["name"], slice(
-        *(int(part[end]) if part[end] else None for end in ("start", "stop"))
-    )
+    ends = (int(part[end]) if part[end] else None for end in ("start", "stop"))
+    return part["name"], slice(*ends)
 
 
 def refuse_fields(wanted: Wanted, path: Path) -> None:

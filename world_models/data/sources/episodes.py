@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from v2w_gym.world_models.data.array_frames import archived_frames, between
+from v2w_gym.world_models.data.array_frames import actions_of, archived_frames
 from v2w_gym.world_models.data.arrays import ArrayFile
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import read_meta
@@ -24,7 +24,7 @@ def read_own(path: Path, file: ArrayFile, name: str) -> Episode:
     return Episode(
         id=name,
         frames=frames,
-        actions=between(file, "actions", frames, last=False),
+        actions=actions_of(file, "actions", frames, last=False),
         instruction=meta["instruction"],
         robot=meta["robot"],
         task=meta["task"],

@@ -22,4 +22,8 @@ def open_frame_array(path: Path, wanted: Wanted) -> EpisodeFiles:
         ValueError: As for `open_files`, or fields or a camera, which such files do not have.
     """
     refuse_fields(wanted, path)
-    return open_files(path, [path], wanted, lambda path, name: Episode(name, load_frames(path)))
+    return open_files(path, [path], wanted, _read)
+
+
+def _read(path: Path, name: str) -> Episode:
+    return Episode(name, load_frames(path))

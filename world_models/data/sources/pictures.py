@@ -4,6 +4,7 @@ A picture is an episode of one frame. A folder of pictures is an episode whose f
 order of their numbers. A folder of such folders holds many. Actions may lie beside: see `beside`.
 """
 
+from functools import partial
 from pathlib import Path
 
 from v2w_gym.world_models.data.episode import Episode
@@ -34,11 +35,8 @@ def open_pictures(path: Path, wanted: Wanted) -> EpisodeFiles:
         paths = in_natural_order({found.parent for found in files_below(path, *PICTURES)})
     return open_files(
         *(path, paths, wanted),
-        load=lambda place, name: _read(place, name, wanted),
-        parts=lambda place: (
-            *_pictures_in(place),
-            *(() if place.is_file() else files_beside(place)),
-        ),
+        load=partial(_read, wanted),
+        parts=_parts_of,
     )
 
 
@@ -46,7 +44,7 @@ def _parts_of(place: Path) -> tuple[Path, ...]:
     return _pictures_in(place) + (() if place.is_file() else files_beside(place))
 
 
-def _read(place: Path, name: str, wanted: Wanted) -> Episode:
+def _read(wanted: Wanted, place: Path, name: str) -> Episode:
     frames = PictureFrames(_pictures_in(place))
     return Episode(name, frames) if place.is_file() else describe(place, name, frames, wanted)
 

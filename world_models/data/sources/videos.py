@@ -1,7 +1,9 @@
 """The source of videos: .mp4 files, and folders of them; actions may lie beside: see `beside`."""
 
+from functools import partial
 from pathlib import Path
 
+from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
@@ -28,6 +30,14 @@ def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
     paths = [path] if path.is_file() else in_natural_order(files_below(path, ENDING))
     return open_files(
         *(path, paths, wanted),
-        load=lambda place, name: describe(place, name, VideoFile(place), wanted),
-        parts=lambda place: (place, *files_beside(place)),
+        load=partial(_read, wanted),
+        parts=_parts_of,
     )
+
+
+def _read(wanted: Wanted, path: Path, name: str) -> Episode:
+    return describe(path, name, VideoFile(path), wanted)
+
+
+def _parts_of(path: Path) -> tuple[Path, ...]:
+    return (path, *files_beside(path))

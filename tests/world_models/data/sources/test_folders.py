@@ -1,6 +1,7 @@
 """Folders of videos and pictures, and the actions beside them."""
 
 import os
+import pickle
 from pathlib import Path
 
 import av
@@ -178,6 +179,25 @@ def test_pictures_of_several_sizes(tmp_path):
     assert len(frames[:2]) == 2
     with pytest.raises(ValueError, match=r"one size in .*a, found \(48, 64\) in 1.png .* in 3.png"):
         frames[:]
+
+
+def test_sources_and_frames_travel_to_other_processes(tmp_path):
+    write_video(tmp_path / "a" / "clip.mp4")
+    write_pictures(tmp_path / "b")
+    np.save(tmp_path / "c.npy", np.zeros((2, 8, 8, 3), np.uint8))
+    for name in ("a", "b", "c.npy"):
+        source = pickle.loads(pickle.dumps(open_source(str(tmp_path / name))))
+        frames = next(source.read()).frames
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[:], frames[:])
+
+
+def test_the_present_folder_has_a_name(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "drawer")
+    np.save(tmp_path / "drawer.npy", ACTIONS[:3])
+    monkeypatch.chdir(tmp_path / "drawer")
+    source = open_source(".")
+    assert (source.name, source.ids()) == ("drawer", ("drawer",))
+    assert next(source.read()).actions.shape == (2, 7)
 
 
 def test_nothing_to_read(tmp_path):
