@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from v2w_gym.configs.names import lookup
+from v2w_gym.world_models.data.sources import csgo, recon
 
 RT1_STARTS = 1024
 """Episodes in the published evaluation on RT-1 data."""
@@ -208,6 +209,24 @@ def _published_rt1(episodes: Sequence[Facts]) -> list[Place]:
     return [Place(episode) for episode in random.Random(0).sample(long, RT1_STARTS)]
 
 
+def _published_csgo(episodes: Sequence[Facts]) -> list[Place]:
+    """Return the published starts, whose clips begin with `csgo.CONTEXT` known frames."""
+    by_id = {episode.id: episode for episode in episodes}
+    starts = csgo.published_starts(list(by_id))
+    return [Place(by_id[name], first + csgo.CONTEXT - 1) for name, first in starts]
+
+
+def _published_recon(episodes: Sequence[Facts]) -> list[Place]:
+    """Return the starts of NWM's test clips, which the source has cut already."""
+    others = [episode for episode in episodes if episode.length != recon.CLIP]
+    if others:
+        raise ValueError(
+            f"expected test clips of {recon.CLIP} frames, as in recon:time.pkl, for "
+            f"choose=published, found {others[0].length} frames in {others[0].id!r}"
+        )
+    return [Place(episode, recon.BEFORE) for episode in episodes]
+
+
 CHOICES: Mapping[str, Callable[[Sequence[Facts], int, str], list[Place]]] = {
     "first": _in_order,
     "random": _at_random,
@@ -216,6 +235,8 @@ CHOICES: Mapping[str, Callable[[Sequence[Facts], int, str], list[Place]]] = {
 """Name of a choice -> all episodes in the order in which they are taken."""
 PUBLISHED: Mapping[str, Callable[[Sequence[Facts]], list[Place]]] = {
     "google_robot": _published_rt1,
+    "csgo_player": _published_csgo,
+    "recon_jackal": _published_recon,
 }
 """Robot -> the starts of Vid2World's published evaluation, in its order."""
 

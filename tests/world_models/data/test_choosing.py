@@ -77,7 +77,25 @@ def test_the_published_rt1_episodes() -> None:
     assert chosen(*found[:5]) == [2594, 1183, 2329, 2735, 1292]
 
 
+def test_the_published_csgo_starts() -> None:
+    """A rollout begins with the fourth frame of a clip, which is the last that is given."""
+    many = [Facts(n, f"1-200/hdf5_dm_july2021_{n}", 1000) for n in range(500)]
+    found = choose_places(many, "published", 4, 0, "csgo_player")
+    assert [place.step for place in found] == [102 + 3, 435 + 3, 860 + 3, 270 + 3]
+    assert chosen(*found) == [0, 1, 10, 100]
+
+
+def test_the_published_recon_clips() -> None:
+    clips = [Facts(n, f"{n:03d}_a_{n}", 20) for n in range(3)]
+    found = choose_places(clips, "published", None, 0, "recon_jackal")
+    assert [(place.episode.number, place.step) for place in found] == [(0, 3), (1, 3), (2, 3)]
+    with pytest.raises(ValueError, match=r"clips of 20 frames, as in recon:time.pkl, .* found 21"):
+        choose_places([*clips, Facts(3, "a", 21)], "published", None, 0, "recon_jackal")
+
+
 def test_published_choices_that_there_are_not() -> None:
+    with pytest.raises(ValueError, match="500 test files of CS:GO, as in full_res:test, found 12"):
+        choose_places(EPISODES, "published", None, 0, "csgo_player")
     with pytest.raises(ValueError, match="at least 1,024 episodes of 16 or more .* found 6"):
         choose_places(EPISODES, "published", None, 0, "google_robot")
     with pytest.raises(ValueError, match="robot for choose=published to be one of .*standin"):

@@ -45,6 +45,8 @@ TEST_FILES = 500
 LAST_START = 984
 """Published starts lie below this frame, so that 16 frames follow."""
 STARTS_SEED = 42
+CONTEXT = 4
+"""Frames of a published clip that a model is given."""
 
 
 def recognises(path: Path) -> bool:
@@ -112,23 +114,25 @@ class CsgoFrames:
             return np.stack(frames) if frames else _read_frame(file, 0)[None][:0]
 
 
-def published_starts(files: Sequence[Path]) -> list[tuple[Path, int]]:
-    """Return the files and first frames of Vid2World's test clips, which have 16 frames.
+def published_starts(ids: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the recording and the first frame of each of Vid2World's test clips, in their order.
+
+    A clip has 16 frames, of which a model is given `CONTEXT`.
 
     Args:
-        files: The files of the split "test", in any order.
+        ids: Ids of the split "test" of a whole folder `full_res`, in any order.
 
     Raises:
-        ValueError: Another number of files.
+        ValueError: Another number of recordings.
 
     Source: the start indices that the official evaluation loads.
     """
-    if len(files) != TEST_FILES:
+    if len(ids) != TEST_FILES:
         raise ValueError(
-            f"expected the {TEST_FILES} test files of CS:GO, found {len(files)}; download them all"
+            f"expected the {TEST_FILES} test files of CS:GO, as in full_res:test, found {len(ids)}"
         )
     starts = np.random.RandomState(STARTS_SEED).randint(0, LAST_START, TEST_FILES)
-    return [(path, int(start)) for path, start in zip(sorted(files, key=str), starts, strict=True)]
+    return [(name, int(start)) for name, start in zip(sorted(ids), starts, strict=True)]
 
 
 def _recordings_below(folder: Path) -> Iterator[Path]:
@@ -171,7 +175,7 @@ def _take(file: Any, name: str) -> NDArray[Any]:
     stored = file[name]
     if stored.nbytes > LARGEST:
         raise ValueError(f"{name} of {stored.nbytes / 2**30:,.1f} GiB, more than a frame")
-    return np.asarray(stored)
+    return np.asarray(stored[()])
 
 
 @contextmanager

@@ -32,6 +32,8 @@ from v2w_gym.world_models.data.sources.listing import files_below, files_in
 DATA = "traj_data.pkl"
 BEFORE, AFTER = 3, 16
 """Frames of a published test clip before and after its time, which is the last that is given."""
+CLIP = BEFORE + 1 + AFTER
+"""Frames of a published test clip."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _is_clip(row: Any) -> bool:
 
 
 def _cut(whole: Episode, clip: Clip) -> Episode:
-    first, stop = clip.time - BEFORE, clip.time + AFTER + 1
+    first, stop = clip.time - BEFORE, clip.time - BEFORE + CLIP
     if first < 0 or stop > len(whole):
         raise ValueError(
             f"expected frames {first} to {stop - 1} of trajectory {clip.trajectory}, found "
