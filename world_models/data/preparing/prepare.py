@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from itertools import chain
@@ -152,22 +153,27 @@ def _write_all(
     total = min(len(source), cfg.limit or len(source))
     workers = cfg.workers or len(os.sched_getaffinity(0))
     outcomes = read_outcomes(source, cfg, done.report.read, total, workers)
-    outcomes = _shown(outcomes, done.report.read, total)
-    if not done.report.kept:
-        outcomes = _expect_some(outcomes, done.report, source, robot)
-    folder = run.begin()
-    while done.report.read < total:
-        try:
-            write_part(folder, outcomes, done, robot, cfg.file_mb)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise OSError(
-                f"expected about {_needed(done, total)} for {folder}, found no space left; free "
-                "some and run the same command: it continues where it was"
-            ) from error
-        if done.parts == 1:
-            _tell_size(folder, done, total)
+    with closing(_shown(outcomes, done.report.read, total)) as shown:
+        following = shown if done.report.kept else _expect_some(shown, done.report, source, robot)
+        folder = run.begin()
+        while done.report.read < total:
+            with _explaining_a_full_disk(folder, done, total):
+                write_part(folder, following, done, robot, cfg.file_mb)
+            if done.parts == 1:
+                _tell_size(folder, done, total)
+
+
+@contextmanager
+def _explaining_a_full_disk(folder: Path, done: Progress, total: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            f"expected about {_needed(done, total)} for {folder}, found no space left; free some "
+            "and run the same command: it continues where it was"
+        ) from error
 
 
 def _expect_some(
@@ -193,7 +199,7 @@ def _expect_some(
     )
 
 
-def _shown(outcomes: Iterator[Outcome], start: int, total: int) -> Iterator[Outcome]:
+def _shown(outcomes: Iterator[Outcome], start: int, total: int) -> Generator[Outcome, None, None]:
     """Yield `outcomes`, and show a progress bar with the rate at which data is read."""
     size = left_out = 0
     with tqdm(total=total, initial=start, unit="episode", desc="preparing") as bar:
