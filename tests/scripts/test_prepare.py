@@ -1,29 +1,43 @@
 """The command `v2w prepare`: killed and continued, in any number of processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.world_models.data.recorded import InMemory, make_episode
-from v2w_gym.configs.data import PrepareConfig
+from tests.world_models.data.recorded import make_episode
 from v2w_gym.scripts import cli
+from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.data.prepared import open_prepared
-from v2w_gym.world_models.data.preparing.prepare import prepare_source
 
 EPISODES = 24
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return recorded data: a prepared folder is a source, too."""
-    folder = tmp_path_factory.mktemp("recorded") / "source"
-    cfg = PrepareConfig(source=".", output=str(folder), robot="standin_sawyer", workers=1)
-    return prepare_source(InMemory([make_episode(n, 12) for n in range(EPISODES)]), cfg).folder
+    """Return a folder of episodes as `v2w collect` records them."""
+    folder = tmp_path_factory.mktemp("recorded")
+    for number in range(EPISODES):
+        episode = make_episode(number, 12)
+        recorded = LabelledEpisode(
+            frames=episode.frames[:],
+            actions=episode.actions,
+            expert_actions=episode.actions,
+            success=episode.success,
+            robot="standin_sawyer",
+            task="open_drawer",
+            instruction="open drawer",
+            behaviour="expert",
+            seed=number,
+        )
+        save_labelled(folder / f"episode_{number:08d}.npz", recorded)
+    return folder
 
 
 def words(source: Path, output: Path, workers: int) -> list[str]:
@@ -52,9 +66,13 @@ def test_a_killed_run_continues_and_any_number_of_processes_writes_the_same_byte
     assert not (tmp_path / "killed/v2w.json").exists()
     assert cli.main(words(source, tmp_path / "killed", 1)) == 0
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
-    assert open_prepared(tmp_path / "killed").ids() == tuple(
-        f"episode {n}" for n in range(EPISODES)
-    )
+    data = open_prepared(tmp_path / "killed")
+    assert len(data) == EPISODES
+    for number in (0, EPISODES - 1):
+        expected, found = make_episode(number, 12), data.episode(number)
+        np.testing.assert_array_equal(found.frames[:], expected.frames)
+        np.testing.assert_array_equal(found.actions, expected.actions)
+        assert (found.task, found.instruction) == ("open_drawer", "open drawer")
 
 
 def test_a_worker_that_is_killed_ends_the_command_with_one_line(
@@ -80,6 +98,19 @@ def children_of(pid: int) -> list[int]:
         if b"spawn_main" in command:
             found.append(int(child))
     return found
+
+
+def test_a_file_that_was_cut_off_is_left_out_and_named(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(source, tmp_path / "source")
+    damaged = folder / "episode_00000003.npz"
+    damaged.write_bytes(damaged.read_bytes()[:20_000])
+    assert cli.main(words(folder, tmp_path / "out", 1)) == 0
+    printed = capsys.readouterr().out
+    assert f"episodes     {EPISODES - 1} of {EPISODES}" in printed
+    assert "left out     1 episode for this reason: damaged" in printed
+    assert "episode_00000003" in printed
 
 
 def test_a_source_that_is_not_there_or_has_another_robot_ends_with_one_line(

@@ -119,8 +119,8 @@ def _work(pipe: Connection, cfg: PrepareConfig) -> None:
         source = open_selected(cfg)
         while True:
             pipe.send(list(_outcomes(source, cfg, *pipe.recv())))
-    except EOFError:
-        return
+    except (EOFError, ConnectionError):
+        return  # the parent process has ended
     except (ValueError, OSError, ModuleNotFoundError) as error:
         pipe.send(error)
 
