@@ -47,6 +47,7 @@ from v2w_gym.world_models.data.preparing.parts import (
 from v2w_gym.world_models.data.preparing.report import LeftOut, Report
 from v2w_gym.world_models.data.preparing.workers import Outcome, read_outcomes
 from v2w_gym.world_models.data.sources.base import Source
+from v2w_gym.world_models.data.sources.opening import find_fields
 from v2w_gym.world_models.data.sources.selection import load_ids, open_selected
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.run_folder import (
@@ -114,6 +115,8 @@ def prepare_source(source: Source, cfg: PrepareConfig) -> PreparedData:
 def _identity(source: Source, robot: RobotSpec, cfg: PrepareConfig) -> dict[str, Any]:
     """Return what determines the result."""
     settings = {name: value for name, value in asdict(cfg).items() if name not in NOT_SETTINGS}
+    if cfg.fields:  # a YAML file may change
+        settings["fields"] = asdict(find_fields(cfg.fields))
     return {
         "format": FORMAT,
         "row_group": ROW_GROUP,
@@ -121,6 +124,7 @@ def _identity(source: Source, robot: RobotSpec, cfg: PrepareConfig) -> dict[str,
         "source": {
             "name": source.name,
             "files": identify_files(source.files),
+            "episodes": len(source),
             "ids": _identify_names(cfg.ids),
             "excluded": _identify_names(cfg.excluded),
         },

@@ -117,6 +117,25 @@ def test_fields_that_the_source_lacks_are_reported(tmp_path: Path) -> None:
     assert "at rest      rotation_delta, which the source lacks in 1 episode" in summarise(data)
 
 
+def test_success_is_kept_where_it_is_recorded(tmp_path: Path) -> None:
+    without = replace(GOOD[1], success=None)
+    first = prepared(tmp_path / "first", GOOD[0], without)
+    np.testing.assert_array_equal(first.episode(0).success, GOOD[0].success)
+    assert first.episode(1).success is None
+    later = prepared(tmp_path / "later", without, GOOD[0])
+    assert later.ids() == (without.id,)
+    assert "1 episode for this reason: success" in summarise(later)
+
+
+def test_other_fields_in_the_same_file_are_another_run(tmp_path: Path) -> None:
+    fields = tmp_path / "mine.yaml"
+    fields.write_text("rate: 3\n")
+    prepared(tmp_path / "out", *GOOD, fields=str(fields))
+    fields.write_text("rate: 5\n")
+    with pytest.raises(ValueError, match="settings.fields.rate 3.0, found 5.0"):
+        prepared(tmp_path / "out", *GOOD, fields=str(fields))
+
+
 def test_an_interrupted_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
     whole = prepared(tmp_path / "whole", *GOOD, file_mb=0.2).folder
     broken = InMemory([*GOOD[:4], replace(GOOD[4], frames=Interruption())])
