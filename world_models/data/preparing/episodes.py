@@ -141,6 +141,7 @@ def _store(
         pictures.append(picture)
         kinds[kind] += 1
         pixels += moments_of(frame[::EVERY, ::EVERY].reshape(-1, 3) / 255)
+    stuck = _check_stuck(pictures, fitted.actions, robot)
     return pictures, Report(
         read=1,
         kept=1,
@@ -149,7 +150,7 @@ def _store(
         misfits=fitted.misfits,
         beyond=fitted.beyond,
         at_rest=dict.fromkeys(fitted.at_rest, 1),
-        stuck_frames=(stuck := _check_stuck(pictures, fitted.actions, robot)),
+        stuck_frames=stuck,
         stuck_episodes=int(stuck > 0),
         actions=moments_of(fitted.actions),
         pixels=pixels,
@@ -192,14 +193,18 @@ def _encode(
 
 
 def _copied(picture: bytes, size: tuple[int, int]) -> str:
-    """Return how a stored picture is named if it can be kept as it is: colour, the right size."""
-    from PIL import Image, UnidentifiedImageError
+    """Return how a stored picture counts if it can be kept as it is, and else "".
+
+    It can if it has the right size, three colours, and needs no turning.
+    """
+    from PIL import ExifTags, Image
 
     try:
         with Image.open(BytesIO(picture)) as found:
-            plain = found.format in COPIED and found.mode == "RGB"
-            return f"copied {found.format}" if plain and found.size == size[::-1] else ""
-    except (UnidentifiedImageError, OSError) as error:
+            plain = found.format in COPIED and found.mode == "RGB" and found.size == size[::-1]
+            upright = found.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            return f"copied {found.format}" if plain and upright else ""
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"a damaged picture: {error}") from error
 
 

@@ -24,6 +24,8 @@ JOB_EPISODES = 64
 """Most episodes that a process returns at a time."""
 JOBS_AHEAD = 2
 """Jobs of each process that are begun and not yet taken."""
+MISSING = "missing file"
+"""Kind of the episodes of which a file is not there."""
 
 Outcome: TypeAlias = ReadyEpisode | LeftOut
 
@@ -131,12 +133,15 @@ def _outcomes(source: Source, cfg: PrepareConfig, start: int, stop: int) -> Iter
     number, episodes = start, source.read(start, stop)
     while number < stop:
         try:
-            episode = next(episodes)
+            yield ready_episode(next(episodes), number, robot, cfg)
         except StopIteration:
             yield LeftOut(number, "", DAMAGED, f"expected an episode in {source.name}, found none")
         except ValueError as error:
             yield LeftOut(number, "", DAMAGED, printable(str(error)))
             episodes = source.read(number + 1, stop)
-        else:
-            yield ready_episode(episode, number, robot, cfg)
+        except FileNotFoundError as error:
+            if not all(path.exists() for path in source.files[:1]):
+                raise  # the whole data set is gone, as when a disk is no longer mounted
+            yield LeftOut(number, "", MISSING, printable(str(error)))
+            episodes = source.read(number + 1, stop)
         number += 1

@@ -3,10 +3,12 @@
 import os
 import shutil
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from tests.world_models.data.recorded import make_episode
 from v2w_gym.configs.data import PrepareConfig
@@ -48,20 +50,25 @@ def ready(pictures: tuple[bytes, ...], **settings: object) -> ReadyEpisode | Lef
     return ready_episode(episode, 0, STANDIN_SAWYER, cfg)
 
 
-def test_pictures_are_copied_unless_they_are_grey_or_transparent() -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
+def test_pictures_are_copied_unless_they_are_grey_transparent_or_turned() -> None:
     frame = make_episode(0, 2).frames[0]
-    grey, clear = BytesIO(), BytesIO()
+    grey, clear, turned = BytesIO(), BytesIO(), BytesIO()
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    Image.fromarray(frame).save(turned, format="PNG", exif=exif)
     Image.fromarray(frame).convert("L").save(grey, format="PNG")
     Image.fromarray(frame).convert("RGBA").save(clear, format="PNG")
-    pictures = (to_jpeg(frame, 90), to_png(frame), grey.getvalue(), clear.getvalue())
+    pictures = (
+        to_jpeg(frame, 90),
+        to_png(frame),
+        grey.getvalue(),
+        clear.getvalue(),
+        turned.getvalue(),
+    )
     found = ready(pictures)
     assert isinstance(found, ReadyEpisode)
     assert found.pictures[:2] == list(pictures[:2])
-    assert found.report.pictures == {"copied JPEG": 1, "copied PNG": 1, "png": 2}
+    assert found.report.pictures == {"copied JPEG": 1, "copied PNG": 1, "png": 3}
     np.testing.assert_array_equal(decode_picture(found.pictures[3]), frame)
     assert np.ptp(decode_picture(found.pictures[2]), axis=2).max() == 0
 

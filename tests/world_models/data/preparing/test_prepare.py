@@ -18,6 +18,7 @@ from v2w_gym.world_models.data.prepared import PreparedData
 from v2w_gym.world_models.data.preparing.prepare import prepare_source
 from v2w_gym.world_models.data.preparing.report import report_from_json
 from v2w_gym.world_models.data.preparing.summary import summarise
+from v2w_gym.world_models.data.preparing.workers import read_outcomes
 
 GOOD = [make_episode(number, 12) for number in range(6)]
 
@@ -65,6 +66,30 @@ def test_a_damaged_episode_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> N
     (left_out,) = report_from_json(data.card["report"]).left_out
     assert (left_out.number, left_out.kind) == (2, "damaged")
     assert "half of one" in left_out.reason
+
+
+class Lost:
+    """Frames whose file is not there."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, steps: object) -> np.ndarray:
+        raise FileNotFoundError("expected the file 7.mp4, found none")
+
+
+def test_an_episode_whose_file_is_missing_is_left_out_unless_all_are(tmp_path: Path) -> None:
+    (tmp_path / "here").touch()
+    episodes = [GOOD[0], wrong(GOOD[1], frames=Lost()), GOOD[2]]
+    source = InMemory(episodes, files=(tmp_path / "here",))
+    data = prepare_source(source, settings(tmp_path / "out"))
+    assert "1 episode for this reason: missing file" in summarise(data)
+    assert "7.mp4" in summarise(data)
+    outcomes = read_outcomes(source, settings(tmp_path / "again"), 0, 3, workers=1)
+    next(outcomes)
+    (tmp_path / "here").unlink()
+    with pytest.raises(FileNotFoundError, match=r"7\.mp4"):
+        next(outcomes)
 
 
 @pytest.mark.parametrize(
