@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.lerobot_folders import Recorded, actions, write_lerobot
 from tests.world_models.data.recorded import make_episode
+from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.scripts import cli
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.data.prepared import open_prepared
@@ -122,3 +124,26 @@ def test_a_source_that_is_not_there_or_has_another_robot_ends_with_one_line(
     error = capsys.readouterr().err
     assert "expected an episode of robot 'google_robot', found one of 'standin_sawyer'" in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_lerobot_data_set_takes_the_robots_fields_units_and_size(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = Recorded("v3.0", kind)
+    folder = write_lerobot(tmp_path / "lerobot", recorded)
+    (tmp_path / "mine.yaml").write_text("actions:\n  world_vector: action[0:3]\n")
+    given = f"fields={tmp_path}/mine.yaml robot=standin_sawyer workers=1 fit=true rate=3"
+    scale = "scale={world_vector: 0.0001}"
+    arguments = ["prepare", str(folder), str(tmp_path / "out"), *given.split(), scale]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "at rest      rotation_delta" in printed
+    data = open_prepared(tmp_path / "out")
+    length = recorded.episodes[1]
+    expected = actions(1, length)[:-1] / 10_000
+    np.testing.assert_allclose(data.actions(1)[:, STANDIN_SAWYER.slices["world_vector"]], expected)
+    assert data.frames(1).shape == (length, 64, 64, 3)
+    assert data.camera == "top"
+    assert cli.main([*arguments[:2], str(tmp_path / "other"), *arguments[3:], "rate=10"]) == 2
+    assert "expected 3 frames per second" in capsys.readouterr().err

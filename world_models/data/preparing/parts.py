@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.prepared import data_file
+from v2w_gym.world_models.data.preparing.episodes import ReadyEpisode
 from v2w_gym.world_models.data.preparing.files import Columns, Numbers, write_episode, writing
 from v2w_gym.world_models.data.preparing.report import LeftOut, Report, report_from_json
 from v2w_gym.world_models.data.preparing.workers import Outcome
@@ -113,32 +114,54 @@ def rows_of_parts(folder: Path, parts: int) -> Iterator[list[dict[str, Any]]]:
 def _write_data(
     folder: Path, outcomes: Iterator[Outcome], done: Progress, robot: RobotSpec, full: float
 ) -> Part:
-    part = Part(Report(), [], {}, done.columns)
-    name = data_file(len(done.files))
+    """Write the next data file, unless no episode is left that fits."""
+    report, first = _until_kept(outcomes, done.columns is None or done.columns[1])
+    if first is None:
+        return Part(report, [], {}, done.columns)
+    described = done.columns or (first.camera, first.success is not None)
+    columns, name = Columns(robot, *described), data_file(len(done.files))
+    with writing(folder / name, columns) as writer:
+        more, rows = _fill(writer, columns, chain([first], outcomes), done, full)
+    return Part(report + more, rows, {name: _identity(folder / name)}, described)
+
+
+def _until_kept(outcomes: Iterator[Outcome], labelled: bool) -> tuple[Report, ReadyEpisode | None]:
+    """Return what is left out before the next episode that is kept, and that episode."""
+    report = Report()
+    for outcome in outcomes:
+        if isinstance(found := _labelled_alike(outcome, labelled), ReadyEpisode):
+            return report, found
+        report += _left_out(found)
+    return report, None
+
+
+def _fill(
+    writer: Any, columns: Columns, outcomes: Iterator[Outcome], done: Progress, full: float
+) -> tuple[Report, list[dict[str, Any]]]:
+    """Write episodes until a file has `full` bytes; return their counts and rows."""
+    report, rows, size, tasks = Report(), [], 0, dict(done.tasks)
     numbers = Numbers(done.report.kept, done.report.frames, len(done.files), 0)
-    tasks, size, writer = dict(done.tasks), 0, None
-    with ExitStack() as stack:
-        for outcome in outcomes:
-            outcome = _labelled_alike(outcome, part.columns)
-            if isinstance(outcome, LeftOut):
-                part = replace(part, report=part.report + Report(read=1, left_out=(outcome,)))
-                continue
-            if writer is None:
-                camera, labelled = part.columns or (outcome.camera, outcome.success is not None)
-                columns = Columns(robot, camera, labelled)
-                writer = stack.enter_context(writing(folder / name, columns))
-            task = tasks.setdefault(outcome.instruction or "", len(tasks))
-            part.rows.append(write_episode(writer, columns, outcome, numbers, task))
-            part = replace(part, report=part.report + outcome.report, columns=(camera, labelled))
-            numbers, size = numbers.after(len(outcome)), size + outcome.nbytes
-            if size >= full:
-                break
-    return part if writer is None else replace(part, files={name: _identity(folder / name)})
+    for outcome in outcomes:
+        found = _labelled_alike(outcome, columns.labelled)
+        if isinstance(found, LeftOut):
+            report += _left_out(found)
+            continue
+        task = tasks.setdefault(found.instruction or "", len(tasks))
+        rows.append(write_episode(writer, columns, found, numbers, task))
+        report, numbers = report + found.report, numbers.after(len(found))
+        size += found.nbytes
+        if size >= full:
+            break
+    return report, rows
 
 
-def _labelled_alike(outcome: Outcome, columns: tuple[str, bool] | None) -> Outcome:
+def _left_out(episode: LeftOut) -> Report:
+    return Report(read=1, left_out=(episode,))
+
+
+def _labelled_alike(outcome: Outcome, labelled: bool) -> Outcome:
     """Leave out an episode with success if the data set has no column for it."""
-    if isinstance(outcome, LeftOut) or columns is None or columns[1] or outcome.success is None:
+    if labelled or isinstance(outcome, LeftOut) or outcome.success is None:
         return outcome
     return LeftOut(
         outcome.number,
