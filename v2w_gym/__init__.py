@@ -19,6 +19,7 @@ from v2w_gym.configs.names import hint
 from v2w_gym.forks import calm_threads_after_fork
 
 if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
+    from v2w_gym.configs.data import PrepareConfig as PrepareConfig
     from v2w_gym.configs.evaluate import RankConfig as RankConfig
     from v2w_gym.configs.evaluate import TrialsConfig as TrialsConfig
     from v2w_gym.configs.world_model import WorldModelSettings as WorldModelSettings
@@ -43,6 +44,11 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.world_models.base import WorldModel as WorldModel
     from v2w_gym.world_models.conformance import ClipModelConformance as ClipModelConformance
     from v2w_gym.world_models.conformance import WorldModelConformance as WorldModelConformance
+    from v2w_gym.world_models.data.episode import Episode as Episode
+    from v2w_gym.world_models.data.prepared import PreparedData as PreparedData
+    from v2w_gym.world_models.data.prepared import open_prepared as open_prepared
+    from v2w_gym.world_models.data.preparing.prepare import prepare as prepare
+    from v2w_gym.world_models.data.preparing.prepare import prepare_source as prepare_source
     from v2w_gym.world_models.loading import load_world_model as load_world_model
 
 __version__ = "0.1.0"
@@ -51,11 +57,14 @@ PUBLIC = {
     "ClipModelConformance": "v2w_gym.world_models.conformance",
     "Comparison": "v2w_gym.evaluation.compare.comparison",
     "EnvironmentConformance": "v2w_gym.conformance",
+    "Episode": "v2w_gym.world_models.data.episode",
     "Judge": "v2w_gym.judges.base",
     "Policy": "v2w_gym.policies.base",
     "PolicyConformance": "v2w_gym.policies.conformance",
     "PolicyMeta": "v2w_gym.policies.base",
     "PolicyServer": "v2w_gym.policies.remote.server",
+    "PrepareConfig": "v2w_gym.configs.data",
+    "PreparedData": "v2w_gym.world_models.data.prepared",
     "RankConfig": "v2w_gym.configs.evaluate",
     "RobotPolicy": "v2w_gym.policies.robot_policy",
     "StandinEnv": "v2w_gym.standin.env",
@@ -71,6 +80,9 @@ PUBLIC = {
     "load_trials": "v2w_gym.evaluation.records.trials",
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",
+    "open_prepared": "v2w_gym.world_models.data.prepared",
+    "prepare": "v2w_gym.world_models.data.preparing.prepare",
+    "prepare_source": "v2w_gym.world_models.data.preparing.prepare",
     "rank": "v2w_gym.evaluation.rank",
     "run_trials": "v2w_gym.evaluation.trials",
 }

@@ -77,19 +77,21 @@ def prepare(cfg: PrepareConfig) -> PreparedData:
         ModuleNotFoundError: The format needs an extra that is not installed.
         ValueError: An unknown format or robot, or as for `prepare_source`.
     """
-    return prepare_source(open_selected(cfg), cfg)
+    workers = cfg.workers or len(os.sched_getaffinity(0))
+    return prepare_source(open_selected(cfg), cfg, workers)
 
 
-def prepare_source(source: Source, cfg: PrepareConfig) -> PreparedData:
-    """Prepare a source, or continue where an earlier run was interrupted.
+def prepare_source(source: Source, cfg: PrepareConfig, workers: int = 1) -> PreparedData:
+    """Prepare a source of any kind, or continue where an earlier run was interrupted.
 
     Every data file appears as a whole, so an interrupted run loses one file at most. The result
     depends on the source and the settings, not on the number of workers or on interruptions. A
     finished folder is checked against its checksums.
 
     Args:
-        source: The source; with several workers, each opens its own, as the settings say.
-        cfg: The settings.
+        source: The source.
+        cfg: The settings. Those that open a source count for several workers only.
+        workers: Number of processes; if there are several, each opens the source itself.
 
     Raises:
         BlockingIOError: Another process works in the folder.
@@ -106,7 +108,7 @@ def prepare_source(source: Source, cfg: PrepareConfig) -> PreparedData:
             open_prepared(folder).check_files()
         else:
             done = load_progress(folder)
-            _write_all(run, source, robot, cfg, done)
+            _write_all(run, source, robot, cfg, done, workers)
             _finish(folder, identity, robot, done)
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         return open_prepared(folder)
@@ -151,11 +153,15 @@ def _identify_names(given: Sequence[str]) -> str:
 
 
 def _write_all(
-    run: RunFolder, source: Source, robot: RobotSpec, cfg: PrepareConfig, done: Progress
+    run: RunFolder,
+    source: Source,
+    robot: RobotSpec,
+    cfg: PrepareConfig,
+    done: Progress,
+    workers: int,
 ) -> None:
     """Write the parts that are not done."""
     total = min(len(source), cfg.limit or len(source))
-    workers = cfg.workers or len(os.sched_getaffinity(0))
     outcomes = read_outcomes(source, cfg, done.report.read, total, workers)
     with closing(_shown(outcomes, done.report.read, total)) as shown:
         following = shown if done.report.kept else _expect_some(shown, done.report, source, robot)
