@@ -130,7 +130,7 @@ class DataBenchConfig(Settings):
         workers: Processes that read, and as many that decode.
         batch_size: Clips per batch.
         clip_frames: Frames per clip (T).
-        batches: Batches in each round.
+        batches: Batches in each round, one eighth of them with augmentation.
         rounds: How often both take turns; the median counts.
         seed: Seed of the order of the clips.
     """
@@ -141,7 +141,7 @@ class DataBenchConfig(Settings):
     workers: Threads = 2
     batch_size: BatchSize = 4
     clip_frames: Window = 16
-    batches: Annotated[int, Range(4, 100_000)] = 24
+    batches: Annotated[int, Range(4, 100_000)] = 96
     rounds: Annotated[int, Range(1, 1000)] = 5
     seed: Seed = 0
 

@@ -207,7 +207,7 @@ def load_batches(
     loader: DataLoader[_Found] = DataLoader(
         _Requested(reader, slots.tensors),
         batch_size=None,
-        sampler=_requests(chain([first], wanted) if first else (), slots),
+        sampler=_requests(chain([first], wanted) if first else (), slots, max(workers, 1)),
         num_workers=workers,
         collate_fn=_unchanged,
         worker_init_fn=_ignore_interrupt,
@@ -276,10 +276,12 @@ class _Requested(Dataset[_Found]):
             return _Found(request, error)
 
 
-def _requests(wanted: Iterable[Places], slots: SharedSlots) -> Iterator[_Request]:
-    for places in wanted:
+def _requests(wanted: Iterable[Places], slots: SharedSlots, processes: int) -> Iterator[_Request]:
+    for turn, places in enumerate(wanted):
         fits = len(places) <= len(slots.tensors[0])
-        yield _Request(places, slots.take() if fits else None)
+        # a `DataLoader` gives requests to its processes in turn
+        slot = slots.take(turn % processes, processes) if fits else None
+        yield _Request(places, slot)
 
 
 def _to_batches(

@@ -342,7 +342,7 @@ def decode_picture(picture: bytes) -> NDArray[np.uint8]:
 
     try:
         with Image.open(BytesIO(picture)) as found:
-            return np.asarray(found.convert("RGB"))
+            return np.asarray(found if found.mode == "RGB" else found.convert("RGB"))
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"a damaged picture: {error}") from error
 

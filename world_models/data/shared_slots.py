@@ -34,9 +34,18 @@ class SharedSlots:
         self.tensors = [torch.empty(shape, dtype=dtype).share_memory_() for _ in range(count)]
         self._free = deque(range(count))
 
-    def take(self) -> int | None:
-        """Return the number of a free slot, which is taken from now on; None if none is free."""
-        return self._free.popleft() if self._free else None
+    def take(self, process: int, processes: int) -> int | None:
+        """Return the number of a free slot, which is taken from now on; None if none is free.
+
+        Each process gets the slots that it has written before, as far as they are free, since the
+        first write of a process to a slot is slow, too.
+        """
+        if not self._free:
+            return None
+        own = (slot for slot in self._free if slot % processes == process)
+        slot = next(own, self._free[0])
+        self._free.remove(slot)
+        return slot
 
     def lend(self, slot: int) -> Tensor:
         """Return the content of a taken slot.

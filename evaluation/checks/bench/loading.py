@@ -39,6 +39,8 @@ from v2w_gym.world_models.data.preparing.prepare import prepare_source
 
 AIM = 0.8
 """Share of the speed of bare decoding that loading should reach."""
+AUGMENTED = 8
+"""Share of the batches that are augmented, which takes more than ten times as long."""
 PRIVATE = re.compile(r"^Private_\w+: +(\d+) kB", re.MULTILINE)
 
 
@@ -71,7 +73,7 @@ def run_data_bench(cfg: DataBenchConfig) -> dict[str, Any]:
         ValueError: Fewer batches than processes, damaged data, or clips longer than all episodes.
     """
     if cfg.quick:
-        cfg = replace(cfg, batches=6, rounds=1)
+        cfg = replace(cfg, batches=cfg.workers + 6, rounds=1)
     if cfg.batches <= cfg.workers:
         raise ValueError(
             f"expected more batches than workers, found {cfg.batches} and {cfg.workers}; set "
@@ -104,9 +106,11 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Let each reader and bare decoding take turns, and yield a row for each reader."""
     for name, reader in readers.items():
-        pairs = []
+        pairs, batches = [], cfg.batches
+        if reader.augmentation is not None:
+            batches = max(batches // AUGMENTED, cfg.workers + 1)
         for turn in tqdm(range(cfg.rounds), name, unit="round", leave=False):
-            steps = range(turn * cfg.batches, (turn + 1) * cfg.batches)
+            steps = range(turn * batches, (turn + 1) * batches)
             wanted = [order.batch(step, cfg.batch_size) for step in steps]
             pairs.append((decode_bare(data, wanted, cfg), load(reader, wanted, cfg.workers)))
         yield _row(name, pairs)
@@ -163,7 +167,7 @@ def _keep(clips: Sequence[Sequence[bytes]]) -> None:
 
 def _decode(number: int) -> None:
     for picture in _clips[number]:
-        np.asarray(Image.open(BytesIO(picture)).convert("RGB"))
+        np.asarray(Image.open(BytesIO(picture)))
 
 
 def _readers(data: PreparedData, cfg: DataBenchConfig) -> dict[str, FrameReader]:
