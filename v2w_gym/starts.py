@@ -153,10 +153,10 @@ def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: 
     Raises:
         ValueError: The recording is of another robot, or its frames or actions do not fit.
     """
-    frames, actions = _beginning(in_robots_order(episode, robot), robot, context_frames)
     try:
         if episode.robot not in (None, robot.name):
             raise ValueError(f"expected robot {robot.name!r}, found {episode.robot!r}")
+        frames, actions = _beginning(in_robots_order(episode, robot), robot, context_frames)
         unknown = np.full(actions.shape, np.nan, np.float32)  # checks sizes; values follow below
         check_context(frames[None], unknown[None], robot, context_frames + 1)
     except ValueError as error:
