@@ -27,8 +27,9 @@ class SourceSettings(Settings):
         fields: Name of a known data set, or a YAML file with the names of its fields; "" for what
             is known of the data set. See `v2w_gym.configs.sources.SourceFields`.
         camera: Name of the camera; "" for the default one.
-        ids: Names of the episodes to read, or JSON files that list them; empty for all.
-        excluded: Names of the episodes to leave out, or JSON files that list them.
+        ids: Names of the episodes to read, or files that list them; empty for all. Such a file is
+            a JSON list, a .txt with one name a line, or a manifest of `v2w starts`.
+        excluded: Names of the episodes to leave out, or files that list them.
     """
 
     source: PathText

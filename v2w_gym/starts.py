@@ -46,11 +46,13 @@ class Context:
         frames: (T, H, W, 3) uint8, oldest first.
         actions: (T - 1, A) float32, the actions between the frames; NaN where unknown.
         instruction: Instruction that was recorded; None if there is none.
+        episode: Id of the recorded episode; "" for a bundled start.
     """
 
     frames: NDArray[np.uint8]
     actions: NDArray[np.float32]
     instruction: str | None = None
+    episode: str = ""
 
 
 def bundled_starts(task: str) -> list[Start]:
@@ -163,7 +165,7 @@ def begin_with(episode: Episode, robot: RobotSpec, context_frames: int, origin: 
         raise ValueError(f"start {_shown(origin)} does not fit: {error}") from error
     fitted, misfits = execute_known(actions, robot, origin)
     warn_of(misfits, origin)
-    return Context(frames, fitted, episode.instruction)
+    return Context(frames, fitted, episode.instruction, episode.id)
 
 
 def record_starts(path: Path, count: int) -> None:

@@ -31,6 +31,7 @@ from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
+from v2w_gym.world_models.data.held_out import warn_of_training
 from v2w_gym.world_models.data.recorded_actions import warn_of
 from v2w_gym.world_models.data.sources.opening import read_one
 from v2w_gym.world_models.files import write_text
@@ -72,6 +73,7 @@ def _run_rollout(
 ) -> Mapping[str, Any]:
     clips = _as_clip_model(model) if at_once else None
     context = load_context(cfg, model.robot, 1 if clips else model.context_frames)
+    warn_of_training([context.episode], model.card)
     events: Mapping[str, int] = {}
     if cfg.policy is None:
         folder, script, seconds = _imagine_planned(cfg, model, clips, context, key)
@@ -120,20 +122,16 @@ def _imagine_acting(
     task = choose_task(cfg, model.robot)
     if cfg.mode != "autoregressive":
         raise ValueError(f"expected mode=autoregressive where a policy acts, found mode={cfg.mode}")
-    instruction = cfg.instruction or _recorded_instruction(cfg, context) or task.instruction
+    recorded = context.instruction if cfg.task is None else None
+    instruction = cfg.instruction or recorded or task.instruction
     policy.reset([instruction], seeds=[policy_seed(cfg.seed, cfg.episode)])
-    folder = _open(cfg, model, context, json.dumps(policy.identity).encode())
+    folder = _open(cfg, model, context, (json.dumps(policy.identity) + (recorded or "")).encode())
     course = Acting(policy, task.horizon if cfg.steps is None else cfg.steps)
     seconds = imagine_stepwise(folder, model, context, course, key)
     ending = ", until it ended the episode" if course.over else ""
     title = f'{policy.meta.name} with the instruction "{instruction}"{ending}'
     script = Script(title, np.stack(course.actions), ("",) * len(course.actions))
     return folder, script, seconds
-
-
-def _recorded_instruction(cfg: ImagineConfig, context: Context) -> str | None:
-    """Return the instruction of the start, which counts where no task is named."""
-    return context.instruction if cfg.task is None else None
 
 
 def run_action_control(
@@ -166,6 +164,7 @@ def _run_action_control(
     cfg: ActionControlConfig, model: WorldModel, key: RolloutKey
 ) -> Mapping[str, Any]:
     context = load_context(cfg, model.robot, model.context_frames)
+    warn_of_training([context.episode], model.card)
     labels, rate = list(model.robot.moves), model.robot.control_hz
     actions = np.repeat(np.stack(list(model.robot.moves.values()))[:, None], cfg.steps, axis=1)
     folder = _open(cfg, model, context, actions.tobytes())

@@ -25,6 +25,7 @@ from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.copy_last import CopyLast
 from v2w_gym.world_models.data.array_frames import ArrayFrames
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
+from v2w_gym.world_models.data.start_files import Start, StartFile, save_starts
 from v2w_gym.world_models.frames import to_tensor, to_uint8
 from v2w_gym.world_models.run_folder import hold_folder
 
@@ -66,6 +67,12 @@ class Noisy(CopyLast):
         mean = state.latents.sum(1) / state.lengths[:, None, None, None]
         frame = mean + moved + 0.1 * noise.normal(0, (3, 1, 1))
         return state.followed(frame.clamp(-1, 1), torch.from_numpy(actions))
+
+
+class Trained(CopyLast):
+    """Its card tells what it was trained on."""
+
+    card = {**CopyLast(STANDIN_SAWYER, window=4).card, "training_ids": ["day/1"]}
 
 
 def recording(path, steps=9, size=(64, 64)):
@@ -416,6 +423,54 @@ def test_a_folder_belongs_to_how_the_policy_drives(tmp_path):
     file.write_text("source: rt1-15\ndriver: {scale: 0.5}\n")
     with pytest.raises(ValueError, match="another run: expected inputs"):
         rollout(tmp_path / "run", **settings)
+
+
+def starts_saying(path, instruction):
+    """Save a start file with one start; return its name for `start=`."""
+    frames = np.full((1, 64, 64, 3), 90, np.uint8)
+    start = Start("day/1", frames, np.zeros((0, 13), np.float32), instruction=instruction)
+    save_starts(path, StartFile([start], STANDIN_SAWYER.name, "", "a robot"))
+    return f"{path}#day/1"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "open the drawer"),
+        ({"task": "close_drawer"}, "close the drawer"),
+        ({"task": "open_drawer", "instruction": "close the drawer"}, "close the drawer"),
+        ({"instruction": "close the drawer"}, "close the drawer"),
+    ],
+)
+def test_a_start_tells_the_policy_what_to_do_if_nobody_else_does(
+    tmp_path, monkeypatch, settings, told
+):
+    start = starts_saying(tmp_path / "some.npz", "open the drawer")
+    heard, reset = [], RobotPolicy.reset
+    monkeypatch.setattr(
+        RobotPolicy,
+        "reset",
+        lambda self, said, **more: heard.append(said) or reset(self, said, **more),
+    )
+    rollout(tmp_path / "run", policy="zero", steps=1, start=start, **settings)
+    assert heard == [[told]]
+
+
+def test_a_folder_belongs_to_the_instruction_of_its_start(tmp_path):
+    start = starts_saying(tmp_path / "some.npz", "open the drawer")
+    settings = {"policy": "zero", "steps": 1, "start": start}
+    rollout(tmp_path / "run", **settings)
+    starts_saying(tmp_path / "some.npz", "close the drawer")
+    with pytest.raises(ValueError, match="another run: expected inputs"):
+        rollout(tmp_path / "run", **settings)
+
+
+def test_a_start_that_the_model_was_trained_on_is_warned_of(tmp_path, caplog):
+    start = starts_saying(tmp_path / "some.npz", None)
+    rollout(tmp_path / "new", CopyLast(STANDIN_SAWYER, window=4), start=start, steps=1)
+    assert "trained on" not in caplog.text
+    rollout(tmp_path / "known", Trained(STANDIN_SAWYER, window=4), start=start, steps=1)
+    assert "trained on the episodes of 1 of 1 starts, such as 'day/1'" in caplog.text
 
 
 def test_a_rollout_ends_when_the_policy_ends_it(tmp_path):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any
 
 from v2w_gym.configs.data import SourceSettings
 from v2w_gym.configs.names import hint
@@ -94,33 +95,41 @@ def select(source: Source, ids: Sequence[str] = (), excluded: Sequence[str] = ()
 
 
 def load_ids(given: Sequence[str]) -> list[str]:
-    """Return names of episodes; JSON files among them are replaced by the names they list.
+    """Return names of episodes; files among them are replaced by the names they list.
+
+    - .json: a list of names, or a manifest of `v2w starts`
+    - .txt: one name a line
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: Not a JSON list of names.
+        ValueError: A file that lists no names.
     """
     found: list[str] = []
     for entry in given:
-        found += _read_list(to_path(entry)) if entry.endswith(".json") else [entry]
+        found += _read_list(to_path(entry)) if entry.endswith((".json", ".txt")) else [entry]
     return found
 
 
 def _read_list(path: Path) -> list[str]:
     if not path.is_file():
-        raise FileNotFoundError(f"expected a JSON list of episode names at {path}, found no file")
+        raise FileNotFoundError(f"expected a list of episode names at {path}, found no file")
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        text = path.read_text(encoding="utf-8")
+        names = text.splitlines() if path.suffix == ".txt" else _listed(json.loads(text))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"expected a list of episode names in {path}, found {error!r}") from error
+    names = [name for name in names if not isinstance(name, str) or name.strip()]
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(
-            f"expected a JSON list of episode names in {path}, found {error}"
-        ) from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not names:
-        raise ValueError(
-            f'expected a JSON list of episode names in {path}, such as ["train_eps_00000007"], '
-            "found something else"
+            f'expected a list of episode names in {path}, such as ["train_eps_00000007"], found '
+            "something else"
         )
     return names
+
+
+def _listed(found: Any) -> list[Any]:
+    """Return the entries of a list, or the names of the episodes in a manifest of starts."""
+    return found if isinstance(found, list) else [start["id"] for start in found["starts"]]
 
 
 def _find(name: str, numbers: Mapping[str, int], source: Source) -> int:

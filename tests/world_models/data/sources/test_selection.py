@@ -66,6 +66,13 @@ def test_names_come_from_json_files_with_folders_and_endings(tmp_path):
     assert numbers(select(Listed(), ids=load_ids([str(path), NAMES[6]]))) == [0, 2, 6]
 
 
+def test_names_come_from_text_files_and_manifests_of_starts(tmp_path):
+    lines, manifest = tmp_path / "names.txt", tmp_path / "starts.json"
+    lines.write_text(f"{NAMES[3]}\n\n{NAMES[1]}\n")
+    manifest.write_text(json.dumps({"starts": [{"id": NAMES[5], "frame": 0}]}))
+    assert load_ids([str(lines), str(manifest)]) == [NAMES[3], NAMES[1], NAMES[5]]
+
+
 def test_names_that_the_source_lacks_and_nothing_left():
     with pytest.raises(ValueError, match=r"of listed, found 'train_eps_9.npz'; did you mean"):
         select(Listed(), excluded=["train_eps_9.npz"])
@@ -84,7 +91,7 @@ def test_episodes_with_one_name_cannot_be_told_apart(monkeypatch):
 def test_files_that_are_no_list_of_names(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"a JSON list of episode names in .*a\.json"):
+    with pytest.raises(ValueError, match=r"a list of episode names in .*a\.json"):
         load_ids([str(path)])
     with pytest.raises(FileNotFoundError, match="no file"):
         load_ids([str(tmp_path / "b.json")])
