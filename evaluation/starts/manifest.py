@@ -124,8 +124,14 @@ def identify(cfg: StartsConfig, source: Source) -> dict[str, Any]:
     return {"format": FORMAT, "source": {"name": source.name, "files": files}, "settings": settings}
 
 
-def describe(file: StartFile, corrected: str) -> dict[str, Any]:
-    """Return what a manifest says of the starts themselves."""
+def describe(file: StartFile, corrected: str, at_rest: Sequence[str]) -> dict[str, Any]:
+    """Return what a manifest says of the starts themselves.
+
+    Args:
+        file: The starts.
+        corrected: What was corrected in the recorded actions.
+        at_rest: The robot's action fields that the source lacks.
+    """
     frames = file.starts[0].frames
     return {
         "robot": file.robot,
@@ -133,6 +139,7 @@ def describe(file: StartFile, corrected: str) -> dict[str, Any]:
         "frame_size": list(frames.shape[1:3]),
         "context_frames": len(frames),
         "corrected_actions": corrected,
+        "fields_at_rest": list(at_rest),
         "starts": [
             {
                 "number": number,

@@ -37,12 +37,15 @@ from v2w_gym.world_models.data.choosing import (
     draw_order,
     to_pattern,
 )
-from v2w_gym.world_models.data.cutting import cut_start
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, warn_of
+from v2w_gym.world_models.data.cutting import CutStart, cut_start
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.selection import open_selected, select
-from v2w_gym.world_models.data.start_files import Start, StartFile, save_starts
+from v2w_gym.world_models.data.start_files import StartFile, save_starts
 from v2w_gym.world_models.files import check_writable, replacing
+
+DELAY = 1
+"""Seconds before a bar is shown."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +82,15 @@ def take_starts(cfg: StartsConfig) -> StartFile:
     candidates = _candidates(cfg, source, earlier)
     places = _choose(cfg, candidates, robot.name, earlier)
     _check_size(len(places), cfg.context_frames, robot)
-    starts, misfits = _read(cfg, candidates, places, robot)
+    cuts = _read(cfg, candidates, places, robot)
+    starts = [cut.start for cut in cuts]
     if earlier:
         earlier.check(starts)
-    warn_of(misfits, source.name)
+    corrected = sum((cut.misfits for cut in cuts), NO_MISFITS)
+    warn_of(corrected, source.name)
     file = StartFile(starts, robot.name, cfg.camera, source.name)
-    _save(paths, file, {**identity, **describe(file, str(misfits))}, _subtitle(cfg, file))
+    found = describe(file, str(corrected), cuts[0].at_rest)
+    _save(paths, file, {**identity, **found}, _subtitle(cfg, file))
     return file
 
 
@@ -143,7 +149,7 @@ def _list(cfg: StartsConfig, source: Source) -> list[Facts]:
     """Return the episodes that may be chosen; reading ends once the first n are found."""
     filters, enough = _filters(cfg), cfg.n if cfg.choose == "first" else None
     seen, accepted = list[Facts](), list[Facts]()
-    with tqdm(total=len(source), desc="listing", unit="episode", leave=False) as bar:
+    with tqdm(total=len(source), desc="listing", unit="episode", leave=False, delay=DELAY) as bar:
         for number, episode in enumerate(source.read()):
             seen.append(Facts(number, episode.id, len(episode), episode.instruction))
             if filters.accept(seen[-1]):
@@ -166,20 +172,18 @@ def _check_size(count: int, context_frames: int, robot: RobotSpec) -> None:
 
 def _read(
     cfg: StartsConfig, source: Source, places: Sequence[Place], robot: RobotSpec
-) -> tuple[list[Start], Misfits]:
+) -> list[CutStart]:
     """Return the starts, which are read in the order of the source."""
-    found, misfits = dict[int, Start](), NO_MISFITS
+    found: dict[int, CutStart] = {}
     in_order = sorted(places, key=lambda place: place.episode.number)
-    for place in tqdm(in_order, desc="reading", unit="start", leave=False):
+    for place in tqdm(in_order, desc="reading", unit="start", leave=False, delay=DELAY):
         number = place.episode.number
         (episode,) = source.read(number, number + 1)
         try:
-            start, corrected = cut_start(episode, place.step, cfg.context_frames, robot, cfg)
+            found[number] = cut_start(episode, place.step, cfg.context_frames, robot, cfg)
         except ValueError as error:
             raise ValueError(f"episode {episode.id!r} of {source.name}: {error}") from error
-        found[number] = start
-        misfits += corrected
-    return [found[place.episode.number] for place in places], misfits
+    return [found[place.episode.number] for place in places]
 
 
 def _subtitle(cfg: StartsConfig, file: StartFile) -> str:
@@ -194,7 +198,7 @@ def _subtitle(cfg: StartsConfig, file: StartFile) -> str:
     if cfg.choose == "published":
         parts.append("as published")
     if cfg.context_frames > 1:
-        parts.append(f"each with the {cfg.context_frames - 1} frames before it")
+        parts.append(f"{cfg.context_frames} frames each, the newest one shown")
     return " · ".join(parts)
 
 

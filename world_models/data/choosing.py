@@ -100,10 +100,11 @@ def check_some(accepted: Sequence[Facts], seen: Sequence[Facts], filters: Filter
     """
     if accepted:
         return
-    lengths = [episode.length for episode in seen]
+    shortest, longest = (pick(episode.length for episode in seen) for pick in (min, max))
+    lengths = f"{shortest} to {longest}" if shortest < longest else f"{longest}"
     raise ValueError(
-        f"expected {filters}, found none among {len(seen):,} episodes of {min(lengths)} to "
-        f"{max(lengths)} frames {_describe([episode.instruction for episode in seen])}"
+        f"expected {filters}, found none among {len(seen):,} of {lengths} frames "
+        f"{_describe([episode.instruction for episode in seen])}"
     )
 
 

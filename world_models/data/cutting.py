@@ -1,6 +1,6 @@
 """Cut a start out of a recorded episode, as the robot's frames and actions."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,18 +8,33 @@ from numpy.typing import NDArray
 from v2w_gym.configs.data import FitSettings
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.fit import fit_episode
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits, check_robot
+from v2w_gym.world_models.data.fit import fit_episode, fit_frames
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits
 from v2w_gym.world_models.data.start_files import Start
+
+
+@dataclass(frozen=True)
+class CutStart:
+    """A start, and what was corrected in its episode.
+
+    Attributes:
+        start: The start.
+        misfits: Counts of corrected actions in the whole episode.
+        at_rest: The robot's action fields that the source lacks; they do nothing.
+    """
+
+    start: Start
+    misfits: Misfits = NO_MISFITS
+    at_rest: tuple[str, ...] = ()
 
 
 def cut_start(
     episode: Episode, step: int, count: int, robot: RobotSpec, settings: FitSettings
-) -> tuple[Start, Misfits]:
-    """Return the start whose newest frame is frame `step`, and what was corrected in the episode.
+) -> CutStart:
+    """Return the start whose newest frame is frame `step` of an episode.
 
-    Only the frames of the start are decoded. The actions are checked in the whole episode, because
-    a few do not show whether their units are right. Without actions they are unknown.
+    Only the frames of the start are decoded. Actions are checked in the whole episode, because a
+    few do not show whether their units are right. Without recorded actions they are unknown.
 
     Args:
         episode: Episode of a source.
@@ -29,32 +44,36 @@ def cut_start(
         settings: How the episode is fitted to it.
 
     Raises:
-        ValueError: The episode is not one of the robot, or lacks a frame after `action_shift`.
+        ValueError: The episode is not one of the robot, or has no action between two of the frames
+            after `settings.action_shift`.
     """
-    if count == 1:  # one frame has no rate
-        settings = replace(settings, rate=robot.control_hz)
-    first = step - count + 1
+    if count == 1:  # a single frame has no rate, and no action that could be late
+        settings = replace(settings, rate=robot.control_hz, action_shift=0)
+    place = slice(step - count + 1, step + 1)
     if episode.actions is None or len(episode) == 1:
-        frames = _fit_frames(episode, slice(first, step + 1), robot, settings.fit)
-        actions, misfits = np.full((count - 1, robot.action_size), np.nan, np.float32), NO_MISFITS
-    else:
-        fitted = fit_episode(episode, robot, settings)
-        first -= max(-settings.action_shift, 0)
-        frames = fitted.episode.frames[first : first + count]
-        actions, misfits = fitted.actions[first : first + count - 1], fitted.misfits
-    start = Start(
-        *(episode.id, frames, actions, step, len(episode)), episode.instruction, episode.task
-    )
-    return start, misfits
+        frames = fit_frames(episode, place, robot, settings.fit)[:]
+        unknown = np.full((count - 1, robot.action_size), np.nan, np.float32)
+        return CutStart(_to_start(episode, step, frames, unknown))
+    fitted = fit_episode(episode, robot, settings)
+    place = _in_fitted(place, settings.action_shift, len(fitted.episode), episode.id)
+    frames, actions = fitted.episode.frames[place], fitted.actions[place][: count - 1]
+    return CutStart(_to_start(episode, step, frames, actions), fitted.misfits, fitted.at_rest)
 
 
-def _fit_frames(
-    episode: Episode, place: slice, robot: RobotSpec, resize: bool
-) -> NDArray[np.uint8]:
-    frames = episode.frames[place]
-    if resize and frames.shape[1:3] != robot.frame_size:
-        from v2w_gym.world_models.frames import fit  # imports torch
+def _to_start(
+    episode: Episode, step: int, frames: NDArray[np.uint8], actions: NDArray[np.float32]
+) -> Start:
+    said = episode.instruction, episode.task
+    return Start(episode.id, frames, actions, step, len(episode), *said)
 
-        frames = fit(frames, robot.frame_size)
-    check_robot(episode.robot, frames, robot, f"episode {episode.id}")
-    return frames
+
+def _in_fitted(place: slice, shift: int, length: int, name: str) -> slice:
+    """Return where frames of an episode are in the fitted one, which lacks some if they shift."""
+    early = max(-shift, 0)
+    if place.start < early or place.stop - early > length:
+        raise ValueError(
+            f"expected frames from {early} to {early + length - 1} of episode {name!r}, which have "
+            f"actions with action_shift={shift}, found {place.start} to {place.stop - 1}; choose "
+            "another at"
+        )
+    return slice(place.start - early, place.stop - early)

@@ -186,6 +186,17 @@ def _fit(episode: Episode, robot: RobotSpec, settings: FitSettings) -> FittedEpi
     return FittedEpisode(fitted, misfits, _beyond(recorded, actions, robot), at_rest)
 
 
+def fit_frames(episode: Episode, place: slice, robot: RobotSpec, fit: bool) -> Frames:
+    """Return some frames of an episode, which may lack actions, as frames of the robot.
+
+    Raises:
+        UnfitEpisodeError: Another robot or frame size.
+        ValueError: A damaged frame.
+    """
+    _check_robot(episode, robot)
+    return _fit_frames(episode.frames, place, robot, fit)
+
+
 def _check_robot(episode: Episode, robot: RobotSpec) -> None:
     if episode.robot not in (None, robot.name):
         raise UnfitEpisodeError(
