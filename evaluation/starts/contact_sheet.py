@@ -18,7 +18,10 @@ GAP, BELOW, MARGIN = 12, 20, 24
 """Pixels between columns, between rows, and around everything."""
 SMALL, PLAIN, LARGE = 12, 14, 24
 """Sizes of the text, in pixels."""
-LINE = 17
+LINE, UNDER = 17, 4
+"""Pixels from line to line, and between a frame and its text."""
+HEAD = MARGIN + LARGE + 2 * LINE + GAP
+"""Pixels above the frames."""
 INSTRUCTION_LINES = 3
 SHAPE, FEWEST_COLUMNS = 4 / 3, 4
 """Width of a sheet of many starts over its height; fewer starts stand in one row."""
@@ -35,25 +38,33 @@ def draw_sheet(starts: Sequence[Start], title: str, subtitle: str) -> NDArray[np
     shown = starts[:MOST]
     if len(shown) < len(starts):
         title += f", the first {MOST} of them"
-    width, tall = _scaled(shown[0].frame)
+    width, height = _scaled(shown[0].frame)
     captions = [_wrap(start.instruction or "", width) for start in shown]
     lines = max(map(len, captions))
-    height = tall + (2 + lines) * LINE + BELOW
-    columns = _count_columns(len(shown), width + GAP, height)
-    rows = math.ceil(len(shown) / columns)
-    widest = max(columns * (width + GAP) - GAP, *map(math.ceil, _lengths(title, subtitle)))
-    top = MARGIN + LARGE + 2 * LINE + GAP
-    sheet = Image.new("RGB", (widest + 2 * MARGIN, top + rows * height + MARGIN - BELOW), PAPER)
+    cell = width + GAP, height + (2 + lines) * LINE + BELOW
+    columns = _count_columns(len(shown), *cell)
+    sheet = _draw_head(title, subtitle, columns, math.ceil(len(shown) / columns), cell)
+    for number, (start, caption) in enumerate(zip(shown, captions, strict=True)):
+        row, column = divmod(number, columns)
+        x, y = MARGIN + column * cell[0], HEAD + row * cell[1]
+        frame = Image.fromarray(start.frame)
+        sheet.paste(frame.resize((width, height), _filter(start.frame)), (x, y))
+        place = x, y + height + UNDER
+        _write_caption(ImageDraw.Draw(sheet), place, number, start, caption, width)
+    return np.array(sheet)
+
+
+def _draw_head(
+    title: str, subtitle: str, columns: int, rows: int, cell: tuple[int, int]
+) -> Image.Image:
+    """Return a sheet with room for cells of a size (width, height), and the title above them."""
+    texts = _font(LARGE).getlength(title), _font(PLAIN).getlength(subtitle)
+    width = max(columns * cell[0] - GAP, *map(math.ceil, texts)) + 2 * MARGIN
+    sheet = Image.new("RGB", (width, HEAD + rows * cell[1] - BELOW + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN), title, INK, _font(LARGE))
     draw.text((MARGIN, MARGIN + LARGE + GAP), subtitle, FAINT, _font(PLAIN))
-    for number, (start, caption) in enumerate(zip(shown, captions, strict=True)):
-        row, column = divmod(number, columns)
-        x, y = MARGIN + column * (width + GAP), top + row * height
-        picture = Image.fromarray(start.frame).resize((width, tall), _filter(start.frame))
-        sheet.paste(picture, (x, y))
-        _write_caption(draw, (x, y + tall + 4), number, start, caption, width)
-    return np.array(sheet)
+    return sheet
 
 
 def _write_caption(
@@ -127,10 +138,6 @@ def _cut_front(text: str, width: int) -> str:
     while text and _font(SMALL).getlength(CUT + text) > width:
         text = text[1:]
     return CUT + text
-
-
-def _lengths(title: str, subtitle: str) -> tuple[float, float]:
-    return _font(LARGE).getlength(title), _font(PLAIN).getlength(subtitle)
 
 
 @cache

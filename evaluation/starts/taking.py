@@ -28,9 +28,7 @@ from v2w_gym.evaluation.starts.manifest import (
 )
 from v2w_gym.world_models.data.arrays import LARGEST
 from v2w_gym.world_models.data.choosing import (
-    Facts,
     Filters,
-    Place,
     check_some,
     choose_places,
     choose_step,
@@ -38,6 +36,7 @@ from v2w_gym.world_models.data.choosing import (
     to_pattern,
 )
 from v2w_gym.world_models.data.cutting import CutStart, cut_start
+from v2w_gym.world_models.data.places import Facts, Place
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.selection import open_selected, select

@@ -2,52 +2,17 @@
 
 import hashlib
 import math
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.data.sources import csgo, recon
+from v2w_gym.world_models.data.places import OPEN, Facts, Place
+from v2w_gym.world_models.data.published_starts import PUBLISHED
 
-RT1_STARTS = 1024
-"""Episodes in the published evaluation on RT-1 data."""
-RT1_FRAMES = 16
-"""Fewest frames of an episode in it."""
-OPEN = -1
 SHOWN = 5
 """Most instructions that a message names."""
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of an episode without its frames.
-
-    Attributes:
-        number: Its number in the source.
-        id: Its name, unique in the source.
-        length: Number of its frames.
-        instruction: Its instruction; None if the source has none.
-    """
-
-    number: int
-    id: str
-    length: int
-    instruction: str | None = None
-
-
-@dataclass(frozen=True)
-class Place:
-    """A frame of an episode, with which a rollout begins.
-
-    Attributes:
-        episode: The episode.
-        step: Number of the frame, from 0; -1 where the choice of episodes leaves it open.
-    """
-
-    episode: Facts
-    step: int = OPEN
 
 
 @dataclass(frozen=True)
@@ -194,52 +159,12 @@ def _as_published(episodes: Sequence[Facts], seed: int, robot: str) -> list[Plac
     return lookup(PUBLISHED, robot, "robot for choose=published")(episodes)
 
 
-def _published_rt1(episodes: Sequence[Facts]) -> list[Place]:
-    """Draw the 1,024 episodes of the published evaluation, in its order.
-
-    Source: Vid2World's RT-1 test set: names sorted, episodes of 16 frames or more kept,
-    `random.seed(0)`, `random.sample`. The published frame numbers come from a salted hash, so they
-    cannot be repeated.
-    """
-    long = [e for e in sorted(episodes, key=lambda e: e.id) if e.length >= RT1_FRAMES]
-    if len(long) < RT1_STARTS:
-        raise ValueError(
-            f"expected at least {RT1_STARTS:,} episodes of {RT1_FRAMES} or more frames for "
-            f"choose=published, found {len(long):,}; choose=random draws from fewer"
-        )
-    return [Place(episode) for episode in random.Random(0).sample(long, RT1_STARTS)]
-
-
-def _published_csgo(episodes: Sequence[Facts]) -> list[Place]:
-    """Return the published starts, whose clips begin with `csgo.CONTEXT` known frames."""
-    by_id = {episode.id: episode for episode in episodes}
-    starts = csgo.published_starts(list(by_id))
-    return [Place(by_id[name], first + csgo.CONTEXT - 1) for name, first in starts]
-
-
-def _published_recon(episodes: Sequence[Facts]) -> list[Place]:
-    """Return the starts of NWM's test clips, which the source has cut already."""
-    others = [episode for episode in episodes if episode.length != recon.CLIP]
-    if others:
-        raise ValueError(
-            f"expected test clips of {recon.CLIP} frames, as in recon:time.pkl, for "
-            f"choose=published, found {others[0].length} frames in {others[0].id!r}"
-        )
-    return [Place(episode, recon.BEFORE) for episode in episodes]
-
-
 CHOICES: Mapping[str, Callable[[Sequence[Facts], int, str], list[Place]]] = {
     "first": _in_order,
     "random": _at_random,
     "published": _as_published,
 }
 """Name of a choice -> all episodes in the order in which they are taken."""
-PUBLISHED: Mapping[str, Callable[[Sequence[Facts]], list[Place]]] = {
-    "google_robot": _published_rt1,
-    "csgo_player": _published_csgo,
-    "recon_jackal": _published_recon,
-}
-"""Robot -> the starts of Vid2World's published evaluation, in its order."""
 
 
 def _digest(seed: int, text: str) -> bytes:

@@ -3,20 +3,17 @@
 The expected draws are sha256 sums of texts such as "0/train_eps_00000004", made with `sha256sum`.
 """
 
-import random
-
 import pytest
 
 from v2w_gym.world_models.data.choosing import (
-    Facts,
     Filters,
-    Place,
     check_some,
     choose_places,
     choose_step,
     draw_order,
     to_pattern,
 )
+from v2w_gym.world_models.data.places import Facts, Place
 
 SAID = ["open top drawer", "close top drawer", "pick coke can", None]
 EPISODES = [Facts(n, f"train_eps_{n:08d}", 10 + n, SAID[n % 4]) for n in range(12)]
@@ -68,36 +65,7 @@ def test_more_than_there_are() -> None:
         choose_places(EPISODES, "first", 13, 0, "google_robot")
 
 
-def test_the_published_rt1_episodes() -> None:
-    many = [Facts(n, f"train_eps_{n:08d}", 15 + n % 3) for n in range(3000)]
-    found = choose_places(many[::-1], "published", None, 0, "google_robot")
-    random.seed(0)
-    long = [f"train_eps_{n:08d}" for n in range(3000) if n % 3]
-    assert [place.episode.id for place in found] == random.sample(long, 1024)
-    assert chosen(*found[:5]) == [2594, 1183, 2329, 2735, 1292]
-
-
-def test_the_published_csgo_starts() -> None:
-    """A rollout begins with the fourth frame of a clip, which is the last that is given."""
-    many = [Facts(n, f"1-200/hdf5_dm_july2021_{n}", 1000) for n in range(500)]
-    found = choose_places(many, "published", 4, 0, "csgo_player")
-    assert [place.step for place in found] == [102 + 3, 435 + 3, 860 + 3, 270 + 3]
-    assert chosen(*found) == [0, 1, 10, 100]
-
-
-def test_the_published_recon_clips() -> None:
-    clips = [Facts(n, f"{n:03d}_a_{n}", 20) for n in range(3)]
-    found = choose_places(clips, "published", None, 0, "recon_jackal")
-    assert [(place.episode.number, place.step) for place in found] == [(0, 3), (1, 3), (2, 3)]
-    with pytest.raises(ValueError, match=r"clips of 20 frames, as in recon:time.pkl, .* found 21"):
-        choose_places([*clips, Facts(3, "a", 21)], "published", None, 0, "recon_jackal")
-
-
-def test_published_choices_that_there_are_not() -> None:
-    with pytest.raises(ValueError, match="500 test files of CS:GO, as in full_res:test, found 12"):
-        choose_places(EPISODES, "published", None, 0, "csgo_player")
-    with pytest.raises(ValueError, match="at least 1,024 episodes of 16 or more .* found 6"):
-        choose_places(EPISODES, "published", None, 0, "google_robot")
+def test_a_choice_that_is_published_for_other_robots() -> None:
     with pytest.raises(ValueError, match="robot for choose=published to be one of .*standin"):
         choose_places(EPISODES, "published", None, 0, "standin_sawyer")
 
