@@ -20,7 +20,7 @@ def test_rt1_episodes_are_those_of_the_published_draw() -> None:
 
 
 def test_other_episodes_are_not_the_published_ones() -> None:
-    with pytest.raises(ValueError, match=r"the 4,361 held-out .* found 4,360; .* ids=\[val_file_list"):
+    with pytest.raises(ValueError, match=r"4,361 held-out .* found 4,360; .* ids=\[val_file_list"):
         choose_places(HELD_OUT[1:], "published", None, 0, "google_robot")
 
 
