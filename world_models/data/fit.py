@@ -18,6 +18,8 @@ LEAST_FRAMES = 2
 """Fewest frames of an episode: one action lies between them."""
 RATE_TOLERANCE = 0.02
 """Relative difference of two rates that count as the same, such as 30 and 29.97."""
+AT_ONCE = 16
+"""Frames that are resized together."""
 
 Actions: TypeAlias = NDArray[np.float32]
 
@@ -103,9 +105,7 @@ class _Part:
         if found.shape[1:3] == self._robot.frame_size:
             return found
         if self._fit:
-            from v2w_gym.world_models.frames import fit  # imports torch
-
-            return fit(found, self._robot.frame_size)
+            return _resize(found, self._robot.frame_size)
         raise UnfitEpisodeError("frame size", _another_size(found, self._robot))
 
 
@@ -296,6 +296,14 @@ def _fit_frames(frames: Frames, kept: slice, robot: RobotSpec, fit: bool) -> Fra
         raise UnfitEpisodeError("frame size", _another_size(first, robot))
     part = _EncodedPart if right and isinstance(frames, EncodedFrames) else _Part
     return part(frames, kept, robot, fit)
+
+
+def _resize(frames: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Crop and resize frames, few at a time: as floats they take four times the memory."""
+    from v2w_gym.world_models.frames import fit  # imports torch
+
+    starts = range(0, max(len(frames), 1), AT_ONCE)
+    return np.concatenate([fit(frames[start : start + AT_ONCE], size) for start in starts])
 
 
 def _another_size(frames: NDArray[np.uint8], robot: RobotSpec) -> str:

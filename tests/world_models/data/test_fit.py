@@ -14,6 +14,7 @@ from v2w_gym.world_models.data.fit import (
     fit_episode,
     in_robots_order,
 )
+from v2w_gym.world_models.frames import fit
 
 ROBOT = STANDIN_SAWYER
 HAND = ROBOT.slices["world_vector"]
@@ -149,7 +150,15 @@ def test_other_robots_rates_and_sizes_are_refused_with_a_way_on() -> None:
     kind, told = refusal(large)
     assert kind == "frame size"
     assert "fit=true" in told
-    assert fit_episode(large, ROBOT, FitSettings(fit=True)).episode.frames[:].shape[1:3] == (64, 64)
+    resized = fit_episode(large, ROBOT, FitSettings(fit=True)).episode.frames
+    assert resized[:].shape == (6, 64, 64, 3)
+    assert resized[3:3].shape == (0, 64, 64, 3)
+
+
+def test_frames_are_resized_few_at_a_time_and_alike() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (20, 128, 150, 3), np.uint8)
+    found = fit_episode(replace(episode(20), frames=frames), ROBOT, FitSettings(fit=True))
+    np.testing.assert_array_equal(found.episode.frames[:], fit(frames, (64, 64)))
 
 
 def test_an_episode_without_actions_or_of_one_frame_is_refused() -> None:

@@ -19,8 +19,8 @@ from v2w_gym.world_models.data.fit import FittedEpisode, UnfitEpisodeError, fit_
 from v2w_gym.world_models.data.prepared import decode_picture
 from v2w_gym.world_models.data.preparing.report import LeftOut, Moments, Report, moments_of
 
-BLOCK_BYTES = 64 * 2**20
-"""Bytes of decoded frames to hold at a time."""
+BLOCK_BYTES = 32 * 2**20
+"""Bytes of decoded frames of the robot's size to hold at a time."""
 EVERY = 8
 """Distance of the pixels whose moments are kept."""
 LONG = 5

@@ -1,6 +1,7 @@
 """Reading and checking of episodes in several processes, in the order of the source."""
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -117,6 +118,7 @@ def _started(cfg: PrepareConfig, workers: int) -> Iterator[list[Connection]]:
 def _work(pipe: Connection, cfg: PrepareConfig) -> None:
     """Answer jobs until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the CPUs
     try:
         source = open_selected(cfg)
         while True:
