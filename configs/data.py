@@ -71,7 +71,8 @@ class PrepareConfig(FitSettings, SourceSettings):
             other frames as png; png is exact; jpeg is smaller.
         quality: Quality of jpeg.
         file_mb: Size at which a new data file begins, in MB.
-        workers: Processes that read and check; null for one on each CPU. The result is the same.
+        workers: Processes that read and check; null for one on each CPU, 16 at most. The result is
+            the same.
     """
 
     output: PathText

@@ -62,6 +62,8 @@ log = logging.getLogger(__name__)
 
 IDENTITY = "run.json"
 """The file with what determines the result; `RunFolder` writes it."""
+MOST_WORKERS = 16
+"""Processes by default; more would wait for the one that writes."""
 FIRST = 32
 """Episodes after which the command ends if none of them fits."""
 NOT_SETTINGS = {"source", "output", "workers", "ids", "excluded"}
@@ -77,8 +79,7 @@ def prepare(cfg: PrepareConfig) -> PreparedData:
         ModuleNotFoundError: The format needs an extra that is not installed.
         ValueError: An unknown format or robot, or as for `prepare_source`.
     """
-    workers = cfg.workers or len(os.sched_getaffinity(0))
-    return prepare_source(open_selected(cfg), cfg, workers)
+    return prepare_source(open_selected(cfg), cfg, cfg.workers or min(_count_cpus(), MOST_WORKERS))
 
 
 def prepare_source(source: Source, cfg: PrepareConfig, workers: int = 1) -> PreparedData:
@@ -112,6 +113,13 @@ def prepare_source(source: Source, cfg: PrepareConfig, workers: int = 1) -> Prep
             _finish(folder, identity, robot, done)
         shutil.rmtree(folder / PARTS, ignore_errors=True)
         return open_prepared(folder)
+
+
+def _count_cpus() -> int:
+    """Return the number of CPUs that this process may use, where the system tells it."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _identity(source: Source, robot: RobotSpec, cfg: PrepareConfig) -> dict[str, Any]:
