@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.world_models.data.prepared import open_prepared as open_prepared
     from v2w_gym.world_models.data.preparing.prepare import prepare as prepare
     from v2w_gym.world_models.data.preparing.prepare import prepare_source as prepare_source
+    from v2w_gym.world_models.data.sources.opening import open_source as open_source
+    from v2w_gym.world_models.data.sources.opening import read_one as read_one
     from v2w_gym.world_models.loading import load_world_model as load_world_model
 
 __version__ = "0.1.0"
@@ -81,9 +83,11 @@ PUBLIC = {
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",
     "open_prepared": "v2w_gym.world_models.data.prepared",
+    "open_source": "v2w_gym.world_models.data.sources.opening",
     "prepare": "v2w_gym.world_models.data.preparing.prepare",
     "prepare_source": "v2w_gym.world_models.data.preparing.prepare",
     "rank": "v2w_gym.evaluation.rank",
+    "read_one": "v2w_gym.world_models.data.sources.opening",
     "run_trials": "v2w_gym.evaluation.trials",
 }
 """Public name -> the module that defines it."""

@@ -35,6 +35,15 @@ def test_an_episode_is_replayed(episodes: Path):
     assert make_policy(str(episodes / "episode_0.npz"), STANDIN_SAWYER).meta.name == "replay"
 
 
+def test_an_episode_of_many_is_replayed(episodes: Path):
+    by_name = make_policy(f"{episodes}#episode_0", STANDIN_SAWYER)
+    by_number = make_policy(f"{episodes}#0", STANDIN_SAWYER)
+    of_file = make_policy(str(episodes / "episode_0.npz"), STANDIN_SAWYER)
+    assert by_name.meta == by_number.meta == of_file.meta
+    with pytest.raises(ValueError, match="such as 'episode_0', found 'episode_9'"):
+        make_policy(f"{episodes}#episode_9", STANDIN_SAWYER)
+
+
 def test_a_policy_file_names_the_policy_and_how_it_drives(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     file.write_text("source: rt1-15\nname: early\ndriver: {gripper_deadband: 0.01}\n")

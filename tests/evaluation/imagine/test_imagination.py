@@ -527,6 +527,17 @@ def test_a_damaged_frame_of_an_interrupted_rollout_is_named(tmp_path, content):
         rollout(tmp_path / "run", Noisy())
 
 
+def test_start_and_actions_may_be_episodes_of_many(tmp_path):
+    (tmp_path / "many").mkdir()
+    recording(tmp_path / "many" / "train_eps_00000000.npz", steps=3)
+    recording(tmp_path / "many" / "train_eps_00000001.npz", steps=5)
+    many = {"start": f"{tmp_path / 'many'}#0", "actions": f"{tmp_path / 'many'}#train_eps_00000001"}
+    found, _ = rollout(tmp_path / "run", Brightening(STANDIN_SAWYER), steps=None, **many)
+    assert found["steps"] == 5
+    with pytest.raises(ValueError, match="from 0 to 1 of .*many, found 2"):
+        rollout(tmp_path / "other", Brightening(STANDIN_SAWYER), start=f"{tmp_path / 'many'}#2")
+
+
 def test_only_what_is_used_of_a_recording_is_read(tmp_path, monkeypatch):
     recording(tmp_path / "episode.npz", steps=40)
     asked, known = [], ArrayFrames.__getitem__

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.world_models.data.clips import load_episode_set
@@ -45,6 +46,21 @@ def test_both_layouts_become_one_set(tmp_path):
     unknown = np.full((1, 13), np.nan)
     parts = [unknown, one[1], unknown, two[1], unknown, three[1]]
     np.testing.assert_array_equal(data.actions, np.concatenate(parts).astype(np.float32))
+
+
+def test_any_recorded_data_teaches(tmp_path):
+    """Pictures with actions beside them, and one split of a folder."""
+    frames = RNG.integers(0, 256, (12, 64, 64, 3), np.uint8)
+    (tmp_path / "pictures").mkdir()
+    for i, frame in enumerate(frames):
+        Image.fromarray(frame).save(tmp_path / "pictures" / f"{i}.png")
+    np.save(tmp_path / "pictures.npy", np.tile(STANDIN_SAWYER.make_action(), (12, 1)))
+    one = write_converted(tmp_path / "a" / "train_eps_00000000.npz", 3)
+    write_converted(tmp_path / "a" / "train_eps_00000001.npz", 3)
+    sources = [str(tmp_path / "pictures"), f"{tmp_path / 'a'}:all[:1]"]
+    data = load_episode_set(sources, STANDIN_SAWYER)
+    assert data.ends.tolist() == [12, 16]
+    np.testing.assert_array_equal(data.frames, np.concatenate([frames, one[0]]))
 
 
 def test_files_that_are_no_episodes_are_named(tmp_path, caplog):
