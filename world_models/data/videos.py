@@ -65,9 +65,7 @@ class VideoFile:
         with reading(self.path, f"a recording at {self.path}"):
             try:
                 with av.open(self.path) as container:
-                    if not container.streams.video:
-                        raise ValueError("no video stream")
-                    yield container, container.streams.video[0]
+                    yield container, _find_stream(container)
             except av.FFmpegError as error:
                 raise ValueError(f"no readable video: {error}") from error
 
@@ -131,6 +129,16 @@ def turn(frame: NDArray[np.uint8], matrix: tuple[int, ...]) -> NDArray[np.uint8]
             "stretches; turn the video with a video editor first"
         )
     return np.ascontiguousarray(frame[:: int(d), :: int(a)])
+
+
+def _find_stream(container: Any) -> Any:
+    """Return the first video stream."""
+    if not container.streams.video:
+        raise ValueError("no video stream")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError("a video with an unknown codec; convert it to H.264")
+    return stream
 
 
 def _index(container: Any, stream: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -155,7 +155,7 @@ def _read_splits(path: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _count_frames(file: Any) -> int:
-    steps = {int(match[1]) for name in file if (match := _FRAME.fullmatch(name))}
+    steps = {int(match[1]) for name in file if (match := _FRAME.fullmatch(str(name)))}
     length = next(step for step in count() if step not in steps)
     if length < max(len(steps), 1):
         raise ValueError(
@@ -173,6 +173,8 @@ def _read_frame(file: Any, step: int) -> NDArray[np.uint8]:
 def _take(file: Any, name: str) -> NDArray[Any]:
     """Return an array; its header may claim any size."""
     stored = file[name]
+    if not isinstance(stored, _import_h5py().Dataset) or stored.shape is None:
+        raise ValueError(f"{name} that is no array")
     if stored.nbytes > LARGEST:
         raise ValueError(f"{name} of {stored.nbytes / 2**30:,.1f} GiB, more than a frame")
     return np.asarray(stored[()])

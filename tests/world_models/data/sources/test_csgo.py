@@ -105,6 +105,15 @@ def test_files_that_lie(tmp_path, changes, text):
         read_one(path)
 
 
+@pytest.mark.parametrize("value", ["group", "empty"])
+def test_a_frame_that_is_no_array(tmp_path, value):
+    path = write(tmp_path / "hdf5_dm_july2021_1.hdf5", frame_1_y=None)
+    with h5py.File(path, "a") as file:
+        file["frame_1_y"] = h5py.Empty("f8") if value == "empty" else file.create_group("other")
+    with pytest.raises(ValueError, match="found frame_1_y that is no array"):
+        read_one(path)
+
+
 def test_an_array_too_large_for_memory(tmp_path):
     path = write(tmp_path / "hdf5_dm_july2021_1.hdf5", frame_0_x=None)
     with h5py.File(path, "a") as file:

@@ -345,6 +345,14 @@ def test_archives_that_are_no_episodes(tmp_path, arrays, text):
         read_all(tmp_path / "eps.npz")
 
 
+def test_a_video_of_an_unknown_codec(tmp_path):
+    write_video(tmp_path / "a.mp4", FRAMES)
+    content = (tmp_path / "a.mp4").read_bytes().replace(b"avc1", b"zzz1")
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(ValueError, match="a.mp4, found a video with an unknown codec"):
+        read_one(tmp_path / "a.mp4")
+
+
 def test_sound_alone_is_no_video(tmp_path):
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=8000)
