@@ -133,8 +133,9 @@ def _choose(cfg: StartsConfig, source: Source, robot: str, earlier: Manifest | N
         chosen = [Place(by_id[start.id], start.frame) for start in earlier.starts]
     else:
         chosen = choose_places(listed, cfg.choose, cfg.n, cfg.seed, robot)
+    at = None if earlier else cfg.at
     return [
-        replace(place, step=choose_step(place, cfg.at, cfg.seed, cfg.context_frames))
+        replace(place, step=choose_step(place, at, cfg.seed, cfg.context_frames))
         for place in chosen
     ]
 

@@ -126,6 +126,11 @@ def choose_step(place: Place, at: int | float | str | None, seed: int, context: 
             f"found {episode.length} in {episode.id!r}; min_frames={context} leaves shorter "
             "episodes out"
         )
+    if place.step != OPEN and at is not None:
+        raise ValueError(
+            f"expected no at, since the published starts name the frame of {episode.id!r}, found "
+            f"at={at}; leave at out"
+        )
     step = place.step if place.step != OPEN else _to_step(at, episode, seed, first)
     if first <= step < episode.length:
         return step

@@ -90,6 +90,8 @@ def test_a_random_frame_depends_on_seed_and_id_alone() -> None:
 
 def test_a_frame_that_the_choice_fixes() -> None:
     assert choose_step(Place(EPISODES[0], 7), None, 0, 4) == 7
+    with pytest.raises(ValueError, match="expected no at, since the published .* found at=3"):
+        choose_step(Place(EPISODES[0], 7), 3, 0, 4)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,5 @@ def test_the_published_recon_clips() -> None:
 
 
 def test_other_recordings_of_csgo_are_not_the_published_ones() -> None:
-    with pytest.raises(
-        ValueError, match="500 test files of CS:GO, as in full_res:test, found 4361"
-    ):
+    with pytest.raises(ValueError, match="500 test files of CS:GO, .* found 4361"):
         choose_places(HELD_OUT, "published", None, 0, "csgo_player")
