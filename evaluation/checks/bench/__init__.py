@@ -1,1 +1,1 @@
-"""The benchmark: what a rollout's step costs, next to a naive step with the same result."""
+"""Benchmarks: a rollout step next to a naive one of the same result; loading next to decoding."""

@@ -9,7 +9,6 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from v2w_gym.configs.clips import AugmentationConfig
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
-from v2w_gym.world_models.data import shared_slots
 from v2w_gym.world_models.data.clip_batches import (
     AHEAD,
     IN_USE,
@@ -216,17 +214,6 @@ def test_pinned_batches_reach_a_gpu_unchanged():
             found.append(batch.frames.to("cuda", non_blocking=True))
     for one, other in zip(found, train(range(20)), strict=True):
         assert torch.equal(one.cpu(), other.frames)
-
-
-def test_too_little_shared_memory_is_refused_before_any_is_used(monkeypatch):
-    usage = SimpleNamespace(free=2**16)
-    monkeypatch.setattr(shared_slots.shutil, "disk_usage", lambda path: usage)
-    large = FrameReader(Memory(robot=STANDIN_SAWYER), CLIP)
-    with (
-        pytest.raises(OSError, match=r"expected 1 MiB of shared memory .* lower workers or batch_"),
-        load_batches(large, [(ClipPlace(2, 0, (0,)),) * 4], 2),
-    ):
-        pass
 
 
 @pytest.mark.parametrize("workers", [0, 2])
