@@ -263,7 +263,7 @@ def _check_fields(named: tuple[tuple[str, int], ...], robot: RobotSpec) -> None:
         if name not in sizes:
             raise ValueError(
                 f"expected action fields of robot {robot.name!r} ({', '.join(sizes)}), found "
-                f"{name!r}{hint(name, sizes)}"
+                f"{name!r}{hint(name, sizes)}; name the source's fields with fields=FILE.yaml"
             )
         if size != sizes[name]:
             raise ValueError(

@@ -64,7 +64,7 @@ class VideoFile:
 
         with reading(self.path, f"a recording at {self.path}"):
             try:
-                with av.open(self.path) as container:
+                with av.open(self.path, metadata_errors="replace") as container:
                     yield container, _find_stream(container)
             except av.FFmpegError as error:
                 raise ValueError(f"no readable video: {error}") from error

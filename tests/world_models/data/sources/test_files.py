@@ -86,6 +86,15 @@ def test_a_video_gives_every_frame_in_order(tmp_path):
     assert np.abs(frames.astype(int) - plain).max() <= 4
 
 
+def test_a_video_with_a_title_in_another_encoding(tmp_path):
+    write_video(tmp_path / "clip.mp4", FRAMES)
+    stored = (tmp_path / "clip.mp4").read_bytes()
+    assert b"Lavf" in stored  # the name of the encoder
+    (tmp_path / "named.mp4").write_bytes(stored.replace(b"Lavf", b"\xadavf"))
+    (_, plain), (_, named) = map(read_all, sorted(tmp_path.glob("*.mp4")))
+    np.testing.assert_array_equal(plain, named)
+
+
 def test_an_episode_gives_frames_and_the_actions_taken(tmp_path):
     save_labelled(tmp_path / "episode.npz", episode())
     recording, frames = read_all(tmp_path / "episode.npz")
