@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Format] = {
         archives.recognises, archives.open_archives, "episode_*.npz or train_eps_*.npz", (ENDING,)
     ),
     "npy": Format(frame_arrays.recognises, frame_arrays.open_frame_array, "frames.npy", (".npy",)),
-    "videos": Format(videos.recognises, videos.open_videos, "videos, .mp4", (videos.ENDING,)),
+    "videos": Format(videos.recognises, videos.open_videos, "videos, such as .mp4", videos.ENDINGS),
     "pictures": Format(pictures.recognises, pictures.open_pictures, "pictures", PICTURES),
 }
 """Format -> how to recognise and open it; the first that recognises a path opens it."""

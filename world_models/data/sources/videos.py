@@ -1,4 +1,4 @@
-"""The source of videos: .mp4 files, and folders of them; actions may lie beside: see `beside`."""
+"""The source of videos: files and folders of them; actions may lie beside: see `beside`."""
 
 from functools import partial
 from pathlib import Path
@@ -10,14 +10,15 @@ from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_f
 from v2w_gym.world_models.data.sources.listing import files_below, in_natural_order
 from v2w_gym.world_models.data.videos import VideoFile
 
-ENDING = ".mp4"
+ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Endings of containers in which every frame has a time stamp."""
 
 
 def recognises(path: Path) -> bool:
-    """Whether a path is an .mp4 file, or a folder with such files at any depth."""
+    """Whether a path is a video, or a folder with videos at any depth."""
     if path.is_file():
-        return path.suffix.lower() == ENDING
-    return next(files_below(path, ENDING), None) is not None
+        return path.suffix.lower() in ENDINGS
+    return next(files_below(path, *ENDINGS), None) is not None
 
 
 def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
@@ -27,7 +28,7 @@ def open_videos(path: Path, wanted: Wanted) -> EpisodeFiles:
         ValueError: As for `open_files`, or a camera.
     """
     refuse_camera(wanted, path)
-    paths = [path] if path.is_file() else in_natural_order(files_below(path, ENDING))
+    paths = [path] if path.is_file() else in_natural_order(files_below(path, *ENDINGS))
     return open_files(
         *(path, paths, wanted),
         load=partial(_read, wanted),

@@ -119,15 +119,16 @@ def test_two_files_of_actions(tmp_path):
         read_one(tmp_path / "clip.mp4")
 
 
+@pytest.mark.parametrize("ending", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize(
-    "options", [{}, {"g": "1"}, {"g": "2"}, {"g": "12", "bf": "3", "x264-params": "open-gop=1"}]
+    "options", [{"g": "1"}, {"g": "2"}, {"g": "12", "bf": "3", "x264-params": "open-gop=1"}]
 )
-def test_any_frame_of_a_video_is_exact(tmp_path, options):
+def test_any_frame_of_a_video_is_exact(tmp_path, options, ending):
     """Also where pictures refer to later ones, and across keyframes."""
-    path = write_video(tmp_path / "clip.mp4", 40, **options)
+    path = write_video(tmp_path / f"clip{ending}", 40, **options)
     frames = read_one(path).frames
     whole = frames[:]
-    assert np.diff(whole.mean((1, 2, 3))).min() > -256 and len(whole) == 40
+    assert brightness(whole) == pytest.approx([20 * step % 256 for step in range(40)], abs=2)
     for steps in (slice(17, 18), slice(39, None), slice(None, None, -3), np.array([30, 2, 30, 29])):
         np.testing.assert_array_equal(frames[steps], whole[steps])
     assert frames[3:3].shape == (0, 48, 64, 3)
