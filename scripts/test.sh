@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 cores=$(getconf _NPROCESSORS_ONLN)
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"  # one process per core does more than threads
 
-scripts/install.sh standin,tensorflow,test
+scripts/install.sh standin,tensorflow,hdf5,test
 
 # The checks run beside the tests, which often wait; their findings are printed last.
 findings=$(mktemp)

@@ -2,13 +2,14 @@
 
 import sys
 
-import h5py
 import numpy as np
 import pytest
 
 from v2w_gym.configs.robots import CSGO_PLAYER
 from v2w_gym.world_models.data.sources.csgo import published_starts
 from v2w_gym.world_models.data.sources.opening import open_source, read_one
+
+h5py = pytest.importorskip("h5py", reason="the extra `hdf5` is not installed")
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 15, 28, 3), np.uint8)
 ACTIONS = np.tile(CSGO_PLAYER.make_action(), (4, 1))
