@@ -19,15 +19,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-REACHES = ((20, 4), (12, 3), (0, 2))
+REACHES = ((24, 4), (12, 3), (0, 2))
 """Typical number of actions in an episode -> steps to look back and ahead."""
-BEGINS = 0.35
-"""Share of its peak at which the response begins."""
-AGREEMENT = 0.95
+NOTHING, SOMETHING = 0.3, 0.5
+"""Shares of its peak: the response begins where it rises from below the one to above the other."""
+AGREEMENT = 0.97
 """Share of resampled sets of episodes that must agree."""
 RESAMPLED = 200
 """Resampled sets of episodes."""
-LEAST_EPISODES = 10
+LEAST_EPISODES = 15
 LEAST_STEPS = 75
 """Fewest steps in all episodes together that are worth a look."""
 FOLDS = 5
@@ -36,7 +36,7 @@ ROUNDS = 12
 """Alternating least-squares fits of the response and the weights."""
 PENALTY = 10.0
 """Ridge penalty of the weights, for standardised actions."""
-DRAWS_AT_ONCE = 25
+DRAWS_AT_ONCE, STEPS_AT_ONCE = 25, 2000
 TINY = 1e-12
 CLIPPED = 5
 """Standard deviations at which motion is clipped, so that a camera cut does not decide."""
@@ -74,6 +74,8 @@ class Alignment:
 
     def __str__(self) -> str:
         """Return the verdict in one line."""
+        if not self.episodes:
+            return f"cannot tell: {self.reason}"
         basis = f"{self.episodes} episodes, R2 {self.r2:.2f}"
         if self.shift is None:
             return f"cannot tell: {self.reason} ({basis})"
@@ -124,8 +126,8 @@ def find_alignment(
     steps = sum(len(actions[i]) - 2 * reach for i in long)
     if len(long) < LEAST_EPISODES or steps < LEAST_STEPS:
         return Alignment(None, "too few steps", len(long), steps)
-    moved = _standardise([motion[i] for i in long], clipped=CLIPPED)
-    acted = _standardise([actions[i] for i in long])
+    moved = _without_course(_standardise([motion[i] for i in long], clipped=CLIPPED))
+    acted = _without_course(_standardise([actions[i] for i in long]))
     if not acted[0].shape[1] or not moved[0].shape[1]:
         return Alignment(None, "nothing moves", len(long), steps)
     return _judge(moved, acted, reach, np.random.default_rng(seed))
@@ -142,9 +144,10 @@ def _judge(
     draws = rng.integers(0, len(actions), (RESAMPLED, len(actions)))
     response = _fit(*products.sum(np.arange(len(actions))))[0]
     drawn = _fit_draws(products, draws, response)
-    begins = np.array([_beginning(each, reach) for each in drawn])
-    shift = _beginning(response, reach)
-    agreement = float((begins == shift).mean())
+    shift = int(_beginning(response[None], SOMETHING)[0]) - reach
+    # The last lag stands for all that follow, too, so nothing small is read from it.
+    clear = _beginning(drawn, SOMETHING) == _beginning(drawn[:, :-1], NOTHING)
+    agreement = float((clear & (_beginning(drawn, SOMETHING) - reach == shift)).mean())
     gains = _explained(errors, left, draws) - _explained(swapped, left_swapped, draws)
     r2 = float(1 - errors.sum() / left.sum())
     reason = ""
@@ -191,23 +194,35 @@ def _standardise(arrays: Sequence[NDArray[np.float32]], clipped: float = np.inf)
     return list(scaled)
 
 
+def _without_course(episodes: Sequence[Array]) -> list[Array]:
+    """Subtract the mean over all episodes at each step.
+
+    Episodes that follow the same course agree about what comes next, whatever the shift.
+    """
+    length = max(len(each) for each in episodes)
+    total, count = np.zeros((length, episodes[0].shape[1])), np.zeros((length, 1))
+    for each in episodes:
+        total[: len(each)] += each
+        count[: len(each)] += 1
+    return [each - (total / count)[: len(each)] for each in episodes]
+
+
 def _multiply(motion: Sequence[Array], actions: Sequence[Array], reach: int) -> _Products:
     """Sum the products of actions at all lags and motion over each episode."""
-    found = []
-    for moved, acted in zip(motion, actions, strict=True):
-        middle = np.arange(reach, min(len(moved), len(acted)) - reach)
-        lagged = acted[middle[:, None] + np.arange(-reach, reach + 1)]  # (n, L, A)
-        target = moved[middle]
-        found.append(
-            (
-                np.tensordot(lagged, lagged, axes=(0, 0)),
-                np.tensordot(lagged, target, axes=(0, 0)),
-                (target**2).sum(),
-                len(middle),
-            )
-        )
-    squares, both, total, steps = zip(*found, strict=True)
-    return _Products(np.stack(squares), np.stack(both), np.array(total), np.array(steps))
+    lags, episodes = np.arange(-reach, reach + 1), len(motion)
+    values, cells = actions[0].shape[1], motion[0].shape[1]
+    squares = np.zeros((episodes, len(lags), values, len(lags), values))
+    both = np.zeros((episodes, len(lags), values, cells))
+    total, steps = np.zeros(episodes), np.zeros(episodes, np.int64)
+    for e, (moved, acted) in enumerate(zip(motion, actions, strict=True)):
+        inside = np.arange(reach, min(len(moved), len(acted)) - reach)
+        for middle in np.array_split(inside, 1 + len(inside) // STEPS_AT_ONCE):
+            lagged, target = acted[middle[:, None] + lags], moved[middle]  # (n, L, A), (n, D)
+            squares[e] += np.tensordot(lagged, lagged, axes=(0, 0))
+            both[e] += np.tensordot(lagged, target, axes=(0, 0))
+            total[e] += (target**2).sum()
+        steps[e] = len(inside)
+    return _Products(squares, both, total, steps)
 
 
 def _fit(squares: Array, both: Array) -> tuple[Array, Array]:
@@ -288,6 +303,6 @@ def _predict(products: _Products) -> tuple[Array, Array]:
     return errors, products.motion
 
 
-def _beginning(response: Array, reach: int) -> int:
-    """Return the lag at which the response begins: the last one with a share of its peak."""
-    return int(np.flatnonzero(response >= BEGINS)[-1]) - reach
+def _beginning(responses: Array, share: float) -> NDArray[np.intp]:
+    """Return the last place of each response (B, L) that has a share of its peak: (B,)."""
+    return responses.shape[1] - 1 - np.argmax(responses[:, ::-1] >= share, axis=1)

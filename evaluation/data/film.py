@@ -1,5 +1,6 @@
 """A film of recorded episodes: the frames, and beside them every action value over time."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ MARGIN = 16
 DPI = 100
 MOST_TRACES = 14
 """Most values that are drawn as traces; a field with more is drawn as rows of marks."""
+WIDEST = 960
+"""Most pixels from left to right of the camera frame."""
+TINY = 128
+"""Frames of fewer pixels from top to bottom are shown with square pixels."""
 HELD = 4
 """Times that the last frame of an episode is shown."""
 CURSOR = (200, 16, 46)
@@ -35,6 +40,8 @@ TICK = "#6B7785"
 GREY = (107, 119, 133)
 MOST_FRAMES = 120
 """Most frames of an episode that are shown; of a longer one, every second, third, ... frame."""
+SHORT = 17
+"""Most characters of a value's name in one line."""
 LEAST_WIDTH = 480
 """Pixels that a caption needs."""
 
@@ -102,7 +109,7 @@ def draw_film(
 
 def _width(facts: EpisodeFacts, panel: Panel | None) -> int:
     """Return the pixels from left to right that an episode needs, an even number."""
-    shown = round(facts.size[1] * HEIGHT / facts.size[0])
+    _, shown = _shown_size(facts.size)
     needed = max(shown + 2 * MARGIN + (WIDTH + MARGIN if panel else 0), LEAST_WIDTH)
     return needed + needed % 2
 
@@ -112,7 +119,7 @@ def _moment(
 ) -> NDArray[np.uint8]:
     """Draw one frame, the caption above it and the actions beside it."""
     episode = facts.episode
-    shown = resize(episode.frames[step : step + 1][0], HEIGHT)
+    shown = _enlarge(episode.frames[step : step + 1][0])
     canvas = Image.new("RGB", (width, HEIGHT + ABOVE + MARGIN), "white")
     canvas.paste(Image.fromarray(shown), (MARGIN, ABOVE))
     draw = ImageDraw.Draw(canvas)
@@ -125,6 +132,21 @@ def _moment(
         canvas.paste(Image.fromarray(panel.picture), (left, ABOVE))
         _draw_cursor(draw, panel, step, left)
     return np.array(canvas)
+
+
+def _enlarge(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring a frame to the height of the film; the pixels of a tiny one stay sharp."""
+    height, width = _shown_size((frame.shape[0], frame.shape[1]))
+    if frame.shape[0] < TINY:
+        return resize(frame, height)
+    return np.array(Image.fromarray(frame).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the height and width at which frames are shown."""
+    scale = min(HEIGHT / size[0], WIDEST / size[1])
+    height = max(1, round(size[0] * scale))
+    return height, round(size[1] * height / size[0])
 
 
 def _draw_cursor(draw: ImageDraw.ImageDraw, panel: Panel, step: int, left: int) -> None:
@@ -150,7 +172,7 @@ def _reading(trace: Trace, step: int) -> str:
         return "closes" if value > 0.05 else "opens" if value < -0.05 else "holds"
     if trace.is_gripper:
         return "open" if value > 1 / 2 else "closed"
-    return "0" if value == 0 else f"{value:+.2g}"
+    return f"{value:+.2g}" if value and min(trace.bounds or (-1,)) < 0 else f"{value:.2g}"
 
 
 def _traces(facts: EpisodeFacts, robot: RobotSpec | None) -> list[Trace]:
@@ -165,7 +187,7 @@ def _traces(facts: EpisodeFacts, robot: RobotSpec | None) -> list[Trace]:
 
 
 def _field_traces(field: FieldValues) -> list[Trace]:
-    values, spec = field.episodes[0], field.spec
+    values, spec = np.nan_to_num(field.episodes[0], posinf=0, neginf=0), field.spec
     moves = (np.abs(values - field.resting) > 0).any(axis=0)
     if not moves.any():
         return []
@@ -242,19 +264,19 @@ def _label_bound(axes: Axes, bound: float) -> None:
 
 def _range(values: NDArray[np.float32], bounds: tuple[float, float] | None) -> tuple[float, float]:
     """Return what an axis shows: the values, and the bounds unless they are far away."""
-    reach = float(np.nanmax(np.abs(values), initial=1e-6))
+    reach = float(np.abs(values).max(initial=1e-6))
     if bounds is not None and max(map(abs, bounds)) <= 4 * reach:
-        return min(bounds[0], float(np.nanmin(values))), max(bounds[1], float(np.nanmax(values)))
+        return min(bounds[0], float(values.min())), max(bounds[1], float(values.max()))
     return -reach, reach
 
 
 def _short(name: str) -> str:
-    """Break a long name at an underscore, so that it fits beside its axis."""
-    if len(name) <= 16:
+    """Break a long name at an underscore near its middle, so that it fits beside its axis."""
+    breaks = [place + 1 for place, letter in enumerate(name) if letter == "_"]
+    if len(name) <= SHORT or not breaks:
         return name
-    parts = name.split("_")
-    half = max(1, len(parts) // 2)
-    return "_".join(parts[:half]) + "_\n" + "_".join(parts[half:])
+    middle = min(breaks, key=lambda place: abs(place - len(name) / 2))
+    return f"{name[:middle]}\n{name[middle:]}"
 
 
 def _write(
@@ -273,6 +295,7 @@ def _cut(text: str, width: int, size: int) -> str:
     font = ImageFont.load_default(size=size)
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    kept = bisect_right(
+        range(len(text)), width, key=lambda n: int(font.getlength(f"{text[:n]}..."))
+    )
+    return text[: max(0, kept - 1)] + "..."

@@ -24,9 +24,12 @@ def find_motion(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Returns:
         (T - 1, 2 * CELLS**2), in pixels of the shrunken frame: first all to the right, then down.
+        Zeros for frames with fewer pixels than cells.
 
     Source: Lucas and Kanade, An Iterative Image Registration Technique, IJCAI 1981.
     """
+    if min(frames.shape[1:3]) < CELLS:
+        return np.zeros((len(frames) - 1, 2 * CELLS**2), np.float32)
     grey = _smooth(_shrink(frames))
     down, right = _slopes((grey[1:] + grey[:-1]) / 2)
     change = np.diff(grey, axis=0)

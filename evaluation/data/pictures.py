@@ -21,6 +21,10 @@ LETTERS = 30
 """Most characters in a line beside a row of frames."""
 LINES = 5
 """Most lines beside a row of frames."""
+WIDEST = 3
+"""Frames wider than this many times their height get white bars in the strip."""
+SLOWEST, FASTEST = 1.0, 60.0
+"""Frames per second of a film."""
 USUAL_RATE = 5.0
 """Frames per second of a film of data that does not say its rate."""
 
@@ -41,7 +45,8 @@ def draw_pictures(
     rate = next((e.episode.rate for e in chosen if e.episode.rate), USUAL_RATE)
     robot = find_robot(facts, summary.robot)
     acting = {each.number for each in acting_episodes(facts)[0]}
-    write_film(film, draw_film(chosen, acting, robot), rate)
+    speed = min(max(rate, SLOWEST), FASTEST)
+    write_film(film, draw_film(chosen, acting, robot), speed)
     return [strip, film]
 
 
@@ -51,10 +56,17 @@ def draw_strip(facts: Sequence[EpisodeFacts], summary: Summary) -> NDArray[np.ui
     for each in facts:
         length = len(each.episode)
         places = np.linspace(0, length - 1, len(MOMENTS)).round().astype(np.int64)
-        rows.append(each.episode.frames[places])
+        rows.append(_not_too_wide(each.episode.frames[places]))
         labels.append(_label(each))
     title = f"{printable(summary.name)}: {len(facts)} of {summary.total:,} episodes"
     return draw_grid(rows, labels, MOMENTS, title)
+
+
+def _not_too_wide(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = frames.shape[1:3]
+    missing = max(0, width // WIDEST - height)
+    above = missing // 2
+    return np.pad(frames, ((0, 0), (above, missing - above), (0, 0), (0, 0)), constant_values=255)
 
 
 def _label(facts: EpisodeFacts) -> str:

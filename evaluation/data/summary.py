@@ -116,7 +116,7 @@ def summarise(name: str, reading: Reading, robot: str = "", rate: float | None =
     spec = find_robot(reading.facts, robot)
     acting, left_out = acting_episodes(reading.facts)
     fields = fields_of(acting, spec)
-    hertz = rate or _only_rate(reading.facts)
+    hertz = rate or _only_rate(reading.facts) or (spec.control_hz if spec else None)
     episodes = [facts.episode for facts in reading.facts]
     lengths = [len(episode) for episode in episodes]
     verdicts = [bool(e.success[-1]) for e in episodes if e.success is not None and len(e.success)]

@@ -33,7 +33,7 @@ def to_json(summary: Summary, pictures: Sequence[Path] = ()) -> str:
 
 
 def _title(summary: Summary) -> str:
-    return f"{printable(summary.name)}: {summary.total:,} episodes; {_basis(summary)}"
+    return f"{printable(summary.name)}: {_episodes(summary.total)}; {_basis(summary)}"
 
 
 def _basis(summary: Summary) -> str:
@@ -53,7 +53,7 @@ def _facts(summary: Summary) -> Iterator[str]:
         yield _row("camera", _list(summary.cameras))
     yield _row("instruction", _instructions(summary))
     solved, judged = summary.success
-    shown = f"{solved} of {judged} episodes ({solved / judged:.0%})" if judged else "not recorded"
+    shown = f"{solved} of {_episodes(judged)} ({solved / judged:.0%})" if judged else "not recorded"
     yield _row("success", f"{shown}{', at the last frame' if judged else ''}")
     yield _row("frames", _stuck(summary))
     for number, reason in list(summary.failed.items())[:MOST_NAMES]:
@@ -67,7 +67,7 @@ def _instructions(summary: Summary) -> str:
     if not found:
         return "not recorded"
     lines = [f'{count:>5} x "{printable(text, WIDTH)}"' for text, count in found.items()]
-    head = f"{len(found)} in {sum(found.values())} episodes"
+    head = f"{len(found)} in {_episodes(sum(found.values()))}"
     head += "; the most frequent:" if len(lines) > MOST_NAMES else ":"
     return "\n".join([head, *(INDENT + line for line in lines[:MOST_NAMES])])
 
@@ -92,7 +92,7 @@ def _values(summary: Summary) -> Iterator[str]:
         yield _row("actions", "none")
         return
     known = f"bounds of robot {summary.robot}" if summary.robot else "no robot: no bounds"
-    yield _row("actions", f"{len(summary.values)} values, {known}, {summary.read} episodes")
+    yield _row("actions", f"{len(summary.values)} values, {known}, {_episodes(summary.read)}")
     moving = [value for value in summary.values if value.at_rest < 1]
     if moving:
         yield from _table(moving)
@@ -153,7 +153,11 @@ def _list(counts: Mapping[str, int]) -> str:
 def _names(names: tuple[str, ...]) -> str:
     listed = ", ".join(printable(name, WIDTH) for name in names[:MOST_NAMES])
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{len(names)} episodes: {listed}{more}"
+    return f"{_episodes(len(names))}: {listed}{more}"
+
+
+def _episodes(count: int) -> str:
+    return f"{count:,} episode{'s' * (count != 1)}"
 
 
 def _percent(share: float) -> str:

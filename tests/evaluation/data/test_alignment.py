@@ -1,6 +1,7 @@
 """Shifted actions are found, and nothing is found in noise."""
 
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from tests.evaluation.data.drawn import HAND, draw_episodes, look, shifted
 from v2w_gym.evaluation.data.alignment import Alignment, find_alignment
 from v2w_gym.evaluation.data.motion import find_motion
+from v2w_gym.world_models.data.sources.rlds_records import open_rlds
+
+DATA = os.environ.get("V2W_TEST_DATA", "")
 
 
 @functools.cache
@@ -79,3 +83,19 @@ def test_motion_follows_the_square() -> None:
     told = np.concatenate([each.episode.actions[:, HAND][:, 0] for each in facts])
     before = np.concatenate([np.r_[0, each.episode.actions[:-1, HAND][:, 0]] for each in facts])
     assert np.corrcoef(right, told + before)[0, 1] > 0.9
+
+
+@pytest.mark.skipif(not DATA, reason="V2W_TEST_DATA names no real recordings")
+def test_real_recordings() -> None:
+    """25 episodes of 10 blurred frames are too little; the arm's recorded state is not."""
+    records = list(open_rlds(f"{DATA}/bridge_rlds/bridge_dataset/1.0.0", "train"))
+    actions = [each.step("action")[:-1] for each in records]
+    states = [np.diff(each.step("observation/state"), axis=0) for each in records]
+    motion = [find_motion(each.frames("observation/image_0")) for each in records]
+    for late, expected in ((-1, -1), (0, 0), (1, 1)):
+        after, before = max(late, 0), max(-late, 0)
+        stored = [each[before : 9 - after] for each in actions]
+        seen = [each[after : 9 - before] for each in motion]
+        moved = [each[after : 9 - before] for each in states]
+        assert find_alignment(moved, stored).shift == expected
+        assert find_alignment(seen, stored).shift is None

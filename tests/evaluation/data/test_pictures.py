@@ -53,9 +53,18 @@ def test_a_single_frame(tmp_path: Path) -> None:
     assert len(pictures_of(tmp_path, [single])) == 1 + HELD
 
 
+def test_frames_of_odd_shapes_and_actions_that_are_not_finite(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for size in ((1, 1), (2, 700), (90, 3)):
+        frames = rng.integers(0, 255, (3, *size, 3), np.uint8)
+        actions = np.array([[np.nan, 1e30, np.inf], [np.nan, -1e30, 0]], np.float32)
+        episode = Episode("\u202eodd \x1b[31mname " * 30, frames, actions, instruction="x" * 3000)
+        assert len(pictures_of(tmp_path, [replace(episode, rate=1000.0)])) == 3 + HELD
+
+
 def test_a_long_episode_is_shown_in_strides(tmp_path: Path) -> None:
-    shown = pictures_of(tmp_path, draw_episodes(1, steps=2 * MOST_FRAMES))
-    assert len(shown) == 81 + HELD
+    shown = pictures_of(tmp_path, draw_episodes(1, steps=MOST_FRAMES))
+    assert len(shown) == 61 + HELD
 
 
 def test_a_player_with_51_values_and_odd_frame_sizes(tmp_path: Path) -> None:

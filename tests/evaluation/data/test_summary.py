@@ -77,7 +77,7 @@ def test_stuck_and_blank_frames_are_counted_and_named() -> None:
     assert (found.stuck.equal, found.stuck.longest) == (3, (3, "drawn-0"))
     assert found.stuck.frozen == ("drawn-0",)
     assert (found.stuck.blank, found.stuck.blank_episodes) == (1, ("drawn-1",))
-    assert "check        the camera froze in 1 episodes: drawn-0" in to_text(found)
+    assert "check        the camera froze in 1 episode: drawn-0" in to_text(found)
 
 
 def test_long_episodes_are_looked_at_in_parts() -> None:
