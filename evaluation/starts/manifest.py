@@ -11,6 +11,7 @@ from v2w_gym.configs.data import StartsConfig
 from v2w_gym.configs.loader import default_of, from_mapping
 from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data.sources.base import Source
+from v2w_gym.world_models.data.sources.opening import find_fields
 from v2w_gym.world_models.data.sources.selection import load_ids
 from v2w_gym.world_models.data.start_files import FORMAT, Start, StartFile
 from v2w_gym.world_models.run_folder import differences, identify_files, read_identity
@@ -20,6 +21,8 @@ PLACES = ("source", "output", "repeat")
 OWN = (*PLACES, "format", "fields", "camera")
 """Settings that a command may have beside `repeat`: where the data are, and how to read them."""
 LISTS = ("ids", "excluded")
+RESOLVED = (*LISTS, "fields")
+"""Settings that may name files, and in a manifest stand for the content of these."""
 SHOWN = 3
 """Most differences that a message names."""
 
@@ -66,8 +69,8 @@ class Manifest:
                     f"expected no {name} beside repeat, which takes the starts in {self.path}, "
                     f"found {getattr(cfg, name)!r}; leave {name} out"
                 )
-        own = {name: getattr(cfg, name) for name in OWN}
-        taken = {name: value for name, value in self.settings.items() if name not in LISTS}
+        own = {name: getattr(cfg, name) for name in OWN if name in PLACES or getattr(cfg, name)}
+        taken = {name: value for name, value in self.settings.items() if name not in RESOLVED}
         return from_mapping(StartsConfig, {**taken, **own}, str(self.path))
 
     def check(self, starts: Sequence[Start]) -> None:
@@ -120,6 +123,8 @@ def identify(cfg: StartsConfig, source: Source) -> dict[str, Any]:
     settings = {name: value for name, value in asdict(cfg).items() if name not in PLACES}
     for name in LISTS:
         settings[name] = _digest(load_ids(settings[name]))
+    if cfg.fields:
+        settings["fields"] = asdict(find_fields(cfg.fields))
     files = identify_files(source.files)
     return {"format": FORMAT, "source": {"name": source.name, "files": files}, "settings": settings}
 

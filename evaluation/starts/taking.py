@@ -87,7 +87,7 @@ def take_starts(cfg: StartsConfig) -> StartFile:
         earlier.check(starts)
     corrected = sum((cut.misfits for cut in cuts), NO_MISFITS)
     warn_of(corrected, source.name)
-    file = StartFile(starts, robot.name, cfg.camera, source.name)
+    file = StartFile(starts, robot.name, cuts[0].camera, source.name)
     found = describe(file, str(corrected), cuts[0].at_rest)
     _save(paths, file, {**identity, **found}, _subtitle(cfg, file))
     return file

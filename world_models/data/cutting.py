@@ -15,15 +15,17 @@ from v2w_gym.world_models.data.start_files import Start
 
 @dataclass(frozen=True)
 class CutStart:
-    """A start, and what was corrected in its episode.
+    """A start, and what else its episode tells.
 
     Attributes:
         start: The start.
+        camera: Name of the camera in the source; "" if there is only one.
         misfits: Counts of corrected actions in the whole episode.
         at_rest: The robot's action fields that the source lacks; they do nothing.
     """
 
     start: Start
+    camera: str
     misfits: Misfits = NO_MISFITS
     at_rest: tuple[str, ...] = ()
 
@@ -53,11 +55,12 @@ def cut_start(
     if episode.actions is None or len(episode) == 1:
         frames = fit_frames(episode, place, robot, settings.fit)[:]
         unknown = np.full((count - 1, robot.action_size), np.nan, np.float32)
-        return CutStart(_to_start(episode, step, frames, unknown))
+        return CutStart(_to_start(episode, step, frames, unknown), episode.camera)
     fitted = fit_episode(episode, robot, settings)
     place = _in_fitted(place, settings.action_shift, len(fitted.episode), episode.id)
     frames, actions = fitted.episode.frames[place], fitted.actions[place][: count - 1]
-    return CutStart(_to_start(episode, step, frames, actions), fitted.misfits, fitted.at_rest)
+    start = _to_start(episode, step, frames, actions)
+    return CutStart(start, episode.camera, fitted.misfits, fitted.at_rest)
 
 
 def _to_start(

@@ -197,7 +197,20 @@ def test_real_episodes_of_another_size_are_resized(tmp_path: Path) -> None:
     cfg = StartsConfig(source=source, output=str(tmp_path / "carrot"), instruction="carrot", n=2)
     with pytest.raises(ValueError, match="expected frames of 256 x 256 .* fit=true"):
         take(cfg)
-    found = take(cfg, fit=True, context_frames=3)
+    (tmp_path / "mine.yaml").write_text(
+        "frames: observation/image_0\ninstruction: language_instruction\nrate: 5\nrobot: widowx\n"
+        "actions: {world_vector: 'action[0:3]', rotation_delta: 'action[3:6]', "
+        "open_gripper: 'action[6]'}\n"
+    )
+    own = {"fields": str(tmp_path / "mine.yaml")}
+    found = take(cfg, fit=True, context_frames=3, **own)
+    manifest = json.loads((tmp_path / "carrot.json").read_text())
+    assert manifest["camera"] == "image_0" and manifest["settings"]["fields"]["rate"] == 5
+    again = StartsConfig(source=source, output=str(tmp_path / "again"), **own)
+    take(again, repeat=str(tmp_path / "carrot.json"))
+    for ending in ("npz", "json", "png"):
+        here, there = (tmp_path / f"{name}.{ending}" for name in ("carrot", "again"))
+        assert here.read_bytes() == there.read_bytes()
     assert [start.frames.shape for start in found] == [(3, 256, 256, 3)] * 2
     assert {start.instruction for start in found} == {"put carrot on plate"}
     assert np.isfinite(found[0].actions).all() and found[0].step == 2
