@@ -23,7 +23,7 @@ class AugmentationConfig(Settings):
         hue: Largest turn of the colour circle, as a share of the whole.
     """
 
-    shift: Annotated[int, Range(0, 64)] = 2
+    shift: Annotated[int, Range(0, 32)] = 2
     brightness: Share = 0.1
     contrast: Share = 0.1
     saturation: Share = 0.1

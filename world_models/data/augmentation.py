@@ -9,7 +9,7 @@ from PIL import Image
 from v2w_gym.configs.clips import AugmentationConfig
 
 RAMP = Image.frombytes("L", (256, 1), bytes(range(256)))
-"""Every grey level once: what a change makes of it is the table of the change."""
+"""A picture of every grey level once, which a change turns into the table of that change."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def _mirrored(size: int, offset: int) -> NDArray[np.int64]:
 
 
 def _recolour(image: Image.Image, drawn: Augmentation) -> Image.Image:
+    # brightness and contrast change each value by itself, so a table gives the same bits, faster
     image = image.point(_table(0, drawn.brightness) * 3)
     image = image.point(_table(_mean_grey(image), drawn.contrast) * 3)
     grey = image.convert("L").convert("RGB")

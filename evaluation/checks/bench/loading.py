@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -163,6 +164,7 @@ _clips: Sequence[Sequence[bytes]] = ()
 def _keep(clips: Sequence[Sequence[bytes]]) -> None:
     global _clips
     _clips = clips
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process handles Ctrl-C
 
 
 def _decode(number: int) -> None:
