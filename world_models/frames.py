@@ -33,15 +33,20 @@ def to_canvas(frames: Tensor, geometry: GeometryConfig) -> Tensor:
     return F.pad(resized, _bars(geometry), value=BLACK)
 
 
-def place_on_canvas(frames: NDArray[np.uint8], geometry: GeometryConfig) -> NDArray[np.uint8]:
-    """Resize camera frames (N, H, W, 3), and pad them to the canvas, in grey levels.
+def place_on_canvas(
+    frames: NDArray[np.uint8], geometry: GeometryConfig, out: NDArray[np.uint8]
+) -> None:
+    """Resize camera frames (N, H, W, 3), and write them with black bars to `out`, in grey levels.
 
-    This is `to_canvas` within one grey level, ten times as fast.
+    This is `to_canvas` within one grey level, and many times as fast.
     """
     pixels = torch.from_numpy(frames).movedim(-1, -3)
     resized = F.interpolate(pixels, geometry.resized, mode="bilinear", antialias=True)
-    placed = F.pad(resized, _bars(geometry))
-    return placed.movedim(-3, -1).contiguous().numpy()
+    left, right, top, bottom = _bars(geometry)
+    height, width = geometry.canvas
+    out[:, :top] = out[:, height - bottom :] = 0
+    out[:, :, :left] = out[:, :, width - right :] = 0
+    out[:, top : height - bottom, left : width - right] = resized.movedim(-3, -1).numpy()
 
 
 def from_canvas(frames: Tensor, geometry: GeometryConfig, size: tuple[int, int]) -> Tensor:

@@ -142,11 +142,13 @@ class FrameReader:
     def read(self, places: Places, out: Tensor) -> NDArray[np.float32]:
         recorded = np.empty((self.shape[0], *self.data.robot.frame_size, 3), np.uint8)
         for place, clip in zip(places, out.numpy(), strict=True):
-            if self.geometry is None and self.augmentation is None:
+            if self.geometry is None:
                 self._read(place, clip)
             else:
                 self._read(place, recorded)
-                clip[:] = self._changed(recorded, place)
+                place_on_canvas(recorded, self.geometry, clip)
+            if self.augmentation is not None:
+                clip[:] = augment(clip, draw_augmentation(self.augmentation, place.rng()))
         return clip_actions(self.data, places, self.clip_frames)
 
     def to_batch(self, places: Places, clips: Tensor, rest: NDArray[np.float32]) -> ClipBatch:
@@ -159,13 +161,6 @@ class FrameReader:
             self.data.frames(place.episode, 0, 1, out[:1])
         stop = place.start + self.clip_frames
         self.data.frames(place.episode, place.start, stop, out[-self.clip_frames :])
-
-    def _changed(self, frames: NDArray[np.uint8], place: ClipPlace) -> NDArray[np.uint8]:
-        if self.geometry is not None:
-            frames = place_on_canvas(frames, self.geometry)
-        if self.augmentation is not None:
-            frames = augment(frames, draw_augmentation(self.augmentation, place.rng()))
-        return frames
 
 
 def clip_actions(data: ClipData, places: Places, clip_frames: int) -> NDArray[np.float32]:

@@ -63,7 +63,7 @@ class Turn:
 
 
 def run_data_bench(cfg: DataBenchConfig) -> dict[str, Any]:
-    """Measure loading of frames as recorded, and of augmented ones on the model's canvas.
+    """Measure loading of frames as recorded, on the published model's canvas, and augmented.
 
     Returns:
         JSON values: the `subject`, whether all processes read the same batches (`exact`), and
@@ -175,12 +175,11 @@ def _decode(number: int) -> None:
 def _readers(data: PreparedData, cfg: DataBenchConfig) -> dict[str, FrameReader]:
     plain = FrameReader(data, cfg.clip_frames)
     model = PUBLISHED.get(data.robot.name)
-    geometry = model.geometry if model else None
-    changed = replace(plain, geometry=geometry, augmentation=AugmentationConfig())
-    return {
-        "as recorded": plain,
-        "augmented" if geometry is None else "on canvas, augmented": changed,
-    }
+    placed = replace(plain, geometry=model.geometry if model else None)
+    augmented = replace(placed, augmentation=AugmentationConfig())
+    if placed == plain:
+        return {"as recorded": plain, "augmented": augmented}
+    return {"as recorded": plain, "on canvas": placed, "on canvas, augmented": augmented}
 
 
 def _is_exact(reader: FrameReader, order: TrainingOrder, cfg: DataBenchConfig) -> bool:

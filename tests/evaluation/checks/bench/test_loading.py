@@ -26,13 +26,14 @@ def small(tmp_path_factory) -> DataBenchConfig:
     return DataBenchConfig(folder, batch_size=2, clip_frames=4, batches=4, rounds=1)
 
 
-def test_json_has_a_row_for_plain_and_one_for_augmented_clips(small, capsys) -> None:
+def test_json_has_a_row_for_recorded_placed_and_augmented_clips(small, capsys) -> None:
     words = [small.data, "batch_size=2", "clip_frames=4", "batches=4", "rounds=1", "--json"]
     assert cli.main(["bench", "data", *words]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["what"] == "data" and found["exact"] is True
     assert (found["subject"]["episodes"], found["subject"]["frames"]) == (3, 18)
-    assert [row["clips"] for row in found["rows"]] == ["as recorded", "on canvas, augmented"]
+    rows = [row["clips"] for row in found["rows"]]
+    assert rows == ["as recorded", "on canvas", "on canvas, augmented"]
     for row in found["rows"]:
         assert row["lowest_ratio"] <= row["ratio"] <= row["highest_ratio"]
         assert row["ratio"] == row["clips_per_second"] / row["bare_clips_per_second"] > 0
