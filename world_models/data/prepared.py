@@ -42,6 +42,8 @@ FORMAT = "v2w-data-1"
 CARD = "v2w.json"
 INFO, STATS, TASKS = "meta/info.json", "meta/stats.json", "meta/tasks.parquet"
 EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+NEEDED = ("source", "camera", "image", "row_group", "episodes", "files", "report")
+"""Entries of the card, besides its format and robot."""
 FILES_IN_CHUNK = 1000
 ROW_GROUP = 32
 """Frames in a row group: two clips of 16 frames."""
@@ -311,7 +313,7 @@ def open_prepared(folder: Path) -> PreparedData:
         size = path.stat().st_size if path.is_file() else "nothing"
         if size != told["bytes"]:
             raise ValueError(f"expected {told['bytes']} bytes at {path}, found {size}; {AGAIN}")
-    return PreparedData(folder, card, _read_index(folder / EPISODES))
+    return PreparedData(folder, card, _read_index(folder / EPISODES, card["episodes"]["sha256"]))
 
 
 def open_source(path: Path, wanted: Wanted) -> PreparedData:
@@ -366,7 +368,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
         robot_from_json(card["robot"])
-        version = card["format"]
+        version, _ = card["format"], [card[name] for name in NEEDED]
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"expected the card of prepared data in {path}, {_found(error)}"
@@ -376,19 +378,16 @@ def _read_card(path: Path) -> dict[str, Any]:
     return dict(card)
 
 
-def _read_index(path: Path) -> dict[str, Any]:
+def _read_index(path: Path, sha256: str) -> dict[str, Any]:
     """Return the columns of the episodes: numbers as arrays, text as tuples."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
+    found = sha256_of(path) if path.is_file() else "no file"
+    if found != sha256:
+        raise ValueError(f"expected {path} with sha256 {sha256}, found {found}; {AGAIN}")
     numbers = ("length", "data/chunk_index", "data/file_index", "v2w/row_group")
     others = ("v2w/id", "v2w/instruction", "v2w/task", "v2w/success_at_start")
-    try:
-        table = pq.read_table(path, columns=[*numbers, *others], page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(
-            f"expected the episodes of prepared data in {path}, {_found(error)}"
-        ) from error
+    table = pq.read_table(path, columns=[*numbers, *others])
     return {
         **{name: table.column(name).to_numpy() for name in numbers},
         **{name: tuple(table.column(name).to_pylist()) for name in others},

@@ -123,6 +123,17 @@ def test_a_truncated_file_or_another_format_is_refused_when_opened(tmp_path: Pat
         open_prepared(data.folder)
 
 
+@pytest.mark.parametrize("place", [60, -200])
+def test_a_damaged_table_of_episodes_is_refused_when_opened(tmp_path: Path, place: int) -> None:
+    folder = write(tmp_path / "data").folder
+    path = folder / "meta/episodes/chunk-000/file-000.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[place] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"expected {path} with sha256 .*prepare it again"):
+        open_prepared(folder)
+
+
 def test_an_unfinished_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no v2w\.json there"):
         open_prepared(tmp_path)

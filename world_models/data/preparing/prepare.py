@@ -22,6 +22,7 @@ from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data.fit import scale_factors
 from v2w_gym.world_models.data.prepared import (
     CARD,
+    EPISODES,
     FORMAT,
     ROW_GROUP,
     PreparedData,
@@ -49,7 +50,7 @@ from v2w_gym.world_models.data.preparing.workers import Outcome, read_outcomes
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.opening import find_fields
 from v2w_gym.world_models.data.sources.selection import load_ids, open_selected
-from v2w_gym.world_models.files import write_text
+from v2w_gym.world_models.files import sha256_of, write_text
 from v2w_gym.world_models.run_folder import (
     LOCK,
     RunFolder,
@@ -266,6 +267,7 @@ def _finish(folder: Path, identity: Mapping[str, Any], robot: RobotSpec, done: P
         "camera": columns.camera,
         "image": columns.image,
         "report": _without_moments(done.report.to_json()),
+        "episodes": {"sha256": sha256_of(folder / EPISODES)},
         "files": done.files,
     }
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
