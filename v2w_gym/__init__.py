@@ -20,6 +20,7 @@ from v2w_gym.forks import calm_threads_after_fork
 
 if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.configs.data import PrepareConfig as PrepareConfig
+    from v2w_gym.configs.data import StartsConfig as StartsConfig
     from v2w_gym.configs.evaluate import RankConfig as RankConfig
     from v2w_gym.configs.evaluate import TrialsConfig as TrialsConfig
     from v2w_gym.configs.world_model import WorldModelSettings as WorldModelSettings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.evaluation.compare.comparison import compare as compare
     from v2w_gym.evaluation.rank import rank as rank
     from v2w_gym.evaluation.records.trials import load_trials as load_trials
+    from v2w_gym.evaluation.starts.taking import take_starts as take_starts
     from v2w_gym.evaluation.trials import run_trials as run_trials
     from v2w_gym.judges.base import Judge as Judge
     from v2w_gym.judges.base import Verdicts as Verdicts
@@ -51,6 +53,9 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.world_models.data.preparing.prepare import prepare_source as prepare_source
     from v2w_gym.world_models.data.sources.opening import open_source as open_source
     from v2w_gym.world_models.data.sources.opening import read_one as read_one
+    from v2w_gym.world_models.data.start_files import Start as Start
+    from v2w_gym.world_models.data.start_files import StartFile as StartFile
+    from v2w_gym.world_models.data.start_files import load_starts as load_starts
     from v2w_gym.world_models.loading import load_world_model as load_world_model
 
 __version__ = "0.1.0"
@@ -70,6 +75,9 @@ PUBLIC = {
     "RankConfig": "v2w_gym.configs.evaluate",
     "RobotPolicy": "v2w_gym.policies.robot_policy",
     "StandinEnv": "v2w_gym.standin.env",
+    "Start": "v2w_gym.world_models.data.start_files",
+    "StartFile": "v2w_gym.world_models.data.start_files",
+    "StartsConfig": "v2w_gym.configs.data",
     "TrialsConfig": "v2w_gym.configs.evaluate",
     "Verdicts": "v2w_gym.judges.base",
     "Vid2WorldEnv": "v2w_gym.env",
@@ -79,6 +87,7 @@ PUBLIC = {
     "WorldModelSettings": "v2w_gym.configs.world_model",
     "compare": "v2w_gym.evaluation.compare.comparison",
     "load_judge": "v2w_gym.judges.loading",
+    "load_starts": "v2w_gym.world_models.data.start_files",
     "load_trials": "v2w_gym.evaluation.records.trials",
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",
@@ -89,6 +98,7 @@ PUBLIC = {
     "rank": "v2w_gym.evaluation.rank",
     "read_one": "v2w_gym.world_models.data.sources.opening",
     "run_trials": "v2w_gym.evaluation.trials",
+    "take_starts": "v2w_gym.evaluation.starts.taking",
 }
 """Public name -> the module that defines it."""
 

@@ -208,6 +208,7 @@ def _save(paths: Paths, file: StartFile, manifest: Mapping[str, Any], subtitle: 
     So the manifest tells whose files they are also if the command is killed in between.
     """
     check_writable(paths.starts.parent)
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     with ExitStack() as stack:
         sheet, starts, listed = (
             stack.enter_context(replacing(path))
@@ -215,4 +216,4 @@ def _save(paths: Paths, file: StartFile, manifest: Mapping[str, Any], subtitle: 
         )
         Image.fromarray(draw_sheet(file.starts, describe_count(file), subtitle)).save(sheet, "PNG")
         save_starts(starts, file)
-        listed.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        listed.write_text(text, encoding="utf-8")

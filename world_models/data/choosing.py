@@ -85,7 +85,7 @@ def draw_order(ids: Sequence[str], seed: int) -> list[str]:
 def choose_places(
     episodes: Sequence[Facts], choice: str, n: int | None, seed: int, robot: str
 ) -> list[Place]:
-    """Choose n of the episodes that may be chosen.
+    """Choose n of the episodes that may be chosen, and perhaps a frame of each.
 
     Args:
         episodes: The episodes, in the order of the source.
@@ -95,8 +95,14 @@ def choose_places(
         robot: Name of the `RobotSpec`, which says what is published.
 
     Raises:
-        ValueError: An unknown choice, or fewer than n episodes.
+        ValueError: An unknown choice, fewer than n episodes, or two of one id.
     """
+    name, times = Counter(episode.id for episode in episodes).most_common(1)[0]
+    if times > 1:
+        raise ValueError(
+            f"expected every episode to have its own id, found {name!r} {times} times; ids of the "
+            "data set's own are named by fields=FILE.yaml"
+        )
     places = lookup(CHOICES, choice, "choose")(episodes, seed, robot)
     if n is not None and n > len(places):
         raise ValueError(

@@ -65,6 +65,11 @@ def test_more_than_there_are() -> None:
         choose_places(EPISODES, "first", 13, 0, "google_robot")
 
 
+def test_episodes_with_one_id_are_refused() -> None:
+    with pytest.raises(ValueError, match="found 'train_eps_00000003' 2 times"):
+        choose_places([*EPISODES, Facts(12, EPISODES[3].id, 4)], "first", None, 0, "widowx")
+
+
 def test_a_choice_that_is_published_for_other_robots() -> None:
     with pytest.raises(ValueError, match="robot for choose=published to be one of .*standin"):
         choose_places(EPISODES, "published", None, 0, "standin_sawyer")

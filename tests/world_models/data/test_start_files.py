@@ -70,12 +70,21 @@ def test_a_start_file_is_a_source_of_episodes(tmp_path: Path) -> None:
     source = open_source(str(tmp_path / "some.npz"))
     assert (len(source), source.ids()) == (2, ["kitchen/7", "kitchen/10"])
     first, second = source.read()
+    assert first.camera == "wrist"
     assert (first.id, first.instruction, first.robot) == (
         *("kitchen/7", "schließ die Schublade", "some_arm"),
     )
     np.testing.assert_array_equal(first.actions, ACTIONS[0])
     assert second.actions is None and second.instruction is None
     assert [episode.id for episode in source.read(1)] == ["kitchen/10"]
+
+
+@pytest.mark.parametrize("wrong", [{"camera": "wrist"}, {"split": "train"}])
+def test_a_start_file_has_one_camera_and_no_splits(tmp_path: Path, wrong: dict[str, str]) -> None:
+    save_starts(tmp_path / "some.npz", FILE)
+    split = f":{wrong['split']}" if "split" in wrong else ""
+    with pytest.raises(ValueError, match="expected no (camera|split) "):
+        open_source(f"{tmp_path}/some.npz{split}", camera=wrong.get("camera", ""))
 
 
 def test_other_files_are_no_start_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
+from v2w_gym.world_models.data.sources.episode_files import refuse_fields
 from v2w_gym.world_models.data.start_files import StartFile, is_start_file, load_starts
 
 recognises = is_start_file
@@ -46,6 +47,7 @@ class StartsSource:
                 each.frames,
                 None if np.isnan(each.actions).all() else each.actions,
                 instruction=each.instruction,
+                camera=self._file.camera,
                 robot=self._file.robot,
                 task=each.task,
             )
@@ -66,9 +68,11 @@ def open_starts(path: Path, wanted: Wanted) -> StartsSource:
     """Open a start file.
 
     Raises:
-        ValueError: A split, fields or another camera, which a start file does not have.
+        ValueError: A split, or fields or a camera, which a start file does not have.
     """
-    for what, found in (("split", wanted.split), ("fields", wanted.fields)):
-        if found:
-            raise ValueError(f"expected no {what} for the start file {path}, found {found!r}")
+    refuse_fields(wanted, path)
+    if wanted.split:
+        raise ValueError(
+            f"expected no split of the start file {path}, found {wanted.split!r}; leave it out"
+        )
     return StartsSource(path)
