@@ -1,6 +1,7 @@
 """Imports point one way: from commands to evaluation, environment, world models, settings."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,3 +118,19 @@ def test_light_entry_points_do_not_import_heavy_libraries(code: str) -> None:
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_only_the_loader_imports_tensorflow() -> None:
+    """Imported any other way, it shares symbols with MuJoCo's renderer, and the process crashes."""
+    loader = {"world_models/data/tensorflow.py"}
+    after_it = {
+        "policies/rt1/action_bounds.py",
+        "policies/rt1/saved_variables.py",
+        "tests/saved_models.py",
+        "tests/saved_policies.py",
+    }
+    direct = re.compile(r"""^ *(import|from) tensorflow|importorskip\(["']tensorflow""", re.M)
+    folders = ["tests", *ALLOWED]
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    found = {str(path.relative_to(ROOT)) for path in files if direct.search(path.read_text())}
+    assert found == loader | after_it

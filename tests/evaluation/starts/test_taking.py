@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.saved_models import tensorflow
 from v2w_gym.configs.data import StartsConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.starts.taking import paths_of, take_starts
@@ -192,7 +193,7 @@ def test_many_starts_on_one_sheet(tmp_path: Path) -> None:
 def test_real_episodes_of_another_size_are_resized(tmp_path: Path) -> None:
     if not (data := os.environ.get("V2W_TEST_DATA")):
         pytest.skip("set V2W_TEST_DATA to a folder with real recordings")
-    pytest.importorskip("tensorflow_datasets")
+    tensorflow()
     source = f"{data}/bridge_rlds/bridge_dataset/1.0.0:val"
     cfg = StartsConfig(source=source, output=str(tmp_path / "carrot"), instruction="carrot", n=2)
     with pytest.raises(ValueError, match="expected frames of 256 x 256 .* fit=true"):
