@@ -40,6 +40,8 @@ TICK = "#6B7785"
 GREY = (107, 119, 133)
 MOST_FRAMES = 120
 """Most frames of an episode that are shown; of a longer one, every second, third, ... frame."""
+APART = 0.25
+"""Distance of two bounds, as a share of the axis, from which both have room for a number."""
 SHORT = 17
 """Most characters of a value's name in one line."""
 LEAST_WIDTH = 480
@@ -247,6 +249,8 @@ def _draw_trace(axes: Axes, trace: Trace, index: int) -> None:
     for bound in trace.bounds or ():
         if low <= bound <= high:
             axes.axhline(bound, color=FAINT, linewidth=1, linestyle=(0, (3, 2)))
+    if trace.bounds and APART * (high - low) < trace.bounds[1] - trace.bounds[0] <= high - low:
+        for bound in trace.bounds:
             _label_bound(axes, bound)
     axes.axhline(0, color=FAINT, linewidth=0.6)
     axes.step(steps, values, where="mid", color=colour, linewidth=1.4)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.configs.action_layouts import OPENING
 from v2w_gym.configs.names import lookup
-from v2w_gym.configs.robots import ROBOTS, RobotSpec
+from v2w_gym.configs.robots import ROBOTS, TERMINATE, RobotSpec
 from v2w_gym.evaluation.data.alignment import Alignment, find_alignment
 from v2w_gym.evaluation.data.reading import EpisodeFacts, Reading
 from v2w_gym.evaluation.data.units import Finding, check_fields
@@ -19,8 +20,10 @@ from v2w_gym.evaluation.data.values import (
     group_fields,
 )
 
-FROZEN = 3
+FROZEN = 5
 """Equal frames in a row, while the robot is told to move, of a camera that froze."""
+TOLD = 0.05
+"""Share of the width of its bounds by which a value moves the robot."""
 NO_ALIGNMENT = Alignment(None, "no actions", 0, 0)
 
 
@@ -164,9 +167,9 @@ def acting_episodes(facts: Sequence[EpisodeFacts]) -> tuple[list[EpisodeFacts], 
     without = len(facts) - sum(kinds.values())
     notes = []
     if others:
-        notes.append(f"{others} episodes have other action fields; their actions are left out")
+        notes.append(f"episodes with other action fields, whose actions are left out: {others}")
     if without:
-        notes.append(f"{without} episodes have no actions")
+        notes.append(f"episodes without actions: {without}")
     return acting, notes
 
 
@@ -210,8 +213,11 @@ def _is_told_to_move(facts: EpisodeFacts, robot: RobotSpec | None) -> NDArray[np
     if actions is None or len(actions) != len(facts.stuck):
         return np.zeros(len(facts.stuck), np.bool_)
     fields = group_fields([actions], facts.episode.action_fields, robot)
-    moves = [np.abs(f.episodes[0] - f.resting) > 0.05 * f.width for f in fields]
-    return np.asarray(np.concatenate(moves, axis=1).any(axis=1))
+    told = np.zeros(len(actions), np.bool_)
+    for field in fields:
+        if field.spec is not None and field.name not in (OPENING, TERMINATE):
+            told |= (np.abs(field.episodes[0] - field.resting) > TOLD * field.width).any(axis=1)
+    return told
 
 
 def _longest_run(flags: NDArray[np.bool_]) -> int:

@@ -29,6 +29,11 @@ UNIT_FACTORS = {
 """Unit -> other units, and the factor that converts them."""
 REPAIRED = {"m": {"a thousandth": 1e3}, "rad": {"radians that were taken for degrees": 180 / np.pi}}
 """Unit -> units that make values too small, and the factor that converts them."""
+NORMALISED = "normalised to [-1, 1], with the bound for 1"
+SATURATED = 0.01
+"""Share of the actions in which normalised values are 1 or -1."""
+ABOUT_ONE = (0.3, 3.0)
+"""Values of this size may also be normalised in a way that nothing tells."""
 DRIFT = 0.12
 """Successive differences of positions are smaller than this share of the positions."""
 NEAR = 0.05
@@ -69,11 +74,9 @@ def check_fields(fields: Sequence[FieldValues], rate: float | None) -> list[Find
     """
     found: list[Finding] = []
     for field in fields:
-        checks = (_missing(field), _constant(field), _one_hot(field), _gripper(field))
-        positions = _positions(field)
-        found += [each for each in (*checks, positions) if each]
-        if positions is None and (scaled := _scale(field, rate)):
-            found.append(scaled)
+        found += [each for each in (_missing(field), _constant(field), _one_hot(field)) if each]
+        convention = _gripper(field) or _positions(field) or _scale(field, rate)
+        found += [convention] if convention else []
     return found
 
 
@@ -130,7 +133,7 @@ def _scale(field: FieldValues, rate: float | None) -> Finding | None:
     unit = spec.unit.partition(",")[0]
     beyond = is_beyond(field).mean(axis=0).max()
     if reach > TOO_FAR * bound or beyond > TOO_MANY:
-        factors = {**UNIT_FACTORS.get(unit, {}), **_conversions(float(values.max()), bound, rate)}
+        factors = {**UNIT_FACTORS.get(unit, {}), **_conversions(values, bound, rate)}
         text = f"values are too large: 99 % of them are up to {reach:.4g}, the bound is {bound:.4g}"
     elif 0 < reach < TOO_SMALL * bound:
         factors = REPAIRED.get(unit, {})
@@ -138,16 +141,16 @@ def _scale(field: FieldValues, rate: float | None) -> Finding | None:
     else:
         return _filled(field, rate)
     if unit not in SPEEDS:
-        factors = {k: f for k, f in factors.items() if k.startswith("normalised")}
+        factors = {k: f for k, f in factors.items() if k == NORMALISED}
     expected = min(bound, SPEEDS.get(unit, np.inf) / (rate or 1))
     return _name_unit(field, text, factors, reach, bound, expected)
 
 
-def _conversions(largest: float, bound: float, rate: float | None) -> dict[str, float]:
+def _conversions(values: NDArray[np.float32], bound: float, rate: float | None) -> dict[str, float]:
     """Return conversions that do not depend on the unit."""
     found = {}
-    if largest <= 1 + 1e-3 and bound < 1 / 2:
-        found[f"normalised to [-1, 1] with a range of {bound:.4g}"] = bound
+    if values.max() <= 1 + 1e-3 and (values > 1 - 1e-3).any(axis=1).mean() > SATURATED:
+        found[NORMALISED] = bound
     if rate is not None and rate > 1:
         found["per second, not per step"] = 1 / rate
     return found
@@ -165,10 +168,13 @@ def _name_unit(
     fitting = {k: f for k, f in factors.items() if expected / 30 < reach * f <= 1.2 * bound}
     if not fitting:
         return Finding(field.name, f"{text}; no known unit explains it")
+    if ABOUT_ONE[0] < reach < ABOUT_ONE[1] and NORMALISED not in fitting:
+        named = ", ".join(["normalised", *fitting])
+        return Finding(field.name, f"{text}; they may be one of: {named}")
     best = min(fitting, key=lambda k: abs(np.log(reach * fitting[k] / expected)))
     alike = [k for k, f in fitting.items() if k != best and 1 / 3 < f / fitting[best] < 3]
     named = " or ".join([best, *alike])
-    return Finding(field.name, f"{text}; they may be {named}", fitting[best])
+    return Finding(field.name, f"{text}; they may be {named}", None if alike else fitting[best])
 
 
 def _immovable(field: FieldValues, reach: float) -> Finding | None:

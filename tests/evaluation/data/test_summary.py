@@ -70,11 +70,11 @@ def test_episodes_without_actions_still_have_frames() -> None:
 def test_stuck_and_blank_frames_are_counted_and_named() -> None:
     first, second = draw_episodes(2)
     frames = first.frames.copy()
-    frames[5:9] = frames[5]
+    frames[5:11] = frames[5]
     black = second.frames.copy()
     black[3] = 0
     found = summary_of(Drawn([replace(first, frames=frames), replace(second, frames=black)]))
-    assert (found.stuck.equal, found.stuck.longest) == (3, (3, "drawn-0"))
+    assert (found.stuck.equal, found.stuck.longest) == (5, (5, "drawn-0"))
     assert found.stuck.frozen == ("drawn-0",)
     assert (found.stuck.blank, found.stuck.blank_episodes) == (1, ("drawn-1",))
     assert "check        the camera froze in 1 episode: drawn-0" in to_text(found)
@@ -114,7 +114,7 @@ def test_actions_of_another_width_are_left_out() -> None:
     one, two, three = draw_episodes(3)
     other = replace(three, actions=three.actions[:, :4], action_fields=(("action", 4),))
     found = summary_of(Drawn([one, two, other]))
-    assert "1 episodes have other action fields; their actions are left out" in found.notes
+    assert "episodes with other action fields, whose actions are left out: 1" in found.notes
     assert len(found.values) == 13
 
 

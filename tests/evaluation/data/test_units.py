@@ -50,7 +50,7 @@ def test_right_actions_leave_no_sign() -> None:
     [
         (1000, 1e-3, "millimetres"),
         (100, 1e-2, "centimetres"),
-        (20, 0.05, "normalised to [-1, 1]"),
+        (20, 0.05, "normalised to [-1, 1], with the bound for 1"),
         (3, 1 / 3, "per second, not per step"),
         (1e-3, 1e3, "a thousandth"),
     ],
@@ -60,6 +60,12 @@ def test_lengths_in_other_units(times: float, factor: float, unit: str) -> None:
     assert found.factor == pytest.approx(factor)
     assert unit in found.text
     assert str(found).endswith(f"scale={{world_vector: {factor:.6g}}}")
+
+
+def test_values_of_about_one_have_no_certain_factor() -> None:
+    found = only(check(HAND, lambda values: values * 15.7))
+    assert found.factor is None
+    assert "may be one of: normalised, centimetres" in found.text
 
 
 def test_degrees() -> None:
