@@ -2,10 +2,11 @@
 
 `clip.mp4` has its actions in `clip.npz` or `clip.npy`: (T, A), whose last row leads to no frame and
 is dropped, or (T - 1, A). Without `SourceFields`, an .npz file must hold one array, with values in
-the order of the robot.
+the order of the robot. With them, it may also hold the instruction and the success.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from v2w_gym.world_models.data.episode import Episode, Frames
 from v2w_gym.world_models.data.labelled import is_labelled
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.converter import is_converted
-from v2w_gym.world_models.data.sources.expressions import ActionFields, read_actions
+from v2w_gym.world_models.data.sources.expressions import read_actions
 from v2w_gym.world_models.data.videos import VideoFile
 
 BESIDE = (".npz", ".npy")
@@ -43,7 +44,7 @@ def files_beside(path: Path) -> tuple[Path, ...]:
 
 
 def describe(path: Path, name: str, frames: Frames, wanted: Wanted) -> Episode:
-    """Return the episode with these frames, and with the actions beside its path.
+    """Return the episode with these frames, and with what lies beside its path.
 
     Args:
         path: The video or folder.
@@ -52,15 +53,19 @@ def describe(path: Path, name: str, frames: Frames, wanted: Wanted) -> Episode:
         wanted: Names of arrays, and the rate and the robot if they are known.
 
     Raises:
-        ValueError: Two files of actions, or one that is damaged or does not fit.
+        ValueError: A field that a video or a picture cannot have, two files beside it, or one that
+            is damaged or does not fit.
     """
     fields = wanted.fields or SourceFields()
+    _check_used(fields, path)
     own_rate = frames.rate if isinstance(frames, VideoFile) else None
-    return Episode(
-        *(name, frames, *_read_beside(path, len(frames), fields)),
-        rate=fields.rate or own_rate,
-        robot=fields.robot or None,
-    )
+    plain = Episode(name, frames, rate=fields.rate or own_rate, robot=fields.robot or None)
+    file = _find_file(path)
+    if file is None:
+        return plain
+    advice = "if this is no file of its actions, rename it"
+    with reading(file, f"the actions of {path.name} in {file}", advice):
+        return _add_arrays(plain, _arrays_of(file), fields)
 
 
 def refuse_camera(wanted: Wanted, path: Path) -> None:
@@ -75,28 +80,58 @@ def refuse_camera(wanted: Wanted, path: Path) -> None:
         )
 
 
-def _read_beside(
-    path: Path, frames: int, fields: SourceFields
-) -> tuple[NDArray[np.float32] | None, ActionFields | None]:
-    """Return the actions (T - 1, A) beside a recording of T frames, and their fields, or None."""
+def _check_used(fields: SourceFields, path: Path) -> None:
+    for setting in ("frames", "id"):
+        if found := getattr(fields, setting):
+            raise ValueError(
+                f"expected fields without {setting} for {path}, whose frames are pictures, found "
+                f"{found!r}; leave it out"
+            )
+
+
+def _find_file(path: Path) -> Path | None:
     files = [file for file in files_beside(path) if not _is_recording(file)]
-    if not files:
-        return None, None
     if len(files) > 1:
         names = " and ".join(file.name for file in files)
         raise ValueError(f"expected one file of actions beside {path}, found {names}")
-    file = files[0]
-    advice = "if these are no actions of it, rename the file"
-    with reading(file, f"the actions of {path.name} in {file}", advice):
-        arrays = _arrays_of(file)
-        named = None
-        if fields.actions:
-            actions, named = read_actions(fields.actions, partial(_find, arrays))
-        else:
-            actions = as_numbers(WHOLE, _find(arrays, WHOLE), 2)
-        if len(actions) not in (frames, frames - 1):
-            raise ValueError(f"{len(actions)} actions, not {frames} or {frames - 1}")
-    return actions[: frames - 1], named
+    return files[0] if files else None
+
+
+def _add_arrays(
+    plain: Episode, arrays: Mapping[str, NDArray[Any]], fields: SourceFields
+) -> Episode:
+    """Return an episode of T frames with its actions (T - 1, A), instruction and success."""
+    frames, named = len(plain), None
+    if fields.actions:
+        actions, named = read_actions(fields.actions, partial(_find, arrays))
+    else:
+        actions = as_numbers(WHOLE, _find(arrays, WHOLE), 2)
+    if len(actions) not in (frames, frames - 1):
+        raise ValueError(f"{len(actions)} actions, not {frames} or {frames - 1}")
+    return replace(
+        plain,
+        actions=actions[: frames - 1],
+        action_fields=named,
+        instruction=_read_text(arrays, fields.instruction) if fields.instruction else None,
+        success=_read_success(arrays, fields.success, frames) if fields.success else None,
+    )
+
+
+def _read_text(arrays: Mapping[str, NDArray[Any]], name: str) -> str:
+    found = _find(arrays, name)
+    if found.dtype.kind != "U" or not found.size:
+        raise ValueError(f"`{name}` {found.shape} of {found.dtype}, not text")
+    return str(found.flat[0])
+
+
+def _read_success(arrays: Mapping[str, NDArray[Any]], name: str, frames: int) -> NDArray[np.bool_]:
+    """Return the success at each frame (T,); a single value is that of the last frame."""
+    found = _find(arrays, name)
+    if found.dtype.kind not in "biu" or found.shape not in ((), (1,), (frames,)):
+        raise ValueError(f"`{name}` {found.shape} of {found.dtype}, not bool ({frames},)")
+    whole = np.zeros(frames, np.bool_)
+    whole[-found.size :] = found != 0
+    return whole
 
 
 def _arrays_of(file: Path) -> dict[str, NDArray[Any]]:

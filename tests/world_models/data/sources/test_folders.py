@@ -86,6 +86,41 @@ def test_names_of_actions_beside_a_video(tmp_path):
         read_one(tmp_path / "clip.mp4")
 
 
+@pytest.mark.parametrize(
+    ("success", "expected"),
+    [(np.array(True), [0, 0, 0, 0, 0, 1]), (np.arange(6) > 3, [0, 0, 0, 0, 1, 1])],
+    ids=["episode", "frames"],
+)
+def test_instruction_and_success_beside_a_video(tmp_path, success, expected):
+    write_video(tmp_path / "clip.mp4")
+    text = np.array("open the drawer")
+    np.savez(tmp_path / "clip.npz", action=ACTIONS, text=text, done=success)
+    (tmp_path / "fields.yaml").write_text(
+        "actions: {world_vector: 'action[0:3]'}\ninstruction: text\nsuccess: done\n"
+    )
+    source = open_source(str(tmp_path / "clip.mp4"), fields=str(tmp_path / "fields.yaml"))
+    episode = next(source.read())
+    assert (episode.instruction, episode.success.tolist()) == ("open the drawer", expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ("instruction: action", r"`action` \(6, 7\) of float32, not text"),
+        ("success: action", r"`action` \(6, 7\) of float32, not bool \(6,\)"),
+        ("success: dnoe", "no 'dnoe' among the arrays .*; did you mean 'done'"),
+        ("frames: image", "fields without frames for .*clip.mp4, .* found 'image'; leave it out"),
+    ],
+)
+def test_fields_that_do_not_fit_a_video(tmp_path, fields, text):
+    write_video(tmp_path / "clip.mp4")
+    np.savez(tmp_path / "clip.npz", action=ACTIONS, done=np.zeros(6, bool))
+    (tmp_path / "fields.yaml").write_text(f"{fields}\n")
+    source = open_source(str(tmp_path / "clip.mp4"), fields=str(tmp_path / "fields.yaml"))
+    with pytest.raises(ValueError, match=text):
+        next(source.read())
+
+
 def test_another_recording_beside_a_video_is_none_of_its_actions(tmp_path):
     write_video(tmp_path / "clip.mp4")
     np.savez(tmp_path / "clip.npz", image=np.zeros((2, 8, 8, 3), np.uint8))
@@ -98,7 +133,7 @@ def test_another_recording_beside_a_video_is_none_of_its_actions(tmp_path):
     [
         (
             ACTIONS[:4],
-            "found 4 actions, not 6 or 5; if these are no actions of it, rename the file",
+            "found 4 actions, not 6 or 5; if this is no file of its actions, rename it",
         ),
         (np.full((6, 7), "a"), "not numbers"),
         (np.zeros(6), r"`action` \(6,\)"),
