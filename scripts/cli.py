@@ -76,6 +76,7 @@ STARTS_OVER = frozenset(
         "parity",
         "random-checkpoint",
         "show",
+        "starts",
         "verify-policy",
     }
 )

@@ -89,6 +89,7 @@ def _run_rollout(
     Image.fromarray(strip).save(folder / "strip.png")
     found = {
         "moves": list(script.moves),
+        "instruction": script.instruction,
         "steps": len(script.actions),
         "seconds_per_frame": seconds,
         "events": events,
@@ -130,7 +131,8 @@ def _imagine_acting(
     seconds = imagine_stepwise(folder, model, context, course, key)
     ending = ", until it ended the episode" if course.over else ""
     title = f'{policy.meta.name} with the instruction "{instruction}"{ending}'
-    script = Script(title, np.stack(course.actions), ("",) * len(course.actions))
+    unnamed = ("",) * len(course.actions)
+    script = Script(title, np.stack(course.actions), unnamed, instruction=instruction)
     return folder, script, seconds
 
 

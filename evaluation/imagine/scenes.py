@@ -44,6 +44,7 @@ class Script:
         recorded: (N + 1, H, W, 3) uint8, a recording of the same actions, from the newest initial
             frame on; None without a recording.
         misfits: What the actions lacked before they were fitted to the robot.
+        instruction: Instruction of the policy that acts; None if none does.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Script:
     moves: tuple[str, ...]
     recorded: NDArray[np.uint8] | None = None
     misfits: Misfits = NO_MISFITS
+    instruction: str | None = None
 
 
 @dataclass(frozen=True)

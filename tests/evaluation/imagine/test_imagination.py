@@ -452,8 +452,8 @@ def test_a_start_tells_the_policy_what_to_do_if_nobody_else_does(
         "reset",
         lambda self, said, **more: heard.append(said) or reset(self, said, **more),
     )
-    rollout(tmp_path / "run", policy="zero", steps=1, start=start, **settings)
-    assert heard == [[told]]
+    found, _ = rollout(tmp_path / "run", policy="zero", steps=1, start=start, **settings)
+    assert heard == [[told]] and found["instruction"] == told
 
 
 def test_a_folder_belongs_to_the_instruction_of_its_start(tmp_path):
