@@ -262,8 +262,7 @@ def _gripper_change(field: FieldValues) -> Finding | None:
     return Finding(
         field.name,
         f"the first movement opens (-) in {opening:.0%} of {len(firsts)} episodes; if the gripper "
-        "begins open, the sign is reversed",
-        -1.0,
+        f"begins open, the sign is reversed, and scale={{{field.name}: -1}} corrects it",
     )
 
 

@@ -64,7 +64,8 @@ def test_a_verdict_is_hardly_ever_wrong(tmp_path: Path) -> None:
         "noisy experts": record(tmp_path / "noisy", 8000, noisy_expert=1.0),
         "experts": record(tmp_path / "experts", 7000, expert=1.0),
     }
-    print(f"\nof {len(SHIFTS) * REPEATS} draws:       right  wrong  nothing  (swapped: verdicts)")
+    draws = len(SHIFTS) * REPEATS
+    print(f"\nof {draws} draws: right, wrong, nothing; verdicts on swapped actions")
     for name, episodes in recordings.items():
         pairs = [
             [(find_motion(e.frames[:]), e.actions) for e in (shifted(e, s) for e in episodes)]
@@ -73,12 +74,7 @@ def test_a_verdict_is_hardly_ever_wrong(tmp_path: Path) -> None:
         for size in (15, 25, 50, 100):
             found = count_outcomes(pairs, size)
             noise = count_outcomes(pairs, size, swapped=True)[WRONG]
-            print(
-                f"{name:>14}, {size:>3}:",
-                *(f"{found[k]:>6}" for k in (RIGHT, WRONG, NOTHING)),
-                noise,
-            )
-            assert found[WRONG] <= 0.03 * SHIFTS.stop * REPEATS
-            assert noise <= 0.03 * SHIFTS.stop * REPEATS
-            if name != "experts" and size >= 50:
-                assert found[RIGHT] >= 0.9 * len(SHIFTS) * REPEATS
+            print(name, size, *(found[each] for each in (RIGHT, WRONG, NOTHING)), noise)
+            assert max(found[WRONG], noise) <= 0.03 * draws
+        if name != "experts":
+            assert found[RIGHT] >= 0.95 * draws
