@@ -1,7 +1,7 @@
 """The summary of recorded data: what is in it, and what to look at before using it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from v2w_gym.evaluation.data.values import (
     count_values,
     group_fields,
 )
+from v2w_gym.world_models.data.fit import RATE_TOLERANCE
 
 FROZEN = 5
 """Equal frames in a row, while the robot is told to move, of a camera that froze."""
@@ -134,7 +135,7 @@ def summarise(name: str, reading: Reading, robot: str = "", rate: float | None =
         rates=_count("" if e.rate is None else f"{e.rate:g}" for e in episodes),
         cameras=_count(e.camera for e in episodes),
         instructions=_count(e.instruction for e in episodes if e.instruction),
-        robot="" if spec is None else spec.name,
+        robot=_name(spec),
         success=(sum(verdicts), len(verdicts)),
         values=tuple(value for field in fields for value in count_values(field)),
         stuck=find_stuck(reading.facts, spec),
@@ -245,32 +246,47 @@ def _notes(
     robot: RobotSpec | None,
     rate: float | None,
 ) -> list[str]:
-    """Return what differs from the robot, or from one episode to another."""
+    """Return what differs from the robot."""
+    said = sorted({each.episode.robot for each in facts if each.episode.robot} - {_name(robot)})
+    others = [f"the data names robot {', '.join(said)}, which is not compared"] if said else []
     if robot is None:
-        return []
-    notes = []
+        return others
+    return [*others, *_field_notes(fields, robot), *_frame_notes(facts, robot, rate)]
+
+
+def _field_notes(fields: Sequence[FieldValues], robot: RobotSpec) -> list[str]:
     known = {field.name for field in fields if field.spec is not None}
-    unknown = [field.name for field in fields if field.spec is None]
-    if fields and not known:
+    if not fields:
+        return []
+    if not known:
         width = sum(field.size for field in fields)
-        notes.append(
+        return [
             f"the actions have {width} values that do not name the fields of robot {robot.name!r}, "
             f"which has {robot.action_size}; name them with fields=FILE.yaml"
-        )
-    elif unknown:
-        notes.append(f"robot {robot.name!r} has no field {', '.join(unknown)}")
-    lacking = [f.name for f in robot.fields if f.name not in known]
-    if known and lacking:
-        notes.append(f"the data lacks {', '.join(lacking)}, which then rest")
+        ]
+    unknown = [f"{field.name} of {field.size}" for field in fields if field.spec is None]
+    lacking = [each.name for each in robot.fields if each.name not in known]
+    return [
+        *(f"robot {robot.name!r} has no field {name}" for name in unknown),
+        *([f"the data lacks {', '.join(lacking)}, which then rest"] if lacking else []),
+    ]
+
+
+def _frame_notes(
+    facts: Sequence[EpisodeFacts], robot: RobotSpec, rate: float | None
+) -> Iterator[str]:
     if sizes := {each.size for each in facts} - {robot.frame_size}:
-        height, width = sorted(sizes)[0]
-        notes.append(
+        height, width = min(sizes)
+        yield (
             f"frames of {height} x {width} are not those of robot {robot.name!r}, "
             f"{robot.frame_size[0]} x {robot.frame_size[1]}: fit=true crops and resizes them"
         )
-    if rate is not None and abs(rate - robot.control_hz) > 0.02 * robot.control_hz:
-        notes.append(
+    if rate is not None and abs(rate - robot.control_hz) > RATE_TOLERANCE * robot.control_hz:
+        yield (
             f"{rate:g} frames per second are not the rate of robot {robot.name!r}, "
             f"{robot.control_hz:g}"
         )
-    return notes
+
+
+def _name(robot: RobotSpec | None) -> str:
+    return "" if robot is None else robot.name

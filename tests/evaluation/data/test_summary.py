@@ -94,6 +94,7 @@ def test_what_differs_from_the_robot_is_noted() -> None:
     assert any("64 x 64 are not those of robot 'google_robot', 256 x 320" in note for note in notes)
     assert any("10 frames per second are not the rate" in note for note in notes)
     other = summary_of(Drawn(episodes), robot="widowx")
+    assert "the data names robot standin_sawyer, which is not compared" in other.notes
     assert any("13 values that do not name the fields" in note for note in other.notes)
 
 
