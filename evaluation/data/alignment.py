@@ -76,7 +76,9 @@ class Alignment:
         """Return the verdict in one line."""
         if not self.episodes:
             return f"cannot tell: {self.reason}"
-        basis = f"{self.episodes} episodes, R2 {self.r2:.2f}"
+        basis = f"{self.episodes} episode{'s' * (self.episodes != 1)}"
+        if self.lags:
+            basis += f", R2 {self.r2:.2f}"
         if self.shift is None:
             return f"cannot tell: {self.reason} ({basis})"
         if self.shift == 0:
@@ -130,12 +132,15 @@ def find_alignment(
     acted = _without_course(_standardise([actions[i] for i in long]))
     if not acted[0].shape[1] or not moved[0].shape[1]:
         return Alignment(None, "nothing moves", len(long), steps)
+    if min(sum(np.square(each).sum() for each in part) for part in (moved, acted)) < TINY:
+        return Alignment(None, "every episode is the same", len(long), steps)
     return _judge(moved, acted, reach, np.random.default_rng(seed))
 
 
 def _judge(
     motion: Sequence[Array], actions: Sequence[Array], reach: int, rng: np.random.Generator
 ) -> Alignment:
+    """Fit the response, compare with the actions of other episodes, and resample episodes."""
     products = _multiply(motion, actions, reach)
     order = rng.permutation(len(actions))
     other = [actions[i] for i in np.roll(order, 1)[np.argsort(order)]]
@@ -150,13 +155,8 @@ def _judge(
     agreement = float((clear & (_beginning(drawn, SOMETHING) - reach == shift)).mean())
     gains = _explained(errors, left, draws) - _explained(swapped, left_swapped, draws)
     r2 = float(1 - errors.sum() / left.sum())
-    reason = ""
-    if r2 <= 0 or np.mean(gains > 0) < AGREEMENT:
-        reason = "actions explain no more of the motion than those of another episode"
-    elif shift == reach:
-        reason = f"the motion seems to begin {reach} or more steps before its action"
-    elif agreement < AGREEMENT:
-        reason = "the beginning of the motion is not clear"
+    explains = r2 > 0 and float((gains > 0).mean()) >= AGREEMENT
+    reason = _find_doubt(explains, shift == reach, agreement)
     return Alignment(
         shift=None if reason else shift,
         reason=reason,
@@ -169,6 +169,17 @@ def _judge(
         r2=r2,
         r2_swapped=float(1 - swapped.sum() / left_swapped.sum()),
     )
+
+
+def _find_doubt(explains: bool, too_far: bool, agreement: float) -> str:
+    """Return why there is no verdict; "" if there is one."""
+    if not explains:
+        return "actions explain no more of the motion than those of another episode"
+    if too_far:
+        return "the motion seems to begin many steps before its action"
+    if agreement < AGREEMENT:
+        return "the beginning of the motion is not clear"
+    return ""
 
 
 def _explained(errors: Array, motion: Array, draws: NDArray[np.int64]) -> Array:

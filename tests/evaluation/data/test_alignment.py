@@ -73,6 +73,11 @@ def test_a_robot_at_rest_says_nothing() -> None:
     assert still.reason == "nothing moves"
 
 
+def test_copies_of_one_episode_say_nothing() -> None:
+    motion, actions = recorded()
+    assert find_alignment(motion[:1] * 20, actions[:1] * 20).reason == "every episode is the same"
+
+
 def test_the_same_data_gives_the_same_numbers() -> None:
     assert find_alignment(*recorded()) == find_alignment(*recorded())
 
