@@ -125,9 +125,9 @@ def _moment(
     canvas = Image.new("RGB", (width, HEIGHT + ABOVE + MARGIN), "white")
     canvas.paste(Image.fromarray(shown), (MARGIN, ABOVE))
     draw = ImageDraw.Draw(canvas)
-    said = f"“{printable(episode.instruction)}”" if episode.instruction else "no instruction"
+    caption = f"“{printable(episode.instruction)}”" if episode.instruction else "no instruction"
     where = f"episode {place}:  {printable(episode.id)},  frame {step} of {len(episode) - 1}"
-    _write(draw, (MARGIN, 12), _cut(said, width - 2 * MARGIN, 20), 20, INKED)
+    _write(draw, (MARGIN, 12), _cut(caption, width - 2 * MARGIN, 20), 20, INKED)
     _write(draw, (MARGIN, 40), _cut(where, width - 2 * MARGIN, 13), 13, GREY)
     if panel:
         left = shown.shape[1] + 2 * MARGIN

@@ -72,8 +72,8 @@ def _not_too_wide(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _label(facts: EpisodeFacts) -> str:
     """Return the id, the instruction and the length of an episode in short lines."""
     episode = facts.episode
-    said = f'"{printable(episode.instruction)}"' if episode.instruction else "no instruction"
-    lines = textwrap.wrap(said, LETTERS)
+    caption = f'"{printable(episode.instruction)}"' if episode.instruction else "no instruction"
+    lines = textwrap.wrap(caption, LETTERS)
     if len(lines) > LINES - 2:
         lines = [*lines[: LINES - 3], lines[LINES - 3][: LETTERS - 3] + "..."]
     return "\n".join([printable(episode.id)[-LETTERS:], *lines, f"{len(episode)} frames"])

@@ -45,13 +45,13 @@ class Reading:
 
     Attributes:
         total: Number of episodes in the source.
-        asked: Number of episodes that were chosen.
+        chosen: Number of episodes to read, evenly spread.
         facts: The episodes that could be read.
         failed: Number of an episode in the source -> why it cannot be read.
     """
 
     total: int
-    asked: int
+    chosen: int
     facts: list[EpisodeFacts] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
 

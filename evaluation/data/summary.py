@@ -22,8 +22,8 @@ from v2w_gym.evaluation.data.values import (
 from v2w_gym.world_models.data.fit import RATE_TOLERANCE
 
 FROZEN = 5
-"""Equal frames in a row, while the robot is told to move, of a camera that froze."""
-TOLD = 0.05
+"""Equal frames in a row, while a command moves the robot, of a camera that froze."""
+COMMANDED = 0.05
 """Share of the width of its bounds by which a value moves the robot."""
 NO_ALIGNMENT = Alignment(None, "no actions", 0, 0)
 
@@ -56,7 +56,7 @@ class Summary:
     Attributes:
         name: Name of the data.
         total: Number of episodes.
-        asked: Number of episodes that were chosen, evenly spread.
+        chosen: Number of episodes to read, evenly spread.
         read: Number of them that could be read.
         failed: Number of an episode -> why it cannot be read.
         lengths: Frames of an episode: smallest, median, largest.
@@ -75,7 +75,7 @@ class Summary:
 
     name: str
     total: int
-    asked: int
+    chosen: int
     read: int
     failed: Mapping[int, str]
     lengths: tuple[int, float, int]
@@ -127,7 +127,7 @@ def summarise(name: str, reading: Reading, robot: str = "", rate: float | None =
     return Summary(
         name=name,
         total=reading.total,
-        asked=reading.asked,
+        chosen=reading.chosen,
         read=len(episodes),
         failed=reading.failed,
         lengths=(min(lengths), float(np.median(lengths)), max(lengths)),
@@ -153,8 +153,8 @@ def find_robot(facts: Sequence[EpisodeFacts], name: str) -> RobotSpec | None:
     """
     if name:
         return lookup(ROBOTS, name, "robot")
-    said = {each.episode.robot for each in facts}
-    return ROBOTS.get(said.pop() or "") if len(said) == 1 else None
+    named = {each.episode.robot for each in facts}
+    return ROBOTS.get(named.pop() or "") if len(named) == 1 else None
 
 
 def acting_episodes(facts: Sequence[EpisodeFacts]) -> tuple[list[EpisodeFacts], list[str]]:
@@ -197,7 +197,7 @@ def find_stuck(facts: Sequence[EpisodeFacts], robot: RobotSpec | None) -> StuckF
     frozen = [
         each.episode.id
         for each in facts
-        if _longest_run(each.stuck & _is_told_to_move(each, robot)) >= FROZEN
+        if _longest_run(each.stuck & _is_commanded(each, robot)) >= FROZEN
     ]
     return StuckFrames(
         frames=sum(len(each.blank) for each in facts),
@@ -209,16 +209,18 @@ def find_stuck(facts: Sequence[EpisodeFacts], robot: RobotSpec | None) -> StuckF
     )
 
 
-def _is_told_to_move(facts: EpisodeFacts, robot: RobotSpec | None) -> NDArray[np.bool_]:
+def _is_commanded(facts: EpisodeFacts, robot: RobotSpec | None) -> NDArray[np.bool_]:
     actions = facts.episode.actions
     if actions is None or len(actions) != len(facts.stuck):
         return np.zeros(len(facts.stuck), np.bool_)
     fields = group_fields([actions], facts.episode.action_fields, robot)
-    told = np.zeros(len(actions), np.bool_)
+    commanded = np.zeros(len(actions), np.bool_)
     for field in fields:
         if field.spec is not None and field.name not in (OPENING, TERMINATE):
-            told |= (np.abs(field.episodes[0] - field.resting) > TOLD * field.width).any(axis=1)
-    return told
+            commanded |= (np.abs(field.episodes[0] - field.resting) > COMMANDED * field.width).any(
+                axis=1
+            )
+    return commanded
 
 
 def _longest_run(flags: NDArray[np.bool_]) -> int:
@@ -247,8 +249,8 @@ def _notes(
     rate: float | None,
 ) -> list[str]:
     """Return what differs from the robot."""
-    said = sorted({each.episode.robot for each in facts if each.episode.robot} - {_name(robot)})
-    others = [f"the data names robot {', '.join(said)}, which is not compared"] if said else []
+    named = sorted({each.episode.robot for each in facts if each.episode.robot} - {_name(robot)})
+    others = [f"the data names robot {', '.join(named)}, which is not compared"] if named else []
     if robot is None:
         return others
     return [*others, *_field_notes(fields, robot), *_frame_notes(facts, robot, rate)]

@@ -37,9 +37,9 @@ def _title(summary: Summary) -> str:
 
 
 def _basis(summary: Summary) -> str:
-    if summary.asked == summary.total:
+    if summary.chosen == summary.total:
         return "all were read" if not summary.failed else f"{summary.read:,} could be read"
-    chosen = f"{summary.asked:,} of them, evenly spread, were read"
+    chosen = f"{summary.chosen:,} of them, evenly spread, were read"
     return chosen if not summary.failed else f"{chosen}, {summary.read:,} could be"
 
 

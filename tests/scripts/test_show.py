@@ -52,7 +52,7 @@ def test_own_episodes_in_other_units_and_one_step_late(
 
 def test_json(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(show(capsys, own, "pictured=0", "episodes=20", "json=true"))
-    assert (found["asked"], found["robot"], found["pictures"]) == (20, "standin_sawyer", [])
+    assert (found["chosen"], found["robot"], found["pictures"]) == (20, "standin_sawyer", [])
     assert found["settings"]["scale"] == {"world_vector": 0.001}
 
 

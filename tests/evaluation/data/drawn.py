@@ -1,4 +1,4 @@
-"""Episodes of a drawn robot: a textured square that moves as it is told, a little later."""
+"""Episodes of a drawn robot: a textured square that follows its actions, a little later."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -85,9 +85,9 @@ def test_the_same_data_gives_the_same_numbers() -> None:
 def test_motion_follows_the_square() -> None:
     facts = look(draw_episodes(12))
     right = np.concatenate([each.motion[:, :16].mean(axis=1) for each in facts])
-    told = np.concatenate([each.episode.actions[:, HAND][:, 0] for each in facts])
+    command = np.concatenate([each.episode.actions[:, HAND][:, 0] for each in facts])
     before = np.concatenate([np.r_[0, each.episode.actions[:-1, HAND][:, 0]] for each in facts])
-    assert np.corrcoef(right, told + before)[0, 1] > 0.9
+    assert np.corrcoef(right, command + before)[0, 1] > 0.9
 
 
 @pytest.mark.skipif(not DATA, reason="V2W_TEST_DATA names no real recordings")

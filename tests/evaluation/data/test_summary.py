@@ -1,4 +1,4 @@
-"""What is said about recorded data, and that every number says how many episodes it is about."""
+"""The summary of recorded data, in which every number names its number of episodes."""
 
 import json
 from dataclasses import replace
