@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from v2w_gym.configs.text import to_path
 from v2w_gym.policies.instructions import UNIT_TOLERANCE, InstructionTable, normalise
-from v2w_gym.world_models.data.arrays import DAMAGED
+from v2w_gym.world_models.data.decoding.arrays import DAMAGED
 from v2w_gym.world_models.data.sources.rlds_records import RldsDataset, RldsRecord
 from v2w_gym.world_models.downloads import check_download
 from v2w_gym.world_models.files import replacing

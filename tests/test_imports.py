@@ -91,7 +91,7 @@ def test_a_folder_imports_only_what_lies_below_it(folder: str) -> None:
         ("configs", "import v2w_gym.world_models.base", ["v2w_gym.world_models.base"]),
         ("world_models", "def f():\n    from v2w_gym import env", ["v2w_gym.env"]),
         ("policies", "from v2w_gym.world_models import loading", ["v2w_gym.world_models.loading"]),
-        ("policies", "from v2w_gym.world_models.data.clips import Clip", []),
+        ("policies", "from v2w_gym.world_models.data.clips.episode_set import Clip", []),
         ("policies", "from v2w_gym.world_models import checkpoint", []),
         ("evaluation", "import numpy, v2w_gym, v2w_gym.scripts.cli", ["v2w_gym.scripts.cli"]),
         ("evaluation", "from configs.loader import load_config", ["configs.loader.load_config"]),

@@ -53,9 +53,9 @@ if TYPE_CHECKING:  # the names of PUBLIC, for type checkers and editors
     from v2w_gym.world_models.data.preparing.prepare import prepare_source as prepare_source
     from v2w_gym.world_models.data.sources.opening import open_source as open_source
     from v2w_gym.world_models.data.sources.opening import read_one as read_one
-    from v2w_gym.world_models.data.start_files import Start as Start
-    from v2w_gym.world_models.data.start_files import StartFile as StartFile
-    from v2w_gym.world_models.data.start_files import load_starts as load_starts
+    from v2w_gym.world_models.data.starts.files import Start as Start
+    from v2w_gym.world_models.data.starts.files import StartFile as StartFile
+    from v2w_gym.world_models.data.starts.files import load_starts as load_starts
     from v2w_gym.world_models.loading import load_world_model as load_world_model
 
 __version__ = "0.1.0"
@@ -75,8 +75,8 @@ PUBLIC = {
     "RankConfig": "v2w_gym.configs.evaluate",
     "RobotPolicy": "v2w_gym.policies.robot_policy",
     "StandinEnv": "v2w_gym.standin.env",
-    "Start": "v2w_gym.world_models.data.start_files",
-    "StartFile": "v2w_gym.world_models.data.start_files",
+    "Start": "v2w_gym.world_models.data.starts.files",
+    "StartFile": "v2w_gym.world_models.data.starts.files",
     "StartsConfig": "v2w_gym.configs.data",
     "TrialsConfig": "v2w_gym.configs.evaluate",
     "Verdicts": "v2w_gym.judges.base",
@@ -87,7 +87,7 @@ PUBLIC = {
     "WorldModelSettings": "v2w_gym.configs.world_model",
     "compare": "v2w_gym.evaluation.compare.comparison",
     "load_judge": "v2w_gym.judges.loading",
-    "load_starts": "v2w_gym.world_models.data.start_files",
+    "load_starts": "v2w_gym.world_models.data.starts.files",
     "load_trials": "v2w_gym.evaluation.records.trials",
     "load_world_model": "v2w_gym.world_models.loading",
     "make_policy": "v2w_gym.policies.loading",

@@ -22,7 +22,7 @@ from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.fit import in_robots_order
 from v2w_gym.world_models.data.recorded_actions import execute_known, warn_of
 from v2w_gym.world_models.data.sources.opening import read_one, split_episode, split_path
-from v2w_gym.world_models.data.start_files import (
+from v2w_gym.world_models.data.starts.files import (
     Start,
     StartFile,
     is_start_file,

@@ -6,7 +6,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.configs.train import AutoencoderTrainConfig
-from v2w_gym.world_models.data.clips import EpisodeSet
+from v2w_gym.world_models.data.clips.episode_set import EpisodeSet
 from v2w_gym.world_models.device import in_precision
 from v2w_gym.world_models.frames import to_tensor
 from v2w_gym.world_models.optimiser import Optimiser

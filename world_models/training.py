@@ -11,7 +11,7 @@ from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.train import DenoiserTrainConfig, OptimiserConfig, TrainConfig
 from v2w_gym.world_models.autoencoder_training import encode_all, train_autoencoder
-from v2w_gym.world_models.data.clips import (
+from v2w_gym.world_models.data.clips.episode_set import (
     Clips,
     EpisodeSet,
     load_episode_set,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.world_models.data.arrays import open_arrays, reading
+from v2w_gym.world_models.data.decoding.arrays import open_arrays, reading
 from v2w_gym.world_models.data.labelled import ENDING
 from v2w_gym.world_models.data.sources.opening import read_one
 

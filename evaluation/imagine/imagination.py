@@ -31,9 +31,9 @@ from v2w_gym.policies.loading import make_policies
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel, check_identified
-from v2w_gym.world_models.data.held_out import warn_of_training
 from v2w_gym.world_models.data.recorded_actions import warn_of
 from v2w_gym.world_models.data.sources.opening import read_one
+from v2w_gym.world_models.data.starts.held_out import warn_of_training
 from v2w_gym.world_models.files import write_text
 from v2w_gym.world_models.loading import load_with
 from v2w_gym.world_models.run_folder import RunFolder, hold_folder

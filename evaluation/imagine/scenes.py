@@ -14,7 +14,7 @@ from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.tasks import Task, find_task, tasks_of
 from v2w_gym.starts import Context, begin_with, load_start, open_recording
-from v2w_gym.world_models.data.arrays import as_numbers, read_array, reading
+from v2w_gym.world_models.data.decoding.arrays import as_numbers, read_array, reading
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.fit import in_robots_order
 from v2w_gym.world_models.data.recorded_actions import (

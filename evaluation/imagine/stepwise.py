@@ -19,8 +19,8 @@ from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.starts import Context
 from v2w_gym.world_models.base import ClipModel, WorldModel
-from v2w_gym.world_models.data.arrays import reading
-from v2w_gym.world_models.data.pictures import read_picture
+from v2w_gym.world_models.data.decoding.arrays import reading
+from v2w_gym.world_models.data.decoding.pictures import read_picture
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.saved_state import reading_state, save_state
 from v2w_gym.world_models.state import FrameNoise, RolloutState

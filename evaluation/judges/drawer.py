@@ -27,7 +27,7 @@ from v2w_gym.judges.drawer import (
     make_judge,
 )
 from v2w_gym.world_models.checkpoint import check_free, load_checkpoint, save_checkpoint
-from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.decoding.array_frames import room_for
 from v2w_gym.world_models.data.labelled import (
     LabelledEpisode,
     count_frames,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from v2w_gym.world_models.data.start_files import Start
+from v2w_gym.world_models.data.starts.files import Start
 
 MOST = 100
 """Most starts on a sheet."""

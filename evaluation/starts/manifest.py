@@ -13,7 +13,7 @@ from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.opening import find_fields
 from v2w_gym.world_models.data.sources.selection import load_ids
-from v2w_gym.world_models.data.start_files import FORMAT, Start, StartFile
+from v2w_gym.world_models.data.starts.files import FORMAT, Start, StartFile
 from v2w_gym.world_models.run_folder import differences, identify_files, read_identity
 
 PLACES = ("source", "output", "repeat")

@@ -26,8 +26,11 @@ from v2w_gym.evaluation.starts.manifest import (
     identify,
     load_manifest,
 )
-from v2w_gym.world_models.data.arrays import LARGEST
-from v2w_gym.world_models.data.choosing import (
+from v2w_gym.world_models.data.decoding.arrays import LARGEST
+from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
+from v2w_gym.world_models.data.sources.base import Source
+from v2w_gym.world_models.data.sources.selection import open_selected, select
+from v2w_gym.world_models.data.starts.choosing import (
     Filters,
     check_some,
     choose_places,
@@ -35,12 +38,9 @@ from v2w_gym.world_models.data.choosing import (
     draw_order,
     to_pattern,
 )
-from v2w_gym.world_models.data.cutting import CutStart, cut_start
-from v2w_gym.world_models.data.places import Facts, Place
-from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
-from v2w_gym.world_models.data.sources.base import Source
-from v2w_gym.world_models.data.sources.selection import open_selected, select
-from v2w_gym.world_models.data.start_files import StartFile, save_starts
+from v2w_gym.world_models.data.starts.cutting import CutStart, cut_start
+from v2w_gym.world_models.data.starts.files import StartFile, save_starts
+from v2w_gym.world_models.data.starts.places import Facts, Place
 from v2w_gym.world_models.files import check_writable, replacing
 
 DELAY = 1

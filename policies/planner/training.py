@@ -24,7 +24,7 @@ from v2w_gym.policies.planner.perception import (
 )
 from v2w_gym.policies.planner.policy import save_planner
 from v2w_gym.world_models.checkpoint import check_free
-from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.decoding.array_frames import room_for
 from v2w_gym.world_models.data.labelled import (
     LabelledEpisode,
     count_frames,

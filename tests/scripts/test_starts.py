@@ -12,7 +12,7 @@ from PIL import Image
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.scripts import cli
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
-from v2w_gym.world_models.data.start_files import load_starts
+from v2w_gym.world_models.data.starts.files import load_starts
 
 ROOT = Path(__file__).parents[2]
 TASKS = {"close_drawer": "close the drawer", "open_drawer": "open the drawer"}

@@ -10,7 +10,7 @@ from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.env import Vid2WorldEnv
 from v2w_gym.starts import BUNDLED, bundled_starts, load_start
 from v2w_gym.vector_env import Vid2WorldVectorEnv
-from v2w_gym.world_models.data.start_files import Start, StartFile, save_starts
+from v2w_gym.world_models.data.starts.files import Start, StartFile, save_starts
 
 PUSH, PULL = (STANDIN_SAWYER.make_action(world_vector=(x, 0, 0)) for x in (0.02, -0.02))
 

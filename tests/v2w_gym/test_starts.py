@@ -18,7 +18,7 @@ from v2w_gym.starts import (
     load_start,
     record_starts,
 )
-from v2w_gym.world_models.data.start_files import load_starts
+from v2w_gym.world_models.data.starts.files import load_starts
 
 
 @pytest.mark.parametrize("task", tasks_of(BUNDLED_ROBOT))

@@ -9,7 +9,7 @@ import torch
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, TrainConfig
 from v2w_gym.world_models import device
-from v2w_gym.world_models.data.clips import load_episode_set, sample_clips
+from v2w_gym.world_models.data.clips.episode_set import load_episode_set, sample_clips
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import to_path
-from v2w_gym.world_models.data.array_frames import archived_frames, check_frames
-from v2w_gym.world_models.data.arrays import (
+from v2w_gym.world_models.data.decoding.array_frames import archived_frames, check_frames
+from v2w_gym.world_models.data.decoding.arrays import (
     DAMAGED,
     ArrayFile,
     as_numbers,

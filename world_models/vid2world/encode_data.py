@@ -17,9 +17,8 @@ from tqdm import tqdm
 
 from v2w_gym.configs.clips import CacheConfig, ClipsConfig
 from v2w_gym.configs.text import to_path
-from v2w_gym.world_models.data.clip_batches import FrameReader, Places, load_batches
-from v2w_gym.world_models.data.clip_order import ClipPlace
-from v2w_gym.world_models.data.latents import (
+from v2w_gym.world_models.data.clips.batches import FrameReader, Places, load_batches
+from v2w_gym.world_models.data.clips.latents import (
     CARD,
     FORMAT,
     LATENTS,
@@ -34,6 +33,7 @@ from v2w_gym.world_models.data.latents import (
     open_latents,
     shards_of,
 )
+from v2w_gym.world_models.data.clips.order import ClipPlace
 from v2w_gym.world_models.data.prepared import PreparedData, open_prepared
 from v2w_gym.world_models.files import replacing, write_text
 from v2w_gym.world_models.loading import load_world_model

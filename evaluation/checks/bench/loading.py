@@ -33,8 +33,8 @@ from v2w_gym.configs.published import PUBLISHED
 from v2w_gym.configs.robots import GOOGLE_ROBOT
 from v2w_gym.evaluation.checks.bench.recordings import RandomEpisodes
 from v2w_gym.evaluation.compare.writing import table_of
-from v2w_gym.world_models.data.clip_batches import ClipBatch, FrameReader, Places, load_batches
-from v2w_gym.world_models.data.clip_order import TrainingOrder
+from v2w_gym.world_models.data.clips.batches import ClipBatch, FrameReader, Places, load_batches
+from v2w_gym.world_models.data.clips.order import TrainingOrder
 from v2w_gym.world_models.data.prepared import PreparedData, open_prepared
 from v2w_gym.world_models.data.preparing.prepare import prepare_source
 

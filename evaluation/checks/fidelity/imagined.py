@@ -16,7 +16,7 @@ from v2w_gym.configs.tasks import Task
 from v2w_gym.evaluation.checks.bench.bench import seconds
 from v2w_gym.evaluation.imagine.replay import replay
 from v2w_gym.evaluation.imagine.scenes import Scenes, choose_task, stack_scenes
-from v2w_gym.world_models.data.arrays import open_arrays, reading
+from v2w_gym.world_models.data.decoding.arrays import open_arrays, reading
 from v2w_gym.world_models.data.sources.opening import open_source
 from v2w_gym.world_models.files import replacing
 from v2w_gym.world_models.run_folder import RunFolder

@@ -23,9 +23,9 @@ from v2w_gym.interface import RolloutKey
 from v2w_gym.policies.loading import make_policy
 from v2w_gym.policies.robot_policy import RobotPolicy
 from v2w_gym.world_models.copy_last import CopyLast
-from v2w_gym.world_models.data.array_frames import ArrayFrames
+from v2w_gym.world_models.data.decoding.array_frames import ArrayFrames
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
-from v2w_gym.world_models.data.start_files import Start, StartFile, save_starts
+from v2w_gym.world_models.data.starts.files import Start, StartFile, save_starts
 from v2w_gym.world_models.frames import to_tensor, to_uint8
 from v2w_gym.world_models.run_folder import hold_folder
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.evaluation.starts.contact_sheet import GAP, HEAD, MARGIN, WIDTH, draw_sheet
-from v2w_gym.world_models.data.start_files import Start
+from v2w_gym.world_models.data.starts.files import Start
 
 GREEN = np.array([0, 200, 0], np.uint8)
 NONE = np.zeros((0, 7), np.float32)

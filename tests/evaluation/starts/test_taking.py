@@ -15,7 +15,7 @@ from v2w_gym.configs.data import StartsConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER
 from v2w_gym.evaluation.starts.taking import paths_of, take_starts
 from v2w_gym.starts import BUNDLED
-from v2w_gym.world_models.data.start_files import Start, StartFile, load_starts, save_starts
+from v2w_gym.world_models.data.starts.files import Start, StartFile, load_starts, save_starts
 
 RNG = np.random.default_rng(0)
 SAID = ["close the drawer", "open the drawer", None]

@@ -14,10 +14,10 @@ from v2w_gym.configs.clips import AugmentationConfig, CacheConfig, ClipsConfig
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.model import ClipConfig, ContextConfig, ResamplerConfig
 from v2w_gym.scripts import cli
-from v2w_gym.world_models.data import latents
-from v2w_gym.world_models.data.clip_batches import FrameReader, load_batches
-from v2w_gym.world_models.data.clip_order import TrainingOrder
-from v2w_gym.world_models.data.latents import LATENTS, LatentReader, open_latents
+from v2w_gym.world_models.data.clips import latents
+from v2w_gym.world_models.data.clips.batches import FrameReader, load_batches
+from v2w_gym.world_models.data.clips.latents import LATENTS, LatentReader, open_latents
+from v2w_gym.world_models.data.clips.order import TrainingOrder
 from v2w_gym.world_models.data.prepared import open_prepared
 from v2w_gym.world_models.data.preparing.prepare import prepare_source
 from v2w_gym.world_models.vid2world import encode_data as module

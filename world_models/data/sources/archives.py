@@ -5,7 +5,7 @@ A folder may hold both kinds, in folders of any depth.
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.arrays import open_arrays, reading
+from v2w_gym.world_models.data.decoding.arrays import open_arrays, reading
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import ENDING, is_episode, is_labelled
 from v2w_gym.world_models.data.sources.base import Wanted

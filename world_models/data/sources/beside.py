@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.names import hint
 from v2w_gym.configs.sources import SourceFields
-from v2w_gym.world_models.data.arrays import (
+from v2w_gym.world_models.data.decoding.arrays import (
     DAMAGED,
     array_header,
     as_numbers,
@@ -24,12 +24,12 @@ from v2w_gym.world_models.data.arrays import (
     read_array,
     reading,
 )
+from v2w_gym.world_models.data.decoding.videos import VideoFile
 from v2w_gym.world_models.data.episode import Episode, Frames
 from v2w_gym.world_models.data.labelled import is_labelled
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.converter import is_converted
 from v2w_gym.world_models.data.sources.expressions import read_actions
-from v2w_gym.world_models.data.videos import VideoFile
 
 BESIDE = (".npz", ".npy")
 WHOLE = "action"

@@ -6,8 +6,8 @@ The last action leads to no frame and is dropped.
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.array_frames import actions_of, archived_frames
-from v2w_gym.world_models.data.arrays import ArrayFile
+from v2w_gym.world_models.data.decoding.array_frames import actions_of, archived_frames
+from v2w_gym.world_models.data.decoding.arrays import ArrayFile
 from v2w_gym.world_models.data.episode import Episode
 
 NAMED = "train_eps_*.npz"

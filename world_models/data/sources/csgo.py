@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.robots import CSGO_PLAYER
-from v2w_gym.world_models.data.array_frames import check_frames
-from v2w_gym.world_models.data.arrays import LARGEST, as_numbers, reading
+from v2w_gym.world_models.data.decoding.array_frames import check_frames
+from v2w_gym.world_models.data.decoding.arrays import LARGEST, as_numbers, reading
 from v2w_gym.world_models.data.episode import Episode, Steps, rows_of
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import (

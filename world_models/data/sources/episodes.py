@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from v2w_gym.world_models.data.array_frames import actions_of, archived_frames
-from v2w_gym.world_models.data.arrays import ArrayFile
+from v2w_gym.world_models.data.decoding.array_frames import actions_of, archived_frames
+from v2w_gym.world_models.data.decoding.arrays import ArrayFile
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import read_meta
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from v2w_gym.world_models.data.array_frames import load_frames
+from v2w_gym.world_models.data.decoding.array_frames import load_frames
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files, refuse_fields

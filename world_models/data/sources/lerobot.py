@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from v2w_gym.configs.names import lookup
 from v2w_gym.configs.robots import ROBOTS
 from v2w_gym.configs.sources import SourceFields
+from v2w_gym.world_models.data.decoding.parquet import ParquetRows, import_parquet
+from v2w_gym.world_models.data.decoding.stored_pictures import StoredPictures
+from v2w_gym.world_models.data.decoding.video_frames import VideoFrames
 from v2w_gym.world_models.data.episode import Episode, Frames
-from v2w_gym.world_models.data.parquet import ParquetRows, import_parquet
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.expressions import (
     ActionFields,
@@ -34,8 +36,6 @@ from v2w_gym.world_models.data.sources.lerobot_index import (
     read_tasks,
 )
 from v2w_gym.world_models.data.sources.lerobot_info import INFO, Info, action_names, read_info
-from v2w_gym.world_models.data.sources.stored_pictures import StoredPictures
-from v2w_gym.world_models.data.sources.video_frames import VideoFrames
 from v2w_gym.world_models.downloads import check_present
 
 ACTION, TASK = "action", "task"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from v2w_gym.configs.text import brief
-from v2w_gym.world_models.data.parquet import ParquetRows, open_parquet
+from v2w_gym.world_models.data.decoding.parquet import ParquetRows, open_parquet
 from v2w_gym.world_models.data.sources.lerobot_info import INFO, Info
 from v2w_gym.world_models.downloads import check_present
 

@@ -11,9 +11,9 @@ from v2w_gym.configs.names import hint, lookup
 from v2w_gym.configs.sources import SOURCES, SourceFields
 from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data import prepared
+from v2w_gym.world_models.data.decoding.pictures import PICTURES
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import ENDING
-from v2w_gym.world_models.data.pictures import PICTURES
 from v2w_gym.world_models.data.sources import (
     archives,
     csgo,

@@ -7,8 +7,8 @@ order of their numbers. A folder of such folders holds many. Actions may lie bes
 from functools import partial
 from pathlib import Path
 
+from v2w_gym.world_models.data.decoding.pictures import PICTURES, PictureFrames
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.pictures import PICTURES, PictureFrames
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from v2w_gym.configs.names import hint
 from v2w_gym.configs.robots import RECON_JACKAL
-from v2w_gym.world_models.data.arrays import reading
+from v2w_gym.world_models.data.decoding.arrays import reading
+from v2w_gym.world_models.data.decoding.pictures import PictureFrames
+from v2w_gym.world_models.data.decoding.safe_pickle import load_pickle
 from v2w_gym.world_models.data.episode import Episode
-from v2w_gym.world_models.data.pictures import PictureFrames
-from v2w_gym.world_models.data.safe_pickle import load_pickle
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import (
     EpisodeFiles,

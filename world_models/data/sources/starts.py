@@ -1,4 +1,4 @@
-"""The source of start files: each start is a short episode; see `start_files`."""
+"""The source of start files: each start is a short episode; see `starts.files`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.episode_files import refuse_fields
-from v2w_gym.world_models.data.start_files import StartFile, is_start_file, load_starts
+from v2w_gym.world_models.data.starts.files import StartFile, is_start_file, load_starts
 
 recognises = is_start_file
 

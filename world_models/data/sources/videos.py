@@ -3,12 +3,12 @@
 from functools import partial
 from pathlib import Path
 
+from v2w_gym.world_models.data.decoding.videos import VideoFile
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.sources.base import Wanted
 from v2w_gym.world_models.data.sources.beside import describe, files_beside, refuse_camera
 from v2w_gym.world_models.data.sources.episode_files import EpisodeFiles, open_files
 from v2w_gym.world_models.data.sources.listing import files_below, in_natural_order
-from v2w_gym.world_models.data.videos import VideoFile
 
 ENDINGS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings of containers in which every frame has a time stamp."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from v2w_gym.world_models.data import videos
+from v2w_gym.world_models.data.decoding import videos
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 from v2w_gym.world_models.data.sources.opening import read_one
 

@@ -8,7 +8,7 @@ import pytest
 from tests.world_models.data.recorded import make_episode
 from v2w_gym.configs.data import FitSettings
 from v2w_gym.configs.robots import STANDIN_SAWYER
-from v2w_gym.world_models.data.cutting import cut_start
+from v2w_gym.world_models.data.starts.cutting import cut_start
 
 EPISODE = make_episode(3, length=20)
 PLAIN = FitSettings()

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from v2w_gym.configs.clips import AugmentationConfig
-from v2w_gym.world_models.data.augmentation import (
+from v2w_gym.world_models.data.clips.augmentation import (
     Augmentation,
     augment,
     draw_augmentation,

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
-from v2w_gym.world_models.data.clips import load_episode_set
+from v2w_gym.world_models.data.clips.episode_set import load_episode_set
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
 

@@ -10,7 +10,7 @@ from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.fit import fit_episode, fit_frames
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, Misfits
-from v2w_gym.world_models.data.start_files import Start
+from v2w_gym.world_models.data.starts.files import Start
 
 
 @dataclass(frozen=True)

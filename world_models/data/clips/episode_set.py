@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.world_models.data.array_frames import room_for
+from v2w_gym.world_models.data.decoding.array_frames import room_for
 from v2w_gym.world_models.data.fit import fit_episode
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
 from v2w_gym.world_models.data.sources.opening import open_source

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from v2w_gym.world_models.data.choosing import choose_places
-from v2w_gym.world_models.data.places import Facts
+from v2w_gym.world_models.data.starts.choosing import choose_places
+from v2w_gym.world_models.data.starts.places import Facts
 
 HELD_OUT = [Facts(n, f"train_eps_{20 * n:08d}", 15 + n % 3) for n in range(4361)]
 

@@ -19,14 +19,14 @@ from v2w_gym.configs.clips import AugmentationConfig
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER, RobotSpec
-from v2w_gym.world_models.data.clip_batches import (
+from v2w_gym.world_models.data.clips.batches import (
     AHEAD,
     IN_USE,
     ClipBatch,
     FrameReader,
     load_batches,
 )
-from v2w_gym.world_models.data.clip_order import ClipPlace, TrainingOrder
+from v2w_gym.world_models.data.clips.order import ClipPlace, TrainingOrder
 from v2w_gym.world_models.data.prepared import PreparedData
 from v2w_gym.world_models.data.preparing.prepare import prepare_source
 

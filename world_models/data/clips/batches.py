@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader, Dataset
 from v2w_gym.configs.clips import AugmentationConfig
 from v2w_gym.configs.model import GeometryConfig
 from v2w_gym.configs.robots import RobotSpec
-from v2w_gym.world_models.data.augmentation import augment, draw_augmentation
-from v2w_gym.world_models.data.clip_order import ClipPlace
-from v2w_gym.world_models.data.shared_slots import SharedSlots
+from v2w_gym.world_models.data.clips.augmentation import augment, draw_augmentation
+from v2w_gym.world_models.data.clips.order import ClipPlace
+from v2w_gym.world_models.data.clips.shared_slots import SharedSlots
 from v2w_gym.world_models.frames import place_on_canvas
 
 Places: TypeAlias = Sequence[ClipPlace]

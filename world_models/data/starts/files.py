@@ -20,7 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.world_models.data.arrays import DAMAGED, ArrayFile, as_numbers, open_arrays, reading
+from v2w_gym.world_models.data.decoding.arrays import (
+    DAMAGED,
+    ArrayFile,
+    as_numbers,
+    open_arrays,
+    reading,
+)
 from v2w_gym.world_models.files import replacing
 
 FORMAT = "v2w-starts-1"

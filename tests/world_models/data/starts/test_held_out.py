@@ -2,7 +2,7 @@
 
 import pytest
 
-from v2w_gym.world_models.data.held_out import trained_on, warn_of_training
+from v2w_gym.world_models.data.starts.held_out import trained_on, warn_of_training
 
 CARD = {"training_ids": ["day/1", "day/2", "day/3", "day/4"]}
 

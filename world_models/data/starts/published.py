@@ -3,8 +3,8 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 
-from v2w_gym.world_models.data.places import Facts, Place
 from v2w_gym.world_models.data.sources import csgo, recon
+from v2w_gym.world_models.data.starts.places import Facts, Place
 
 RT1_HELD_OUT = 4361
 """Episodes in Vid2World's `val_file_list.json`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.lerobot_folders import encode, picture
-from v2w_gym.world_models.data.sources.video_frames import VideoFrames
+from v2w_gym.world_models.data.decoding.video_frames import VideoFrames
 
 COUNT, RATE = 60, 30
 FRAMES = np.stack([picture(0, step) for step in range(COUNT)])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from v2w_gym.world_models.data.arrays import LARGEST, reading
+from v2w_gym.world_models.data.decoding.arrays import LARGEST, reading
 from v2w_gym.world_models.data.episode import Steps, rows_of
 
 log = logging.getLogger(__name__)

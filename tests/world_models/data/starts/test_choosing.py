@@ -5,7 +5,7 @@ The expected draws are sha256 sums of texts such as "0/train_eps_00000004", made
 
 import pytest
 
-from v2w_gym.world_models.data.choosing import (
+from v2w_gym.world_models.data.starts.choosing import (
     Filters,
     check_some,
     choose_places,
@@ -13,7 +13,7 @@ from v2w_gym.world_models.data.choosing import (
     draw_order,
     to_pattern,
 )
-from v2w_gym.world_models.data.places import Facts, Place
+from v2w_gym.world_models.data.starts.places import Facts, Place
 
 SAID = ["open top drawer", "close top drawer", "pick coke can", None]
 EPISODES = [Facts(n, f"train_eps_{n:08d}", 10 + n, SAID[n % 4]) for n in range(12)]

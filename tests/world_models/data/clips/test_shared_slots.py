@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from v2w_gym.world_models.data import shared_slots
-from v2w_gym.world_models.data.shared_slots import SharedSlots
+from v2w_gym.world_models.data.clips import shared_slots
+from v2w_gym.world_models.data.clips.shared_slots import SharedSlots
 
 
 def test_each_process_gets_its_own_slots_first_then_any() -> None:

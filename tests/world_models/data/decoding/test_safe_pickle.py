@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from v2w_gym.world_models.data.safe_pickle import load_pickle
+from v2w_gym.world_models.data.decoding.safe_pickle import load_pickle
 
 CONTENT = {
     "position": np.random.default_rng(0).normal(size=(3, 2)),

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from v2w_gym.world_models.data.clip_order import TrainingOrder, long_enough, validation_places
+from v2w_gym.world_models.data.clips.order import TrainingOrder, long_enough, validation_places
 
 LENGTHS = np.array([9, 4, 30, 3, 5, 12])
 LONG = [0, 1, 2, 4, 5]
@@ -85,7 +85,7 @@ def test_validation_clips_are_fixed_and_one_of_an_episode():
 def test_no_draw_depends_on_the_hash_of_a_process():
     code = (
         "import numpy as np\n"
-        "from v2w_gym.world_models.data.clip_order import *\n"
+        "from v2w_gym.world_models.data.clips.order import *\n"
         "lengths = np.array([9, 4, 30, 3, 5, 12])\n"
         "print(TrainingOrder(lengths, 4, 7).batch(3, 8))\n"
         "print(validation_places(lengths, list('abcdef'), 4, 4))"

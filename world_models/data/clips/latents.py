@@ -24,8 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from v2w_gym.world_models.data.arrays import DAMAGED, array_header
-from v2w_gym.world_models.data.clip_batches import Places, clip_actions
+from v2w_gym.world_models.data.clips.batches import Places, clip_actions
+from v2w_gym.world_models.data.decoding.arrays import DAMAGED, array_header
 from v2w_gym.world_models.data.prepared import PreparedData
 from v2w_gym.world_models.weight_files import read_json
 

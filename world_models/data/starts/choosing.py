@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from v2w_gym.configs.names import lookup
-from v2w_gym.world_models.data.places import OPEN, Facts, Place
-from v2w_gym.world_models.data.published_starts import PUBLISHED
+from v2w_gym.world_models.data.starts.places import OPEN, Facts, Place
+from v2w_gym.world_models.data.starts.published import PUBLISHED
 
 SHOWN = 5
 """Most instructions that a message names."""

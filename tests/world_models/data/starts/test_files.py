@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from v2w_gym.world_models.data.sources.opening import open_source
-from v2w_gym.world_models.data.start_files import (
+from v2w_gym.world_models.data.starts.files import (
     Start,
     StartFile,
     is_start_file,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from v2w_gym.world_models.data.parquet import ParquetRows, read_pictures
+from v2w_gym.world_models.data.decoding.parquet import ParquetRows, read_pictures
 
 COUNT = 25
 PICTURES = [{"bytes": bytes([row]) * 2000, "path": f"{row}.png"} for row in range(COUNT)]

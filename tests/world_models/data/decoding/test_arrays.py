@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from v2w_gym.world_models.data import arrays
-from v2w_gym.world_models.data.arrays import (
+from v2w_gym.world_models.data.decoding import arrays
+from v2w_gym.world_models.data.decoding.arrays import (
     array_header,
     as_numbers,
     open_arrays,

@@ -1,0 +1,1 @@
+"""Training clips: their order, batches, augmentation and cached latents."""

@@ -1,0 +1,1 @@
+"""Decoding of files: arrays, pictures, videos and tables, only what is needed and safely."""

@@ -1,0 +1,1 @@
+"""Starts of rollouts: files, choice and cutting."""
