@@ -19,6 +19,7 @@ from v2w_gym.world_models.data.clips.episode_set import (
     sample_clips,
 )
 from v2w_gym.world_models.data.sources.opening import open_source
+from v2w_gym.world_models.data.starts.held_out import TRAINING_IDS
 from v2w_gym.world_models.device import choose_precision, in_precision
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
@@ -71,7 +72,8 @@ def _train(cfg: TrainConfig, output: Path) -> Path:
     check_not_diverged(model.half().state_dict(), "the weights in half precision")
     del settings["output"]  # a run folder may be moved
     notes = {
-        "training_episodes": len(data.starts),
+        "training_episodes": len(data.ids),
+        TRAINING_IDS: data.ids,
         "settings": settings,
         "changes": first.changes + second.changes,
     }

@@ -11,6 +11,7 @@ from v2w_gym.configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, T
 from v2w_gym.world_models import device
 from v2w_gym.world_models.data.clips.episode_set import load_episode_set, sample_clips
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
+from v2w_gym.world_models.data.starts.held_out import trained_on
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
 from v2w_gym.world_models.training import loss_weight, sample_noise_levels, train
@@ -116,7 +117,9 @@ def test_more_steps_are_taken_and_logged(config):
     falling = replace(config.denoiser, warmup=1, decay=0.5)
     train(replace(config, denoiser=falling))
     more = replace(config, denoiser=replace(falling, steps=6))
-    provenance = load_vid2world(train(more)).card["provenance"]
+    card = load_vid2world(train(more)).card
+    assert trained_on(["episode_2", "episode_9"], card) == ["episode_2"]
+    provenance = card["provenance"]
     assert provenance["settings"]["denoiser"]["steps"] == 6
     assert provenance["changes"] == ["denoiser.steps was 4 until step 4, then 6"]
 

@@ -72,7 +72,7 @@ class Noisy(CopyLast):
 class Trained(CopyLast):
     """Its card tells what it was trained on."""
 
-    card = {**CopyLast(STANDIN_SAWYER, window=4).card, "training_ids": ["day/1"]}
+    card = {**CopyLast(STANDIN_SAWYER, window=4).card, "provenance": {"training_ids": ["day/1"]}}
 
 
 def recording(path, steps=9, size=(64, 64)):

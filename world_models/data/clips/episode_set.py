@@ -25,12 +25,14 @@ class EpisodeSet:
         actions: (N, A) float32; the action that led to each frame, NaN at an episode's first frame.
         starts: (E,) index of each episode's first frame.
         ends: (E,) index after each episode's last frame.
+        ids: (E,) name of each episode in its source.
     """
 
     frames: NDArray[np.uint8]
     actions: NDArray[np.float32]
     starts: NDArray[np.int64]
     ends: NDArray[np.int64]
+    ids: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def load_episode_set(sources: Sequence[str], robot: RobotSpec) -> EpisodeSet:
         misfits += fitted.misfits
     warn_of(misfits, ", ".join(sources))
     starts, ends = np.array([(place.start, place.stop) for place in places], np.int64).T
-    return EpisodeSet(frames, actions, starts, ends)
+    ids = tuple(episode.id for _, episode in episodes)
+    return EpisodeSet(frames, actions, starts, ends, ids)
 
 
 def sample_clips(

@@ -7,7 +7,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 TRAINING_IDS = "training_ids"
-"""Entry of a world model's card: ids of the episodes that it was trained on."""
+"""Entry of a card's provenance: ids of the episodes that the world model was trained on."""
 SHOWN = 3
 """Most ids that a warning names."""
 
@@ -18,7 +18,7 @@ def trained_on(ids: Iterable[str], card: Mapping[str, Any]) -> list[str]:
     Ids are compared as they are, so both must come from the same data set. None are returned if the
     card does not list any.
     """
-    known = frozenset(card.get(TRAINING_IDS, ()))
+    known = frozenset(card.get("provenance", {}).get(TRAINING_IDS, ()))
     return [name for name in ids if name in known]
 
 
