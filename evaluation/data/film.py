@@ -42,6 +42,8 @@ MOST_FRAMES = 120
 """Most frames of an episode that are shown; of a longer one, every second, third, ... frame."""
 APART = 0.25
 """Distance of two bounds, as a share of the axis, from which both have room for a number."""
+NOTHING = 1e-3
+"""Share of a value's largest one that is written as 0, since nobody can see it in the trace."""
 SHORT = 17
 """Most characters of a value's name in one line."""
 LEAST_WIDTH = 480
@@ -174,6 +176,9 @@ def _reading(trace: Trace, step: int) -> str:
         return "closes" if value > 0.05 else "opens" if value < -0.05 else "holds"
     if trace.is_gripper:
         return "open" if value > 1 / 2 else "closed"
+    finite = trace.values[np.isfinite(trace.values)]
+    if abs(value) < NOTHING * np.abs(finite).max(initial=0):
+        return "0"
     return f"{value:+.2g}" if value and min(trace.bounds or (-1,)) < 0 else f"{value:.2g}"
 
 

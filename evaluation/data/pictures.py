@@ -76,4 +76,9 @@ def _label(facts: EpisodeFacts) -> str:
     lines = textwrap.wrap(caption, LETTERS)
     if len(lines) > LINES - 2:
         lines = [*lines[: LINES - 3], lines[LINES - 3][: LETTERS - 3] + "..."]
-    return "\n".join([printable(episode.id)[-LETTERS:], *lines, f"{len(episode)} frames"])
+    return "\n".join([_cut_front(printable(episode.id)), *lines, f"{len(episode)} frames"])
+
+
+def _cut_front(name: str) -> str:
+    """Return the end of a long id, which tells it from the others."""
+    return name if len(name) <= LETTERS else "..." + name[3 - LETTERS :]
