@@ -49,8 +49,8 @@ class Alignment:
     """The steps at which actions move the frames.
 
     Attributes:
-        shift: Steps by which actions are stored late, negative if early; None if nobody can tell.
-        reason: Why nobody can tell; "" otherwise.
+        shift: Steps by which actions are stored late, negative if early; None if it is unclear.
+        reason: Why they do not; "" otherwise.
         episodes: Number of episodes that were long enough.
         steps: Number of frame changes in them.
         lags: Steps s between an action and the frame change that it may explain.

@@ -188,8 +188,8 @@ class PreparedData:
         Raises:
             ValueError: A damaged file.
         """
-        for path, told in zip(self.files, self.card["files"].values(), strict=True):
-            if sha256_of(path) != told["sha256"]:
+        for path, stored in zip(self.files, self.card["files"].values(), strict=True):
+            if sha256_of(path) != stored["sha256"]:
                 raise ValueError(f"expected {path} as it was written, found other bytes; {AGAIN}")
 
     def _success(self, number: int) -> NDArray[np.bool_] | None:
@@ -308,11 +308,11 @@ def open_prepared(folder: Path) -> PreparedData:
             "same command again if it was interrupted"
         )
     card = _read_card(folder / CARD)
-    for name, told in card["files"].items():
+    for name, stored in card["files"].items():
         path = folder / name
         size = path.stat().st_size if path.is_file() else "nothing"
-        if size != told["bytes"]:
-            raise ValueError(f"expected {told['bytes']} bytes at {path}, found {size}; {AGAIN}")
+        if size != stored["bytes"]:
+            raise ValueError(f"expected {stored['bytes']} bytes at {path}, found {size}; {AGAIN}")
     return PreparedData(folder, card, _read_index(folder / EPISODES, card["episodes"]["sha256"]))
 
 
@@ -355,13 +355,13 @@ def robot_to_json(robot: RobotSpec) -> dict[str, Any]:
     return dict(found)
 
 
-def robot_from_json(told: Mapping[str, Any]) -> RobotSpec:
+def robot_from_json(stored: Mapping[str, Any]) -> RobotSpec:
     """Return the robot that `robot_to_json` described, this package's own if it is the same."""
-    ours = ROBOTS.get(str(told["name"]))
-    if ours is not None and robot_to_json(ours) == told:
+    ours = ROBOTS.get(str(stored["name"]))
+    if ours is not None and robot_to_json(ours) == stored:
         return ours
-    fields = tuple(ActionField(**{**f, "labels": tuple(f["labels"])}) for f in told["fields"])
-    return RobotSpec(**{**told, "fields": fields, "frame_size": tuple(told["frame_size"])})
+    fields = tuple(ActionField(**{**f, "labels": tuple(f["labels"])}) for f in stored["fields"])
+    return RobotSpec(**{**stored, "fields": fields, "frame_size": tuple(stored["frame_size"])})
 
 
 def _read_card(path: Path) -> dict[str, Any]:

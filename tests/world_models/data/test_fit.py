@@ -101,16 +101,16 @@ def test_fields_that_the_robot_lacks_are_refused(
     named: tuple[tuple[str, int], ...], message: str
 ) -> None:
     values = np.zeros((5, sum(size for _, size in named)), np.float32)
-    kind, told = refusal(replace(episode(), actions=values, action_fields=named))
+    kind, reason = refusal(replace(episode(), actions=values, action_fields=named))
     assert kind == "actions"
-    assert message in told
+    assert message in reason
 
 
 def test_another_width_is_refused() -> None:
-    kind, told = refusal(replace(episode(), actions=np.zeros((5, 7), np.float32)))
+    kind, reason = refusal(replace(episode(), actions=np.zeros((5, 7), np.float32)))
     assert kind == "actions"
-    assert "(5, 13)" in told
-    assert "(5, 7)" in told
+    assert "(5, 13)" in reason
+    assert "(5, 7)" in reason
 
 
 def test_nan_and_other_units_are_refused_and_a_scale_brings_them_back() -> None:
@@ -120,9 +120,9 @@ def test_nan_and_other_units_are_refused_and_a_scale_brings_them_back() -> None:
     long = episode(40)
     metres = long.actions.copy()
     long.actions[:, HAND] *= 1000
-    kind, told = refusal(long)
+    kind, reason = refusal(long)
     assert kind == "actions"
-    assert "units" in told
+    assert "units" in reason
     found = fit_episode(long, ROBOT, FitSettings(scale={"world_vector": 0.001}))
     np.testing.assert_allclose(found.actions, metres, atol=1e-6)
     with pytest.raises(ValueError, match="did you mean 'world_vector'"):
@@ -140,16 +140,16 @@ def test_values_beyond_the_bounds_are_clipped_and_counted_by_field() -> None:
 
 def test_other_robots_rates_and_sizes_are_refused_with_a_way_on() -> None:
     assert refusal(replace(episode(), robot="google_robot"))[0] == "robot"
-    kind, told = refusal(replace(episode(), rate=30))
+    kind, reason = refusal(replace(episode(), rate=30))
     assert kind == "rate"
-    assert "rate=3" in told
+    assert "rate=3" in reason
     assert fit_episode(replace(episode(), rate=30), ROBOT, FitSettings(rate=3))
     assert fit_episode(replace(episode(), rate=2.97), ROBOT)
     assert refusal(episode(), FitSettings(rate=5))[0] == "rate"
     large = replace(episode(), frames=np.zeros((6, 128, 160, 3), np.uint8))
-    kind, told = refusal(large)
+    kind, reason = refusal(large)
     assert kind == "frame size"
-    assert "fit=true" in told
+    assert "fit=true" in reason
     resized = fit_episode(large, ROBOT, FitSettings(fit=True)).episode.frames
     assert resized[:].shape == (6, 64, 64, 3)
     assert resized[3:3].shape == (0, 64, 64, 3)

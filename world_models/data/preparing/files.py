@@ -95,8 +95,8 @@ class Columns:
             name: types.get(name, types[feature["dtype"]])
             for name, feature in self.features.items()
         }
-        told = {"info": {"features": {name: self._hub_type(name) for name in fields}}}
-        return pa.schema(fields, metadata={"huggingface": json.dumps(told)})
+        stored = {"info": {"features": {name: self._hub_type(name) for name in fields}}}
+        return pa.schema(fields, metadata={"huggingface": json.dumps(stored)})
 
     def _hub_type(self, name: str) -> dict[str, Any]:
         kind = self.features[name]["dtype"]

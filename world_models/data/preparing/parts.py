@@ -57,7 +57,7 @@ class Progress:
     @property
     def nbytes(self) -> int:
         """Bytes of all data files."""
-        return sum(told["bytes"] for told in self.files.values())
+        return sum(stored["bytes"] for stored in self.files.values())
 
     def add(self, part: Part) -> None:
         """Count one more part."""
@@ -82,10 +82,10 @@ def write_part(
         file_mb: Size at which the file is full.
     """
     part = _write_data(folder, outcomes, done, robot, file_mb * MB)
-    told = {**vars(part), "report": part.report.to_json()}
+    stored = {**vars(part), "report": part.report.to_json()}
     path = _path(folder, done.parts)
     path.parent.mkdir(exist_ok=True)
-    write_text(path, json.dumps(told) + "\n")
+    write_text(path, json.dumps(stored) + "\n")
     done.add(part)
 
 
@@ -98,8 +98,8 @@ def load_progress(folder: Path) -> Progress:
     done = Progress()
     while _path(folder, done.parts).exists():
         part = _read_part(_path(folder, done.parts))
-        for name, told in part.files.items():
-            _check_file(folder / name, told["bytes"])
+        for name, stored in part.files.items():
+            _check_file(folder / name, stored["bytes"])
         done.add(part)
     return done
 
@@ -182,9 +182,9 @@ def _path(folder: Path, number: int) -> Path:
 
 def _read_part(path: Path) -> Part:
     try:
-        told: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        columns = told["columns"] and (str(told["columns"][0]), bool(told["columns"][1]))
-        return Part(report_from_json(told["report"]), told["rows"], told["files"], columns)
+        stored: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        columns = stored["columns"] and (str(stored["columns"][0]), bool(stored["columns"][1]))
+        return Part(report_from_json(stored["report"]), stored["rows"], stored["files"], columns)
     except (ValueError, TypeError, LookupError) as error:
         raise ValueError(
             f"expected a part of an unfinished preparation in {path}, found a damaged file; delete "

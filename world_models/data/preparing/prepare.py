@@ -179,7 +179,7 @@ def _write_all(
             with _explaining_a_full_disk(folder, done, total):
                 write_part(folder, following, done, robot, cfg.file_mb)
             if done.parts == 1:
-                _tell_size(folder, done, total)
+                _log_size(folder, done, total)
 
 
 @contextmanager
@@ -233,7 +233,7 @@ def _shown(outcomes: Iterator[Outcome], start: int, total: int) -> Generator[Out
             yield outcome
 
 
-def _tell_size(folder: Path, done: Progress, total: int) -> None:
+def _log_size(folder: Path, done: Progress, total: int) -> None:
     """Log how much space the rest needs, as far as the first file shows."""
     if done.report.read == total:
         return
@@ -273,6 +273,6 @@ def _finish(folder: Path, identity: Mapping[str, Any], robot: RobotSpec, done: P
     write_text(folder / CARD, json.dumps(card, indent=2) + "\n")
 
 
-def _without_moments(told: Mapping[str, Any]) -> dict[str, Any]:
+def _without_moments(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what `meta/stats.json` holds."""
-    return {name: value for name, value in told.items() if name not in ("actions", "pixels")}
+    return {name: value for name, value in stored.items() if name not in ("actions", "pixels")}

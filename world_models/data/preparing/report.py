@@ -121,17 +121,17 @@ class Report:
         return asdict(self)
 
 
-def report_from_json(told: Mapping[str, Any]) -> Report:
+def report_from_json(stored: Mapping[str, Any]) -> Report:
     """Return the report that `Report.to_json` described."""
     return Report(
         **{
-            **told,
-            "left_out": tuple(LeftOut(**each) for each in told["left_out"]),
+            **stored,
+            "left_out": tuple(LeftOut(**each) for each in stored["left_out"]),
             "misfits": Misfits(
-                **{**told["misfits"], "farthest": tuple(told["misfits"]["farthest"])}
+                **{**stored["misfits"], "farthest": tuple(stored["misfits"]["farthest"])}
             ),
-            "beyond": {name: Beyond(**each) for name, each in told["beyond"].items()},
-            **{name: _moments(told[name]) for name in ("actions", "pixels") if name in told},
+            "beyond": {name: Beyond(**each) for name, each in stored["beyond"].items()},
+            **{name: _moments(stored[name]) for name in ("actions", "pixels") if name in stored},
         }
     )
 
@@ -143,8 +143,8 @@ def moments_of(rows: NDArray[Any]) -> Moments:
     return Moments(len(values), *(tuple(part.tolist()) for part in parts))
 
 
-def _moments(told: Mapping[str, Any]) -> Moments:
-    return Moments(told["count"], *(tuple(told[f.name]) for f in fields(Moments)[1:]))
+def _moments(stored: Mapping[str, Any]) -> Moments:
+    return Moments(stored["count"], *(tuple(stored[f.name]) for f in fields(Moments)[1:]))
 
 
 def _columns(combine: np.ufunc, one: Any, other: Any) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ def summarise(data: PreparedData) -> str:
 
 
 def _kept(data: PreparedData, report: Report) -> Iterator[str]:
-    size = sum(told["bytes"] for told in data.card["files"].values()) / 1e6
+    size = sum(stored["bytes"] for stored in data.card["files"].values()) / 1e6
     stored = ", ".join(f"{count:,} {kind}" for kind, count in report.pictures.items())
     files = _many(len(data.files), "file")
     yield f"episodes     {report.kept:,} of {report.read:,} in {data.folder}"

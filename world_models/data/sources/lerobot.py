@@ -95,9 +95,9 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """Names of the columns of numbers and text to read."""
-        told = [parse_expression(text).name for text in self.actions.values()]
+        names = [parse_expression(text).name for text in self.actions.values()]
         text = [] if self.instruction == TASK else [self.instruction]
-        return list(dict.fromkeys([*_ROW, *told, *text, *filter(None, [self.success])]))
+        return list(dict.fromkeys([*_ROW, *names, *text, *filter(None, [self.success])]))
 
 
 class LerobotSource:

@@ -141,8 +141,8 @@ def _flat_names(names: object) -> list[str]:
 
 
 def _is_depth(feature: Mapping[str, Any]) -> bool:
-    told = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}
-    return bool(told.get("is_depth_map") or told.get("video.is_depth_map"))
+    stored = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}
+    return bool(stored.get("is_depth_map") or stored.get("video.is_depth_map"))
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
