@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -291,9 +290,8 @@ def test_an_error_of_the_training_itself_passes_through():
 
 
 INTERRUPTED = """
-import itertools, sys
-sys.path.insert(0, {here!r})
-from test_clip_batches import *
+import itertools
+from tests.world_models.data.clips.test_batches import *
 
 wanted = itertools.repeat((ClipPlace(2, 0, (0,)),))
 try:
@@ -307,9 +305,8 @@ except KeyboardInterrupt:
 
 
 def test_an_interrupt_of_all_processes_leaves_none_and_prints_nothing():
-    code = INTERRUPTED.format(here=str(Path(__file__).parent))
     run = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", INTERRUPTED],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 PROGRAM = """
-import resource, sys
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -40,13 +41,16 @@ for _ in range(200):
     episode = int(rng.integers(len(data)))
     start = int(rng.integers(LENGTH - 16))
     assert data.frames(episode, start, start + 16).shape == (16, 256, 320, 3)
-size = sum(told["bytes"] for told in data.card["files"].values())
-print(size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+size = sum(stored["bytes"] for stored in data.card["files"].values())
+# Not ru_maxrss, which begins with the peak of the process that started this one.
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(size, int(status["VmHWM"].split()[0]) * 1024)
 """
 
 
 @pytest.mark.slow
-def test_two_gigabytes_are_prepared_and_read_within_300_megabytes(tmp_path: object) -> None:
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_two_gigabytes_are_prepared_and_read_within_300_megabytes(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), "160"]
     size, peak = map(int, subprocess.check_output(command, text=True).split())
     assert size > 1.9e9
