@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from v2w_gym.world_models.data.decoding.encoded import decode_picture
 from v2w_gym.world_models.data.decoding.parquet import read_pictures
 from v2w_gym.world_models.data.episode import Steps, rows_of
-from v2w_gym.world_models.data.prepared import decode_picture
 
 _NEAR = 64
 """Rows over which reading onwards is faster than to begin again."""

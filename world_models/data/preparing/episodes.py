@@ -14,9 +14,9 @@ from v2w_gym.configs.action_layouts import OPENING
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.configs.text import printable
+from v2w_gym.world_models.data.decoding.encoded import decode_picture
 from v2w_gym.world_models.data.episode import EncodedFrames, Episode, Frames
 from v2w_gym.world_models.data.fit import FittedEpisode, UnfitEpisodeError, fit_episode
-from v2w_gym.world_models.data.prepared import decode_picture
 from v2w_gym.world_models.data.preparing.report import LeftOut, Moments, Report, moments_of
 
 BLOCK_BYTES = 32 * 2**20

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from tests.world_models.data.recorded import make_episode
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.robots import STANDIN_SAWYER, WIDOWX
-from v2w_gym.world_models.data.prepared import decode_picture
+from v2w_gym.world_models.data.decoding.encoded import decode_picture
 from v2w_gym.world_models.data.preparing.episodes import (
     ReadyEpisode,
     count_stuck,

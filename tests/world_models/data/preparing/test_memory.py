@@ -14,7 +14,7 @@ import numpy as np
 from tests.world_models.data.recorded import InMemory, make_episode
 from v2w_gym.configs.data import PrepareConfig
 from v2w_gym.configs.robots import GOOGLE_ROBOT
-from v2w_gym.world_models.data.prepared import decode_picture
+from v2w_gym.world_models.data.decoding.encoded import decode_picture
 from v2w_gym.world_models.data.preparing.episodes import to_png
 from v2w_gym.world_models.data.preparing.prepare import prepare_source
 
