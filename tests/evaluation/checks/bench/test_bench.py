@@ -15,6 +15,7 @@ WORDS = ["size=tiny", "window=4", "latency=2", "repeats=1"]
 TINY = BenchConfig(size="tiny", window=4, nums=[2], steps=[1], repeats=1, latency=2)
 
 
+@pytest.mark.slow
 def test_json_is_all_that_is_printed_and_has_every_part(capsys) -> None:
     words = [*WORDS, "nums=[2]", "steps=[1,2]"]
     assert cli.main(["bench", "step", "--json", *words]) == 0
@@ -50,6 +51,7 @@ def test_no_speed_without_exactness(capsys, monkeypatch) -> None:
     assert "ratio" not in text
 
 
+@pytest.mark.slow
 def test_an_approximation_is_measured_and_does_not_pass_for_exact() -> None:
     report = run_bench(replace(TINY, semantics=["frozen", "pooled"], precision="bfloat16"))
     assert report["subject"]["precision"] == "bfloat16"
