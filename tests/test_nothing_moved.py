@@ -1,8 +1,8 @@
 """Results are what they were: rows, the numbers of the verdict, and frames equal stored ones.
 
 After a change, `v2w rank configs/rank_standin.yaml output=RUN` and then
-`python tests/test_nothing_moved.py RUN` compare the whole bundled study. After a change that is
-meant to move results, `python tests/test_nothing_moved.py RUN store` stores the new ones.
+`python -m tests.test_nothing_moved RUN` compare the whole bundled study. After a change that is
+meant to move results, `python -m tests.test_nothing_moved RUN store` stores the new ones.
 """
 
 import json
