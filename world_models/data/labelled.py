@@ -180,12 +180,7 @@ def read_meta(file: ArrayFile) -> dict[str, Any]:
     Raises:
         One of `DAMAGED`: A missing entry, or one of another type.
     """
-    stored = file.read("meta")
-    if stored.ndim or stored.dtype.kind != "U":
-        raise ValueError(f"`meta` {stored.shape} of {stored.dtype}, not JSON text")
-    meta = json.loads(str(stored))
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise ValueError(f"`meta` that does not name the format {FORMAT}")
+    meta = file.read_json("meta", FORMAT)
     for name, kind in META.items():
         if type(meta.get(name)) is not kind:
             found = type(meta.get(name)).__name__

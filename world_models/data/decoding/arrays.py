@@ -1,5 +1,6 @@
 """Safe reading of .npy and .npz files, which checks each header before it allocates memory."""
 
+import json
 import lzma
 import math
 import struct
@@ -110,6 +111,20 @@ class ArrayFile:
             self._taken += header.part(start, stop).nbytes
             _check_size(self._taken)
             return _read_values(file, header, start, stop)
+
+    def read_json(self, name: str, named: str) -> dict[str, Any]:
+        """Return a mapping that is stored as JSON text and names the format `named`.
+
+        Raises:
+            One of `DAMAGED`: As for `read`, other content, or another format.
+        """
+        stored = self.read(name)
+        if stored.ndim or stored.dtype.kind != "U":
+            raise ValueError(f"`{name}` {stored.shape} of {stored.dtype}, not JSON text")
+        found = json.loads(str(stored))
+        if not isinstance(found, dict) or found.get("format") != named:
+            raise ValueError(f"`{name}` that does not name the format {named}")
+        return found
 
     def _open(self, name: str) -> BinaryIO:
         if name not in self._members:

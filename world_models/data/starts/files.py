@@ -138,12 +138,7 @@ def is_start_file(path: Path) -> bool:
 
 
 def _read_header(file: ArrayFile) -> Mapping[str, str]:
-    stored = file.read("header")
-    if stored.ndim or stored.dtype.kind != "U":
-        raise ValueError(f"`header` {stored.shape} of {stored.dtype}, not JSON text")
-    header = json.loads(str(stored))
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"`header` that does not name the format {FORMAT}")
+    header = file.read_json("header", FORMAT)
     if not all(isinstance(header.get(name), str) for name in HEADER):
         raise ValueError(f"`header` without the texts {', '.join(HEADER)}")
     return header
