@@ -50,7 +50,8 @@ class Vid2WorldEnv(gym.Env[Any, NDArray[np.float32]]):
             `obs_type="pixels"`. LeRobot reads success there.
 
     `gym.make("Vid2World-RT1-v0", checkpoint=...)` takes JSON values only. Code with a model or a
-    judge in hand calls this class. There is one id for each domain: RT1, CSGO and RECON.
+    judge in hand calls this class. There is one id for each domain: RT1, Bridge, CSGO
+    and RECON.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
