@@ -1,6 +1,5 @@
 """Manifests: what starts are, without their pixels, so that anybody can take them again."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +11,7 @@ from v2w_gym.configs.loader import default_of, from_mapping
 from v2w_gym.configs.text import to_path
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.opening import find_fields
-from v2w_gym.world_models.data.sources.selection import load_ids
+from v2w_gym.world_models.data.sources.selection import identify_ids
 from v2w_gym.world_models.data.starts.files import FORMAT, Start, StartFile
 from v2w_gym.world_models.run_folder import differences, identify_files, read_identity
 
@@ -122,7 +121,7 @@ def identify(cfg: StartsConfig, source: Source) -> dict[str, Any]:
     """Return what determines the starts: the data and the settings, in any folder."""
     settings = {name: value for name, value in asdict(cfg).items() if name not in PLACES}
     for name in LISTS:
-        settings[name] = _digest(load_ids(settings[name]))
+        settings[name] = identify_ids(settings[name])
     if cfg.fields:
         settings["fields"] = asdict(find_fields(cfg.fields))
     files = identify_files(source.files)
@@ -181,11 +180,3 @@ def check_free(manifest: Path, others: Sequence[Path], identity: Mapping[str, An
             f"expected no starts of another command at {manifest.with_suffix('.npz')}, found some "
             f"with {'; '.join(shown[:SHOWN])}{more}; choose another output=..., or delete them"
         )
-
-
-def _digest(names: Sequence[str]) -> str:
-    """Return a short text that identifies a list of names, in any order; "" for an empty one."""
-    if not names:
-        return ""
-    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
-    return f"{len(names)} names with digest {digest[:16]}"

@@ -5,10 +5,9 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -49,7 +48,7 @@ from v2w_gym.world_models.data.preparing.report import LeftOut, Report
 from v2w_gym.world_models.data.preparing.workers import Outcome, read_outcomes
 from v2w_gym.world_models.data.sources.base import Source
 from v2w_gym.world_models.data.sources.opening import find_fields
-from v2w_gym.world_models.data.sources.selection import load_ids, open_selected
+from v2w_gym.world_models.data.sources.selection import identify_ids, open_selected
 from v2w_gym.world_models.files import sha256_of, write_text
 from v2w_gym.world_models.run_folder import (
     LOCK,
@@ -136,8 +135,8 @@ def _identity(source: Source, robot: RobotSpec, cfg: PrepareConfig) -> dict[str,
             "name": source.name,
             "files": identify_files(source.files),
             "episodes": len(source),
-            "ids": _identify_names(cfg.ids),
-            "excluded": _identify_names(cfg.excluded),
+            "ids": identify_ids(cfg.ids),
+            "excluded": identify_ids(cfg.excluded),
         },
         "settings": settings,
     }
@@ -152,13 +151,6 @@ def _check_ours(folder: Path) -> None:
                 f"expected a new or empty folder at {folder}, found {', '.join(others[:4])} there; "
                 "choose another output=..."
             )
-
-
-def _identify_names(given: Sequence[str]) -> str:
-    names = load_ids(given)
-    if not names:
-        return "none"
-    return f"{len(names)} names with digest {sha256(json.dumps(names).encode()).hexdigest()[:16]}"
 
 
 def _write_all(

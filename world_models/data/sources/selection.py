@@ -1,5 +1,6 @@
 """Only some episodes of a source, by name: those of a published split, or all the others."""
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -108,6 +109,19 @@ def load_ids(given: Sequence[str]) -> list[str]:
     for entry in given:
         found += _read_list(to_path(entry)) if entry.endswith((".json", ".txt")) else [entry]
     return found
+
+
+def identify_ids(given: Sequence[str]) -> str:
+    """Return a short text that identifies names of episodes in any order; "" for none.
+
+    Raises:
+        FileNotFoundError, ValueError: As for `load_ids`.
+    """
+    names = load_ids(given)
+    if not names:
+        return ""
+    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+    return f"{len(names)} names with digest {digest[:16]}"
 
 
 def _read_list(path: Path) -> list[str]:

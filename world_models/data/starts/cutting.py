@@ -66,8 +66,8 @@ def cut_start(
 def _to_start(
     episode: Episode, step: int, frames: NDArray[np.uint8], actions: NDArray[np.float32]
 ) -> Start:
-    said = episode.instruction, episode.task
-    return Start(episode.id, frames, actions, step, len(episode), *said)
+    length, instruction, task = len(episode), episode.instruction, episode.task
+    return Start(episode.id, frames, actions, step, length, instruction, task)
 
 
 def _in_fitted(place: slice, shift: int, length: int, name: str) -> slice:
