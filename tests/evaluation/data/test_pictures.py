@@ -10,8 +10,8 @@ from PIL import Image
 
 from tests.evaluation.data.drawn import Drawn, draw_episodes
 from v2w_gym.configs.robots import CSGO_PLAYER
-from v2w_gym.evaluation.data.film import CURSOR, HELD, MOST_FRAMES
-from v2w_gym.evaluation.data.pictures import draw_pictures
+from v2w_gym.evaluation.data.film import CURSOR, HELD, MOST_FRAMES, Trace, _reading
+from v2w_gym.evaluation.data.pictures import LETTERS, _label, draw_pictures
 from v2w_gym.evaluation.data.reading import read_facts
 from v2w_gym.evaluation.data.summary import summarise
 from v2w_gym.world_models.data.episode import Episode
@@ -74,3 +74,16 @@ def test_a_player_with_51_values_and_odd_frame_sizes(tmp_path: Path) -> None:
     episode = Episode("match", frames, actions, robot=CSGO_PLAYER.name, rate=16)
     other = replace(episode, id="smaller", frames=frames[:, :40])
     assert len(pictures_of(tmp_path, [episode, other])) == 2 * (6 + HELD)
+
+
+def test_the_name_of_an_episode_ends_with_its_number() -> None:
+    named = replace(draw_episodes(1, steps=2)[0], id="data-train.tfrecord-00000-of-01024__17")
+    (facts,) = read_facts(Drawn([named]), 1).facts
+    first = _label(facts).splitlines()[0]
+    assert first.startswith("...") and first.endswith("-of-01024__17") and len(first) == LETTERS
+
+
+def test_a_value_that_no_trace_shows_is_written_as_zero() -> None:
+    values = np.array([[1e-10], [0.02], [-0.01], [np.inf], [np.nan]], np.float32)
+    trace = Trace("x", values, (-0.05, 0.05), is_gripper=False, labels=())
+    assert [_reading(trace, step) for step in range(3)] == ["0", "+0.02", "-0.01"]

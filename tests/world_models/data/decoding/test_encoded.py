@@ -36,6 +36,13 @@ def test_a_jpeg_has_the_pixels_of_pillow(
     np.testing.assert_array_equal(out, decode_picture(stored))
 
 
+def test_a_jpeg_needs_no_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, out = to_bytes((64, 64)), np.zeros((64, 64, 3), np.uint8)
+    monkeypatch.setattr(Image, "open", None)
+    decode_into(stored, out)
+    assert out.any()
+
+
 def test_a_png_is_exact() -> None:
     out = np.zeros((64, 64, 3), np.uint8)
     decode_into(to_bytes((64, 64), kind="png"), out)
