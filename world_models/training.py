@@ -18,7 +18,7 @@ from v2w_gym.world_models.data.clips.episode_set import (
     long_enough,
     sample_clips,
 )
-from v2w_gym.world_models.data.sources.opening import open_source
+from v2w_gym.world_models.data.sources.opening import open_sources
 from v2w_gym.world_models.data.starts.held_out import TRAINING_IDS
 from v2w_gym.world_models.device import choose_precision, in_precision
 from v2w_gym.world_models.diffusion import NoiseSchedule
@@ -56,11 +56,11 @@ def train(cfg: TrainConfig) -> Path:
 
 def _train(cfg: TrainConfig, output: Path) -> Path:
     precision = _precision(cfg, output / SETTINGS)
-    files = [path for text in cfg.episodes for path in open_source(text).files]
-    digest = identify_files(files)
+    sources = open_sources(cfg.episodes)
+    digest = identify_files([path for source in sources.values() for path in source.files])
     settings = {**asdict(cfg), "precision": precision, "data": digest}
     run = RunFolder(output, settings, _may_differ(output), SETTINGS)
-    data = load_episode_set(cfg.episodes, lookup(ROBOTS, cfg.model.robot, "robot"))
+    data = load_episode_set(sources, lookup(ROBOTS, cfg.model.robot, "robot"))
     long_enough(data, cfg.denoiser.clip_frames)
     model, autoencoder = _build(cfg, data)
     run.begin()

@@ -11,6 +11,7 @@ from v2w_gym.configs.train import AutoencoderTrainConfig, DenoiserTrainConfig, T
 from v2w_gym.world_models import device
 from v2w_gym.world_models.data.clips.episode_set import load_episode_set, sample_clips
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
+from v2w_gym.world_models.data.sources.opening import open_sources
 from v2w_gym.world_models.data.starts.held_out import trained_on
 from v2w_gym.world_models.diffusion import NoiseSchedule
 from v2w_gym.world_models.frames import to_tensor
@@ -176,7 +177,7 @@ def test_training_learns(config):
 
 
 def test_clips_are_windows_of_one_episode(episodes):
-    data = load_episode_set([episodes], STANDIN_SAWYER)
+    data = load_episode_set(open_sources([episodes]), STANDIN_SAWYER)
     latents = torch.from_numpy(data.frames[:, :1, :1, :1].astype(np.float32))
     clips = sample_clips(data, latents, 64, 4, np.random.default_rng(0))
     values = clips.latents.flatten(1)
@@ -189,7 +190,7 @@ def test_clips_are_windows_of_one_episode(episodes):
 
 
 def test_too_short_episodes_are_refused(episodes):
-    data = load_episode_set([episodes], STANDIN_SAWYER)
+    data = load_episode_set(open_sources([episodes]), STANDIN_SAWYER)
     with pytest.raises(ValueError, match="expected episodes of at least 9 frames, found at most 7"):
         sample_clips(data, torch.zeros(21, 1, 1, 1), 2, 9, np.random.default_rng(0))
 

@@ -1,6 +1,6 @@
 """Episodes in memory, and fixed-length windows of them as training batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from v2w_gym.configs.robots import RobotSpec
 from v2w_gym.world_models.data.decoding.array_frames import room_for
 from v2w_gym.world_models.data.fit import fit_episode
 from v2w_gym.world_models.data.recorded_actions import NO_MISFITS, warn_of
-from v2w_gym.world_models.data.sources.opening import open_source
+from v2w_gym.world_models.data.sources.base import Source
 
 
 @dataclass(frozen=True)
@@ -50,21 +50,21 @@ class Clips:
     actions: Tensor
 
 
-def load_episode_set(sources: Sequence[str], robot: RobotSpec) -> EpisodeSet:
+def load_episode_set(sources: Mapping[str, Source], robot: RobotSpec) -> EpisodeSet:
     """Read every episode of `sources`, with actions as the robot executes them.
 
     Memory for all frames is allocated once, and episodes are decoded one at a time.
 
     Args:
-        sources: Recorded data; see `open_source`.
+        sources: Recorded data by its name for messages; see `open_sources`.
         robot: The robot.
 
     Raises:
-        FileNotFoundError: No such file or folder.
-        ValueError: No recorded data, a corrupt episode, one of another robot, or more frames than
+        FileNotFoundError: A file is gone.
+        ValueError: A corrupt episode, one of another robot, or more frames than
             memory holds.
     """
-    episodes = [(text, episode) for text in sources for episode in open_source(text).read()]
+    episodes = [(text, episode) for text, source in sources.items() for episode in source.read()]
     frames, places = room_for([len(episode) for _, episode in episodes], robot.frame_size)
     actions = np.full((len(frames), robot.action_size), np.nan, np.float32)
     misfits = NO_MISFITS

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,15 @@ def split_episode(text: str | os.PathLike[str]) -> tuple[str, str]:
     text = os.fspath(text)
     place, mark, which = text.rpartition("#")
     return (place, which) if place and mark and not to_path(text).exists() else (text, "")
+
+
+def open_sources(texts: Sequence[str]) -> dict[str, Source]:
+    """Return each of `texts` with what `open_source` opens.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: As for `open_source`.
+    """
+    return {text: open_source(text) for text in texts}
 
 
 def split_path(text: str) -> tuple[Path, str]:

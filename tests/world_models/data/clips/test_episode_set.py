@@ -10,6 +10,7 @@ from v2w_gym.configs.robots import GOOGLE_ROBOT, STANDIN_SAWYER
 from v2w_gym.world_models.data.clips.episode_set import load_episode_set
 from v2w_gym.world_models.data.episode import Episode
 from v2w_gym.world_models.data.labelled import LabelledEpisode, save_labelled
+from v2w_gym.world_models.data.sources.opening import open_sources
 
 RNG = np.random.default_rng(0)
 
@@ -40,7 +41,9 @@ def test_both_layouts_become_one_set(tmp_path):
     one = write(tmp_path / "a" / "episode_000000.npz", 3)
     two = write_converted(tmp_path / "a" / "train_eps_00000000.npz", 5)
     three = write_converted(tmp_path / "b" / "own name #1=x.npz", 1)
-    data = load_episode_set([str(tmp_path / "a"), str(tmp_path / "b")], STANDIN_SAWYER)
+    data = load_episode_set(
+        open_sources([str(tmp_path / "a"), str(tmp_path / "b")]), STANDIN_SAWYER
+    )
     assert data.starts.tolist() == [0, 4, 10] and data.ends.tolist() == [4, 10, 12]
     np.testing.assert_array_equal(data.frames, np.concatenate([one[0], two[0], three[0]]))
     unknown = np.full((1, 13), np.nan)
@@ -58,7 +61,7 @@ def test_any_recorded_data_teaches(tmp_path):
     one = write_converted(tmp_path / "a" / "train_eps_00000000.npz", 3)
     write_converted(tmp_path / "a" / "train_eps_00000001.npz", 3)
     sources = [str(tmp_path / "pictures"), f"{tmp_path / 'a'}:all[:1]"]
-    data = load_episode_set(sources, STANDIN_SAWYER)
+    data = load_episode_set(open_sources(sources), STANDIN_SAWYER)
     assert data.ends.tolist() == [12, 16]
     np.testing.assert_array_equal(data.frames, np.concatenate([frames, one[0]]))
 
@@ -66,7 +69,7 @@ def test_any_recorded_data_teaches(tmp_path):
 def test_files_that_are_no_episodes_are_named(tmp_path, caplog):
     write(tmp_path / "episode_000000.npz")
     np.savez(tmp_path / "statistics.npz", mean=np.zeros(3))
-    assert len(load_episode_set([str(tmp_path)], STANDIN_SAWYER).starts) == 1
+    assert len(load_episode_set(open_sources([str(tmp_path)]), STANDIN_SAWYER).starts) == 1
     assert "1 .npz files" in caplog.text and "statistics.npz" in caplog.text
 
 
@@ -74,7 +77,7 @@ def test_a_folder_without_episodes_says_what_is_there_instead(tmp_path):
     for name in ("a.bag", "b.bag", "c.txt"):
         (tmp_path / name).touch()
     with pytest.raises(ValueError, match=r"in a known format .*, found 2 \.bag, 1 \.txt"):
-        load_episode_set([str(tmp_path)], STANDIN_SAWYER)
+        load_episode_set(open_sources([str(tmp_path)]), STANDIN_SAWYER)
 
 
 def test_actions_are_those_that_the_robot_executes(tmp_path, caplog):
@@ -83,7 +86,7 @@ def test_actions_are_those_that_the_robot_executes(tmp_path, caplog):
     write(tmp_path / "episode_000000.npz", actions=jump)
     write(tmp_path / "episode_000001.npz")
     with caplog.at_level(logging.WARNING):
-        data = load_episode_set([str(tmp_path)], STANDIN_SAWYER)
+        data = load_episode_set(open_sources([str(tmp_path)]), STANDIN_SAWYER)
     assert data.actions[1, 10] == np.float32(0.05)
     assert "1 of 104 values in 1 of 2 episodes were beyond" in caplog.text
 
@@ -105,17 +108,17 @@ def test_an_episode_of_another_robot_is_named(tmp_path, wrong, text):
     write(tmp_path / "episode_000000.npz")
     write(tmp_path / "episode_000001.npz", **wrong)
     with pytest.raises(ValueError, match=text):
-        load_episode_set([str(tmp_path)], STANDIN_SAWYER)
+        load_episode_set(open_sources([str(tmp_path)]), STANDIN_SAWYER)
 
 
 def test_frames_alone_teach_no_actions(tmp_path):
     np.savez(tmp_path / "a.npz", image=np.zeros((2, 64, 64, 3), np.uint8))
     with pytest.raises(ValueError, match="in a of .*: expected actions .*, found none"):
-        load_episode_set([str(tmp_path)], STANDIN_SAWYER)
+        load_episode_set(open_sources([str(tmp_path)]), STANDIN_SAWYER)
 
 
 def test_more_frames_than_memory_holds(tmp_path, monkeypatch):
     write_converted(tmp_path / "a.npz", size=GOOGLE_ROBOT.frame_size)
     monkeypatch.setattr(Episode, "__len__", lambda episode: 10**15)
     with pytest.raises(ValueError, match=r"fit in memory, found 1,000,000,000,000,000 of \(256"):
-        load_episode_set([str(tmp_path)], GOOGLE_ROBOT)
+        load_episode_set(open_sources([str(tmp_path)]), GOOGLE_ROBOT)
